@@ -310,6 +310,83 @@ def test_quantised_vectors_without_their_space_are_not_guessed(encoder: Encoder)
         nearfield.similarity(coded, coded)
 
 
+@pytest.mark.parametrize("precision", ["int8", "uint8", "binary", "ubinary"])
+def test_saved_quantised_vectors_are_no_token_ids(encoder: Encoder, precision: str) -> None:
+    results = encoder.encode(TEXTS, precision=precision)
+    coded = np.asarray(results)
+    wrong: Any
+    for wrong in (coded, coded[0], list(coded), _objects(coded), coded.astype(np.int64)):
+        for call in (encoder.similarity, encoder.similarity_pairwise):
+            for a, b in ((wrong, TEXTS), (TEXTS, wrong)):
+                with pytest.raises(InputError, match=r"whole numbers, and may be quantised vectors.*decode"):
+                    call(a, b)
+    whole = np.zeros(32, np.int64)
+    with pytest.raises(InputError, match="may be quantised vectors"):
+        encoder.similarity(whole, TEXTS)
+    assert encoder.similarity(results, results).shape == (3, 3)
+
+
+#: Values of options that make no sense, by option, and what the error says.
+WRONG_VALUES: dict[str, tuple[Any, str]] = {
+    "normalize_embeddings": ("a", "normalize_embeddings must be True or False, and is of type str"),
+    "force_truncate_dim": ("a", "force_truncate_dim must be True or False"),
+    "device": ("gpu", "Unknown device 'gpu'. A GPU of NVIDIA or AMD is 'cuda', one of Apple 'mps'. Known: cpu, cuda"),
+    "truncate_dim": (99, "truncate_dim must be an integer from 1 to 32"),
+}
+
+
+@pytest.mark.parametrize("option", WRONG_VALUES)
+def test_wrong_values_of_options_are_named(encoder: Encoder, option: str) -> None:
+    value, message = WRONG_VALUES[option]
+    with pytest.raises(InputError) as caught:
+        encoder.encode(TEXTS, **{option: value})
+    assert str(caught.value).startswith(message) and caught.value.param == option
+
+
+def test_devices_of_a_call_are_known(encoder: Encoder) -> None:
+    devices: Any
+    for devices in ("tpu", ["cpu", "tpu"], "cuda:x", ""):
+        with pytest.raises(InputError, match="Unknown device"):
+            encoder.encode(TEXTS, device=devices)
+    for devices in ("cpu", ["cpu", "cuda:1"], "mps", None):
+        assert encoder.encode(TEXTS, device=devices).shape == (3, 32)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("device", "tpu", "Unknown device 'tpu'. Known: cpu, cuda"),
+        ("kind", "dens", "Unknown kind 'dens'. Did you mean 'dense'?"),
+        ("reproducible", "x", "reproducible must be True or False, and is of type str"),
+        ("truncate_dim", 99, "truncate_dim must be an integer from 1 to 32"),
+    ],
+)
+def test_wrong_values_are_named_when_a_model_is_loaded(encoder: Encoder, option: str, value: Any, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Encoder(str(encoder.recipe.folder), **{option: value})
+    assert str(caught.value).startswith(message) and caught.value.param == option
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("dtype", "precision"),
+        ("dimensions", "truncate_dim"),
+        ("normalize", "normalize_embeddings"),
+        ("normalise_embeddings", "normalize_embeddings"),
+    ],
+)
+def test_names_of_other_interfaces_name_the_keyword(encoder: Encoder, name: str, known: str) -> None:
+    keywords: dict[str, Any] = {name: None}
+    with pytest.raises(UnknownKeyword, match=f"no argument '{name}'. Did you mean '{known}'"):
+        encoder.encode(TEXTS, **keywords)
+
+
+def test_a_size_that_the_model_was_not_trained_for_names_the_keyword(encoder: Encoder) -> None:
+    with pytest.raises(InputError, match=r"Leave truncate_dim out, or force it \(force_truncate_dim=True\)"):
+        encoder.encode(TEXTS, truncate_dim=8)
+
+
 @pytest.mark.parametrize("wrong", [np.zeros((2, 32)), np.zeros(32, np.float32)])
 def test_vectors_are_not_encoded(encoder: Encoder, wrong: Any) -> None:
     for inputs in (wrong, [wrong]):

@@ -88,6 +88,11 @@ def _splits() -> Any:
     return pytest.importorskip("datasets").DatasetDict({"train": _dataset()})
 
 
+def _headers() -> Any:
+    pandas = pytest.importorskip("pandas")
+    return pandas.DataFrame([["a", 1]], columns=pandas.MultiIndex.from_tuples([("x", "y"), ("x", "z")]))
+
+
 def _structured() -> Any:
     return np.array([(1, "the cat")], [("id", "i4"), ("text", "U9")])
 
@@ -95,6 +100,17 @@ def _structured() -> Any:
 #: Things that are no texts, and what their error has to say.
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "pandas": (_pandas, r"of type DataFrame with the columns id, text, title.*give data\['text'\] or data\['title'\]"),
+    "two rows of headers": (_headers, r"of type DataFrame with the columns.*give data\[\('x', 'y'\)\]\.$"),
+    "groups": (lambda: _pandas().groupby("id"), r"of type DataFrameGroupBy, the groups of a table.*give a column"),
+    "groups of a column": (lambda: _pandas().groupby("id")["text"], r"of type SeriesGroupBy, the groups of a table"),
+    "groups of polars": (lambda: _polars().group_by("id"), r"of type GroupBy, the groups of a table"),
+    "masked texts": (
+        lambda: np.ma.masked_array(["a", "b"], [False, True]),
+        r"an array with masked items.*filled\(''\)",
+    ),
+    "masked objects": (lambda: np.ma.masked_array(["a", "b"], [False, True], object), r"an array with masked items"),
+    "masked floats": (lambda: np.ma.masked_array([1.0, 2.0], [False, True]), r"an array with masked items"),
+    "masked number": (lambda: np.ma.masked, r"an array with masked items"),
     "polars": (_polars, r"of type DataFrame with the columns id, text, title.*give data\['text'\] or data\['title'\]"),
     "lazy frame": (_lazy, r"of type LazyFrame with the columns id, text, title.*give"),
     "arrow table": (_arrow, r"of type Table with the columns id, text, title.*give data\['text'\] or data\['title'\]"),
@@ -158,6 +174,7 @@ TAKEN: dict[str, Callable[[], Any]] = {
     "keys": lambda: {"the cat": 1, "a dog": 2}.keys(),
     "array": lambda: np.array(["the cat", "a dog"]),
     "array of objects": lambda: np.array(["the cat", "a dog"], object),
+    "masked array without masks": lambda: np.ma.masked_array(["the cat", "a dog"]),
     "pandas": lambda: _pandas()["text"],
     "polars": lambda: _polars()["text"],
     "arrow": lambda: _arrow()["text"],

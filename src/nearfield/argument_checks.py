@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -12,6 +13,9 @@ from nearfield.text_inputs import describe
 
 #: The largest whole number that libraries take.
 _LARGEST = 2**63 - 1
+#: Types of devices, as torch names them.
+_DEVICES = ("cpu", "cuda", "hpu", "mps", "mtia", "npu", "xla", "xpu")
+_DEVICE = re.compile(rf"(?:{'|'.join(_DEVICES)}|meta)(?::[0-9]+)?")
 
 
 def require_texts(**arguments: object) -> None:
@@ -49,6 +53,19 @@ def require_number(name: str, value: object) -> None:
     number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
     if not number or math.isnan(value):  # type: ignore[arg-type]
         raise InputError(f"{name} must be a number, and is {describe(value)}.", param=name)
+
+
+def require_flag(name: str, value: object) -> None:
+    """Raise InputError if an argument is neither True, False nor None."""
+    if value is not None and not isinstance(value, (bool, np.bool_)) and value not in (0, 1):
+        raise InputError(f"{name} must be True or False, and is {describe(value)}.", param=name)
+
+
+def require_device(name: str) -> None:
+    """Raise InputError if there is no type of device of this name; ``cuda:1`` is one of its devices."""
+    if not _DEVICE.fullmatch(name):
+        hint = " A GPU of NVIDIA or AMD is 'cuda', one of Apple 'mps'." if "gpu" in name.lower() else ""
+        raise InputError(f"Unknown device {name!r}.{hint} Known: {', '.join(_DEVICES)}.", param="device")
 
 
 def require_mapping(name: str, value: object) -> None:

@@ -22,6 +22,8 @@ from nearfield.message_text import escape_controls
 _TEXT_KINDS = "UTO"
 #: Attributes in which objects of libraries have their text.
 _TEXT_ATTRIBUTES = ("text", "page_content", "content", "body")
+#: Classes of polars for groups of rows.
+_GROUPS = ("DynamicGroupBy", "GroupBy", "RollingGroupBy")
 #: Names in a message, rows that are read to see whether a column has texts, and characters of a value.
 _MAX_NAMES, _SAMPLE, _MAX_VALUE = 8, 16, 60
 
@@ -49,6 +51,7 @@ def one_or_many(value: object, param: str = "input", *, pairs: bool = False) -> 
         return value
     if isinstance(value, np.ndarray):
         return list(value) if pairs and value.ndim == 2 else _of_array(value, param)
+    _refuse_groups(value, param)
     _refuse_records(value, param)
     for kinds, what in _REFUSED.items():
         if isinstance(value, kinds):
@@ -132,6 +135,8 @@ def record_names(value: object) -> list[str] | None:
 
 
 def _of_array(array: np.ndarray[Any, Any], param: str) -> Any:
+    if np.ma.is_masked(array):
+        raise InputError(f"{param} is an array with masked items: fill them, as in texts.filled('').", param=param)
     if array.ndim == 0:
         return one_or_many(array.item(), param)
     if array.dtype.names:
@@ -147,6 +152,16 @@ def _of_array(array: np.ndarray[Any, Any], param: str) -> Any:
             param=param,
         )
     return array
+
+
+def _refuse_groups(value: object, param: str) -> None:
+    """Raise InputError for the groups of a data frame or of a column: iterated, they are pairs of a key and rows."""
+    if hasattr(type(value), "ngroups") or type(value).__name__ in _GROUPS:
+        raise InputError(
+            f"{param} is {_kind(value)}, the groups of a table, and no list of texts: give a column of the table, "
+            "or encode each group by itself.",
+            param=param,
+        )
 
 
 def _refuse_records(value: object, param: str) -> None:
@@ -166,10 +181,10 @@ def _record_advice(value: object, names: Sequence[str]) -> str:
     if nested:  # the splits of a data set
         columns = _text_columns(_column(value, nested[0]))
         return f"give a column of one part, such as data[{nested[0]!r}][{(columns or ['text'])[0]!r}]."
-    columns = _text_columns(value)
+    columns = [repr(name) for name in _text_columns(value)]
     if not columns:
         return "give its column of texts, such as data['text']."
-    return f"give {' or '.join(f'data[{name!r}]' for name in columns[:_MAX_NAMES])}."
+    return f"give {' or '.join(f'data[{name}]' for name in columns[:_MAX_NAMES])}."
 
 
 def _is_table(value: object) -> bool:
@@ -199,13 +214,18 @@ def _column(table: Any, name: str) -> Any:
         return None
 
 
-def _text_columns(table: Any) -> list[str]:
+def _text_columns(table: Any) -> list[Any]:
     """Return the names of the columns, or keys, whose first values are texts."""
     features = getattr(table, "features", None)
     if isinstance(features, Mapping):  # of a data set, whose columns may be large
         return [name for name, feature in features.items() if "string" in str(getattr(feature, "dtype", ""))]
     names = list(islice(table, _MAX_NAMES)) if isinstance(table, Mapping) else _columns(table)[:_MAX_NAMES]
-    return [str(name) for name in names if _has_texts(_column(table, name))]
+    return [_plain_name(name) for name in names if _has_texts(_column(table, name))]
+
+
+def _plain_name(name: Any) -> Any:
+    """Return the name of a column as Python writes it: a table with several rows of headers has tuples of names."""
+    return tuple(map(str, name)) if isinstance(name, tuple) else str(name)
 
 
 def _has_texts(column: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nearfield.argument_checks import require_optional_counts, require_optional_texts
+from nearfield.argument_checks import require_flag, require_optional_counts, require_optional_texts
 from nearfield.errors import InputError, nearest
 from nearfield.inference.model_info import ModelInfo
 from nearfield.recipe import ROLE_TASKS, EncodeTask, Recipe
@@ -175,6 +175,8 @@ def _check_kinds(options: EncodeOptions) -> None:
         adapter=options.adapter,
     )
     require_optional_counts(max_length=options.max_length)
+    require_flag("normalize_embeddings", options.normalize_embeddings)
+    require_flag("force_truncate_dim", options.force_truncate_dim)
 
 
 def _resolve_task(options: EncodeOptions, model: ModelInfo) -> tuple[str | None, str | None, str | None]:
@@ -275,15 +277,15 @@ def resolve_dimensions(recipe: Recipe, dim: int | None, force: bool) -> int:
         return whole
     if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or not 1 <= dim < whole:
         raise InputError(
-            f"dimensions must be an integer from 1 to {whole} for {recipe.name}, not {dim!r}.", param="dimensions"
+            f"truncate_dim must be an integer from 1 to {whole} for {recipe.name}, not {dim!r}.", param="truncate_dim"
         )
     trained = {*recipe.matryoshka, *((recipe.truncate_dim,) if recipe.truncate_dim else ())}
     if not force and not (trained and dim >= min(trained)):
         known = f"It was trained for {', '.join(map(str, sorted(trained)))}. " if trained else ""
         raise InputError(
             f"{recipe.name} was not trained to be cut to {dim} dimensions: the vectors would lose quality without "
-            f"notice. {known}Leave dimensions out, or force it (force_truncate_dim=True).",
-            param="dimensions",
+            f"notice. {known}Leave truncate_dim out, or force it (force_truncate_dim=True).",
+            param="truncate_dim",
         )
     return int(dim)
 

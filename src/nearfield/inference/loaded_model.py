@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearfield.argument_checks import require_count, require_kind, require_texts
+from nearfield.argument_checks import require_count, require_device, require_flag, require_kind, require_texts
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.weights import lora
 from nearfield.engine.engine import Engine, default_engine
@@ -87,7 +87,7 @@ class LoadedModel:
         reproducible: bool = False,
         trust_remote_code: bool = False,
     ) -> None:
-        require_texts(precision=precision, backend=backend, device=device)
+        _check_runtime(precision, backend, device, reproducible)
         require_computing(threads, streams, max_length)
         require_kind("engine", engine, Engine, "an Engine")
         report_remote_code(trust_remote_code)
@@ -211,6 +211,14 @@ class LoadedModel:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _check_runtime(precision: object, backend: object, device: Any, reproducible: object) -> None:
+    """Raise InputError for arguments of wrong types, and for an unknown device."""
+    require_texts(precision=precision, backend=backend, device=device)
+    require_flag("reproducible", reproducible)
+    if device != "auto" and backend != "torch":  # torch checks its own
+        require_device(device)
 
 
 def _load_again(kind: type[LoadedModel], arguments: dict[str, Any], space: str) -> LoadedModel:

@@ -13,8 +13,9 @@ from typing import Any, TypedDict
 from nearfield import catalog, hub
 from nearfield.argument_checks import require_kind, require_mapping, require_optional_texts
 from nearfield.checkpoint import model_folder
+from nearfield.checkpoint.output_kinds import KINDS
 from nearfield.checkpoint.weights import lora, weights
-from nearfield.errors import InputError, ModelRefused, NearfieldError, OutOfMemory, WeightsError
+from nearfield.errors import InputError, ModelRefused, NearfieldError, OutOfMemory, WeightsError, nearest
 from nearfield.hardware import MemoryLimit, memory_limit, memory_used
 from nearfield.recipe import Recipe, RerankPrompt
 from nearfield.text_inputs import describe
@@ -115,6 +116,8 @@ def read_model(
     """
     started, memory_before = time.perf_counter(), memory_used()
     require_optional_texts(source=source, revision=revision, kind=kind, file=file)
+    if kind is not None and kind not in KINDS:
+        raise InputError(f"Unknown kind {kind!r}. {nearest(kind, KINDS)}", param="kind")
     if file == "":
         raise InputError("file must be the name of a file, and is empty.", param="file")
     require_mapping("adapters", adapters)

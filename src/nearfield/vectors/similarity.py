@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -88,6 +89,25 @@ def require_vectors(value: VectorsLike, name: str) -> Any:
             param=name,
         )
     return vectors
+
+
+def refuse_quantized(value: Any, widths: Collection[int]) -> None:
+    """Raise InputError for an array, or a list of arrays, of whole numbers that are saved vectors and no token ids.
+
+    ``widths`` are the numbers of values that vectors of the model have.
+    """
+    several = isinstance(value, (list, tuple)) or str(getattr(value, "dtype", "")) == "object"
+    first = next(iter(value), None) if several and getattr(value, "shape", None) != () else value
+    array = tensor_to_array(first) if is_tensor(first) else first
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":
+        return
+    if array.ndim > 1 or array.itemsize == 1 or array.shape in {(width,) for width in widths}:
+        raise InputError(
+            f"An array of {array.dtype} of shape {array.shape} has whole numbers, and may be quantised vectors, whose "
+            "precision is not known: compare the Vectors that encode returned (pickle saves them whole), or those of "
+            "Vectors.decode(). Token ids are compared as lists: array.tolist().",
+            param="vectors",
+        )
 
 
 def like_tensor(scores: Array, *sides: object) -> Any:

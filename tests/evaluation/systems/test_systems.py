@@ -199,7 +199,7 @@ def test_sparse_and_multivectors(fleet: dict[str, LoadedModel]) -> None:
 def test_what_a_model_does_not_give_is_refused(tiny: Encoder) -> None:
     with pytest.raises(InputError, match="gives no 'sparse' output"):
         LocalModel(Variant("tiny", output="sparse"), tiny)
-    with pytest.raises(InputError, match="dimensions must be an integer from 1 to 32"):
+    with pytest.raises(InputError, match="truncate_dim must be an integer from 1 to 32"):
         LocalModel(Variant("tiny", dimensions=64), tiny)
     with pytest.raises(InputError, match="no multiple of 8"):
         LocalModel(Variant("tiny", dimensions=9, dtype="binary"), tiny)

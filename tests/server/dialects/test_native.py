@@ -114,6 +114,13 @@ def test_three_kinds_in_one_pass(fleet: dict[str, Any], fleet_url: str, form: st
         ]
 
 
+def test_errors_name_the_fields_of_the_request(fleet_url: str) -> None:
+    for size, message in ((8, "Leave dimensions out, or force it (force_dimensions: true)."), (99, "dimensions must")):
+        reply = httpx.post(f"{fleet_url}/encode", json={"model": "tiny", "input": "a", "dimensions": size})
+        error = reply.json()["error"]
+        assert reply.status_code == 400 and message in error["message"] and error["param"] == "dimensions"
+
+
 @pytest.mark.parametrize(
     ("body", "options"),
     [

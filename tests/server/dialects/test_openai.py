@@ -125,6 +125,7 @@ def test_dimensions(tmp_path: Path, client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="was not trained") as refusal:
         client.embeddings.create(model="tiny", input="cat", dimensions=8)
     assert refusal.value.param == "dimensions"
+    assert "Leave dimensions out." in refusal.value.message
     whole = _vectors(client.embeddings.create(model="tiny", input="cat", dimensions=32))
     assert whole.shape == (1, 32)
     with tiny_encoder(tmp_path / "m", precision="float32") as encoder:

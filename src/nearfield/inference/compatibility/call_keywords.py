@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from nearfield.argument_checks import require_device
 from nearfield.errors import InputError, UnknownKeyword, nearest
 from nearfield.inference.encode_options import EncodeKeywords, EncodeKeywordsWithoutRole, EncodeOptions
 from nearfield.inference.rerank_options import RerankKeywords
@@ -66,6 +67,14 @@ class EncodeRoleKeywords(EncodeKeywordsWithoutRole, EncodeHints, total=False):
 _OPTIONS = frozenset(field.name for field in fields(EncodeOptions))
 _ENCODE_HINTS = EncodeHints.__optional_keys__
 _SCORE_HINTS = ScoreHints.__optional_keys__
+#: Names of other interfaces and libraries, and of the keyword that does the same.
+_OTHER_NAMES = {
+    "dtype": "precision",
+    "torch_dtype": "precision",
+    "dimensions": "truncate_dim",
+    "force_dimensions": "force_truncate_dim",
+    "normalize": "normalize_embeddings",
+}
 _NO_VALUES = np.empty(0, np.float32)
 
 
@@ -112,9 +121,10 @@ def check_keywords(call: str, keywords: Iterable[str], known: Iterable[str], fur
     """
     unknown = next((name for name in keywords if name not in known), None)
     if unknown is not None:
-        raise UnknownKeyword(
-            f"{call} takes no argument {unknown!r}. {nearest(unknown, {*known, *further})}", param=unknown
-        )
+        names = {*known, *further}
+        other = _OTHER_NAMES.get(unknown)
+        hint = nearest(other if other in names else unknown, names)
+        raise UnknownKeyword(f"{call} takes no argument {unknown!r}. {hint}", param=unknown)
 
 
 def read_options(
@@ -166,6 +176,9 @@ def _read_form(keywords: Mapping[str, Any]) -> ReturnForm:
         _check_count(name, keywords.get(name))
     _check_output_value(keywords.get("output_value", OUTPUT_VALUES[0]))
     device = keywords.get("device")
+    for item in device if isinstance(device, (list, tuple)) else [device]:
+        if item is not None:
+            require_device(str(item))
     # A list of devices is that of several processes, whose result is on the CPU.
     on = None if device is None or isinstance(device, (list, tuple)) else str(device)
     of_tokens = keywords.get("output_value") == OUTPUT_VALUES[1]

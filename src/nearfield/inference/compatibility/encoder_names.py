@@ -28,7 +28,8 @@ class EncoderNames(LoadedModel):
 
         Args:
             a: results of ``encode``; saved vectors as a NumPy array [n, dim] or [dim], as lists of numbers or as a
-                tensor; or texts, which are encoded. Arrays and lists of whole numbers are token ids.
+                tensor; or texts, which are encoded. Lists of whole numbers are token ids, and so is an array of one
+                dimension; an array of saved quantised vectors is refused.
             b: the other side.
 
         Returns:
@@ -36,7 +37,8 @@ class EncoderNames(LoadedModel):
 
         Raises:
             SpaceMismatch: the two sides are known to come from different models, dimensions or precisions.
-            InputError: vectors have another number of dimensions than the model's, or than the other side's.
+            InputError: vectors have another number of dimensions than the model's, or than the other side's, or
+                are quantised and of an unknown space.
         """
         scores = measures.compare(self._vectors_of(a), self._vectors_of(b), self.recipe.similarity)
         return measures.like_tensor(scores, a, b)
@@ -54,22 +56,28 @@ class EncoderNames(LoadedModel):
     def _vectors_of(self, side: Any) -> Any:
         vectors = measures.read_vectors(side)
         if vectors is None:
+            measures.refuse_quantized(side, self._widths)
             return self.encode(side)
         if isinstance(vectors, Vectors) and not vectors.fingerprint:
             self._check_width(vectors.dim)
         return vectors
 
+    @property
+    def _widths(self) -> set[int]:
+        """The dimensions that vectors of this model may have."""
+        recipe = self.recipe
+        return {recipe.dimensions, self.default_dimensions, *(recipe.matryoshka or ())}
+
     def _check_width(self, width: int) -> None:
         """Raise InputError for vectors of unknown origin that this model cannot have given."""
         recipe = self.recipe
-        known = {recipe.dimensions, self.default_dimensions, *(recipe.matryoshka or ())}
         if recipe.outputs[0] != "dense":
             raise InputError(
                 f"{self.name} gives {recipe.outputs[0]} vectors, which cannot be compared as an array: pass what "
                 "encode returned.",
                 param="vectors",
             )
-        if width not in known:
+        if width not in self._widths:
             raise InputError(
                 f"These vectors have {width} values, and {self.name} gives vectors of {recipe.dimensions}: they are "
                 "another model's. nearfield.similarity compares vectors of any model.",

@@ -105,7 +105,7 @@ def _is_token_id(value: object) -> bool:
 
 def refuse_vectors(item: object, name: str) -> None:
     """Raise InputError for an array of floating-point numbers: it is a vector already, and no list of token ids."""
-    if isinstance(item, np.ndarray) and item.dtype.kind == "f":
+    if isinstance(item, np.ndarray) and item.dtype.kind == "f" and not np.ma.is_masked(item):
         raise InputError(
             f"{name} is an array of {item.dtype} of shape {item.shape}, and encode reads texts. Vectors are compared "
             "by similarity.",

@@ -120,9 +120,21 @@ class Dialect(Protocol):
         ...
 
 
-def shared_error_body(error: NearfieldError, kind: str, param: str | None = None) -> JsonObject:
+def message_of(error: NearfieldError, *, can_force: bool = False) -> str:
+    """Return the message of an error with the names that options have over HTTP in place of those in Python.
+
+    ``can_force`` says whether the API has the field ``force_dimensions``.
+    """
+    force = ", or force it (force_truncate_dim=True)"
+    message = str(error).replace(force, ", or force it (force_dimensions: true)" if can_force else "")
+    return message.replace("truncate_dim", "dimensions")
+
+
+def shared_error_body(
+    error: NearfieldError, kind: str, param: str | None = None, *, can_force: bool = False
+) -> JsonObject:
     """Return an error body with the keys that the clients of every API on the shared paths read."""
-    message = str(error)
+    message = message_of(error, can_force=can_force)
     return {
         "error": {"message": message, "type": kind, "param": param, "code": error.code},
         "detail": message,

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from nearfield.errors import InputError, InputTooLong, NearfieldError, nearest
-from nearfield.server.dialects import JsonObject, JsonValue, Reply, Route, shared_error_body
+from nearfield.server.dialects import JsonObject, JsonValue, Reply, Route, message_of, shared_error_body
 from nearfield.server.dialects.schemas import RERANK_EXAMPLE, Name, rank_results, to_base64, to_json_rows
 from nearfield.server.exchange import Encode, EncodeKeywords, EncodeLateChunks, EncodeOptions, Rank, RerankOptions
 from nearfield.server.http.request_context import RequestContext
@@ -341,9 +341,9 @@ class JinaDialect:
         field = _PARAM_NAMES.get(param, param) if param else None
         kind = "invalid_request_error" if error.status < 500 else "server_error"
         code = "INPUT_TOKEN_LIMIT_EXCEEDED" if isinstance(error, InputTooLong) else error.code
-        detail = {"message": str(error), "type": kind, "param": field, "code": code}
+        detail = {"message": message_of(error), "type": kind, "param": field, "code": code}
         body: JsonObject = {**shared_error_body(error, kind, field), "error": detail, "code": code}
         if isinstance(error, InputError) and error.status == 400 and not isinstance(error, InputTooLong):
-            body["errors"] = [{"field": field or "body", "message": str(error), "type": error.code}]
+            body["errors"] = [{"field": field or "body", "message": message_of(error), "type": error.code}]
             return Reply(body, 422)
         return body

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from nearfield.errors import InputError, NearfieldError
-from nearfield.server.dialects import JsonObject, JsonValue, Route
+from nearfield.server.dialects import JsonObject, JsonValue, Route, message_of
 from nearfield.server.dialects.schemas import Name, to_json_rows
 from nearfield.server.exchange import CompositeExchange, Encode, EncodeOptions
 from nearfield.server.http.request_context import RequestContext
@@ -43,7 +43,10 @@ _OPTION_NAMES = {
 #: A token in a body that is not decoded, and bytes at each end of the body in which it is searched.
 _TOKEN = re.compile(rb'[{,]\s{0,8}"token"\s{0,8}:\s{0,8}("[^"\\]{1,1024}")')
 _SEARCHED_BYTES = 32_768
-_PARAM_NAMES = {keyword: option for option, keyword in _OPTION_NAMES.items()} | {"input": "inputs", "dimensions": "mrl"}
+_PARAM_NAMES = {keyword: option for option, keyword in _OPTION_NAMES.items()} | {
+    "input": "inputs",
+    "truncate_dim": "mrl",
+}
 
 
 class QdrantOptions(msgspec.Struct):
@@ -228,4 +231,5 @@ class QdrantDialect:
         """Return Qdrant's error body, whose only field Qdrant shows to its client."""
         param = getattr(error, "param", None)
         field = _PARAM_NAMES.get(param, param) if param else None
-        return {"error": str(error) if field is None or field in str(error) else f"{field}: {error}"}
+        message = message_of(error)
+        return {"error": message if field is None or field in message else f"{field}: {message}"}

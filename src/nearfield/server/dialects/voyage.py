@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from nearfield.errors import InputError, NearfieldError
-from nearfield.server.dialects import JsonObject, Route
+from nearfield.server.dialects import JsonObject, Route, message_of
 from nearfield.server.dialects.schemas import RERANK_EXAMPLE, Name, rank_results, to_base64, to_json_rows
 from nearfield.server.exchange import Encode, EncodeLateChunks, EncodeOptions, Rank, RerankOptions
 from nearfield.server.http.request_context import RequestContext
@@ -348,4 +348,4 @@ class VoyageDialect:
 
     def refuse(self, error: NearfieldError) -> JsonObject:
         """Return Voyage's error body: the message in the one key that every version of the client reads."""
-        return {"detail": str(error)}
+        return {"detail": message_of(error)}

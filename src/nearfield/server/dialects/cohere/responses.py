@@ -13,7 +13,6 @@ _PARAM_NAMES = {
     "task": "input_type",
     "prompt_name": "input_type",
     "precision": "embedding_types",
-    "dimensions": "output_dimension",
     "truncate_dim": "output_dimension",
     "max_length": "max_tokens",
     "top_k": "top_n",

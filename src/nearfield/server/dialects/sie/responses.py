@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from nearfield.errors import ExecutionFailed, InputError, InputTooLong, ModelNotFound, NearfieldError, Overloaded
-from nearfield.server.dialects import JsonObject, Reply
+from nearfield.server.dialects import JsonObject, Reply, message_of
 from nearfield.server.exchange import Encode, Rank
 from nearfield.server.http.request_body import MSGPACK
 from nearfield.vectors.dense import Vectors
@@ -116,6 +116,7 @@ _PARAM_NAMES = {
     "outputs": "output_types",
     "precision": "output_dtype",
     "adapter": "lora_id",
+    "truncate_dim": "dimensions",
 }
 
 
@@ -123,7 +124,7 @@ def error_reply(error: NearfieldError) -> Reply:
     """Return SIE's error body; its SDK decides by the code whether to retry."""
     code, status = _error_code(error)
     param = getattr(error, "param", None)
-    detail = {"code": code, "message": str(error), "param": _PARAM_NAMES.get(param, param) if param else None}
+    detail = {"code": code, "message": message_of(error), "param": _PARAM_NAMES.get(param, param) if param else None}
     return Reply({"detail": detail}, status, headers={**VERSION_HEADERS, "x-sie-error-code": code})
 
 
