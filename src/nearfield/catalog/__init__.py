@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from nearfield.errors import LicenceRefused, SettingsError, nearest
-from nearfield.hub import ModelPackage, ModelPin
+from nearfield.hub import ModelPackage, ModelPin, has_model
 from nearfield.recipe import EncodeTask, RerankPrompt, Template
 
 if sys.version_info >= (3, 11):
@@ -96,6 +96,14 @@ def find(name: str) -> CatalogEntry | None:
     ``:latest`` at its end, which Ollama's clients put there, says nothing.
     """
     return _by_name().get(name.strip().lower().removesuffix(":latest"))
+
+
+def find_unless_folder(name: str, source: str | None = None) -> CatalogEntry | None:
+    """Return the entry of a name that is to be loaded; None if a folder with a model has that name.
+
+    Such a folder is loaded instead. It may have any model, so that nothing of the catalogue is valid for it.
+    """
+    return None if source in (None, "folder") and has_model(name) else find(name)
 
 
 def entries() -> tuple[CatalogEntry, ...]:

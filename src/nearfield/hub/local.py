@@ -7,10 +7,16 @@ from pathlib import Path
 from nearfield.hub.sources import LocatedModel, SourceSearch
 
 
+def has_model(folder: str) -> bool:
+    """Return whether a path is that of a folder with a model."""
+    path = Path(folder).expanduser()
+    return (path / "config.json").is_file() or (path / "modules.json").is_file()
+
+
 def find_in_folder(search: SourceSearch) -> LocatedModel | None:
     """Return the folder that the model's name is the path of, or None with the reason recorded."""
     path = Path(search.model).expanduser()
-    if (path / "config.json").is_file() or (path / "modules.json").is_file():
+    if has_model(search.model):
         return LocatedModel(path.resolve(), path.resolve().name, None, "folder")
     if path.is_dir():
         search.record("folder", f"{path} holds no config.json")

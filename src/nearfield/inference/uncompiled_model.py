@@ -122,7 +122,7 @@ def read_model(
         raise InputError("file must be the name of a file, and is empty.", param="file")
     require_mapping("adapters", adapters)
     require_kind("answer", answer, RerankPrompt, "a RerankPrompt")
-    entry = catalog.find(model)
+    entry = catalog.find_unless_folder(model, source)
     if entry is not None:
         catalog.check_licence(entry, accepted=accept_license)
     pin, files = entry.pin if entry else None, _required_files(file)
@@ -201,7 +201,7 @@ def _recipe_of_base(own: lora.Adapter, name: str, kind: str | None, source: str 
     """Read the base model of an adapter's folder. Pooling and prompts of the adapter's folder take precedence."""
     if not own.base:
         raise ModelRefused(f"{own.folder} is an adapter and does not name its base model.")
-    entry = catalog.find(own.base)
+    entry = catalog.find_unless_folder(own.base, source)
     # The adapter's revision says nothing about its base.
     base = hub.locate(own.base, pin=entry.pin if entry else None, source=source, revision=None, progress=progress)
     recipe = model_folder.read_model_folder(base.folder, name=name, revision=base.revision, entry=entry, kind=kind)

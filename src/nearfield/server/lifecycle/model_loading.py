@@ -58,7 +58,7 @@ def model_aliases(loaded: Sequence[LoadedModel], settings: Settings) -> dict[str
     """Return the further names of models by full id: the catalogue's, the settings', and the path it was loaded by."""
     aliases = {model.name: list(entry.names) if (entry := catalog.find(model.name)) else [] for model in loaded}
     for name in settings.models:
-        entry = catalog.find(name)
+        entry = catalog.find_unless_folder(name)
         if entry is None and len(loaded) == 1:
             aliases[loaded[0].name].append(name)
     for alias, name in settings.aliases.items():

@@ -20,13 +20,13 @@ def is_pattern(name: str) -> bool:
 
 def full_id(name: str) -> str:
     """Return the full id of a name in the catalogue, or the name itself."""
-    entry = catalog.find(name)
+    entry = catalog.find_unless_folder(name)
     return entry.id if entry is not None else name
 
 
 def matches_pattern(name: str, patterns: Sequence[str]) -> bool:
     """Return whether a pattern allows a name. Patterns match ids of the Hub and the catalogue, never local folders."""
-    entry = catalog.find(name)
+    entry = catalog.find_unless_folder(name)
     if entry is None and (name.count("/") != 1 or name.startswith((".", "/", "~", "\\")) or Path(name).exists()):
         return False
     known = entry.id if entry is not None else name

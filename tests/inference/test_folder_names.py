@@ -1,0 +1,51 @@
+"""Folders that are called like a model of the catalogue: they are loaded as if their paths were passed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nearfield import catalog
+from nearfield.encoder import Encoder
+from nearfield.errors import LicenceRefused, SourceUnavailable
+from nearfield.inference.uncompiled_model import read_model
+from nearfield.testing import write_tiny_model
+
+NON_COMMERCIAL = "naver/splade-cocondenser-ensembledistil"
+
+
+@pytest.mark.parametrize("name", ["minilm", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"])
+def test_a_folder_has_its_own_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tiny_model(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    with Encoder(name, compile_cache=False) as encoder, Encoder(f"./{name}", compile_cache=False) as by_path:
+        assert encoder.name == by_path.name == name.rpartition("/")[2]
+        assert encoder.fingerprint == by_path.fingerprint
+        assert encoder.recipe.licence is None
+        np.testing.assert_array_equal(encoder.encode("a cat"), by_path.encode("a cat"))
+
+
+@pytest.mark.parametrize("name", [NON_COMMERCIAL, "splade"])
+def test_a_licence_of_the_catalogue_is_not_that_of_a_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = catalog.find(name)
+    assert entry is not None and entry.id == NON_COMMERCIAL and not entry.commercial
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir(parents=True)  # it has no model
+    with pytest.raises(LicenceRefused, match=NON_COMMERCIAL):
+        read_model(name)
+    write_tiny_model(tmp_path / name)
+    assert read_model(name).recipe.folder == (tmp_path / name).resolve()
+
+
+def test_another_source_is_not_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tiny_model(tmp_path / "splade")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(LicenceRefused, match=NON_COMMERCIAL):
+        read_model("splade", source="hub")
+    with pytest.raises(SourceUnavailable, match="offline"):
+        read_model("splade", source="hub", accept_license=True)
