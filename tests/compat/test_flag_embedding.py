@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,69 @@ def test_example_of_rerankers(bge_reranker: str) -> None:
         reranker.compute_score([("a", "b"), ("a", None)])
     with pytest.raises(InputError, match="leaves no room"):
         reranker.compute_score(("a", "b"), max_length=4)
+
+
+#: What is no pair of texts, and what the message says of it.
+NO_PAIRS: list[tuple[Any, str]] = [
+    ("query", "sentence_pairs must be a pair of texts or a list of pairs, and is"),
+    (3, "and is the number 3"),
+    (["query"], "Pair 0 must have two texts, a query and a passage, and is 1 text. Pass a list of pairs"),
+    (
+        ["query", "one", "two"],
+        "Pair 0 must have two texts, a query and a passage, and is 3 texts. Pass a list of pairs",
+    ),
+    ([["query", "one"], ["query"]], "Pair 1 must have two texts, a query and a passage, and is 1 text."),
+    ([["query", "one"], "query"], "Pair 1 must have two texts"),
+]
+
+
+@pytest.mark.parametrize(("pairs", "message"), NO_PAIRS, ids=str)
+def test_what_is_no_pair_is_refused(pairs: Any, message: str, bge_reranker: str, bge_m3: str) -> None:
+    for model in (FlagReranker(bge_reranker), BGEM3FlagModel(bge_m3, **FLOAT32)):
+        with pytest.raises(InputError, match=re.escape(message)):
+            model.compute_score(pairs)
+
+
+@pytest.mark.parametrize("template", ["{}{}{}", "{instruction}{text}", "{}", "no place", "{", 3])
+def test_a_wrong_template_is_refused(template: Any, bert: str, bge_reranker: str) -> None:
+    wrong = "must be a text with a place for the instruction and .*, and is " + re.escape(
+        repr(template)
+    )
+    with pytest.raises(InputError, match="query_instruction_format " + wrong):
+        FlagModel(bert, query_instruction_format=template)
+    with pytest.raises(InputError, match="passage_instruction_format " + wrong):
+        FlagModel(bert, passage_instruction_format=template)
+    with pytest.raises(InputError, match="query_instruction_format " + wrong):
+        FlagReranker(bge_reranker, query_instruction_format=template)
+    with pytest.raises(InputError, match="instruction_format " + wrong):
+        FlagModel(bert).encode("a", instruction="b", instruction_format=template)
+
+
+@pytest.mark.parametrize("length", ["x", 2.5, -1, [3]])
+def test_a_wrong_length_is_refused(length: Any, bert: str, bge_reranker: str, bge_m3: str) -> None:
+    wrong = "_length must be a whole number of 1 or more, and is"
+    with pytest.raises(InputError, match="query_max" + wrong):
+        FlagModel(bert, query_max_length=length)
+    with pytest.raises(InputError, match="max" + wrong):
+        FlagReranker(bge_reranker, max_length=length)
+    for call in (
+        lambda: FlagModel(bert).encode("a", max_length=length),
+        lambda: FlagModel(bert).encode_queries(["a"], max_length=length),
+        lambda: FlagReranker(bge_reranker).compute_score(("a", "b"), max_length=length),
+        lambda: BGEM3FlagModel(bge_m3).compute_score(("a", "b"), max_query_length=length),
+    ):
+        with pytest.raises(InputError, match="max" + wrong):
+            call()
+
+
+def test_outputs_that_another_model_lacks(bert: str) -> None:
+    model = BGEM3FlagModel(bert, **FLOAT32)
+    np.testing.assert_array_equal(model.encode(["a"])["dense_vecs"], FlagModel(bert, **FLOAT32).encode(["a"]))
+    advice = "these are outputs of BAAI/bge-m3 .* Load this model with FlagModel"
+    with pytest.raises(InputError, match=f"has no weights for return_sparse: {advice}"):
+        model.encode(["a"], return_sparse=True)
+    with pytest.raises(InputError, match=f"has no weights for return_sparse and return_colbert_vecs: {advice}"):
+        model.compute_score(("a", "b"))
 
 
 def test_tensors_and_pools(bert: str) -> None:

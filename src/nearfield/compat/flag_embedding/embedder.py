@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from nearfield.argument_checks import require_count, require_optional_counts
 from nearfield.compat.arguments import report_remote_code
+from nearfield.compat.flag_embedding.call_checks import check_templates, fill_template
 from nearfield.compat.flag_embedding.model_loading import load_embedder
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.tensors import array_to_tensor
 
 Sentences = str | list[str]
-
-
-def with_instruction(template: str, instruction: str, sentence: str) -> str:
-    """Return a text in FlagEmbedding's template, which has a place for the instruction and one for the text."""
-    return template.replace("\\n", "\n").format(instruction, sentence)
 
 
 def device_names(devices: Any) -> list[str]:
@@ -52,6 +49,13 @@ class AbsEmbedder:
         truncate_dim: int | None = None,
         **kwargs: Any,
     ) -> None:
+        require_count("query_max_length", query_max_length)
+        require_count("passage_max_length", passage_max_length)
+        require_optional_counts(truncate_dim=truncate_dim)
+        check_templates(
+            query_instruction_format=query_instruction_format,
+            passage_instruction_format=kwargs.get("passage_instruction_format"),
+        )
         self.model_name_or_path = model_name_or_path
         self.normalize_embeddings = normalize_embeddings
         self.use_fp16 = use_fp16
@@ -93,7 +97,7 @@ class AbsEmbedder:
     @staticmethod
     def get_detailed_instruct(instruction_format: str, instruction: str, sentence: str) -> str:
         """Return a text with its instruction."""
-        return with_instruction(instruction_format, instruction, sentence)
+        return fill_template(instruction_format, instruction, sentence)
 
     def encode_queries(
         self,
@@ -177,6 +181,7 @@ class AbsEmbedder:
 
     def call_options(self, max_length: int) -> dict[str, Any]:
         """Return the keywords of ``Encoder.encode`` for a number of tokens."""
+        require_count("max_length", max_length)
         dimensions = None if self.truncate_dim is None else min(self.truncate_dim, self.model.dimensions)
         return {
             "prompt": "",
@@ -189,9 +194,10 @@ class AbsEmbedder:
     def _with_instruction(self, sentences: Sentences, instruction: str | None, template: str | None) -> Sentences:
         if instruction is None:
             return sentences
+        check_templates(instruction_format=template)
         if isinstance(sentences, str):
-            return with_instruction(template or "{}{}", instruction, sentences)
-        return [with_instruction(template or "{}{}", instruction, sentence) for sentence in sentences]
+            return fill_template(template or "{}{}", instruction, sentences)
+        return [fill_template(template or "{}{}", instruction, sentence) for sentence in sentences]
 
     # -- pools ---------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nearfield.arrays import Array
+from nearfield.compat.flag_embedding.call_checks import read_pairs
 from nearfield.compat.flag_embedding.embedder import AbsEmbedder, Sentences
 from nearfield.compat.flag_embedding.model_loading import load_embedder
 from nearfield.encoder import Encoder
@@ -19,6 +20,9 @@ from nearfield.vectors.outputs import Outputs
 
 LexicalWeights = Mapping[str, float]
 SCORES = ("colbert", "sparse", "dense", "sparse+dense", "colbert+sparse+dense")
+
+#: The arguments that ask for the outputs of a model.
+_ARGUMENTS = {"dense": "return_dense", "sparse": "return_sparse", "multivector": "return_colbert_vecs"}
 
 
 class BGEM3FlagModel(AbsEmbedder):
@@ -87,6 +91,16 @@ class BGEM3FlagModel(AbsEmbedder):
         own = getattr(head, "dimensions", colbert_dim)
         if colbert_dim > 0 and colbert_dim != own:
             raise InputError(f"colbert_dim={colbert_dim}, and the folder's weights have {own}.", param="colbert_dim")
+
+    def _require(self, kinds: Sequence[str]) -> None:
+        """Raise InputError unless the model gives these outputs."""
+        missing = [_ARGUMENTS[kind] for kind in kinds if kind not in self.model.recipe.outputs]
+        if missing:
+            raise InputError(
+                f"{self.model.name} has no weights for {' and '.join(missing)}: these are outputs of BAAI/bge-m3 and "
+                "of models trained from it. Load this model with FlagModel, for dense vectors.",
+                param=missing[0],
+            )
 
     # -- encoding ------------------------------------------------------------------------------------------------
 
@@ -183,6 +197,7 @@ class BGEM3FlagModel(AbsEmbedder):
         return {name: value[0] if single and value is not None else value for name, value in result.items()}
 
     def _outputs(self, texts: Sequence[str], kinds: Sequence[str], max_length: int) -> Outputs:
+        self._require(kinds)
         outputs: Outputs = self.model.encode(list(texts), outputs=kinds, **self.call_options(max_length))
         return outputs
 
@@ -272,10 +287,9 @@ class BGEM3FlagModel(AbsEmbedder):
     ) -> Any:
         """Score pairs of texts; see ``compute_score``."""
         del batch_size, device, kwargs
-        if not len(sentence_pairs):
+        pairs, single = read_pairs(sentence_pairs)
+        if not pairs:
             return []
-        single = isinstance(sentence_pairs[0], str)
-        pairs = [sentence_pairs] if single else list(sentence_pairs)
         weights = [1.0, 1.0, 1.0] if weights_for_different_modes is None else weights_for_different_modes
         if len(weights) != 3:
             raise InputError(
@@ -291,6 +305,7 @@ class BGEM3FlagModel(AbsEmbedder):
         """Return each text's dense vector, weights and token vectors; equal texts are encoded once."""
         places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
         options = {**self.call_options(max_length), "truncate_dim": None}
+        self._require(("dense", "sparse", "multivector"))
         outputs = self.model.encode(list(places), outputs=("dense", "sparse", "multivector"), **options)
         dense, weights, tokens = np.asarray(outputs.dense), outputs.sparse.to_dicts(), outputs.multivector
         return [(dense[places[text]], weights[places[text]], tokens[places[text]]) for text in texts]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from nearfield.argument_checks import require_count, require_optional_counts
 from nearfield.arrays import Array
 from nearfield.checkpoint.tokenizer.pairs import PairTokens
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.compat.arguments import report_remote_code
-from nearfield.compat.flag_embedding.embedder import device_names, with_instruction
+from nearfield.compat.flag_embedding.call_checks import check_templates, fill_template, read_pairs
+from nearfield.compat.flag_embedding.embedder import device_names
 from nearfield.compat.flag_embedding.model_loading import precision_of, readable_length, with_recipe
 from nearfield.compat.flag_embedding.pair_tokens import (
     CrossEncoderPairs,
@@ -60,6 +62,11 @@ class AbsReranker:
         normalize: bool = False,
         **kwargs: Any,
     ) -> None:
+        require_optional_counts(query_max_length=query_max_length)
+        require_count("max_length", max_length)
+        check_templates(
+            query_instruction_format=query_instruction_format, passage_instruction_format=passage_instruction_format
+        )
         self.model_name_or_path = model_name_or_path
         self.use_fp16 = use_fp16
         self.query_instruction_for_rerank = query_instruction_for_rerank
@@ -99,7 +106,7 @@ class AbsReranker:
 
     def get_detailed_instruct(self, instruction_format: str, instruction: str, sentence: str) -> str:
         """Return a text with its instruction."""
-        return with_instruction(instruction_format, instruction, sentence)
+        return fill_template(instruction_format, instruction, sentence)
 
     def get_detailed_inputs(self, sentence_pairs: Sequence[Sequence[str]]) -> list[list[str]]:
         """Return pairs with the instructions of queries and passages."""
@@ -109,7 +116,7 @@ class AbsReranker:
         )
         return [
             [
-                text if instruction is None else with_instruction(template, instruction, text)
+                text if instruction is None else fill_template(template, instruction, text)
                 for text, (template, instruction) in zip(pair, sides, strict=True)
             ]
             for pair in sentence_pairs
@@ -123,9 +130,7 @@ class AbsReranker:
             kwargs: ``max_length`` (tokens of a pair), ``query_max_length`` (by default three quarters of it),
                 ``normalize`` (apply a sigmoid), for language models ``prompt``; others have no effect.
         """
-        pairs = list(sentence_pairs)
-        if pairs and isinstance(pairs[0], str):
-            pairs = [pairs]
+        pairs, _ = read_pairs(sentence_pairs)
         return self.compute_score_single_gpu(self.get_detailed_inputs(pairs), **kwargs)
 
     def compute_score_single_gpu(
@@ -140,9 +145,10 @@ class AbsReranker:
     ) -> list[float]:
         """Return the scores of pairs, without instructions; see ``compute_score``."""
         del batch_size, device
+        require_optional_counts(max_length=max_length, query_max_length=query_max_length)
         pair_length = max_length or self.max_length
         lengths = PairLengths(query_max_length or self.query_max_length or pair_length * 3 // 4, pair_length)
-        pairs = [sentence_pairs] if sentence_pairs and isinstance(sentence_pairs[0], str) else list(sentence_pairs)
+        pairs, _ = read_pairs(sentence_pairs)
         tokenizer = self._pair_tokenizer(kwargs.get("prompt"))
         scores: list[float] = []
         for start in range(0, len(pairs), _WINDOW):
