@@ -205,3 +205,12 @@ async def test_sparse_vectors_are_those_of_the_reference(splade: Path, splade_ro
     assert NearfieldSparseTextEmbedder.from_dict(text.to_dict()).to_dict() == text.to_dict()
     for component in (text, documents):
         component.close()
+
+
+def test_dimensions_can_be_forced(tiny: Encoder) -> None:
+    embedder = NearfieldTextEmbedder(str(tiny.recipe.folder), truncate_dim=7, force_truncate_dim=True, **LOAD)
+    expected = tiny.encode(["a cat"], role="query", truncate_dim=7, force_truncate_dim=True)[0]
+    again = NearfieldTextEmbedder.from_dict(embedder.to_dict())
+    for component in (embedder, again):
+        assert_close(component.run("a cat")["embedding"], expected)
+        component.close()

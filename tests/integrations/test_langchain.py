@@ -72,6 +72,22 @@ def test_options_reach_the_model(tiny: Encoder) -> None:
         component.close()
 
 
+def test_model_name_is_another_name_of_model(tiny: Encoder) -> None:
+    folder = str(tiny.recipe.folder)
+    assert NearfieldEmbeddings(model_name=folder).model == NearfieldEmbeddings(model=folder).model == folder
+    assert NearfieldSparseEmbeddings(model_name=folder).model == folder
+    assert NearfieldEmbeddings(model_name=tiny).embed_query("a cat") == NearfieldEmbeddings(tiny).embed_query("a cat")
+    with pytest.raises(InputError, match=r"model is 'other' and model_name is .*: pass one"):
+        NearfieldEmbeddings("other", model_name=folder)
+
+
+def test_dimensions_can_be_forced(tiny: Encoder) -> None:
+    embeddings = NearfieldEmbeddings(str(tiny.recipe.folder), truncate_dim=7, force_truncate_dim=True, **LOAD)
+    expected = tiny.encode(["a cat"], role="document", truncate_dim=7, force_truncate_dim=True)
+    assert_close(embeddings.embed_documents(["a cat"]), expected)
+    embeddings.close()
+
+
 def test_a_vector_store_finds_what_the_reference_finds(minilm: Encoder, minilm_reference: Reference) -> None:
     store = InMemoryVectorStore(NearfieldEmbeddings(minilm))
     store.add_documents(_documents())

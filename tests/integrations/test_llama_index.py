@@ -174,3 +174,12 @@ async def test_sparse_vectors_are_those_of_the_reference(splade: Path, splade_ro
     assert sparse.model_dump()["class_name"] == "NearfieldSparseEmbedding"
     for component in (sparse, again):
         component.close()
+
+
+def test_dimensions_can_be_forced(tiny: Encoder) -> None:
+    embedding = NearfieldEmbedding(str(tiny.recipe.folder), truncate_dim=7, force_truncate_dim=True, **LOAD)
+    expected = tiny.encode(["a cat"], role="query", truncate_dim=7, force_truncate_dim=True)[0]
+    again = pickle.loads(pickle.dumps(embedding))
+    for component in (embedding, again):
+        assert_close(component.get_query_embedding("a cat"), expected)
+        component.close()

@@ -19,6 +19,7 @@ from nearfield.inference.rerank_options import RerankKeywords
 from nearfield.integrations.lazy_model import (
     DEFAULT_ENCODER,
     DEFAULT_RERANKER,
+    EncoderKeywords,
     LazyEncoder,
     LazyModel,
     LazyReranker,
@@ -82,7 +83,7 @@ class _TextEmbedder(_Component):
         suffix: str = "",
         truncate_dim: int | None = None,
         encode_options: EncodeKeywordsWithoutRole | None = None,
-        **options: Unpack[LoadKeywords],
+        **options: Unpack[EncoderKeywords],
     ) -> None:
         selected = merge_options(options, truncate_dim=truncate_dim)
         self._encoder = LazyEncoder(model, selected, output=self._output, encode_options=encode_options)
@@ -119,7 +120,7 @@ class _DocumentEmbedder(_Component):
         embedding_separator: str = "\n",
         truncate_dim: int | None = None,
         encode_options: EncodeKeywordsWithoutRole | None = None,
-        **options: Unpack[LoadKeywords],
+        **options: Unpack[EncoderKeywords],
     ) -> None:
         selected = merge_options(options, truncate_dim=truncate_dim)
         self._encoder = LazyEncoder(model, selected, output=self._output, encode_options=encode_options)

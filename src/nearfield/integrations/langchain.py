@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearfield.encoder import Encoder
-from nearfield.errors import MissingExtra
+from nearfield.errors import InputError, MissingExtra
 from nearfield.inference.encode_options import EncodeKeywordsWithoutRole, Unpack
 from nearfield.inference.loaded_model import LoadKeywords
 from nearfield.inference.rerank_options import RerankKeywords
 from nearfield.integrations.lazy_model import (
     DEFAULT_ENCODER,
     DEFAULT_RERANKER,
+    EncoderKeywords,
     LazyEncoder,
     LazyReranker,
     dense_rows,
@@ -46,15 +47,18 @@ class _EncoderComponent:
         self,
         model: str | Path | Encoder = DEFAULT_ENCODER,
         *,
+        model_name: str | Path | Encoder | None = None,
         show_progress_bar: bool | None = None,
         truncate_dim: int | None = None,
         encode_options: EncodeKeywordsWithoutRole | None = None,
         query_options: EncodeKeywordsWithoutRole | None = None,
-        **options: Unpack[LoadKeywords],
+        **options: Unpack[EncoderKeywords],
     ) -> None:
+        if model_name is not None and model not in (DEFAULT_ENCODER, model_name):
+            raise InputError(f"model is {model!r} and model_name is {model_name!r}: pass one.", param="model_name")
         self._progress = show_progress_bar
         self._encoder = LazyEncoder(
-            model,
+            model if model_name is None else model_name,
             merge_options(options, truncate_dim=truncate_dim),
             output=self._output,
             encode_options=encode_options,
@@ -81,6 +85,7 @@ class NearfieldEmbeddings(_EncoderComponent, Embeddings):
 
     Args:
         model: a model's name or folder, or an Encoder.
+        model_name: another name of ``model``, as in ``HuggingFaceEmbeddings``.
         show_progress_bar: as for ``Encoder.encode``, for documents.
         truncate_dim: dimensions to keep.
         encode_options: keywords of ``Encoder.encode``, such as ``{"normalize_embeddings": True}``.

@@ -31,7 +31,7 @@ DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 DEFAULT_RERANKER = "cross-encoder/ms-marco-MiniLM-L6-v2"
 #: Keywords of each class.
 _LOAD_OPTIONS: Mapping[type, frozenset[str]] = {
-    Encoder: LoadKeywords.__optional_keys__ | {"truncate_dim"},
+    Encoder: LoadKeywords.__optional_keys__ | {"force_truncate_dim", "truncate_dim"},
     Reranker: LoadKeywords.__optional_keys__ | {"instruction"},
 }
 #: Options that a component sets itself are not among them.
@@ -40,6 +40,12 @@ _ENCODE_OPTIONS = EncodeKeywordsWithoutRole.__optional_keys__ - {"outputs"}
 _PLAIN = (str, int, float, bool, type(None))
 #: Seconds between two attempts to queue a text while the queue is full.
 _RETRY_SECONDS = 0.5
+
+
+class EncoderKeywords(LoadKeywords, total=False):
+    """Keywords of ``Encoder`` that components take as further keywords."""
+
+    force_truncate_dim: bool
 
 
 class LazyModel(Generic[ModelT]):

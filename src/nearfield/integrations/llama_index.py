@@ -14,6 +14,7 @@ from nearfield.inference.rerank_options import RerankKeywords
 from nearfield.integrations.lazy_model import (
     DEFAULT_ENCODER,
     DEFAULT_RERANKER,
+    EncoderKeywords,
     LazyEncoder,
     LazyReranker,
     dense_rows,
@@ -71,13 +72,13 @@ class NearfieldEmbedding(BaseEmbedding):  # type: ignore[misc]
         truncate_dim: int | None = None,
         encode_options: EncodeKeywordsWithoutRole | None = None,
         query_options: EncodeKeywordsWithoutRole | None = None,
-        load_options: LoadKeywords | None = None,
+        load_options: EncoderKeywords | None = None,
         embed_batch_size: int = EMBED_BATCH_SIZE,
         callback_manager: Any = None,
         num_workers: int | None = None,
         embeddings_cache: Any = None,
         rate_limiter: Any = None,
-        **options: Unpack[LoadKeywords],
+        **options: Unpack[EncoderKeywords],
     ) -> None:
         selected = merge_options(load_options, options, truncate_dim=truncate_dim)
         encoder = LazyEncoder(model_name, selected, encode_options=encode_options, query_options=query_options)
@@ -145,10 +146,10 @@ class NearfieldSparseEmbedding(BaseSparseEmbedding):  # type: ignore[misc]
         *,
         encode_options: EncodeKeywordsWithoutRole | None = None,
         query_options: EncodeKeywordsWithoutRole | None = None,
-        load_options: LoadKeywords | None = None,
+        load_options: EncoderKeywords | None = None,
         embed_batch_size: int = EMBED_BATCH_SIZE,
         num_workers: int | None = None,
-        **options: Unpack[LoadKeywords],
+        **options: Unpack[EncoderKeywords],
     ) -> None:
         encoder = LazyEncoder(
             model_name,
