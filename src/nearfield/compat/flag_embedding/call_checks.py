@@ -41,7 +41,7 @@ def read_pairs(sentence_pairs: Any) -> tuple[list[Sequence[str]], bool]:
         )
     listed = list(sentence_pairs)
     single = bool(listed) and isinstance(listed[0], str)
-    pairs = [listed] if single else [pair if isinstance(pair, str) else _as_tuple(pair) for pair in listed]
+    pairs: list[Any] = [listed] if single else [pair if isinstance(pair, str) else _as_tuple(pair) for pair in listed]
     for number, pair in enumerate(pairs):
         if isinstance(pair, str) or len(pair) != 2:
             what = describe(pair) if isinstance(pair, str) else f"{len(pair)} text{'s' * (len(pair) != 1)}"
