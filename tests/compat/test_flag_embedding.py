@@ -184,9 +184,7 @@ def test_what_is_no_pair_is_refused(pairs: Any, message: str, bge_reranker: str,
 
 @pytest.mark.parametrize("template", ["{}{}{}", "{instruction}{text}", "{}", "no place", "{", 3])
 def test_a_wrong_template_is_refused(template: Any, bert: str, bge_reranker: str) -> None:
-    wrong = "must be a text with a place for the instruction and .*, and is " + re.escape(
-        repr(template)
-    )
+    wrong = "must be a text with a place for the instruction and .*, and is " + re.escape(repr(template))
     with pytest.raises(InputError, match="query_instruction_format " + wrong):
         FlagModel(bert, query_instruction_format=template)
     with pytest.raises(InputError, match="passage_instruction_format " + wrong):
