@@ -243,3 +243,8 @@ def test_a_model_of_another_kind(kind: type[Any], other: type[Any], tmp_path: Pa
         return
     with pytest.raises(ModelRefused, match=f"is no model for {kind.__name__}: load it with .*{other.__name__}"):
         kind(folder)
+
+
+def test_a_misspelt_keyword_names_the_nearest(model: SentenceTransformer) -> None:
+    with pytest.raises(InputError, match=r"'normalise_embeddings' that this model uses\. Did you mean 'normalize_emb"):
+        model.encode(["a"], normalise_embeddings=True)

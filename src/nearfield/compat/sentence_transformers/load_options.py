@@ -178,6 +178,13 @@ def input_list(inputs: Any) -> Any:
     return listed
 
 
+#: Keywords that ``encode`` of all classes has, for the hint about a misspelt one.
+_ENCODE_KEYWORDS = (
+    *("batch_size", "convert_to_tensor", "device", "normalize_embeddings", "processing_kwargs", "prompt"),
+    *("prompt_name", "show_progress_bar", "truncate_dim"),
+)
+
+
 def call_length(keywords: Mapping[str, Any], default: int | None, where: str) -> int | None:
     """Return the number of tokens that a call reads of each input: from ``processing_kwargs``, else the default.
 
@@ -191,7 +198,8 @@ def call_length(keywords: Mapping[str, Any], default: int | None, where: str) ->
     """
     for name in keywords:
         if name not in ("processing_kwargs", "task"):
-            raise InputError(f"{where}() has no keyword {name!r} that this model uses.", param=name)
+            hint = f" {nearest(name, _ENCODE_KEYWORDS)}" if where.endswith(".encode") else ""
+            raise InputError(f"{where}() has no keyword {name!r} that this model uses.{hint}", param=name)
     length = default
     for name, value in (keywords.get("processing_kwargs") or {}).get("text", {}).items():
         if name == "max_length":
