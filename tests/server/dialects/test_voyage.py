@@ -117,7 +117,7 @@ def test_rerank(client: voyageai.Client, fleet: dict[str, Any]) -> None:
     scores = [result.relevance_score for result in every.results]
     np.testing.assert_allclose(scores, [result.score for result in expected], rtol=1e-5)
     assert len(set(scores)) == 3 and all(0 < score < 1 for score in scores)
-    assert every.total_tokens == int(reranker.score("cat", TEXTS).tokens.sum())
+    assert every.total_tokens == int(np.asarray(reranker.score("cat", TEXTS).tokens).sum())
     best = client.rerank("cat", TEXTS, model=reranker.name, top_k=1)
     assert [result.index for result in best.results] == [expected[0].index]
     with pytest.raises(voyageai.error.InvalidRequestError, match="tokens"):
