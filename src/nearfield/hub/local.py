@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from nearfield.hub.sources import LocatedModel, SourceSearch
@@ -10,9 +9,11 @@ from nearfield.hub.sources import LocatedModel, SourceSearch
 
 def has_model(folder: str) -> bool:
     """Return whether a path is that of a folder with a model."""
-    # Unlike Path.is_file, os.path.isfile is False for names that no path can have, such as very long ones.
-    path = os.path.expanduser(folder)
-    return any(os.path.isfile(os.path.join(path, name)) for name in ("config.json", "modules.json"))
+    try:
+        path = Path(folder).expanduser()
+        return (path / "config.json").is_file() or (path / "modules.json").is_file()
+    except (OSError, RuntimeError, ValueError):  # a name that no path can have, such as a very long one
+        return False
 
 
 def find_in_folder(search: SourceSearch) -> LocatedModel | None:
