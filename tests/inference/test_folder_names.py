@@ -9,7 +9,7 @@ import pytest
 
 from nearfield import catalog
 from nearfield.encoder import Encoder
-from nearfield.errors import LicenceRefused, SourceUnavailable
+from nearfield.errors import LicenceRefused, ModelNotFound, SourceUnavailable
 from nearfield.inference.uncompiled_model import read_model
 from nearfield.testing import write_tiny_model
 
@@ -49,3 +49,15 @@ def test_another_source_is_not_the_folder(tmp_path: Path, monkeypatch: pytest.Mo
         read_model("splade", source="hub")
     with pytest.raises(SourceUnavailable, match="offline"):
         read_model("splade", source="hub", accept_license=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x" * 300, f"owner/{'x' * 300}", "/" + "y" * 300, "./" + "z" * 5000, "a/" * 3000, "~nobody-here/model", "a\0b"],
+    ids=lambda name: name[:8].replace("\0", "0"),
+)
+def test_names_that_no_path_can_have(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises((ModelNotFound, SourceUnavailable), match="folder: "):
+        read_model(name)
+    assert catalog.find_unless_folder(name) is None

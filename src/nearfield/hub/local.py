@@ -7,26 +7,31 @@ from pathlib import Path
 from nearfield.hub.sources import LocatedModel, SourceSearch
 
 
+def existing_path(name: str) -> Path | None:
+    """Return the path that a name is, if something is there; None also where no path can have that name."""
+    try:
+        path = Path(name).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long, the home of an unknown user, a zero byte
+        return None
+
+
 def has_model(folder: str) -> bool:
     """Return whether a path is that of a folder with a model."""
-    try:
-        path = Path(folder).expanduser()
-        return (path / "config.json").is_file() or (path / "modules.json").is_file()
-    except (OSError, RuntimeError, ValueError):  # a name that no path can have, such as a very long one
-        return False
+    paths = (existing_path(f"{folder}/{name}") for name in ("config.json", "modules.json"))
+    return any(path is not None and path.is_file() for path in paths)
 
 
 def find_in_folder(search: SourceSearch) -> LocatedModel | None:
     """Return the folder that the model's name is the path of, or None with the reason recorded."""
-    path = Path(search.model).expanduser()
-    if has_model(search.model):
+    path = existing_path(search.model)
+    if path is not None and has_model(search.model):
         return LocatedModel(path.resolve(), path.resolve().name, None, "folder")
-    if path.is_dir():
-        search.record("folder", f"{path} holds no config.json")
-    elif path.is_file():
-        search.record("folder", f"{path} is a file, and a model is a folder")
+    if path is not None:
+        reason = "holds no config.json" if path.is_dir() else "is a file, and a model is a folder"
+        search.record("folder", f"{path} {reason}")
     elif search.model.startswith((".", "/", "~")):
-        search.record("folder", f"there is no {path}")
+        search.record("folder", f"there is no {search.model}")
     else:
         search.record("folder", "not a folder here")
     return None

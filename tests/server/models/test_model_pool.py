@@ -102,6 +102,14 @@ async def test_a_name_that_matches_no_pattern_is_not_loaded(loader: Loader, name
     assert loader.calls == []
 
 
+@pytest.mark.parametrize("name", ["x" * 300, f"other/{'x' * 300}", "~nobody-here/one", "other/a\0b"])
+@pytest.mark.parametrize("on_demand", [["org/*"], []])
+async def test_names_that_no_path_can_have_are_not_served(loader: Loader, name: str, on_demand: list[str]) -> None:
+    with pytest.raises(ModelNotFound):
+        await _use(ModelPool(loader=loader, on_demand=on_demand), name)
+    assert loader.calls == []
+
+
 async def test_a_pattern_never_matches_a_folder(
     loader: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

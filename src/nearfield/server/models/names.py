@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 from nearfield import catalog
+from nearfield.hub import existing_path
 from nearfield.server.models.model_entry import ModelEntry
 
 #: Maximum characters of the name of a model or prompt; a longer one is not looked up.
@@ -26,8 +26,11 @@ def full_id(name: str) -> str:
 
 def matches_pattern(name: str, patterns: Sequence[str]) -> bool:
     """Return whether a pattern allows a name. Patterns match ids of the Hub and the catalogue, never local folders."""
+    # Without patterns, and for paths, nothing that a client sends is looked for on the disk.
+    if not patterns or name.startswith((".", "/", "~", "\\")):
+        return False
     entry = catalog.find_unless_folder(name)
-    if entry is None and (name.count("/") != 1 or name.startswith((".", "/", "~", "\\")) or Path(name).exists()):
+    if entry is None and (name.count("/") != 1 or existing_path(name) is not None):
         return False
     known = entry.id if entry is not None else name
     return any(fnmatchcase(known.lower(), pattern.lower()) for pattern in patterns if is_pattern(pattern))
