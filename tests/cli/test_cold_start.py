@@ -28,7 +28,9 @@ status = Path("/proc/self/status")
 print(json.dumps({
     "hits": [[hit.document, round(hit.stages["dense"]["score"], 1)] for hit in hits],
     "modules": sorted(sys.modules),
-    "peak": [line.split()[1] for line in status.read_text().splitlines() if "VmHWM" in line] if status.exists() else [],
+    "anonymous": [line.split()[1] for line in status.read_text().splitlines() if "RssAnon" in line]
+    if status.exists()
+    else [],
 }))
 """
 #: Modules that take much time or memory to import.
@@ -64,7 +66,8 @@ def test_a_search_imports_little_and_finds_the_same(home: Path, usual: list[list
     found = search(home)
     assert found["hits"] == usual
     assert HEAVY & set(found["modules"]) == set()
-    assert all(int(kilobytes) * 1024 < 250e6 for kilobytes in found["peak"])
+    # Without the pages of libraries: how many of these are mapped depends on what the system has in its cache.
+    assert [kilobytes for kilobytes in found["anonymous"] if int(kilobytes) * 1024 > 100e6] == []
 
 
 @pytest.mark.parametrize("needed", ["lancedb.db", "lancedb.table", "lancedb.query"])

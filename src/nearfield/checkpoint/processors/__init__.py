@@ -1,0 +1,1 @@
+"""Processors: what a model folder says about preparing pictures and sounds, carried out."""
