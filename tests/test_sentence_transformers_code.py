@@ -14,7 +14,7 @@ import pytest
 import nearfield
 from nearfield import Encoder, Reranker
 from nearfield.errors import InputError, SpaceMismatch, UnknownKeyword
-from nearfield.inference.compatibility import call_keywords
+from nearfield.inference.calls import keywords
 from nearfield.testing import tiny_encoder, write_tiny_model
 from nearfield.vectors.dense import Vectors
 
@@ -189,7 +189,7 @@ def test_code_of_models_is_never_trusted_and_a_warning_says_so_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = str(write_tiny_model(tmp_path / "tiny"))
-    call_keywords._warn_once.cache_clear()
+    keywords._warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         for load in (Encoder, nearfield.load, Encoder):
             load(folder, trust_remote_code=True, compile_cache=False).close()

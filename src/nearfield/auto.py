@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from nearfield.encoder import Encoder
-from nearfield.inference.compatibility.call_keywords import check_keywords
+from nearfield.inference.calls.keywords import check_keywords
 from nearfield.inference.encode_options import Unpack
 from nearfield.inference.loaded_model import LoadKeywords
 from nearfield.inference.uncompiled_model import ReadModelKeywords, model_name, read_model

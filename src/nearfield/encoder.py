@@ -14,8 +14,8 @@ from nearfield.checkpoint.tokenizer.tokenizer import Tokens
 from nearfield.engine.job import Ticket
 from nearfield.errors import InputError, ModelRefused
 from nearfield.inference import encode_options, postprocess
-from nearfield.inference.call_limits import NO_LIMITS, CallLimits, TimedResult
-from nearfield.inference.compatibility.call_keywords import (
+from nearfield.inference.base_encoder import BaseEncoder
+from nearfield.inference.calls.keywords import (
     EncodeCallKeywords,
     EncodeRoleKeywords,
     ReturnForm,
@@ -23,7 +23,7 @@ from nearfield.inference.compatibility.call_keywords import (
     read_encode_keywords,
     read_options,
 )
-from nearfield.inference.compatibility.encoder_names import EncoderNames
+from nearfield.inference.calls.limits import NO_LIMITS, CallLimits, TimedResult
 from nearfield.inference.encode_options import (
     EncodeKeywords,
     EncodeOptions,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from nearfield.inference.result_cache import ResultCache
 
 
-class Encoder(EncoderNames):
+class Encoder(BaseEncoder):
     """Turns text into vectors.
 
     Args:

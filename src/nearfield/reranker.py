@@ -17,13 +17,13 @@ from nearfield.checkpoint.tokenizer.tokenizer import Truncate
 from nearfield.engine.job import Ticket
 from nearfield.errors import InputError, ModelRefused, nearest
 from nearfield.heads import OutputRequest
-from nearfield.inference.call_limits import NO_LIMITS, CallLimits, TimedResult
-from nearfield.inference.compatibility.call_keywords import (
+from nearfield.inference.calls.keywords import (
     RerankCallKeywords,
     ScoreHints,
     check_keywords,
     read_score_form,
 )
+from nearfield.inference.calls.limits import NO_LIMITS, CallLimits, TimedResult
 from nearfield.inference.encode_options import Unpack
 from nearfield.inference.loaded_model import LoadedModel, LoadKeywords
 from nearfield.inference.postprocess import COUNT_TYPE

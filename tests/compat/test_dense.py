@@ -174,9 +174,9 @@ def test_modules_are_refused(folder: Path) -> None:
 
 
 def test_remote_code_is_reported_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from nearfield.inference.compatibility import call_keywords
+    from nearfield.inference.calls import keywords
 
-    call_keywords._warn_once.cache_clear()
+    keywords._warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             SentenceTransformer(str(folder), trust_remote_code=True)

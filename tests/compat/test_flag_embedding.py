@@ -24,7 +24,7 @@ from nearfield.compat.flag_embedding import (
     auto,
 )
 from nearfield.errors import InputError, ModelNotFound, ModelRefused, SourceUnavailable
-from nearfield.inference.compatibility import call_keywords
+from nearfield.inference.calls import keywords
 from tests.compat import flag_cases
 from tests.inference import test_golden_values as published
 from tests.parity import m3, scores
@@ -252,7 +252,7 @@ def test_what_is_refused(bert: str, bge_reranker: str, caplog: pytest.LogCapture
     for kind in (FlagAutoModel, FlagAutoReranker):
         with pytest.raises(OSError, match="from_finetuned"):
             kind()
-    call_keywords._warn_once.cache_clear()
+    keywords._warn_once.cache_clear()
     with caplog.at_level(logging.WARNING, "nearfield"):
         FlagReranker(bge_reranker, trust_remote_code=True)
     assert "trust_remote_code" in caplog.text

@@ -16,7 +16,7 @@ from nearfield.encoder import Encoder
 from nearfield.engine.engine import Engine, Ticket
 from nearfield.engine.turns import CALLER, Caller
 from nearfield.errors import ExecutionFailed, NearfieldError
-from nearfield.inference.call_limits import CallLimits
+from nearfield.inference.calls.limits import CallLimits
 from nearfield.inference.encode_options import EncodeOptions
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.result_cache import ResultCache

@@ -11,7 +11,7 @@ import pytest
 
 from nearfield import Encoder
 from nearfield.errors import DeadlineExceeded, InputError, TooLarge
-from nearfield.inference.call_limits import NO_LIMITS, CallLimits
+from nearfield.inference.calls.limits import NO_LIMITS, CallLimits
 from nearfield.inference.encode_options import EncodeOptions
 from nearfield.inference.preparation import tokenizer_threads
 

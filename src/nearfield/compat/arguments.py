@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from nearfield.errors import InputError
-from nearfield.inference.compatibility.call_keywords import report_remote_code as report_remote_code
+from nearfield.inference.calls.keywords import report_remote_code as report_remote_code
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from nearfield.checkpoint.weights import lora
 from nearfield.engine.engine import Engine, default_engine
 from nearfield.errors import SpaceMismatch
 from nearfield.hardware import memory_used
-from nearfield.inference.compatibility.call_keywords import report_remote_code
+from nearfield.inference.calls.keywords import report_remote_code
 from nearfield.inference.compiled_model import CompiledModel
 from nearfield.inference.uncompiled_model import (
     ReadModelKeywords,

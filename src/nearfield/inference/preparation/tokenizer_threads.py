@@ -22,7 +22,7 @@ from nearfield.engine.fair_turns import FairTurns
 from nearfield.engine.turns import CALLER
 from nearfield.errors import DeadlineExceeded
 from nearfield.fork_safety import PerProcess
-from nearfield.inference.call_limits import INLINE_CHARACTERS, CallLimits
+from nearfield.inference.calls.limits import INLINE_CHARACTERS, CallLimits
 
 #: Characters and inputs of one part: some 0.2 s of a core.
 _PART_CHARACTERS, _PART_INPUTS = 2**18, 1024

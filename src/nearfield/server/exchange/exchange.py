@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nearfield.errors import InputError, TooLarge, WrongModel
-from nearfield.inference.call_limits import CallLimits, TokenAccount
+from nearfield.inference.calls.limits import CallLimits, TokenAccount
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.http.limits import Pace, RequestLimits
 from nearfield.server.models.description import ModelDescription, describe

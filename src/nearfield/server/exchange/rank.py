@@ -12,7 +12,7 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
-from nearfield.inference.call_limits import NO_LIMITS
+from nearfield.inference.calls.limits import NO_LIMITS
 from nearfield.inference.encode_options import EncodeOptions
 from nearfield.inference.postprocess import Result
 from nearfield.inference.preparation.tokenizer_threads import tokenize_in_parts

@@ -1,4 +1,4 @@
-"""`EncoderNames`: properties and methods of an encoder under the names that sentence-transformers gives them."""
+"""`BaseEncoder`: what an encoder has besides the methods that encode: similarity, and facts about its model."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from nearfield.vectors import similarity as measures
 from nearfield.vectors.dense import Vectors
 
 
-class EncoderNames(LoadedModel):
-    """Facts about an encoder's model, similarity, and what code for sentence-transformers calls besides ``encode``."""
+class BaseEncoder(LoadedModel):
+    """The base class of `Encoder`: similarity and facts about the model.
+
+    Some facts have a second name, which sentence-transformers gives them.
+    """
 
     _defaults: OptionDefaults
     if TYPE_CHECKING:

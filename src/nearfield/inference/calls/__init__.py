@@ -1,0 +1,1 @@
+"""What calls of `Encoder` and `Reranker` take besides their inputs: keywords, and limits of time and size."""

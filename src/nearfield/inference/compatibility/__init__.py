@@ -1,1 +1,0 @@
-"""What users of sentence-transformers type, for `Encoder` and `Reranker`: keywords, names, plain errors."""
