@@ -65,7 +65,7 @@ def _shares(lanes: dict[str, Any], rows: int, length: int, rounds: int) -> dict[
     times: dict[str, list[float]] = {kind: [] for kind in lanes}
     for turn in range(rounds + 1):
         for kind, (model, lane) in lanes.items():
-            batch = Batch(model, Ticket.create(model, ids).jobs)
+            batch = Batch(model, Ticket.from_ids(model, ids).jobs)
             started = time.perf_counter()
             lane(batch)
             if turn:  # the first makes the kernels

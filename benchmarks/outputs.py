@@ -172,7 +172,7 @@ def one_batch(folder: str) -> dict[str, float]:
     lane = model.create_lane_function()
     loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     ids = np.random.default_rng(0).integers(10, 200, (32, 512)).tolist()
-    lane(Batch(model, Ticket.create(model, ids).jobs))
+    lane(Batch(model, Ticket.from_ids(model, ids).jobs))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"peak_mib": round(peak), "batch_mib": round(peak - loaded)}
 

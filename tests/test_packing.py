@@ -16,14 +16,15 @@ LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=60)
 @given(lengths=LENGTHS | st.lists(st.integers(1, SHORT), min_size=1, max_size=80), shared=st.booleans())
 def test_every_token_has_one_place(lengths: list[int], shared: bool) -> None:
     inputs = [[100 * number + place % 100 for place in range(length)] for number, length in enumerate(lengths)]
-    packed = pack_rows(inputs, shared=shared)
+    packed = pack_rows(lengths, shared=shared)
+    grid = packed.place_rows([np.asarray(ids) for ids in inputs])
     plan = packed.layout
     assert int((packed.segments > 0).sum()) == sum(lengths)
-    assert packed.ids.shape == (plan.rows, plan.width)
+    assert grid.shape == (plan.rows, plan.width)
     for number, ids in enumerate(inputs):
         columns = slice(plan.start[number], plan.start[number] + len(ids))
         row, slot = plan.row[number], plan.slot[number]
-        assert packed.ids[row, columns].tolist() == ids
+        assert grid[row, columns].tolist() == ids
         assert packed.places[row, columns].tolist() == list(range(len(ids)))
         assert set(packed.segments[row, columns].tolist()) == {slot + 1}
         assert int((packed.segments[row] == slot + 1).sum()) == len(ids)
@@ -46,7 +47,7 @@ def test_short_mixtures_fill_rows() -> None:
 
 
 def test_weights_go_to_their_input() -> None:
-    packed = pack_rows([[1, 2, 3], [4, 5]])
+    packed = pack_rows([3, 2])
     weights = packed.weights(np.arange(1, 6, dtype=np.float32))
     plan = packed.layout
     for number, expected in enumerate(([1, 2, 3], [4, 5])):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -48,6 +50,29 @@ class TextFeatures:
     def arrays(self) -> Mapping[str, Array]:
         """Return ``ids``, int32 [tokens]."""
         return {"ids": np.asarray(self.ids, np.int32)}
+
+
+@dataclass(frozen=True)
+class JoinedTexts:
+    """The features of several texts in one buffer, as they are sent to another process: token ids as int32."""
+
+    ids: bytes
+    lengths: Sequence[int]
+
+    @classmethod
+    def join(cls, inputs: Sequence[Features]) -> JoinedTexts | Sequence[Features]:
+        """Join features if all are those of texts; otherwise return them: large arrays need no joining."""
+        texts = [item for item in inputs if isinstance(item, TextFeatures)]
+        if len(texts) != len(inputs):
+            return inputs
+        joined = b"".join(array("i", item.ids).tobytes() for item in texts)
+        return cls(joined, [len(item.ids) for item in texts])
+
+    def split(self) -> list[TextFeatures]:
+        """Return the features of each text; their ids are views of the buffer."""
+        ids = np.frombuffer(self.ids, np.int32)
+        ends = itertools.accumulate(self.lengths, initial=0)
+        return [TextFeatures(cast("Sequence[int]", ids[start:end])) for start, end in itertools.pairwise(ends)]
 
 
 @dataclass(frozen=True)

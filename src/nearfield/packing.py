@@ -79,20 +79,26 @@ def _first_fit(lengths: Sequence[int], width: int) -> RowLayout:
 
 @dataclass(frozen=True)
 class PackedRows:
-    """A batch's tokens as arrays.
+    """The places of a batch's tokens or patches in rows.
 
-    ``ids``, ``segments`` and ``places`` are int32 [rows, width]: token ids, the number of the input in its row (from 1;
-    0 for padding), and the position in its input. ``flat`` are rows and columns of the tokens, input after input, with
-    the number of each token's input in ``owner`` and its position in ``place``.
+    ``segments`` and ``places`` are int32 [rows, width]: the number of the input in its row (from 1; 0 for padding), and
+    the position in its input. ``flat`` are rows and columns of the tokens, input after input, with the number of each
+    token's input in ``owner`` and its position in ``place``.
     """
 
     layout: RowLayout
-    ids: Array
     segments: Array
     places: Array
     flat: tuple[Array, Array]
     owner: Array
     place: Array
+
+    def place_rows(self, parts: Sequence[Array]) -> Array:
+        """Place arrays [tokens, ...], one for each input, in rows [rows, width, ...], with 0 for padding."""
+        joined = np.concatenate(parts)
+        grid = np.zeros((self.layout.rows, self.layout.width, *joined.shape[1:]), joined.dtype)
+        grid[self.flat] = joined
+        return grid
 
     def spread(self, values: Array) -> Array:
         """Return one value for each token as int32 [rows, width], with 0 for padding."""
@@ -114,23 +120,21 @@ def end_to_end(lengths: Sequence[int]) -> RowLayout:
     return RowLayout(np.zeros(count, np.int64), np.arange(count), starts[:-1], int(starts[-1]), 1, count)
 
 
-def pack_rows(inputs: Sequence[Sequence[int]], *, shared: bool = True, one: bool = False) -> PackedRows:
-    """Return token ids in rows, with the segment and the position of each token.
+def pack_rows(lengths: Sequence[int], *, shared: bool = True, one: bool = False) -> PackedRows:
+    """Return the places of inputs in rows, with the segment and the position of each token.
 
     Args:
-        inputs: token ids of each input.
+        lengths: number of tokens or patches of each input.
         shared: let short inputs share rows.
         one: place all inputs into a single row.
     """
-    lengths = [len(ids) for ids in inputs]
     plan = end_to_end(lengths) if one else layout(lengths, shared=shared)
     sizes = np.asarray(lengths)
     owner = np.repeat(np.arange(len(lengths)), sizes)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     flat = (plan.row[owner], plan.start[owner] + place)
     shape = (plan.rows, plan.width)
-    ids, segments, places = (np.zeros(shape, np.int32) for _ in range(3))
-    ids[flat] = np.concatenate([np.asarray(item, np.int32) for item in inputs])
+    segments, places = (np.zeros(shape, np.int32) for _ in range(2))
     segments[flat] = plan.slot[owner] + 1
     places[flat] = place
-    return PackedRows(plan, ids, segments, places, flat, owner, place)
+    return PackedRows(plan, segments, places, flat, owner, place)

@@ -235,7 +235,7 @@ class Scorer(LoadedModel):
         number = self._model.adapter(self.default_adapter if adapter is None else adapter)
         requests = [OutputRequest(outputs=("scores",), second=item.second, adapter=number) for item in tokens]
         ids = [item.ids for item in tokens]
-        return Ticket.create(self._model, ids, None, requests, bulk=bulk, deadline=expires_at)
+        return Ticket.from_ids(self._model, ids, None, requests, bulk=bulk, deadline=expires_at)
 
     def _build_scores(
         self, tokens: list[PairTokens], rows: Sequence[Mapping[str, Array]], activation: str | None

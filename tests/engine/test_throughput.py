@@ -10,7 +10,7 @@ from tests.engine.test_engine import FakeRunner
 
 
 def _record(throughput: Throughput, runner: FakeRunner, tokens: int, seconds: float) -> None:
-    throughput.record(Batch(runner, Ticket.create(runner, [[1] * tokens]).jobs), seconds, 2)
+    throughput.record(Batch(runner, Ticket.from_ids(runner, [[1] * tokens]).jobs), seconds, 2)
 
 
 def test_other_load_lowers_the_recent_speed_only() -> None:

@@ -36,7 +36,7 @@ class ManualEngine:
 
     def submit(self, runner: FakeRunner, owner: str, lengths: list[int], flow: Any = None, **options: Any) -> Ticket:
         inputs = [[1] * length for length in lengths]
-        ticket = Ticket.create(runner, inputs, caller=Caller(owner, flow), on_done=self._on_done, **options)
+        ticket = Ticket.from_ids(runner, inputs, caller=Caller(owner, flow), on_done=self._on_done, **options)
         return self.scheduler.submit(ticket)
 
     def _on_done(self, ticket: Ticket) -> None:
@@ -294,7 +294,7 @@ def test_owners_that_no_longer_wait_are_forgotten() -> None:
 
 def _reports(runner: FakeRunner, inputs: list[list[int]], **options: Any) -> tuple[Ticket, list[int]]:
     reports: list[int] = []
-    return Ticket.create(runner, inputs, on_unstarted=reports.append, **options), reports
+    return Ticket.from_ids(runner, inputs, on_unstarted=reports.append, **options), reports
 
 
 def test_tokens_that_no_batch_took_are_reported() -> None:
@@ -338,10 +338,10 @@ def test_tickets_have_the_caller_of_their_task() -> None:
 
     token = CALLER.set(Caller("someone", 1))
     try:
-        assert create(lambda: Ticket.create(FakeRunner(), [[1]])) == Caller("someone", 1)
+        assert create(lambda: Ticket.from_ids(FakeRunner(), [[1]])) == Caller("someone", 1)
     finally:
         CALLER.reset(token)
-    assert create(lambda: Ticket.create(FakeRunner(), [[1]])) == Caller()
+    assert create(lambda: Ticket.from_ids(FakeRunner(), [[1]])) == Caller()
 
 
 @pytest.mark.parametrize("count", [1, 200])

@@ -1,4 +1,4 @@
-"""`Job`, one tokenised input; `Ticket`, the jobs and results of one call; `Batch`, jobs that run together; `Runner`."""
+"""`Job`, one prepared input; `Ticket`, the jobs and results of one call; `Batch`, jobs that run together; `Runner`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from nearfield.engine.turns import CALLER, Caller
 from nearfield.errors import Cancelled, DeadlineExceeded, ForkedProcess, NearfieldError
+from nearfield.features import Features, TextFeatures
 from nearfield.fork_safety import fork_count
 
 if TYPE_CHECKING:
@@ -42,15 +43,17 @@ class Runner(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One tokenised input.
+    """One prepared input.
 
-    ``skip`` counts leading prompt tokens that pooling leaves out. ``extra`` is a request to its runner, None for an
-    ordinary input.
+    ``length`` is what it costs, in tokens or patches. ``skip`` counts leading prompt tokens that pooling leaves out.
+    ``extra`` is a request to its runner, None for an ordinary input.
     """
 
     ticket: Ticket
     index: int
-    ids: Sequence[int]
+    features: Features
+    #: ``features.cost``. Scheduler and backlog use nothing else of an input.
+    length: int
     skip: int = 0
     extra: OutputRequest | None = None
     #: Whether a batch, an expiry or a cancellation has claimed it.
@@ -59,11 +62,6 @@ class Job:
     turn: float = 0.0
     #: Number of lanes that died while running it.
     deaths: int = 0
-
-    @property
-    def length(self) -> int:
-        """Number of tokens: what an input costs. Scheduler and backlog use nothing else of it."""
-        return len(self.ids)
 
 
 @dataclass(slots=True, eq=False)
@@ -131,22 +129,34 @@ class Ticket:
     def create(
         cls,
         runner: Runner,
-        inputs: Sequence[Sequence[int]],
+        inputs: Sequence[Features],
         skips: Sequence[int] | None = None,
         extras: Sequence[OutputRequest | None] | None = None,
         **options: Unpack[TicketOptions],
     ) -> Ticket:
-        """Create a ticket with a job for each list of token ids; ``skips`` and ``extras`` as in ``Job``."""
+        """Create a ticket with a job for each input; ``skips`` and ``extras`` as in ``Job``."""
         plain = extras is None and runner.width
         rows = np.zeros((len(inputs), runner.width), np.float32) if plain else [None] * len(inputs)
         ticket = cls(runner, rows, **options)
         skips, extras = skips or [0] * len(inputs), extras or [None] * len(inputs)
         ticket.jobs = [
-            Job(ticket, index, ids, skip, extra)
-            for index, (ids, skip, extra) in enumerate(zip(inputs, skips, extras, strict=True))
+            Job(ticket, index, features, features.cost, skip, extra)
+            for index, (features, skip, extra) in enumerate(zip(inputs, skips, extras, strict=True))
         ]
         ticket.remaining = len(ticket.jobs)
         return ticket
+
+    @classmethod
+    def from_ids(
+        cls,
+        runner: Runner,
+        inputs: Sequence[Sequence[int]],
+        skips: Sequence[int] | None = None,
+        extras: Sequence[OutputRequest | None] | None = None,
+        **options: Unpack[TicketOptions],
+    ) -> Ticket:
+        """Create a ticket with a job for each list of token ids."""
+        return cls.create(runner, [TextFeatures(ids) for ids in inputs], skips, extras, **options)
 
     @property
     def tokens(self) -> int:

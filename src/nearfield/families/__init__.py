@@ -11,6 +11,7 @@ from nearfield.arrays import Array
 from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.weights.weights import Linear, Lora, Weights
 from nearfield.errors import ModelRefused, nearest
+from nearfield.features import Features
 from nearfield.ops import AttentionMask, Ops, T
 from nearfield.registry import Registry
 
@@ -100,6 +101,13 @@ class Family(ABC):
         ``places`` [B, L] count from 0 within each input.
         """
         return {"positions": places}
+
+    def feature_arrays(self, features: Features) -> Mapping[str, Array]:
+        """Return the arrays of one input, with a row for each token or patch: its features, and what depends on them.
+
+        A family of pictures adds here what depends on a picture's grid.
+        """
+        return features.arrays()
 
     @property
     def sizes(self) -> Mapping[str, int]:

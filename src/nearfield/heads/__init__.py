@@ -11,6 +11,7 @@ from nearfield import recipe
 from nearfield.arrays import Array
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.families import Family
+from nearfield.features import Features
 from nearfield.ops import Ops, T
 from nearfield.packing import PackedRows
 
@@ -37,9 +38,10 @@ class OutputRequest:
 
 @dataclass(frozen=True)
 class HeadInput:
-    """One input of a batch: its token ids and its `OutputRequest`."""
+    """One input of a batch: its features, their cost, and its `OutputRequest`."""
 
-    ids: Sequence[int]
+    features: Features
+    length: int
     request: OutputRequest
 
 

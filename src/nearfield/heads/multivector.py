@@ -54,5 +54,5 @@ class TokenStatesHead(Head):
 
 
 def _split_tokens(values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> list[Array]:
-    ends = np.cumsum([len(item.ids) for item in items])
+    ends = np.cumsum([item.length for item in items])
     return np.split(values[packed.flat], ends[:-1])

@@ -35,9 +35,9 @@ class LexicalHead(Head):
     def split_results(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> list[tuple[Array, Array]]:
         """Return ids (int32, ascending) and weights (float32, positive) of each input."""
         flat = values[packed.flat][:, 0]
-        ends = np.cumsum([len(item.ids) for item in items])
+        ends = np.cumsum([item.length for item in items])
         return [
-            self._largest(np.asarray(item.ids), part)
+            self._largest(item.features.arrays()["ids"], part)
             for item, part in zip(items, np.split(flat, ends[:-1]), strict=True)
         ]
 

@@ -223,13 +223,15 @@ class CompiledModel(ModelInfo):
         return [result[0] for result in results]
 
     def _execute_together(self, batch: Batch, executor: Executor, adapters: Adapters) -> Results:
-        items = [HeadInput(job.ids, job.extra or self._plain) for job in batch.jobs]
+        items = [HeadInput(job.features, job.length, job.extra or self._plain) for job in batch.jobs]
         _check_adapters(items, adapters)
         spanned = any(item.request.spans for item in items)
         packed = pack_rows(
-            [job.ids for job in batch.jobs], shared=self.packable and not spanned, one=self.single_row and not spanned
+            [job.length for job in batch.jobs],
+            shared=self.packable and not spanned,
+            one=self.single_row and not spanned,
         )
-        batch.computed = packed.ids.size
+        batch.computed = packed.segments.size
         outputs = tuple(dict.fromkeys(name for item in items for name in item.request.outputs))
         names = (*self._inputs, "adapters") if adapters else self._inputs
         values = executor.run(graph_inputs(names, self.family, batch, packed, items), outputs)
@@ -320,7 +322,7 @@ def _heads(recipe: Recipe, family: families.Family, tokenizer: Tokenizer) -> dic
 
 def _run(lane: Callable[[Batch], Results], model: CompiledModel, inputs: list[list[int]]) -> list[Array]:
     """Return the values of the main output of each input, as an array."""
-    ticket = Ticket.create(model, inputs)
+    ticket = Ticket.from_ids(model, inputs)
     results = lane(Batch(model, ticket.jobs))
     ticket.jobs = []  # they refer to the ticket: a cycle would keep a closed model in memory
     return [_values(result, model.family.vocab_size) for result in results]

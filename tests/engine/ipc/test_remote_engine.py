@@ -34,7 +34,7 @@ class Kinds(FakeRunner):
 
     def _pairs(self, batch: Batch) -> Any:
         self.extras += [job.extra for job in batch.jobs]
-        return [{"sparse": (np.array(job.ids, np.int32), np.array([job.skip], np.float32))} for job in batch.jobs]
+        return [{"sparse": (job.features.arrays()["ids"], np.array([job.skip], np.float32))} for job in batch.jobs]
 
 
 class Pair:
@@ -60,7 +60,7 @@ class Pair:
         await asyncio.sleep(0)
 
     async def run(self, *inputs: list[int], **options: Any) -> Any:
-        return await self.remote.run(Ticket.create(self.runners[0], inputs, **options))
+        return await self.remote.run(Ticket.from_ids(self.runners[0], inputs, **options))
 
 
 def _run(work: Callable[[], Awaitable[Any]]) -> Any:
@@ -70,13 +70,13 @@ def _run(work: Callable[[], Awaitable[Any]]) -> Any:
 def test_rows_come_back_in_order_with_the_seconds_they_took() -> None:
     async def work() -> None:
         async with Pair(FakeRunner("a"), FakeRunner("b")) as pair:
-            ticket = Ticket.create(pair.runners[1], [[1], [2, 3], [4, 5, 6]])
+            ticket = Ticket.from_ids(pair.runners[1], [[1], [2, 3], [4, 5, 6]])
             np.testing.assert_array_equal(await pair.remote.run(ticket), [[1, 1], [2, 5], [3, 15]])
             assert set(ticket.seconds) == {"queue", "run"}
             assert all(seconds >= 0 for seconds in ticket.seconds.values())
             assert pair.runners[1].batches
             assert not pair.runners[0].batches
-            assert (await pair.remote.run(Ticket.create(pair.runners[0], []))).shape == (0, 2)
+            assert (await pair.remote.run(Ticket.from_ids(pair.runners[0], []))).shape == (0, 2)
 
     _run(work)
 

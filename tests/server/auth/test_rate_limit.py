@@ -47,7 +47,7 @@ def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[BusyServe
     keys.write_text(f'[[keys]]\nname = "slow"\nkey = "slow"\ntokens_per_minute = {LIMIT}\n', "utf-8")
     engine, other = Engine(1), FakeRunner()
     other.gate.clear()
-    engine.submit(Ticket.create(other, [[1]]))
+    engine.submit(Ticket.from_ids(other, [[1]]))
     with (
         tiny_encoder(tmp_path / "tiny", engine=engine) as encoder,
         serving([encoder], api_key_file=keys, cache_memory=request.param) as url,

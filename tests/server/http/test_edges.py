@@ -205,7 +205,7 @@ def test_a_request_that_is_too_slow_only_under_other_load_is_refused_for_now(tmp
     with tiny_encoder(tmp_path / "tiny", engine=engine) as encoder, serving([encoder], request_timeout=10) as url:
         throughput = engine._scheduler._throughput
         throughput.tokens_per_second, throughput.peak_tokens_per_second = 10.0, 1000.0
-        running = engine.submit(Ticket.create(other, [[1] * 50]))
+        running = engine.submit(Ticket.from_ids(other, [[1] * 50]))
         try:
             response = httpx.post(url + PATH, json={"model": "tiny", "input": ["cat " * 50] * 4})
         finally:

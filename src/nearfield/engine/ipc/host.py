@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import cast
-
-import numpy as np
 
 from nearfield.engine.engine import Engine
 from nearfield.engine.ipc.remote_engine import EngineReply, EngineRequest, Snapshot
@@ -17,6 +13,7 @@ from nearfield.engine.ipc.transport import Channel, sendable
 from nearfield.engine.job import Runner, Ticket
 from nearfield.engine.turns import Caller
 from nearfield.errors import NearfieldError
+from nearfield.features import JoinedTexts
 
 
 class EngineHost:
@@ -53,12 +50,10 @@ class EngineHost:
             self._engine.cancel(ticket)
 
     def _run(self, request: EngineRequest) -> None:
-        ids = np.frombuffer(request.ids, np.int32)
-        ends = itertools.accumulate(request.lengths, initial=0)
-        inputs = [cast(Sequence[int], ids[start:end]) for start, end in itertools.pairwise(ends)]
+        inputs = request.inputs
         ticket = Ticket.create(
             self._runners[request.runner],
-            inputs,
+            inputs.split() if isinstance(inputs, JoinedTexts) else inputs,
             request.skips,
             request.extras,
             bulk=request.bulk,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
-from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from nearfield.engine.job import Runner, Ticket
 from nearfield.engine.stats import BatchReport, EngineStats
 from nearfield.engine.turns import CALLER, Caller
 from nearfield.errors import NearfieldError, ShuttingDown
+from nearfield.features import Features, JoinedTexts
 
 if TYPE_CHECKING:
     from nearfield.heads import OutputRequest
@@ -35,12 +35,11 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class EngineRequest:
-    """A ticket as a message: the token ids of all jobs (int32, as bytes), the length of each, and its options."""
+    """A ticket as a message: the features of its jobs, those of texts joined, and its options."""
 
     number: int
     runner: int
-    ids: bytes
-    lengths: Sequence[int]
+    inputs: JoinedTexts | Sequence[Features]
     skips: Sequence[int] | None
     extras: Sequence[OutputRequest | None] | None
     bulk: bool
@@ -168,8 +167,7 @@ def _request(number: int, runner: int, ticket: Ticket) -> EngineRequest:
     return EngineRequest(
         number,
         runner,
-        b"".join(array("i", job.ids).tobytes() for job in jobs),
-        [len(job.ids) for job in jobs],
+        JoinedTexts.join([job.features for job in jobs]),
         [job.skip for job in jobs] if any(job.skip for job in jobs) else None,
         [job.extra for job in jobs] if any(job.extra is not None for job in jobs) else None,
         ticket.bulk,

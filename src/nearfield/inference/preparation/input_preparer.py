@@ -77,7 +77,7 @@ class InputPreparer:
         """
         tokens = self.tokenize(items, options, first_index) if tokens is None else tokens
         if self._query_weights is not None and options.role == "query":
-            ticket = Ticket.create(model, [], bulk=bulk, deadline=expires_at)
+            ticket = Ticket.from_ids(model, [], bulk=bulk, deadline=expires_at)
             ticket.rows = self._query_weights.rows(tokens)
             return PreparedInputs(items, tokens, ticket)
         owners: Array | None = None
@@ -94,7 +94,7 @@ class InputPreparer:
             skip = min(skip, options.max_length - 1)
         skips = [skip] * len(jobs) if skip else None
         ids = [job.ids for job in jobs]
-        ticket = Ticket.create(model, ids, skips, requests, bulk=bulk, deadline=expires_at, first_index=first_index)
+        ticket = Ticket.from_ids(model, ids, skips, requests, bulk=bulk, deadline=expires_at, first_index=first_index)
         sizes = () if owners is None else tuple(map(len, ids))
         return PreparedInputs(items, tokens, ticket, owners, sizes)
 
@@ -118,7 +118,7 @@ class InputPreparer:
         ids, spans = [document for document, _ in tokens], [chunk_spans for _, chunk_spans in tokens]
         requests = [_output_request(model, options, spans=tuple(chunk_spans)) for chunk_spans in spans]
         chunks = [[self._span(document, *span) for span in chunk_spans] for document, chunk_spans in tokens]
-        return Ticket.create(model, ids, None, requests, bulk=bulk, deadline=expires_at), chunks
+        return Ticket.from_ids(model, ids, None, requests, bulk=bulk, deadline=expires_at), chunks
 
     def _span(self, ids: list[int], start: int, stop: int) -> Tokens:
         part = ids[start:stop]

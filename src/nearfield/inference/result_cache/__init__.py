@@ -35,8 +35,8 @@ class _NotComputedError(Exception):
 class ResultCache:
     """Results of one or several models, with least-recently-used eviction. For one event loop.
 
-    A key is a digest of the vectors' space, the token ids and all else that the model reads of an input. Dimensions and
-    precision are applied afterwards, so that requests which differ in these share results.
+    A key is a digest of the vectors' space, the input's content and all else that the model reads of an input.
+    Dimensions and precision are applied afterwards, so that requests which differ in these share results.
 
     Calls wait for an input that another call computes only if both have one owner and about one size. An input is ready
     when the whole call is: a short call would wait for a long one, or for that of an owner whose turns are used up.
@@ -191,7 +191,7 @@ def _part(ticket: Ticket, jobs: Sequence[Job]) -> Ticket:
     extras = [job.extra for job in jobs]
     return Ticket.create(
         ticket.runner,
-        [job.ids for job in jobs],
+        [job.features for job in jobs],
         [job.skip for job in jobs],
         extras if any(extra is not None for extra in extras) else None,
         bulk=ticket.bulk,
@@ -204,7 +204,7 @@ def _part(ticket: Ticket, jobs: Sequence[Job]) -> Ticket:
 def _key(space: str, job: Job) -> bytes:
     """Return the key of a job. Files on disk hold such keys, so what is hashed cannot change."""
     digest = blake2b(space.encode(), digest_size=16)
-    digest.update(np.asarray(job.ids, np.int64).tobytes())
+    digest.update(job.features.digest())
     extra = job.extra
     if extra is None:
         digest.update(b"%d" % job.skip)
