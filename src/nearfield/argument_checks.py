@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from nearfield.errors import InputError
 from nearfield.text_inputs import describe
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 #: The largest whole number that libraries take.
 _LARGEST = 2**63 - 1
 #: Types of devices, as torch names them.
@@ -87,3 +91,20 @@ def require_kind(name: str, value: object, kind: type | tuple[type, ...], what: 
     """Raise InputError if an argument is neither of a class nor None; ``what`` describes the class."""
     if value is not None and not isinstance(value, kind):
         raise InputError(f"{name} must be {what}, and is {describe(value)}.", param=name)
+
+
+def rename_keyword(old: str, new: str) -> Callable[[_Function], _Function]:
+    """Return a decorator for a keyword with a new name: the old name is accepted with a DeprecationWarning."""
+
+    def decorate(function: _Function) -> _Function:
+        @wraps(function)
+        def call(*args: Any, **keywords: Any) -> Any:
+            if old in keywords and new not in keywords:
+                message = f"The argument {old!r} of {function.__qualname__} is called {new!r} now."
+                warnings.warn(message, DeprecationWarning, stacklevel=2)
+                keywords[new] = keywords.pop(old)
+            return function(*args, **keywords)
+
+        return cast(_Function, call)
+
+    return decorate

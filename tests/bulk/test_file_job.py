@@ -23,7 +23,7 @@ import pytest
 from pyarrow import parquet
 
 from nearfield import Encoder
-from nearfield.bulk import file_job
+from nearfield.bulk import file_job, repeated_ids
 from nearfield.bulk.text_source import TextSource
 from nearfield.errors import InputError
 from nearfield.progress import Progress
@@ -55,6 +55,40 @@ def _write(form: str, path: Path) -> None:
     else:
         ids = [f"n{i}" for i in range(len(TEXTS))]
         parquet.write_table(arrow.table({"id": ids, "text": TEXTS}), path)
+
+
+@pytest.mark.parametrize(("output", "stdin"), [("out.parquet", False), ("out.parquet", True), ("out/", False)])
+def test_repeated_ids_are_named_and_all_rows_written(
+    embed: Run, monkeypatch: pytest.MonkeyPatch, output: str, stdin: bool
+) -> None:
+    keys = ["a", 1, "b", "a", "1", "c", "a"]
+    lines = "".join(json.dumps({"id": key, "text": f"cat {at}"}) + "\n" for at, key in enumerate(keys))
+    Path("in.jsonl").write_text(lines, encoding="utf-8")
+    if stdin:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+    ran = embed("-" if stdin else "in.jsonl", "--format", "jsonl", "--id-field", "id", "-o", output)
+    assert ran.code == 0
+    warnings = [line for line in ran.err.splitlines() if "Repeated" in line]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("warning: Repeated ids: 2. The first is 'a', with 3 rows. All rows are written; ")
+    assert warnings[0].endswith(" one row for each id would lose 3 rows.")
+    assert parquet.read_table(output)["id"].to_pylist() == list(map(str, keys))
+
+
+@pytest.mark.parametrize("output", ["out.jsonl", "out/"])
+def test_ids_that_occur_once_bring_no_warning(embed: Run, output: str) -> None:
+    Path("in.jsonl").write_text("".join(f'{{"id": {at}, "text": "cat"}}\n' for at in range(50)), encoding="utf-8")
+    ran = embed("in.jsonl", "--id-field", "id", "-o", output)
+    assert (ran.code, ran.err) == (0, "")
+
+
+def test_two_ids_with_one_digest_are_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeated_ids, "_digest", lambda key: len(str(key)))
+    digests = repeated_ids.IdDigests()
+    for key in ("a", "b", "cc", None, None):
+        digests.add(key)
+    assert digests.repeated() == {1}
+    assert digests.warning(["a", "b", "cc", None, None]) is None
 
 
 def _read(path: Path) -> np.ndarray[Any, np.dtype[Any]]:

@@ -821,13 +821,25 @@ def test_a_dry_run_reports_and_writes_nothing(
     before = collection.manifest.rows("SELECT * FROM meta"), collection.manifest.vector_tables()
     report = collection.index([folder_of(more)], dry_run=True)
     assert (report.new, report.unchanged, report.completed) == (1, 3, 0)
-    report = collection.plan(told=other_model(tmp_path))
+    report = collection.plan(config=other_model(tmp_path))
     assert (report.new, report.unchanged, report.completed) == (0, 0, 3)
     report = collection.plan([folder_of(more)], {"chunks": {"tokens": 12}})
     assert (report.new, report.unchanged) == (4, 0)
     assert (collection.manifest.rows("SELECT * FROM meta"), collection.manifest.vector_tables()) == before
     assert len(collection.store.tables()) == 1
     assert collection.index().unchanged == 3
+
+
+def test_a_definition_is_accepted_under_the_earlier_name_of_the_keyword(collection: Collection) -> None:
+    earlier: dict[str, Any] = {"told": {"chunks": {"tokens": 12}}}
+    with pytest.warns(DeprecationWarning, match=r"'told' of Collection.plan is called 'config' now") as warned:
+        report = collection.plan(**earlier)
+    assert report.new == 3 and warned[0].filename == __file__
+    with pytest.warns(DeprecationWarning, match=r"'told' of Collection.configure is called 'config' now"):
+        collection.configure(**earlier)
+    assert collection.config.chunks.tokens == 12
+    with pytest.raises(TypeError, match="told"):
+        collection.configure(config={}, **earlier)
 
 
 def test_a_collection_that_is_dropped_is_not_found_any_more(collection: Collection) -> None:

@@ -69,7 +69,7 @@ class EmbedRequest:
 
 
 def embed(request: EmbedRequest, *, on_warning: Callable[[str], None] = lambda _: None) -> EmbedReport | Forecast:
-    """Encode a data set and return the report; ``on_warning`` is called with the warnings about the model.
+    """Encode a data set and return the report; ``on_warning`` is called with warnings about the model and the ids.
 
     Raises:
         InputError: an option, an input or the output is wrong.
@@ -101,7 +101,7 @@ def _embed_to_file(request: EmbedRequest, on_warning: Callable[[str], None]) -> 
     check_output(output, source)
     probe_writing_file(output)
     job = FileJob(_load(request, on_warning), source, output, request.options)
-    return job.run(restart=request.restart, shown=request.shown)
+    return job.run(restart=request.restart, shown=request.shown, on_warning=on_warning)
 
 
 def _embed_to_folder(request: EmbedRequest, on_warning: Callable[[str], None]) -> EmbedReport | Forecast:
@@ -116,6 +116,8 @@ def _embed_to_folder(request: EmbedRequest, on_warning: Callable[[str], None]) -
         probe_writing(output)
     task = ShardRequest(_load(request, on_warning), source, output, sharding, request.options)
     job = ShardJob(task, restart=request.restart, thorough=options.check, shown=request.shown)
+    if job.warning is not None:
+        on_warning(job.warning)
     return job.forecast() if options.dry_run else job.run()
 
 

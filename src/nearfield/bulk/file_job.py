@@ -21,6 +21,7 @@ import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.bulk.formats import arrow_schema, arrow_table, json_lines, npy_header
+from nearfield.bulk.repeated_ids import IdDigests
 from nearfield.bulk.report import TOKEN_COUNTS, EmbedReport
 from nearfield.bulk.text_source import TextSource
 from nearfield.encoder import Encoder
@@ -108,18 +109,25 @@ class FileJob:
         self._identity = self._job_identity()
         self._counts = dict.fromkeys(("rows", "tokens", *TOKEN_COUNTS), 0)
         self._unread = UnreadInputs()
+        self._digests = IdDigests()
 
-    def run(self, *, restart: bool = False, shown: bool = False) -> EmbedReport:
+    def run(
+        self, *, restart: bool = False, shown: bool = False, on_warning: Callable[[str], None] = lambda _: None
+    ) -> EmbedReport:
         """Encode all texts, or those that an interrupted run left, and write the output.
+
+        ``on_warning`` is called with a warning of ids that occur more than once.
 
         Raises:
             InputError: an input is wrong or changed during the run, or another run writes the same output.
         """
         with output_lock(self.output):
-            return self._run(restart, shown)
+            return self._run(restart, shown, on_warning)
 
-    def _run(self, restart: bool, shown: bool) -> EmbedReport:
-        total = self.source.count()
+    def _run(self, restart: bool, shown: bool, on_warning: Callable[[str], None]) -> EmbedReport:
+        total = self.source.count(self._digests.add)
+        if self.source.resumable:
+            self._warn_of_repeated(on_warning)
         done = self._resume(restart)
         with Progress(total and total - done, label=self.output.name, shown=shown) as progress:
             with (self._partial / "rows.bin").open("r+b") as rows, (self._partial / "counts.bin").open("r+b") as counts:
@@ -130,8 +138,15 @@ class FileJob:
             report = self._report(done, progress)
         if self._job_identity() != self._identity:
             raise InputError("An input changed while it was read: run the command again.", param="inputs")
+        if not self.source.resumable:
+            self._warn_of_repeated(on_warning)
         self._finish(report)
         return report
+
+    def _warn_of_repeated(self, on_warning: Callable[[str], None]) -> None:
+        warning = self._digests.warning(self._ids()) if self.source.id_field is not None else None
+        if warning is not None:
+            on_warning(warning)
 
     def _texts(self, done: int) -> Iterator[str]:
         """Yield the remaining texts. Stdin can be read only once, so its ids are saved on the way."""
@@ -140,6 +155,7 @@ class FileJob:
             return
         with self._stdin_ids.open("w", encoding="utf-8") as file:
             for key, text in self.source.rows():
+                self._digests.add(key)
                 file.write(json.dumps(key) + "\n")
                 yield text
 

@@ -45,6 +45,11 @@ class ShardJob:
         self._rows_left = 0
         self._counts = {"written": 0, "skipped": 0, "damaged": 0, "removed": 0}
 
+    @property
+    def warning(self) -> str | None:
+        """A warning of ids that occur more than once, or None."""
+        return self._preflight.plan.warning
+
     def run(self) -> FolderReport:
         """Encode the shards that are missing, changed or damaged.
 

@@ -10,6 +10,7 @@ from hashlib import blake2b
 
 from nearfield.bulk.formats import ArrowType, infer_types, unify_types
 from nearfield.bulk.input_table import InputRow, InputTable
+from nearfield.bulk.repeated_ids import IdDigests
 from nearfield.fileio.tabular import require_parquet
 
 #: Texts from which tokens and time are estimated.
@@ -31,11 +32,13 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """All shards of a data set, the Arrow types of the carried columns, and a sample of the texts."""
+    """All shards of a data set, the Arrow types of the carried columns, a sample of the texts, and a warning of ids."""
 
     shards: list[Shard]
     types: Mapping[str, ArrowType] = field(default_factory=dict)
     sample: list[str] = field(default_factory=list)
+    #: That ids occur more than once.
+    warning: str | None = None
 
     @property
     def rows(self) -> int:
@@ -63,7 +66,7 @@ class ContentDigest:
 def plan_shards(
     source: InputTable, shard_rows: int, *, typed: bool, on_rows: Callable[[int], None] = lambda _: None
 ) -> ShardPlan:
-    """Read a data set once and divide it into shards of ``shard_rows`` rows; without rows there is one empty shard.
+    """Read a data set and divide it into shards of ``shard_rows`` rows; without rows there is one empty shard.
 
     ``typed`` determines the types of the carried columns. ``on_rows`` is called with the number of rows read since
     its last call.
@@ -74,9 +77,10 @@ def plan_shards(
     sample = TextSample()
     types = ColumnTypes(source) if typed and source.keep else None
     shards: list[Shard] = []
-    content = ContentDigest()
+    content, ids = ContentDigest(), IdDigests()
     for row in source.full_rows():
         content.add(row)
+        ids.add(row.key)
         sample.add(row.text)
         if types is not None:
             types.add(row)
@@ -89,7 +93,8 @@ def plan_shards(
         shards.append(_next_shard(shards, content))
     if sample.seen:
         source.check_keep()
-    return ShardPlan(shards, types.result() if types is not None else {}, sample.texts)
+    warning = ids.warning(row.key for row in source.full_rows())
+    return ShardPlan(shards, types.result() if types is not None else {}, sample.texts, warning)
 
 
 def _next_shard(before: list[Shard], content: ContentDigest) -> Shard:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,12 +52,19 @@ class TextSource:
         for path in self.paths:
             yield from map(self._id_and_text, self._read(path))
 
-    def count(self) -> int | None:
+    def count(self, on_id: Callable[[object], None] = lambda _: None) -> int | None:
         """Return the number of texts, after reading each of them once; None for stdin.
 
         Compared with encoding this costs nothing, and it shows a bad line before hours of work, not after them.
+        ``on_id`` is called with the id of each text.
         """
-        return sum(1 for _ in self.rows()) if self.resumable else None
+        if not self.resumable:
+            return None
+        number = 0
+        for key, _ in self.rows():
+            on_id(key)
+            number += 1
+        return number
 
     def format_of(self, path: Path) -> str:
         """Return the format in which a path is read.

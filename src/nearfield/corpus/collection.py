@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nearfield import stores
+from nearfield.argument_checks import rename_keyword
 from nearfield.corpus import transfer
 from nearfield.corpus.answering.answer import Answer, ask, stream
 from nearfield.corpus.answering.chat_client import ChatEndpoint
@@ -99,8 +100,7 @@ class Collection:
             InputError: a collection of that name exists, or the name or the definition is not valid.
         """
         folder = CollectionDirectory.from_name(name, home)
-        parsed = config if isinstance(config, CollectionConfig) else parse_config(config or {})
-        create_collection(folder, parsed)
+        create_collection(folder, config if isinstance(config, CollectionConfig) else parse_config(config or {}))
         return cls(folder, encoder_of)
 
     @classmethod
@@ -140,20 +140,21 @@ class Collection:
             collection.configure(config)
         return collection
 
-    def configure(self, told: Mapping[str, Any]) -> None:
+    @rename_keyword("told", "config")
+    def configure(self, config: Mapping[str, Any]) -> None:
         """Replace parts of the definition; sources are added. The next ``index`` updates the vectors.
 
         Raises:
             InputError: the definition is wrong, or names another store (use ``move``).
         """
-        config = self._merged(told)
-        if config == self.config:
+        merged = self._merged(config)
+        if merged == self.config:
             return
         with self.folder.write_lock():
-            features = self._features_for(config)
+            features = self._features_for(merged)
             # A definition that cannot work must not be saved.
-            Indexer(self.folder, config, self.manifest, self.store, features).chunk_stage()
-            self._save(config)
+            Indexer(self.folder, merged, self.manifest, self.store, features).chunk_stage()
+            self._save(merged)
             self._features = features
 
     def _merged(self, changes: Mapping[str, Any]) -> CollectionConfig:
@@ -245,19 +246,20 @@ class Collection:
                 InlineSource(self.manifest).add_from(source)
             return self._index(None, IndexOptions(shown, retry_failed, allow_removal))
 
+    @rename_keyword("told", "config")
     def plan(
         self,
         sources: Sequence[Source] = (),
-        told: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
         *,
         retry_failed: bool = False,
         allow_removal: bool = False,
     ) -> IndexReport:
         """Report what ``index`` would do with more sources and another definition. Nothing is extracted or written."""
-        config = self._merged(told or {})
-        piped, added = split_piped(sources, config.sources)
-        config = merge_config(config, {"sources": added})
-        indexer = Indexer(self.folder, config, self.manifest, self.store, self._features_for(config))
+        merged = self._merged(config or {})
+        piped, added = split_piped(sources, merged.sources)
+        merged = merge_config(merged, {"sources": added})
+        indexer = Indexer(self.folder, merged, self.manifest, self.store, self._features_for(merged))
         return indexer.plan(piped, IndexOptions(retry_failed=retry_failed, allow_removal=allow_removal))
 
     def _indexer(self) -> Indexer:
@@ -401,8 +403,7 @@ class Collection:
 
     def _refresh(self) -> None:
         """Follow changes of another process: a new manifest, another definition or other vector tables."""
-        current = self.folder.current_manifest()
-        if current != self.manifest.path.name:
+        if self.folder.current_manifest() != self.manifest.path.name:
             self.manifest.close()
             self._reopen()
             return
@@ -463,8 +464,7 @@ class Collection:
             InputError: a collection of that name exists, or the folder has no export.
         """
         archive = transfer.read_archive(folder)
-        config = parse_config({**archive.config, "store": store or ""})
-        collection = cls.create(name, config, home=home)
+        collection = cls.create(name, {**archive.config, "store": store or ""}, home=home)
         with collection.folder.write_lock():
             new_name = collection._vector_tables().new_name
             transfer.import_archive(archive, collection.manifest, collection.store, new_name)
