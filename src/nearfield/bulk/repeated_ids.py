@@ -43,8 +43,8 @@ class IdDigests:
             return None
         first, others = count_of(rows[names[0]], "row"), count_of(sum(rows[key] - 1 for key in names), "row")
         return (
-            f"Repeated ids: {len(names):,}. The first is {names[0]!r:.200}, with {first}. All rows are written; a store "
-            f"that has one row for each id would lose {others}."
+            f"Repeated ids: {len(names):,}. The first is {names[0]!r:.200}, with {first}. All rows are written; a "
+            f"store that has one row for each id would lose {others}."
         )
 
 
