@@ -1,0 +1,256 @@
+"""Decoding of pictures with Pillow: upright RGB pixels of the first frame, in bounded memory."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nearfield.arrays import Array
+from nearfield.errors import InputError, MissingExtra, NearfieldError, TooLarge
+from nearfield.media.formats import count_frames, require_format
+from nearfield.media.limits import PictureLimits, decode_memory
+from nearfield.message_text import count_of, escape_controls
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
+#: Bytes of a pixel while it is decoded: Pillow's four, four in RGB, three in the result. Transparency needs twelve
+#: more, and a progressive JPEG its coefficients.
+_PLAIN, _TRANSPARENT, _PROGRESSIVE = 11, 12, 6
+#: EXIF tag of the orientation. Its values 2 to 8 and the transposition that makes the picture upright, by Pillow's
+#: names (EXIF 2.32, table 6).
+_ORIENTATION = 0x0112
+_TRANSPOSITIONS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+#: Rows that are copied at a time: Pillow's copy of all of them would double the memory.
+_ROWS = 256
+#: Locks of pictures that Pillow has opened and not yet decoded, which two threads must not do at the same time.
+_LOAD_LOCKS = [Lock() for _ in range(64)]
+_MAX_REASON = 200
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A decoded picture.
+
+    Args:
+        pixels: uint8 [height, width, 3], RGB, upright, on white where the picture is transparent.
+        width: pixels of the picture as it is displayed, upright.
+        height: the same.
+        format: ``"JPEG"`` or another name of ``media.formats.FORMATS``; ``"pixels"`` for arrays and Pillow's pictures.
+        content: SHA-256 of the file's bytes, or of shape and pixels.
+        warnings: what was left out, such as the other frames of an animation.
+    """
+
+    pixels: Array
+    width: int
+    height: int
+    format: str
+    content: bytes
+    warnings: tuple[str, ...] = ()
+
+
+def decode_file(data: bytes, limits: PictureLimits, name: str) -> Picture:
+    """Return the picture in the bytes of a file. May be called from several threads at the same time.
+
+    It waits until ``limits.decode_memory`` has enough bytes free.
+
+    Raises:
+        InputError: it is no picture of a format that is read, or is damaged. ``name`` begins the message.
+        TooLarge: it has more bytes, pixels or frames than the limits.
+        MissingExtra: Pillow is not installed.
+    """
+    _check_bytes(len(data), limits, name)
+    kind = require_format(data, name)
+    image = require_pillow()
+    import_module(f"PIL.{_plugin(kind)}")
+    frames = count_frames(data, kind, limits.max_frames)
+    _check_frames(frames, limits, name)
+    with _own_errors(name, kind, limits), image.open(io.BytesIO(data), formats=(kind,)) as file:
+        _check_sides(file.width, file.height, limits, name)
+        if kind not in ("JPEG", "GIF", "TIFF"):  # a JPEG's further pictures are its depth map or a preview
+            frames = getattr(file, "n_frames", 1)
+            _check_frames(frames, limits, name)
+        with decode_memory().reserve(_memory_of(file)):
+            file.load()
+            pixels, warnings = _upright_pixels(file, name)
+    if frames > 1:
+        what = "page" if kind == "TIFF" else "frame"
+        warnings = (f"only the first of {count_of(frames, what)} was read", *warnings)
+    height, width = pixels.shape[:2]
+    return Picture(pixels, width, height, kind, hashlib.sha256(data).digest(), warnings)
+
+
+def convert_image(image: PillowImage, limits: PictureLimits, name: str) -> Picture:
+    """Return the picture of a ``PIL.Image``, upright by its EXIF data, if it has them.
+
+    Raises:
+        InputError: its file is damaged, or its mode has no 8-bit values (``I`` and ``F``).
+        TooLarge: it has more pixels than the limits.
+    """
+    with _own_errors(name, image.format or "an image", limits):
+        _check_sides(image.width, image.height, limits, name)
+        with decode_memory().reserve(_memory_of(image)):
+            with _LOAD_LOCKS[id(image) % len(_LOAD_LOCKS)]:
+                image.load()
+            pixels, warnings = _upright_pixels(image, name)
+    return _picture_of(pixels, warnings)
+
+
+def convert_array(array: Array, limits: PictureLimits, name: str) -> Picture:
+    """Return the picture of uint8 pixels, [H, W, 3] in RGB or [H, W] in grey.
+
+    Raises:
+        InputError: it has another type or shape.
+        TooLarge: it has more pixels than the limits.
+    """
+    if array.dtype != np.uint8:
+        hint = " Multiply values from 0 to 1 by 255 first." if array.dtype.kind == "f" else ""
+        raise InputError(f"{name} has values of type {array.dtype}: convert it to numpy.uint8.{hint}")
+    if array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)) or 0 in array.shape:
+        raise InputError(
+            f"{name} has the shape {list(array.shape)}. An array of pixels is [height, width, 3] in RGB, or "
+            "[height, width] in grey. With other channels, pass PIL.Image.fromarray(array)."
+        )
+    _check_sides(array.shape[1], array.shape[0], limits, name)
+    rgb = array if array.ndim == 3 else np.broadcast_to(array[:, :, None], (*array.shape, 3))
+    return _picture_of(np.array(rgb, order="C"), ())
+
+
+def require_pillow() -> Any:
+    """Return the module ``PIL.Image``.
+
+    Raises:
+        MissingExtra: Pillow is not installed.
+    """
+    try:
+        return import_module("PIL.Image")
+    except ModuleNotFoundError as error:
+        raise MissingExtra("Pictures need Pillow: pip install 'nearfield[media]'") from error
+
+
+def _plugin(kind: str) -> str:
+    """Return Pillow's module for a format; to import it registers it, and no other."""
+    return {"JPEG": "JpegImagePlugin", "WEBP": "WebPImagePlugin", "AVIF": "AvifImagePlugin"}.get(
+        kind, f"{kind.capitalize()}ImagePlugin"
+    )
+
+
+def _picture_of(pixels: Array, warnings: tuple[str, ...]) -> Picture:
+    height, width = pixels.shape[:2]
+    digest = hashlib.sha256(f"pixels {height} {width} ".encode())
+    digest.update(pixels.data)
+    return Picture(pixels, width, height, "pixels", digest.digest(), warnings)
+
+
+def _check_bytes(size: int, limits: PictureLimits, name: str) -> None:
+    if size > limits.max_bytes:
+        raise TooLarge(f"{name} has {size:,} bytes. At most {limits.max_bytes:,} bytes are read.")
+
+
+def _check_sides(width: int, height: int, limits: PictureLimits, name: str) -> None:
+    if min(width, height) < 1:
+        raise InputError(f"{name} has no pixels: it is {width} x {height}.")
+    if max(width, height) > limits.max_side or width * height > limits.max_pixels:
+        raise TooLarge(
+            f"{name} has {width:,} x {height:,} pixels. At most {limits.max_pixels:,} pixels are read, and "
+            f"{limits.max_side:,} a side: make it smaller."
+        )
+
+
+def _check_frames(frames: int, limits: PictureLimits, name: str) -> None:
+    if frames > limits.max_frames:
+        raise TooLarge(f"{name} has more than {limits.max_frames:,} frames or pages, the number that is allowed.")
+
+
+def _memory_of(image: PillowImage) -> int:
+    """Return the bytes that a picture takes while it is decoded and converted."""
+    transparent = image.has_transparency_data or getattr(image, "is_animated", False)
+    progressive = "progressive" in image.info
+    each_pixel = _PLAIN + _TRANSPARENT * bool(transparent) + _PROGRESSIVE * progressive
+    return image.width * image.height * each_pixel
+
+
+@contextmanager
+def _own_errors(name: str, kind: str, limits: PictureLimits) -> Iterator[None]:
+    """Raise errors of ours in place of those of Pillow, zlib, struct and others, which damaged files cause."""
+    try:
+        yield
+    except NearfieldError:
+        raise
+    except MemoryError as error:
+        raise TooLarge(f"{name} needs more memory to decode than there is.") from error
+    except Exception as error:  # decoders raise SyntaxError, struct.error, EOFError and many others
+        if type(error).__name__.startswith("DecompressionBomb"):
+            count = re.search(r"\d+", str(error))
+            pixels = f"{int(count[0]):,}" if count else "too many"
+            raise TooLarge(f"{name} has {pixels} pixels. At most {limits.max_pixels:,} pixels are read.") from error
+        raise InputError(f"{name} cannot be decoded as {kind}: {_reason(error)}.") from error
+
+
+def _reason(error: Exception) -> str:
+    text = escape_controls(str(error)).rstrip(".")[:_MAX_REASON]
+    unclear = not text or type(error).__name__ == "UnidentifiedImageError"
+    return "its header is damaged" if unclear else text
+
+
+def _upright_pixels(image: PillowImage, name: str) -> tuple[Array, tuple[str, ...]]:
+    """Return the pixels of a loaded picture, uint8 [H, W, 3], and warnings."""
+    orientation, warnings = _orientation(image)
+    rgb = _rgb(image, name)
+    if orientation in _TRANSPOSITIONS:
+        rgb = rgb.transpose(getattr(require_pillow().Transpose, _TRANSPOSITIONS[orientation]))
+    pixels = np.empty((rgb.height, rgb.width, 3), np.uint8)
+    for top in range(0, rgb.height, _ROWS):
+        bottom = min(top + _ROWS, rgb.height)
+        pixels[top:bottom] = np.asarray(rgb.crop((0, top, rgb.width, bottom)))
+    return pixels, warnings
+
+
+def _orientation(image: PillowImage) -> tuple[object, tuple[str, ...]]:
+    try:
+        return image.getexif().get(_ORIENTATION, 1), ()
+    except Exception:  # noqa: BLE001 - the pixels are there, whatever the data about them
+        return 1, ("its EXIF data are damaged and were ignored",)
+
+
+def _rgb(image: PillowImage, name: str) -> PillowImage:
+    """Return a picture in mode RGB: 16 bits divided by 256, transparency on white, all else as Pillow converts it."""
+    if image.mode.startswith("I;16"):
+        return _from_16_bits(image)
+    if image.mode in ("I", "F"):
+        raise InputError(
+            f"{name} has 32 bits a pixel (mode {image.mode!r}), and their range is unknown: convert it to 8 or 16 bits."
+        )
+    if image.has_transparency_data:
+        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        white = require_pillow().new("RGBA", rgba.size, (255, 255, 255, 255))
+        white.alpha_composite(rgba)
+        return white.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _from_16_bits(image: PillowImage) -> PillowImage:
+    """Return a grey picture of 16 bits in RGB. Pillow's conversion would cut off all values above 255."""
+    values = np.asarray(image)
+    grey = (values >> 8).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[values == transparent] = 255
+    return require_pillow().fromarray(grey).convert("RGB")

@@ -1,0 +1,167 @@
+"""File formats of pictures, recognised by their first bytes: names and declared media types do not count."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from nearfield.errors import InputError
+
+#: Formats that are decoded. Others stay off even where Pillow knows them: the decoder of EPS runs a program, those of
+#: old formats are hardly tested, and no browser shows JPEG 2000.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+
+#: First bytes of formats that are decoded.
+_DECODED = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+)
+#: First bytes of formats that are not, and what they are.
+_REFUSED = (
+    (b"%PDF", "a PDF file"),
+    (b"%!PS", "a PostScript (EPS) file"),
+    (b"\xc5\xd0\xd3\xc6", "a PostScript (EPS) file"),
+    (b"8BPS", "a Photoshop (PSD) file"),
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000 picture"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL picture"),
+    (b"\xff\x0a", "a JPEG XL picture"),
+    (b"\0\0\x01\0", "an icon (ICO)"),
+    (b"icns", "an icon (ICNS)"),
+    (b"SIMPLE  =", "a FITS file"),
+    (b"DDS ", "a DDS texture"),
+    (b"qoif", "a QOI picture"),
+    (b"\xd7\xcd\xc6\x9a", "a Windows metafile (WMF)"),
+    (b"\x01\0\0\0", "a Windows metafile (EMF)"),
+    (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
+    (b"OggS", "an Ogg file"),
+    (b"ID3", "an MP3 file"),
+    (b"fLaC", "a FLAC file"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"<svg", "an SVG drawing"),
+)
+_HEIC = frozenset((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"))
+#: Bytes at the start of a file that are looked at, and those of its list of compatible formats.
+_HEAD, _MAX_BRANDS = 1024, 256
+
+
+def find_format(data: bytes) -> str | None:
+    """Return the format of a file, one of ``FORMATS``, or None."""
+    head = data[:_HEAD]
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[4:8] == b"ftyp":
+        return "AVIF" if {b"avif", b"avis"} & _brands(head) else None
+    return next((name for start, name in _DECODED if head.startswith(start)), None)
+
+
+def require_format(data: bytes, name: str) -> str:
+    """Return the format of a file, one of ``FORMATS``.
+
+    Raises:
+        InputError: it has another; the message says which, where it can be recognised.
+    """
+    known = find_format(data)
+    if known is None:
+        raise InputError(f"{name} is {_describe(data[:_HEAD])}. Pictures are read from {', '.join(FORMATS)}.")
+    return known
+
+
+def _describe(head: bytes) -> str:
+    if not head:
+        return "empty (0 bytes)"
+    if head[4:8] == b"ftyp":
+        heic = "a HEIC picture (convert it to JPEG or PNG)"
+        return heic if _HEIC & _brands(head) else "a video or sound (MP4)"
+    if head[:4] == b"RIFF":
+        return f"a RIFF file of type {head[8:12].decode('latin-1')!r}, not WebP"
+    if re.match(rb"P[1-7]\s", head):
+        return "a Netpbm (PPM) picture"
+    known = next((what for start, what in _REFUSED if head.startswith(start)), None)
+    return known or _describe_text(head) or f"no known picture (it starts with {head[:8].hex(' ')})"
+
+
+def _describe_text(head: bytes) -> str | None:
+    """Return what a text is; None if it is none."""
+    try:
+        text = head.decode("utf-8-sig", "ignore" if len(head) == _HEAD else "strict").lstrip()
+    except UnicodeDecodeError:
+        return None
+    if any(ord(letter) < 32 and letter not in "\t\n\r\f" for letter in text):
+        return None
+    if "<svg" in text:
+        return "an SVG drawing"
+    return "HTML or XML" if text.startswith("<") else "a text, no picture"
+
+
+def _brands(head: bytes) -> set[bytes]:
+    """Return the formats that an ISO media file says it is compatible with."""
+    size = min(int.from_bytes(head[:4], "big"), _MAX_BRANDS)
+    return {head[8:12], *(head[start : start + 4] for start in range(16, size, 4))}
+
+
+def count_frames(data: bytes, kind: str, limit: int) -> int:
+    """Return the number of frames of a GIF, or of pages of a TIFF, but at most ``limit + 1``; 1 for other formats.
+
+    Pillow decodes or parses each frame to count them, in time that grows with their square for TIFF.
+    A damaged file ends where its damage is.
+    """
+    steps = {"GIF": _gif_frames, "TIFF": _tiff_pages}.get(kind)
+    if steps is None:
+        return 1
+    count = 0
+    try:
+        for _ in steps(data):
+            count += 1
+            if count > limit:
+                break
+    except (IndexError, ValueError):
+        pass
+    return max(count, 1)
+
+
+def _gif_frames(data: bytes) -> Iterator[int]:
+    """Yield the positions of the frames of a GIF (GIF89a specification, sections 18 to 27)."""
+    position = _after_colours(13, data[10])
+    while data[position] in (0x21, 0x2C):
+        if data[position] == 0x2C:
+            yield position
+            position = _after_colours(position + 10, data[position + 9]) + 1
+        else:
+            position += 2
+        while data[position]:
+            position += data[position] + 1
+        position += 1
+
+
+def _after_colours(position: int, flags: int) -> int:
+    """Return the position after a table of colours, if there is one."""
+    return position + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
+
+
+def _tiff_pages(data: bytes) -> Iterator[int]:
+    """Yield the positions of the directories of a TIFF (TIFF 6.0, section 2), or of a BigTIFF, until one repeats."""
+    little = data[:2] == b"II"
+    big = b"+" in data[2:4]
+    first, counter, width, entry = (8, 8, 8, 20) if big else (4, 2, 4, 12)
+    seen = {0}
+    position = _number(data, first, width, little)
+    while position not in seen:
+        yield position
+        seen.add(position)
+        entries = _number(data, position, counter, little)
+        position = _number(data, position + counter + entry * entries, width, little)
+
+
+def _number(data: bytes, position: int, width: int, little: bool) -> int:
+    if position + width > len(data):
+        raise ValueError(f"{position} is outside the file")
+    return int.from_bytes(data[position : position + width], "little" if little else "big")

@@ -1,0 +1,157 @@
+"""`Image`: a picture as an input, decoded when it is read. A text is never taken for the path of one."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from nearfield.arrays import Array
+from nearfield.errors import InputError, NearfieldError, TooLarge
+from nearfield.media.data_uri import decode_data_uri
+from nearfield.media.decoding import Picture, convert_array, convert_image, decode_file
+from nearfield.media.limits import PictureLimits
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
+#: What a picture can be read from.
+ImageSource: TypeAlias = "Image | os.PathLike[str] | bytes | bytearray | memoryview | PillowImage | Array"
+_DEFAULT_LIMITS = PictureLimits()
+
+
+class Image:
+    """A picture as an input of a model. It is opened and decoded when it is encoded, not before.
+
+    ``Image(source)`` takes a ``pathlib.Path``, the bytes of a file, a ``PIL.Image.Image``, or an array of pixels of
+    type uint8, [height, width, 3] in RGB or [height, width] in grey. ``Image(path="photo.jpg")`` takes a path as a
+    string, and ``Image(uri="data:image/png;base64,...")`` a data URI. A string alone is a text everywhere, and is
+    refused here: nothing is opened because a text looks like a path or an address.
+
+    Arrays and Pillow's pictures are not copied: do not change them until they are encoded.
+
+    Args:
+        source: the picture.
+        path: the path of its file, in place of ``source``.
+        uri: a data URI, in place of ``source``.
+
+    Raises:
+        InputError: there is none of these or more than one, or it has another type.
+    """
+
+    __slots__ = ("_source",)
+
+    def __init__(
+        self,
+        source: ImageSource | None = None,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        uri: str | None = None,
+    ) -> None:
+        values = [value for value in (source, path, uri) if value is not None]
+        if len(values) != 1:
+            raise InputError("Image takes one of: a source, path= or uri=.", param="image")
+        if path is not None:
+            self._source: Any = _absolute(path)
+        elif uri is not None:
+            self._source = _require_string(uri)
+        else:
+            self._source = _checked_source(source)
+
+    @property
+    def name(self) -> str:
+        """What messages call it: the path of its file, or ``The picture``."""
+        return str(self._source) if isinstance(self._source, Path) else "The picture"
+
+    def read(self, limits: PictureLimits = _DEFAULT_LIMITS) -> Picture:
+        """Return the decoded picture.
+
+        Raises:
+            InputError: it does not exist, is no picture of a format that is read, or is damaged.
+            TooLarge: it has more bytes, pixels or frames than the limits.
+            MissingExtra: Pillow is not installed.
+        """
+        source = self._source
+        if isinstance(source, np.ndarray):
+            return convert_array(source, limits, self.name)
+        if isinstance(source, str):
+            source = decode_data_uri(source, limits.max_bytes)
+        if isinstance(source, Path):
+            source = _read_file(source, limits.max_bytes)
+        if isinstance(source, bytes):
+            return decode_file(source, limits, self.name)
+        return convert_image(source, limits, self.name)
+
+    def __repr__(self) -> str:
+        source = self._source
+        if isinstance(source, Path):
+            return f"Image(path={str(source)!r})"
+        size = f" {list(source.shape)}" if isinstance(source, np.ndarray) else ""
+        size = f" {len(source):,}" if isinstance(source, (bytes, str)) else size
+        return f"Image(<{type(source).__name__}{size}>)"
+
+
+def read_picture(source: ImageSource, limits: PictureLimits = _DEFAULT_LIMITS) -> Picture:
+    """Return the picture in a source, decoded: see `Image`, whose errors it raises."""
+    image = source if isinstance(source, Image) else Image(source)
+    return image.read(limits)
+
+
+def is_image(value: object) -> bool:
+    """Return whether a value is a picture whatever the model: an `Image`, or one of Pillow."""
+    return isinstance(value, Image) or _is_pillow(value)
+
+
+def _is_pillow(value: object) -> bool:
+    """Return whether a value is a picture of Pillow, without importing it."""
+    return any(kind.__module__ == "PIL.Image" and kind.__name__ == "Image" for kind in type(value).__mro__)
+
+
+def _checked_source(source: object) -> object:
+    if isinstance(source, Image):
+        return source._source
+    if isinstance(source, (bytearray, memoryview)):
+        return bytes(source)
+    if isinstance(source, os.PathLike):
+        return _absolute(source)
+    if isinstance(source, (bytes, np.ndarray)) or _is_pillow(source):
+        return source
+    hint = ". A string is a text: write Image(path=...) or Image(uri=...)" if isinstance(source, str) else ""
+    raise InputError(
+        f"A picture is a path, bytes, a PIL.Image or an array of uint8, not {type(source).__name__}{hint}.",
+        param="image",
+    )
+
+
+def _require_string(uri: object) -> str:
+    if not isinstance(uri, str):
+        raise InputError(f"uri must be a string, not {type(uri).__name__}.", param="uri")
+    return uri
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    """Return a path that means the same file in another folder and process."""
+    try:
+        return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - links stay links
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path!r:.200} is no path ({error}).", param="path") from error
+
+
+def _read_file(path: Path, max_bytes: int) -> bytes:
+    """Return the bytes of a regular file: devices and pipes may never end."""
+    try:
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:  # noqa: PTH123 - see above
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise InputError(f"{path} is no regular file.", param="path")
+            if status.st_size > max_bytes:
+                raise TooLarge(f"{path} has {status.st_size:,} bytes. At most {max_bytes:,} bytes are read.")
+            return file.read(max_bytes + 1)
+    except NearfieldError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read: {reason}.", param="path") from error

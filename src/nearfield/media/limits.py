@@ -1,0 +1,90 @@
+"""Limits of pictures: bytes, sides, pixels and frames, checked before a pixel is decoded; and memory of decoders."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Condition
+
+from nearfield.errors import InputError
+from nearfield.fork_safety import PerProcess
+
+#: Bytes that pictures which are decoded at the same time may take together.
+DECODE_MEMORY = 512 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class PictureLimits:
+    """What a picture may have at most. What has more is refused with ``TooLarge``.
+
+    Args:
+        max_bytes: bytes of a file.
+        max_side: pixels of the longer side.
+        max_pixels: pixels. Above 178 million Pillow refuses a file, whatever the value here.
+        max_frames: frames of an animation, and pages of a TIFF. Only the first is decoded.
+
+    Raises:
+        InputError: a limit is not a positive whole number.
+    """
+
+    max_bytes: int = 64 * 2**20
+    max_side: int = 32_768
+    max_pixels: int = 64_000_000
+    max_frames: int = 1000
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} must be a positive whole number, and is {value!r}.", param=name)
+
+
+class ByteSemaphore:
+    """A number of bytes that threads share. Those that wait are served in the order in which they came.
+
+    Args:
+        capacity: the number of bytes. A reservation of more waits for all of them, and then runs alone.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._reserved = 0
+        self._queue: deque[object] = deque()
+        self._condition = Condition()
+
+    @contextmanager
+    def reserve(self, size: int) -> Iterator[None]:
+        """Wait until ``size`` bytes are free, and reserve them until the end of the block."""
+        size = self._take(size)
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._reserved -= size
+                self._condition.notify_all()
+
+    def _take(self, size: int) -> int:
+        ticket = object()
+        with self._condition:
+            self._queue.append(ticket)
+            try:
+                self._condition.wait_for(lambda: self._queue[0] is ticket and self._is_free(size))
+                size = min(size, self.capacity)
+                self._reserved += size
+            finally:
+                self._queue.remove(ticket)
+                self._condition.notify_all()
+        return size
+
+    def _is_free(self, size: int) -> bool:
+        return self._reserved + min(size, self.capacity) <= self.capacity
+
+
+_memory: PerProcess[ByteSemaphore] = PerProcess()
+
+
+def decode_memory() -> ByteSemaphore:
+    """Return the semaphore of all decoders of this process. Its ``capacity`` may be changed at any time."""
+    return _memory.get(lambda: ByteSemaphore(DECODE_MEMORY))
