@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import gc
 import io
 import json
 import re
@@ -261,6 +262,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def check_repository(root: Path) -> list[Violation]:
     """Return all violations in a repository, in order of path and line."""
+    gc.disable()  # syntax trees are many objects that stay: each collection would visit them all in vain
+    try:
+        return _check_repository(root)
+    finally:
+        gc.enable()
+
+
+def _check_repository(root: Path) -> list[Violation]:
     files = []
     for path in sorted((root / PACKAGE).rglob("*.py")):
         if not path.stem.endswith(("_pb2", "_pb2_grpc")):  # generated

@@ -465,12 +465,15 @@ from hashlib import blake2b, sha256
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute
 import pyarrow.parquet
 
 from nearfield.bulk.input_table import InputTable
 from nearfield.bulk.shard_job import ShardJob
 from nearfield.bulk.preflight import ShardRequest, Sharding
 from nearfield.vectors.dense import Vectors
+
+pyarrow.array(np.zeros(1))  # imports pandas, which each child would import for itself
 
 class Cheap:
     name, precision, max_length = "cheap", "float32", 64
