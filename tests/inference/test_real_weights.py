@@ -73,9 +73,7 @@ def test_stsb_reaches_the_published_score(encoder: Encoder) -> None:
 
 
 @pytest.mark.slow
-def test_parity_with_sentence_transformers_on_a_thousand_texts(
-    encoder: Encoder, reference_vectors: np.ndarray
-) -> None:
+def test_parity_with_sentence_transformers_on_a_thousand_texts(encoder: Encoder, reference_vectors: np.ndarray) -> None:
     result = encoder.encode(_thousand_texts())
     assert result.dropped is not None
     assert np.count_nonzero(result.dropped) >= 50, "texts over the limit are among them"
