@@ -13,12 +13,13 @@ from nearfield.bulk.text_source import TextSource
 from nearfield.checkpoint import output_kinds
 from nearfield.corpus.collection import Collection
 from nearfield.corpus.config import load_config
+from nearfield.corpus.extractors.front_matter import front_matter
 from nearfield.corpus.sources.inline import documents_list
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, SettingsError
 from nearfield.evaluation.datasets.judgments import Judgments
 from nearfield.evaluation.planning.cost import read_prices
-from nearfield.server.auth.api_key import ApiKey
+from nearfield.server.auth.api_key import ApiKey, key_digest
 from nearfield.server.auth.key_file import append_key, create_key, read_key_file
 from nearfield.strict_json import parse_json
 
@@ -97,6 +98,54 @@ def test_anchors_and_merges_of_yaml_are_read(tmp_path: Path) -> None:
     assert load_config(path)["chunks"] == {"tokens": 100}
 
 
+def test_a_name_that_a_mapping_merges_may_be_there_again(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    text = "sources:\n- &docs {kind: files, location: a}\n- {<<: *docs, location: b}\n- {<<: *docs, location: c}\n"
+    path.write_text(text, encoding="utf-8")
+    assert [source["location"] for source in load_config(path)["sources"]] == ["a", "b", "c"]
+
+
+_MERGES = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 60))
+_LISTS = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("c.yaml", "chunks: &a {b: *a}\n", "an alias is inside of what it names"),
+        ("c.yaml", "chunks: &a\n- *a\n", "an alias is inside of what it names"),
+        ("c.yaml", "chunks: &a {<<: *a}\n", "an alias is inside of what it names"),
+        ("c.yaml", _MERGES, "aliases stand for more than 100,000 values"),
+        ("c.yaml", _LISTS, "aliases stand for more than 100,000 values"),
+        ("c.yaml", "a: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+        ("c.json", "[" * 100_000 + "]" * 100_000, "nested too deeply"),
+        ("c.toml", "a = " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+        ("c.toml", "a = 1" + "0" * 5000, "digits"),
+        ("c.yaml", "a: 1" + "0" * 5000, "digits"),
+    ],
+)
+def test_a_definition_that_would_never_be_read(name: str, text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        load_config(path)
+
+
+def test_a_definition_in_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_bytes("language: de # f\u00fcr alle\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"c\.yaml: .*utf-8"):
+        load_config(path)
+    path.write_text("language: de\n", encoding="utf-8-sig")
+    assert load_config(path) == {"language": "de"}
+
+
+@pytest.mark.parametrize("text", [_MERGES, _LISTS, "a: &a [*a]", "a: [b, c]\na: d"])
+def test_front_matter_is_read_or_is_text(text: str) -> None:
+    pytest.importorskip("yaml")
+    assert (front_matter(f"---\n{text}\n---\n").meta == {"a": "d"}) == text.endswith("a: d")
+
+
 @pytest.mark.parametrize("text", ["a=b,a=c", '{"a": "b", "a": "c"}'])
 def test_an_alias_twice(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEARFIELD_ALIASES", text)
@@ -127,6 +176,24 @@ def test_a_key_is_not_added_under_a_name_that_is_there(tmp_path: Path) -> None:
         append_key(path, ApiKey("me", b""), second)
     append_key(path, ApiKey("you", b""), second)
     assert [key.name for key in read_key_file(path)] == ["me", "you"]
+
+
+@pytest.mark.parametrize("text", ["", "# keys of the team", '[[keys]]\nname = "you"\nkey = "x"'])
+def test_a_key_is_added_to_a_file_that_is_there(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    path.write_text(text, encoding="utf-8")
+    key, key_hash = create_key()
+    append_key(path, ApiKey("me", b""), key_hash)
+    last = read_key_file(path)[-1]
+    assert (last.name, last.digest) == ("me", key_digest(key))
+    assert path.read_text(encoding="utf-8").startswith(text)
+
+
+def test_a_key_is_added_to_no_file_of_another_kind(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"must be named \*\.toml"):
+        append_key(tmp_path / "keys.txt", ApiKey("me", b""), create_key()[1])
+    with pytest.raises(SettingsError, match=r"cannot be written: No such file"):
+        append_key(tmp_path / "none/keys.toml", ApiKey("me", b""), create_key()[1])
 
 
 def _rows(path: Path, id_field: str | None = None) -> list[tuple[object, str]]:

@@ -8,7 +8,6 @@ variables, variables over the file, the file over the defaults.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -18,6 +17,7 @@ from msgspec import Meta
 
 from nearfield.errors import SettingsError, nearest
 from nearfield.setting_fields import ByteSize, Flag, SettingField, convert, describe_fields
+from nearfield.strict_toml import parse_toml
 
 PREFIX = "NEARFIELD_"
 #: The keys of a model's table in ``model_settings``: keywords of ``nearfield.load``.
@@ -340,14 +340,12 @@ def _read_file(fields: Mapping[str, SettingField]) -> dict[str, _Sourced]:
         if os.environ.get("NEARFIELD_CONFIG"):
             raise SettingsError(f"NEARFIELD_CONFIG names {path}, which does not exist.")
         return {}
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+        values = parse_toml(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}.") from error
     _check_names(str(path), values, fields)
     return {name: _Sourced(f"file {path}", value) for name, value in values.items()}
 

@@ -12,7 +12,10 @@ def parse_json(text: str) -> Any:
     Raises:
         ValueError: it is not JSON, or an object has a name twice.
     """
-    return json.loads(text, object_pairs_hook=_unique)
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

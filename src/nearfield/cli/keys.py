@@ -33,15 +33,9 @@ def new(
     rate: Annotated[int | None, typer.Option(help="Maximum number of tokens per minute [no limit].", min=1)] = None,
 ) -> None:
     """Create a key, print it once, and add its hash to a key file. A running server accepts it within a second."""
-    from nearfield.errors import InputError
     from nearfield.server.auth import key_file
     from nearfield.server.auth.api_key import ApiKey
 
-    known = [key.name for key in key_file.read_key_file(file)] if file.exists() else []
-    if file.suffix != ".toml":
-        raise InputError(f"{file} must be named *.toml: other key files have no names and scopes.")
-    if name in known:
-        raise InputError(f"{file} has a key named {name!r} already. Remove it first, or choose another name.")
     key, key_hash = key_file.create_key()
     key_file.append_key(file, ApiKey(name, b"", tuple(scopes or ["infer"]), tuple(models or ["*"]), rate), key_hash)
     typer.echo(f"{key}\nThe key is shown only now. Its hash was added to {file}.")

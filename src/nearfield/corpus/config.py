@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 from nearfield.argument_checks import require_mapping, require_once
 from nearfield.corpus.chunkers import REGISTRY as CHUNKERS
@@ -23,6 +17,7 @@ from nearfield.errors import InputError, MissingExtra, nearest
 from nearfield.stores import Dtype, Kind, Quantization
 from nearfield.stores.filters import FieldType
 from nearfield.strict_json import parse_json
+from nearfield.strict_toml import parse_toml
 from nearfield.validation_message import describe_validation
 
 _NAME_FORM = "a lower-case letter, then up to 31 lower-case letters, digits, - and _"
@@ -153,17 +148,18 @@ def load_config(path: Path) -> dict[str, Any]:
 
 
 def _parse_file(path: Path) -> Mapping[str, object]:
-    text, suffix = path.read_text(encoding="utf-8"), path.suffix.lower()
+    suffix = path.suffix.lower()
     try:
+        text = path.read_text(encoding="utf-8-sig")
         if suffix == ".json":
             data = parse_json(text)
         elif suffix == ".toml":
-            data = tomllib.loads(text)
+            data = parse_toml(text)
         elif suffix in (".yaml", ".yml"):
             data = _parse_yaml(text)
         else:
             raise InputError(f"a definition is a .toml, .yaml or .json file, not {suffix or 'one without a suffix'}.")
-    except ValueError as error:  # of each of the three parsers, and ours
+    except ValueError as error:  # of each of the three parsers, of the encoding, and ours
         raise error if isinstance(error, InputError) else InputError(f"{error}.") from error
     if not isinstance(data, Mapping):
         raise InputError("the file has no mapping of names to values at the top level.")
@@ -172,27 +168,10 @@ def _parse_file(path: Path) -> Mapping[str, object]:
 
 def _parse_yaml(text: str) -> object:
     try:
-        import yaml
+        from nearfield.strict_yaml import parse_yaml
     except ModuleNotFoundError as error:
         raise MissingExtra("YAML files need pyyaml: pip install 'nearfield[corpus]'") from error
-    try:
-        _check_yaml_names(yaml.compose(text, yaml.SafeLoader))
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{error}.") from error
-
-
-def _check_yaml_names(node: Any) -> None:
-    """Raise InputError if a mapping names a value twice: PyYAML would take the last one."""
-    pending = [node]
-    while pending:
-        value = getattr(pending.pop(), "value", None)
-        pairs = [pair for pair in value if isinstance(pair, tuple)] if isinstance(value, list) else []
-        names = [name.value for name, _ in pairs if isinstance(name.value, str)]
-        repeated = next((name for name in names if names.count(name) > 1), None)
-        if repeated is not None:
-            raise InputError(f"the name {repeated!r} is there twice in one mapping.")
-        pending += [part for pair in pairs for part in pair] or (value if isinstance(value, list) else [])
+    return parse_yaml(text)
 
 
 def _check(config: CollectionConfig) -> None:

@@ -6,12 +6,12 @@ import datetime
 import json
 import math
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from nearfield.corpus.word_count import has_meaning
 from nearfield.stores.filters import Value
+from nearfield.strict_toml import parse_toml
 
 _YAML = re.compile(r"---[ \t]*(?:\r\n?|\n)(.{0,16384}?)(?:\r\n?|\n)(?:---|\.\.\.)[ \t]*(?:\r\n?|\n|\Z)", re.DOTALL)
 _TOML = re.compile(r"\+\+\+[ \t]*(?:\r\n?|\n)(.{0,16384}?)(?:\r\n?|\n)\+\+\+[ \t]*(?:\r\n?|\n|\Z)", re.DOTALL)
@@ -92,25 +92,21 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def _parse_yaml(text: str) -> object:
-    import yaml
+    from nearfield.strict_yaml import parse_yaml
 
     if text.count("[") + text.count("{") > _MAX_BRACKETS:
         return None
     try:
-        fields: object = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError):  # then it is text
+        fields: object = parse_yaml(text, unique=False)
+    except ValueError:  # then it is text
         return None
     return fields
 
 
 def _parse_toml(text: str) -> object:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
-        return tomllib.loads(text.replace("\r\n", "\n").replace("\r", "\n"))
-    except (tomllib.TOMLDecodeError, ValueError, RecursionError):
+        return parse_toml(text.replace("\r\n", "\n").replace("\r", "\n"))
+    except ValueError:
         return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -11,11 +10,7 @@ from pathlib import Path
 
 from nearfield.errors import InputError, SettingsError, nearest
 from nearfield.evaluation.json_types import JsonDict
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from nearfield.strict_toml import parse_toml
 
 #: A month is a twelfth of 365 days.
 HOURS_A_MONTH = 730.0
@@ -96,8 +91,8 @@ def read_prices(path: Path | None = None) -> tuple[str, list[Price]]:
     name = str(path) if path else "prices.toml"
     try:
         text = path.read_text(encoding="utf-8") if path else files(__package__).joinpath(name).read_text("utf-8")
-        content = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        content = parse_toml(text)
+    except (OSError, ValueError) as error:
         raise SettingsError(f"{name} cannot be read as a price table: {error}") from error
     for key in content:
         if key not in ("currency", "price"):

@@ -7,12 +7,12 @@ import json
 import os
 import re
 import secrets
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nearfield.errors import SettingsError, nearest
 from nearfield.server.auth.api_key import HASH_PREFIX, SCOPES, ApiKey, key_digest
+from nearfield.strict_toml import parse_toml
 
 _COMMENT = re.compile(r"(^|\s)#.*")
 _FIELDS = ("name", "hash", "key", "scopes", "models", "tokens_per_minute")
@@ -28,15 +28,24 @@ def read_key_file(file: Path) -> tuple[ApiKey, ...]:
     Raises:
         SettingsError: the file cannot be read, or has no keys.
     """
+    text = _read_text(file)
+    keys = _parse(file, text)
+    if not keys:
+        raise SettingsError(f"The key file {file} has no keys: the server would be open to everybody.")
+    return keys
+
+
+def _read_text(file: Path) -> str:
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        return file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise SettingsError(f"The key file {file} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"The key file {file} cannot be read: it is not UTF-8.") from error
+
+
+def _parse(file: Path, text: str) -> tuple[ApiKey, ...]:
     keys = _parse_toml(file, text) if file.suffix == ".toml" else _parse_lines(file, text)
-    if not keys:
-        raise SettingsError(f"The key file {file} has no keys: the server would be open to everybody.")
     _check_unique(file, keys)
     return tuple(keys)
 
@@ -63,18 +72,25 @@ def append_key(file: Path, key: ApiKey, key_hash: str) -> None:
     """Append a key to a TOML file by its hash; a new file is readable by its owner only.
 
     Raises:
-        SettingsError: a scope is unknown.
+        SettingsError: a scope is unknown, the file has a key of that name, or it cannot be read or written.
     """
+    if file.suffix != ".toml":
+        raise SettingsError(f"{file} must be named *.toml: other key files have no names and scopes.")
     unknown = next((scope for scope in key.scopes if scope not in SCOPES), None)
     if unknown is not None:
         raise SettingsError(f"Unknown scope {unknown!r}. {nearest(unknown, SCOPES)}")
-    if file.exists() and any(other.name == key.name for other in read_key_file(file)):
+    text = _read_text(file) if file.exists() else ""  # it may have no keys yet
+    if any(other.name == key.name for other in _parse(file, text)):
         raise SettingsError(f"The key file {file} has a key with the name {key.name!r} already: choose another name.")
     values = {"name": key.name, "hash": key_hash, "scopes": list(key.scopes), "models": list(key.models)}
     lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
     lines += [f"tokens_per_minute = {key.tokens_per_minute}"] * (key.tokens_per_minute is not None)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8") as out:
-        out.write("\n".join(["[[keys]]", *lines, ""]) + "\n")
+    gap = "\n" if text and not text.endswith("\n") else ""
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8") as out:
+            out.write(gap + "\n".join(["[[keys]]", *lines, ""]) + "\n")
+    except OSError as error:
+        raise SettingsError(f"The key file {file} cannot be written: {error.strerror or error}.") from error
 
 
 def _parse_lines(file: Path, text: str) -> list[ApiKey]:
@@ -83,13 +99,9 @@ def _parse_lines(file: Path, text: str) -> list[ApiKey]:
 
 
 def _parse_toml(file: Path, text: str) -> list[ApiKey]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
-        tables = tomllib.loads(text).get("keys", [])
-    except tomllib.TOMLDecodeError as error:
+        tables = parse_toml(text).get("keys", [])
+    except ValueError as error:
         raise SettingsError(f"The key file {file} is not valid TOML: {error}.") from error
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise SettingsError(f"The key file {file} must contain tables [[keys]].")
