@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fcntl
-import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from nearfield.fileio.locks import exclusive_lock, reentrant_lock, try_lock, waiting_lock
+from nearfield.fileio.locks import exclusive_lock, reentrant_lock, release_lock, try_lock, waiting_lock
 
 
 class _BusyError(Exception):
@@ -45,7 +46,8 @@ def test_a_reentrant_lock_is_free_again_after_the_outer_block_only(tmp_path: Pat
         assert try_lock(path) is None
     file = try_lock(path)
     assert file is not None
-    os.close(file)
+    release_lock(file)
+    assert try_lock(path) is not None
 
 
 def test_a_reentrant_lock_excludes_other_threads(tmp_path: Path) -> None:
@@ -78,3 +80,41 @@ def test_a_removed_lock_file_is_not_taken_for_the_lock(tmp_path: Path) -> None:
     with exclusive_lock(path, _BusyError, remove=True):
         assert path.exists()
     assert not path.exists()
+
+
+_FORK = """
+import os, sys
+from pathlib import Path
+from nearfield.fileio.locks import exclusive_lock, reentrant_lock, release_lock, try_lock, waiting_lock
+
+path, other = Path(sys.argv[1]) / "lock", Path(sys.argv[1]) / "other"
+blocks = {
+    "exclusive": lambda: exclusive_lock(path, RuntimeError, remove=True),
+    "reentrant": lambda: reentrant_lock(path, RuntimeError),
+    "waiting": lambda: waiting_lock(path),
+}
+child, mine = None, None
+with blocks[sys.argv[2]]():
+    child = os.fork()
+    if not child:
+        # It has the number that the parent's lock has there.
+        mine = try_lock(other)
+        assert mine is not None
+    else:
+        assert os.waitpid(child, 0)[1] == 0
+        assert try_lock(path) is None and path.exists()
+if not child:
+    # The end of the block neither removed the parent's file nor released the lock of the child.
+    assert path.exists()
+    assert try_lock(other) is None
+    release_lock(mine)
+    assert try_lock(other) is not None
+    os._exit(0)
+assert path.exists() == (sys.argv[2] != "exclusive")
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("kind", ["exclusive", "reentrant", "waiting"])
+def test_the_end_of_a_block_in_a_forked_process_leaves_all_locks_alone(kind: str, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", _FORK, str(tmp_path), kind], check=True, timeout=60)

@@ -12,18 +12,27 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from nearfield.fork_safety import ProcessLock, call_after_fork
 
 _thread_of: dict[str, int] = {}
 _guard = ProcessLock()
-#: Descriptors of locked files. A lock lasts until all copies of its descriptor are closed, and a fork copies them.
-_locked: set[int] = set()
+#: The locked files of this process. A lock lasts until all copies of its descriptor are closed, and a fork copies them.
+_locked: set[LockedFile] = set()
 
 
-def try_lock(path: Path, *, mode: int = 0o666, required: bool = True) -> int | None:
-    """Return the descriptor of a file that is now locked for this process, or None if another one has the lock.
+@dataclass(frozen=True, eq=False)
+class LockedFile:
+    """A file that this process has locked, until ``release_lock``. In a process that is forked from it, it is not."""
+
+    #: In a forked process, the number may be that of another file.
+    descriptor: int
+
+
+def try_lock(path: Path, *, mode: int = 0o666, required: bool = True) -> LockedFile | None:
+    """Lock a file for this process; return None if another one has the lock.
 
     ``release_lock`` ends the lock. A file system without locks raises OSError, unless the lock is not
     ``required``.
@@ -38,22 +47,27 @@ def try_lock(path: Path, *, mode: int = 0o666, required: bool = True) -> int | N
             os.close(file)
             raise
         if os.fstat(file).st_nlink:
-            _locked.add(file)
-            return file
+            return _record(file)
         os.close(file)  # the previous holder removed the file after it was opened here
 
 
-def release_lock(file: int) -> None:
-    """Close the descriptor of a locked file. A process that was forked since then has closed its copy already."""
+def release_lock(file: LockedFile) -> None:
+    """End the lock of a file. Without effect in a process that was forked since then, which has no part in it."""
     if file in _locked:
         _locked.remove(file)
-        os.close(file)
+        os.close(file.descriptor)
+
+
+def _record(descriptor: int) -> LockedFile:
+    file = LockedFile(descriptor)
+    _locked.add(file)
+    return file
 
 
 def _after_fork() -> None:
     """Close the copies of the parent's locks, which would last as long as this process otherwise."""
     for file in _locked:
-        os.close(file)
+        os.close(file.descriptor)
     _locked.clear()
     _thread_of.clear()
 
@@ -78,7 +92,8 @@ def exclusive_lock(
 ) -> Iterator[None]:
     """Hold the lock of a file during the block, and raise ``busy()`` if another process or thread has it.
 
-    ``remove`` deletes the lock file at the end of the block, while the lock is still held.
+    ``remove`` deletes the lock file at the end of the block, while the lock is still held. A process that was forked
+    within the block deletes nothing.
     """
     file = try_lock(path, required=required)
     if file is None:
@@ -86,7 +101,7 @@ def exclusive_lock(
     try:
         yield
     finally:
-        if remove:
+        if remove and file in _locked:
             path.unlink(missing_ok=True)
         release_lock(file)
 
@@ -98,7 +113,7 @@ def reentrant_lock(path: Path, busy: Callable[[], Exception]) -> Iterator[None]:
     Raises ``busy()`` if another process or thread has the lock.
     """
     key, thread = str(path.resolve()), threading.get_ident()
-    file: int | None = None
+    file: LockedFile | None = None
     with _guard:
         if key in _thread_of and _thread_of[key] != thread:
             raise busy()
@@ -110,9 +125,9 @@ def reentrant_lock(path: Path, busy: Callable[[], Exception]) -> Iterator[None]:
     try:
         yield
     finally:
-        if file is not None:
-            with _guard:
-                _thread_of.pop(key, None)
+        with _guard:
+            if file is not None and file in _locked:
+                del _thread_of[key]
                 release_lock(file)
 
 
@@ -122,11 +137,10 @@ def waiting_lock(path: Path, *, shared: bool = False) -> Iterator[None]:
 
     A file system without locks excludes no process.
     """
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    _locked.add(file)
+    file = _record(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
     try:
         try:
-            fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+            fcntl.flock(file.descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         except OSError:
             pass  # a file system without locks
         yield

@@ -24,7 +24,7 @@ from nearfield.errors import (
     StorageFailed,
     StorageFull,
 )
-from nearfield.fileio.locks import release_lock, try_lock
+from nearfield.fileio.locks import LockedFile, release_lock, try_lock
 from nearfield.server.batches.batch import UNFINISHED, BatchJob, BatchObject, Outcome
 from nearfield.server.batches.batch_lines import BatchLine, LineError
 from nearfield.server.batches.batch_slots import BatchSlots
@@ -91,7 +91,7 @@ class BatchRunner:
         #: One file is checked at a time: several threads that decode would each make the event loop wait.
         self._checking = FairTurns()
         self._task: asyncio.Task[None] | None = None
-        self._lock: int | None = None
+        self._lock: LockedFile | None = None
         self._started = time.monotonic()
         #: Batches that failed in an unexpected way; they are tried again after the next request for them.
         self._given_up: set[str] = set()
