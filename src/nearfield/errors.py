@@ -38,6 +38,30 @@ class InputError(NearfieldError, ValueError):
         self.param = param
 
 
+class UnsupportedDimensions(InputError):
+    """A model's vectors cannot be truncated to the requested dimensions, or would lose quality without notice.
+
+    Args:
+        problem: what is wrong with them; if they cannot be forced, without the name of the option before it.
+        can_force: whether a call can have them all the same.
+    """
+
+    def __init__(self, problem: str, *, can_force: bool = False) -> None:
+        self.problem, self.can_force = problem, can_force
+        super().__init__(self.describe("truncate_dim", "force_truncate_dim=True"), param="truncate_dim")
+
+    def describe(self, option: str, force: str | None = None) -> str:
+        """Return the message with an interface's own words.
+
+        Args:
+            option: its name of the number of dimensions.
+            force: what forces them there; None if nothing does.
+        """
+        if not self.can_force:
+            return f"{option} {self.problem}"
+        return f"{self.problem} Leave {option} out{f', or force it ({force})' if force else ''}."
+
+
 class UnknownKeyword(InputError, TypeError):
     """A method or class of the Python API was called with a keyword argument that it does not have."""
 

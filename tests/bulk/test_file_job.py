@@ -361,7 +361,7 @@ def test_no_texts_give_no_vectors(embed: Run) -> None:
         ("bad.xyz", b"a\n", [], "unknown format 'xyz'"),
         ("good.txt", b"a\n", ["--role", "quary"], "Did you mean 'query'"),
         ("good.txt", b"a\n", ["--dtype", "int4"], "Did you mean 'int8'"),
-        ("good.txt", b"a\n", ["--dims", "16"], "was not trained"),
+        ("good.txt", b"a\n", ["--dims", "16"], "Leave --dims out, or force it (--force-dims)"),
         ("good.txt", b"the " * 90, ["--truncate", "error"], "tokens"),
     ],
 )

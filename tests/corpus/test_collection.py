@@ -690,6 +690,13 @@ def test_a_definition_is_checked(home: Path, told: dict[str, Any], why: str) -> 
     assert list_collections() == []
 
 
+def test_dimensions_of_a_definition_are_named_as_there(home: Path, tmp_path: Path) -> None:
+    definition = other_model(tmp_path)
+    definition["features"]["dense"]["dimensions"] = 8
+    with pytest.raises(InputError, match=r"Feature 'dense': .* Leave dimensions out, or force it \(force: true\)"):
+        Collection.create("docs", definition)
+
+
 # -- what must not be lost, or be done in silence ----------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ Each message says what was wrong, with which value, and what to do. This page is
 _ADVICE = {
     "NearfieldError": "Catch this class to catch all errors that Nearfield raises on purpose. In a reply it means a fault of the server: see its log.",
     "InputError": "Correct the argument or field that the message names. Repeating the call gives the same error.",
+    "UnsupportedDimensions": "Leave the dimensions out, choose those that the model was trained for, or force others (`force_truncate_dim`).",
     "UnknownKeyword": "Correct the name of the keyword argument; the message names the nearest one.",
     "WrongModel": "Choose a model with the output you need; `nearfield models list --kind` lists them.",
     "InputTooLong": "Shorten the input, allow truncation, or read it in pieces (`truncate=\"chunk\"`).",

@@ -109,6 +109,7 @@ def embed(
     """
     from nearfield.bulk.embed import EmbedRequest, FolderOptions
     from nearfield.bulk.embed import embed as run
+    from nearfield.errors import InputError, UnsupportedDimensions
 
     options = {
         "role": role,
@@ -132,7 +133,10 @@ def embed(
         restart=restart,
         shown=not quiet and sys.stderr.isatty(),
     )
-    report = run(request, on_warning=_warn)
+    try:
+        report = run(request, on_warning=_warn)
+    except UnsupportedDimensions as error:
+        raise InputError(error.describe("--dims", "--force-dims"), param="dims") from error
     typer.echo(report.to_json() if as_json else report.to_text())
 
 

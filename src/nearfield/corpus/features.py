@@ -14,7 +14,7 @@ from nearfield.arrays import Array
 from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.corpus.config import CollectionConfig, FeatureConfig
 from nearfield.encoder import Encoder
-from nearfield.errors import InputError, SpaceMismatch
+from nearfield.errors import InputError, SpaceMismatch, UnsupportedDimensions
 from nearfield.inference.preparation.unread_inputs import unread_unlogged
 from nearfield.stores import Metric, TableSpec
 from nearfield.stores.filters import FieldType
@@ -57,7 +57,11 @@ class Feature:
             self._check_dimensions()
 
     def _check_dimensions(self) -> None:
-        self.encoder.encode([], truncate_dim=self.config.dimensions, force_truncate_dim=self.config.force)
+        try:
+            self.encoder.encode([], truncate_dim=self.config.dimensions, force_truncate_dim=self.config.force)
+        except UnsupportedDimensions as error:
+            message = f"Feature {self.name!r}: {error.describe('dimensions', 'force: true')}"
+            raise InputError(message, param="features") from error
 
     @property
     def kind(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nearfield.argument_checks import require_flag, require_optional_counts, require_optional_texts
-from nearfield.errors import InputError, nearest
+from nearfield.errors import InputError, UnsupportedDimensions, nearest
 from nearfield.inference.model_info import ModelInfo
 from nearfield.recipe import ROLE_TASKS, EncodeTask, Recipe
 from nearfield.text_inputs import check_texts, describe
@@ -270,22 +270,20 @@ def resolve_dimensions(recipe: Recipe, dim: int | None, force: bool) -> int:
     A size that the model's folder states counts as one that it was trained for.
 
     Raises:
-        InputError: not between 1 and the model's dimensions, or not a size that the model was trained for.
+        UnsupportedDimensions: not from 1 to the model's dimensions, or not a size that the model was trained for.
     """
     whole = recipe.dimensions
     if dim is None or dim == whole:
         return whole
     if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or not 1 <= dim < whole:
-        raise InputError(
-            f"truncate_dim must be an integer from 1 to {whole} for {recipe.name}, not {dim!r}.", param="truncate_dim"
-        )
+        raise UnsupportedDimensions(f"must be an integer from 1 to {whole} for {recipe.name}, not {dim!r}.")
     trained = {*recipe.matryoshka, *((recipe.truncate_dim,) if recipe.truncate_dim else ())}
     if not force and not (trained and dim >= min(trained)):
-        known = f"It was trained for {', '.join(map(str, sorted(trained)))}. " if trained else ""
-        raise InputError(
+        known = f" It was trained for {', '.join(map(str, sorted(trained)))}." if trained else ""
+        raise UnsupportedDimensions(
             f"{recipe.name} was not trained to be cut to {dim} dimensions: the vectors would lose quality without "
-            f"notice. {known}Leave truncate_dim out, or force it (force_truncate_dim=True).",
-            param="truncate_dim",
+            f"notice.{known}",
+            can_force=True,
         )
     return int(dim)
 

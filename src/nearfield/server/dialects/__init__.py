@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-from nearfield.errors import NearfieldError
+from nearfield.errors import NearfieldError, UnsupportedDimensions
 from nearfield.registry import Registry
 from nearfield.server.http.request_body import JSON
 from nearfield.server.http.request_context import RequestContext
@@ -120,21 +120,25 @@ class Dialect(Protocol):
         ...
 
 
-def message_of(error: NearfieldError, *, can_force: bool = False) -> str:
-    """Return the message of an error with the names that options have over HTTP in place of those in Python.
+def message_of(error: NearfieldError, *, dimensions: str = "dimensions", force: str | None = None) -> str:
+    """Return the message of an error for clients of an API.
 
-    ``can_force`` says whether the API has the field ``force_dimensions``.
+    Args:
+        error: the error.
+        dimensions: the API's field with the number of dimensions.
+        force: what forces dimensions there; None if nothing does.
     """
-    force = ", or force it (force_truncate_dim=True)"
-    message = str(error).replace(force, ", or force it (force_dimensions: true)" if can_force else "")
-    return message.replace("truncate_dim", "dimensions")
+    return error.describe(dimensions, force) if isinstance(error, UnsupportedDimensions) else str(error)
 
 
 def shared_error_body(
-    error: NearfieldError, kind: str, param: str | None = None, *, can_force: bool = False
+    error: NearfieldError, kind: str, param: str | None = None, *, force: str | None = None
 ) -> JsonObject:
-    """Return an error body with the keys that the clients of every API on the shared paths read."""
-    message = message_of(error, can_force=can_force)
+    """Return an error body with the keys that the clients of every API on the shared paths read.
+
+    ``param`` is the field that is wrong, by the API's name of it; ``force`` is as for ``message_of``.
+    """
+    message = message_of(error, dimensions=param or "dimensions", force=force)
     return {
         "error": {"message": message, "type": kind, "param": param, "code": error.code},
         "detail": message,

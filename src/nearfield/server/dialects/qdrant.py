@@ -231,5 +231,5 @@ class QdrantDialect:
         """Return Qdrant's error body, whose only field Qdrant shows to its client."""
         param = getattr(error, "param", None)
         field = _PARAM_NAMES.get(param, param) if param else None
-        message = message_of(error)
+        message = message_of(error, dimensions="mrl")
         return {"error": message if field is None or field in message else f"{field}: {message}"}

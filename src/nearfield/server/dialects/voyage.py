@@ -348,4 +348,4 @@ class VoyageDialect:
 
     def refuse(self, error: NearfieldError) -> JsonObject:
         """Return Voyage's error body: the message in the one key that every version of the client reads."""
-        return {"detail": message_of(error)}
+        return {"detail": message_of(error, dimensions="output_dimension")}

@@ -133,4 +133,6 @@ def error_body(error: NearfieldError) -> JsonObject:
     """Return the error body; ``param`` names the field of the request."""
     kind = _ERROR_KINDS.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
     param = getattr(error, "param", None)
-    return shared_error_body(error, kind, PARAM_NAMES.get(param, param) if param else None, can_force=True)
+    return shared_error_body(
+        error, kind, PARAM_NAMES.get(param, param) if param else None, force="force_dimensions: true"
+    )

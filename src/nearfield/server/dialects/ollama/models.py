@@ -14,7 +14,7 @@ import orjson
 
 from nearfield import catalog
 from nearfield.errors import InputError, ModelNotFound, NearfieldError
-from nearfield.server.dialects import JsonObject, Reply
+from nearfield.server.dialects import JsonObject, Reply, message_of
 from nearfield.server.dialects.ollama.requests import FOREVER, model_name
 from nearfield.server.dialects.ollama.responses import quote_name
 from nearfield.server.dialects.ollama.schemas import OllamaModelRequest, OllamaPullRequest
@@ -204,7 +204,7 @@ async def _stream_progress(name: str, context: RequestContext) -> AsyncIterator[
         loading.result()
         yield _encode_line(status="success")
     except NearfieldError as error:
-        yield _encode_line(error=str(error))
+        yield _encode_line(error=message_of(error))
     finally:
         loading.cancel()
 

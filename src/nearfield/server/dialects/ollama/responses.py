@@ -6,7 +6,7 @@ import json
 import time
 
 from nearfield.errors import InputTooLong, MissingBody, ModelNotFound, NearfieldError, Overloaded
-from nearfield.server.dialects import JsonObject, Reply
+from nearfield.server.dialects import JsonObject, Reply, message_of
 from nearfield.server.dialects.ollama.requests import EncodeTimed
 from nearfield.server.exchange import Encode, Exchange
 
@@ -32,7 +32,7 @@ def write_prompt(exchange: Exchange) -> JsonObject:
 
 def error_reply(error: NearfieldError) -> Reply:
     """Return Ollama's error body, with the message that its server sends for errors that clients recognise by it."""
-    message, status = str(error), error.status
+    message, status = message_of(error), error.status
     if isinstance(error, ModelNotFound) and error.name is not None:
         message = (
             f"model {quote_name(error.name)} not found, try pulling it first: here, the server's operator "

@@ -24,7 +24,7 @@ from nearfield.errors import (
     TooLarge,
     WrongModel,
 )
-from nearfield.server.dialects import JsonObject, Reply
+from nearfield.server.dialects import JsonObject, Reply, message_of
 from nearfield.server.dialects.schemas import to_json_rows
 from nearfield.server.exchange import CompositeExchange, Encode, Exchange, Predict, Rank, Tokenize
 from nearfield.vectors.dense import normalize
@@ -240,4 +240,4 @@ def error_reply(error: NearfieldError) -> Reply:
     kind, status = next(types, ("Backend", None))
     if status is None:
         status = 422 if kind == "Validation" and error.status == 400 else error.status
-    return Reply({"error": _MESSAGE_PREFIXES.get(kind, "") + str(error), "error_type": kind}, status)
+    return Reply({"error": _MESSAGE_PREFIXES.get(kind, "") + message_of(error), "error_type": kind}, status)
