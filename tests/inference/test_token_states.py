@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -71,6 +72,18 @@ def test_other_outputs_stay_the_same(folder: Path) -> None:
         assert len(encoder.encode_tokens([])) == 0
         np.testing.assert_allclose(np.asarray(encoder.encode(TEXTS)), before, atol=1e-6)
         assert encoder.encode(TEXTS).fingerprint == encoder.fingerprint
+
+
+def test_a_failed_compilation_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Encoder(str(folder), precision="float32", compile_cache=False) as encoder:
+        before = np.asarray(encoder.encode(TEXTS))
+        with monkeypatch.context() as patch:
+            patch.setattr(encoder._model._runtime, "compile", Mock(side_effect=MemoryError))
+            with pytest.raises(MemoryError):
+                encoder.encode_tokens("moon")
+        np.testing.assert_allclose(np.asarray(encoder.encode(TEXTS)), before, atol=1e-6)
+        (states,) = encoder.encode_tokens("moon")
+        np.testing.assert_allclose(states, _reference(folder, ["moon"], 60)[0], atol=2e-4 * float(np.abs(states).max()))
 
 
 def test_a_model_with_three_outputs(tmp_path: Path) -> None:

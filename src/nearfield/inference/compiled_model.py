@@ -148,9 +148,15 @@ class CompiledModel(ModelInfo):
     def add_token_states(self) -> None:
         """Compile the graph again with the output ``token_states``, if it lacks that; running batches end first."""
         with self._changing:
-            if TokenStatesHead.output not in self.heads:
-                self.heads[TokenStatesHead.output] = TokenStatesHead()
+            if TokenStatesHead.output in self.heads:
+                return
+            before = self.heads
+            self.heads = {**before, TokenStatesHead.output: TokenStatesHead()}
+            try:
                 self._compile(self.adapters)
+            except BaseException:
+                self.heads = before  # the program of before is still the one that runs
+                raise
 
     def _weights(self) -> SplitWeights:
         if self.family.external_encoder is not None:
@@ -264,10 +270,11 @@ class CompiledModel(ModelInfo):
             return results
 
         identity = self.space + repr(sorted(recipe.config.items(), key=str)) + _code_digest(family, self._runtime)
-        identity += TokenStatesHead.output * (TokenStatesHead.output in self.heads)
+        if TokenStatesHead.output in self.heads:
+            identity += TokenStatesHead.output
         identity += repr([(number, adapter.digest) for number, adapter in sorted(adapters.loaded.items())])
         digest = hashlib.sha256(identity.encode()).hexdigest()
-        inputs = tuple(dict.fromkeys((*family.inputs, *self._inputs, *(["adapters"] * bool(adapters)))))
+        inputs = tuple(dict.fromkeys((*family.inputs, *self._inputs, *(["adapters"] if adapters else ()))))
         return Graph(inputs, forward, tuple(self.heads), digest, family.sizes, family.external_encoder)
 
     def _probe(self) -> None:
