@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from nearfield import catalog, hub
-from nearfield.errors import InputError, ModelNotFound, SourceUnavailable
+from nearfield.errors import InputError, ModelNotFound, NearfieldError, SourceUnavailable
 from nearfield.hub import ModelPackage, ModelPin
 from nearfield.testing import write_tiny_model
 from tests.support.hub_server import COMMIT, FakeHub, fake_hub
@@ -184,6 +184,35 @@ def test_a_model_without_a_config_at_its_root_is_cached(tmp_path: Path, layout: 
     assert _locate(tmp_path, CLOSED, source="cache")["folder"] == str(snapshot)
     (snapshot / list(LAYOUTS[layout])[-1]).unlink()
     assert "only in part" in _locate(tmp_path, CLOSED, source="cache")["message"]
+
+
+DAMAGED: list[tuple[str, str, object]] = [
+    ("folder", "modules.json", "{"),
+    ("folder", "modules.json", {"path": ""}),
+    ("folder", "modules.json", [["0_Transformer"]]),
+    ("folder", "modules.json", [{"path": 1}]),
+    ("folder", "modules.json", [{"path": "x" * 5000}]),
+    ("folder", "modules.json", "[" * 100_000),
+    ("router", "router_config.json", "\xff"),
+    ("router", "router_config.json", []),
+    ("router", "router_config.json", {"structure": {}, "types": {}}),
+    ("router", "router_config.json", {"structure": {"query": []}, "types": {}}),
+    ("router", "router_config.json", {"structure": {"query": ["a"]}, "types": {}}),
+]
+
+
+@pytest.mark.parametrize(("layout", "name", "content"), DAMAGED)
+def test_a_damaged_file_of_the_cache_makes_a_model_incomplete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, name: str, content: object
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("NEARFIELD_CACHE", str(tmp_path / "cache"))
+    snapshot = tmp_path / "hub" / "models--some--model" / "snapshots" / COMMIT
+    for file, value in (LAYOUTS[layout] | {name: content}).items():
+        (snapshot / file).parent.mkdir(parents=True, exist_ok=True)
+        (snapshot / file).write_text(value if isinstance(value, str) else json.dumps(value), encoding="latin-1")
+    with pytest.raises(NearfieldError, match="only in part, or damaged"):
+        hub.locate("some/model", pin=None, source="cache", revision=COMMIT, progress=False)
 
 
 @pytest.mark.network

@@ -76,7 +76,10 @@ def _truncation_length(home: Path) -> int | None:
     """Return the maximum length that tokenizer.json states, if any."""
     path = home / "tokenizer.json"
     match = _TRUNCATION.search(path.read_bytes()) if path.is_file() else None
-    length = json.loads(match[1]).get("max_length") if match else None
+    try:
+        length = json.loads(match[1]).get("max_length") if match else None
+    except ValueError as error:
+        raise ModelRefused(f"{path} cannot be read as JSON: {error}") from error
     if match and (type(length) is not int or length < 1):
         raise ModelRefused(f"{path}: truncation.max_length is {length!r}, not a positive whole number")
     return length

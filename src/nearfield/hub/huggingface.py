@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from nearfield.errors import SourceUnavailable
 from nearfield.hub.response_checks import (
@@ -57,7 +59,7 @@ def find_in_cache(search: SourceSearch) -> LocatedModel | None:
         return None
     folder = _cached(search.pin)
     if folder is None or not all((folder / name).exists() for name in search.files):
-        search.record("cache", f"{search.pin.repo} is not in the Hub's cache, or only in part")
+        search.record("cache", f"{search.pin.repo} is not in the Hub's cache, or only in part, or damaged")
         return None
     if not _is_verified(folder, search.pin):
         wrong = find_wrong_file(folder, search.pin.digests)
@@ -231,20 +233,37 @@ def _complete(folder: Path) -> bool:
     modules = folder / "modules.json"
     if not modules.exists():
         return _has_weights(folder)
-    listed = json.loads(modules.read_text(encoding="utf-8"))
-    weights = [_has_weights(place, kind) for place, kind in _weight_folders(folder, listed[:1])]
-    return all(weights) and _has_module_configs(folder, listed[1:])
+    try:
+        listed = msgspec.json.decode(modules.read_bytes(), type=list[_ModuleEntry])
+        weights = [_has_weights(place, kind) for place, kind in _weight_folders(folder, listed[:1])]
+        return bool(weights) and all(weights) and _has_module_configs(folder, listed[1:])
+    except (msgspec.DecodeError, OSError, ValueError, RecursionError):
+        return False  # a damaged file, or a name that no path can have
 
 
-def _weight_folders(folder: Path, first: list[dict[str, Any]]) -> list[tuple[Path, str]]:
+class _ModuleEntry(msgspec.Struct):
+    """A module in ``modules.json`` of sentence-transformers."""
+
+    path: str | None = None
+    type: str = ""
+
+
+class _RouterFile(msgspec.Struct):
+    """``router_config.json``: the modules of each route, and the type of each module."""
+
+    structure: dict[str, list[str]]
+    types: dict[str, str]
+
+
+def _weight_folders(folder: Path, first: Sequence[_ModuleEntry]) -> list[tuple[Path, str]]:
     """Return folder and kind of the module with the weights; of a Router, those of the first module of each route."""
-    module = first[0] if first else {}
-    place = folder / str(module.get("path") or "")
+    module = first[0] if first else _ModuleEntry()
+    place = folder / (module.path or "")
     router = place / "router_config.json"
     if not router.exists():
-        return [(place, str(module.get("type")))]
-    config = json.loads(router.read_text(encoding="utf-8"))
-    return [(place / names[0], str(config["types"][names[0]])) for names in config["structure"].values()]
+        return [(place, module.type)]
+    config = msgspec.json.decode(router.read_bytes(), type=_RouterFile)
+    return [(place / name, config.types.get(name, "")) for names in config.structure.values() for name in names[:1]]
 
 
 def _has_weights(folder: Path, kind: str = "") -> bool:
@@ -254,7 +273,7 @@ def _has_weights(folder: Path, kind: str = "") -> bool:
     return bool(weights) and tokenizer and (kind.endswith("StaticEmbedding") or (folder / "config.json").exists())
 
 
-def _has_module_configs(folder: Path, listed: list[dict[str, Any]]) -> bool:
+def _has_module_configs(folder: Path, listed: Sequence[_ModuleEntry]) -> bool:
     """Whether each pooling or dense module has its folder's config."""
-    with_files = [part for part in listed if part.get("path") and not str(part.get("type", "")).endswith("Normalize")]
-    return all((folder / part["path"] / "config.json").exists() for part in with_files)
+    with_files = [module.path for module in listed if module.path and not module.type.endswith("Normalize")]
+    return all((folder / path / "config.json").exists() for path in with_files)

@@ -190,7 +190,7 @@ def check_stored_listings(repo: str) -> None:
             for name, entry in names.items():
                 check_name(name)
                 _check_digests(entry if isinstance(entry, dict) else {})
-        except (UnsafeResponse, ValueError, OSError, AttributeError):
+        except (UnsafeResponse, ValueError, OSError, AttributeError, RecursionError):
             path.unlink(missing_ok=True)
 
 
