@@ -131,6 +131,10 @@ def _evaluating(name: str) -> Callable[[Parts, Any], object]:
     return lambda parts, value: nearfield.evaluate(parts["tiny"], parts["data"], **options(value))
 
 
+def _comparing(name: str) -> Callable[[Parts, Any], object]:
+    return lambda parts, value: nearfield.compare([], parts["data"], speed=False, **{name: value})
+
+
 _LOADING = (
     "source",
     "revision",
@@ -241,6 +245,7 @@ CALLS: dict[tuple[str, str], Callable[[Parts, Any], object]] = {
     ("compare", "weights"): lambda parts, value: nearfield.compare([], parts["data"], weights=value),
     ("compare", "seconds"): lambda parts, value: nearfield.compare([], parts["data"], seconds=value),
     ("compare", "clients"): lambda parts, value: nearfield.compare([], parts["data"], clients=value),
+    **{("compare", name): _comparing(name) for name in ("k", "samples", "seed")},
 }
 
 

@@ -71,10 +71,8 @@ def evaluate(
         InputError: an argument is wrong, the data set cannot be read, or the model cannot do the task.
         MissingExtra: the libraries for metrics are not installed.
     """
-    require_count("k", k, 1, _MAX_K)
-    require_count("samples", samples, 0, _MAX_SAMPLES)
+    k, samples, seed = check_counts(k, samples, seed)
     require_count("worst", worst, 0)
-    require_count("seed", seed, 0)
     data = dataset if isinstance(dataset, Dataset) else loaders.load_dataset(dataset, task)
     if task is not None and task != data.task:
         raise InputError(f"{data.name} is a set for {data.task}, not for {task}.", param="task")
@@ -89,6 +87,18 @@ def evaluate(
     finally:
         if owned:
             system.close()
+
+
+def check_counts(k: int, samples: int, seed: int) -> tuple[int, int, int]:
+    """Return the cutoff, the number of bootstrap samples and the seed, as numbers that JSON can hold.
+
+    Raises:
+        InputError: one of them is no whole number, or out of range.
+    """
+    require_count("k", k, 1, _MAX_K)
+    require_count("samples", samples, 0, _MAX_SAMPLES)
+    require_count("seed", seed, 0)
+    return int(k), int(samples), int(seed)
 
 
 def _open_system(model: object, memo: EmbeddingCache | None) -> tuple[System, bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,13 +12,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, NearfieldError
 from nearfield.evaluation.performance import environment, workloads
 from nearfield.evaluation.performance.http_target import HttpTarget
-from nearfield.evaluation.performance.load_test import LocalTarget, closed_loop, measure, measure_bulk, peak
+from nearfield.evaluation.performance.load_test import LocalTarget, check_load, closed_loop, measure, measure_bulk, peak
 from nearfield.testing import tiny_encoder
 from tests.support.cli_runner import Ran, run
 from tests.support.serving import serving
@@ -106,6 +108,14 @@ def test_the_peak_is_what_was_taken_between() -> None:
 def test_nothing_to_measure_is_refused(encoder: Encoder, options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         measure(LocalTarget(encoder), **options)
+
+
+def test_numbers_of_clients_may_come_from_an_iterator() -> None:
+    load = check_load(np.float32(0.5), iter([1, np.int64(4)]))
+    assert json.dumps(load) == "[0.5, [1, 4]]"
+    for seconds, clients in ((math.inf, [1]), (math.nan, [1]), (1, [0]), (1, [True]), (1, "12")):
+        with pytest.raises(InputError, match=r"^(seconds|clients) must be "):
+            check_load(seconds, clients)  # type: ignore[arg-type]
 
 
 def test_the_machine_is_described_in_a_line() -> None:

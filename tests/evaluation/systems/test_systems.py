@@ -10,6 +10,7 @@ from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -178,8 +179,17 @@ def test_texts_that_the_model_cannot_read_are_counted_also_from_the_cache(
     for _ in range(2):
         local = LocalModel(Variant("tiny"), tiny, memo)
         local.encode(["the cat", "ร้านกาแฟ", "the cat 猫 sat", "การประชุม"], role="document")
-        assert local.unread == 2
+        local.encode(["ร้านกาแฟ"], role="query")
+        assert [local.unread, local.unread] == [3, 3]
     assert not caplog.records, "the result says it"
+
+
+def test_unread_texts_are_not_counted_within_timings(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    local, tokenize = LocalModel(Variant("tiny"), tiny), MagicMock(wraps=tiny.tokenize)
+    monkeypatch.setattr(tiny, "tokenize", tokenize)
+    local.encode(["การประชุม"], role="document")
+    assert not tokenize.called
+    assert (local.unread, tokenize.call_count) == (1, 1)
 
 
 @pytest.mark.slow

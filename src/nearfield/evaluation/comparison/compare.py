@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from nearfield import __version__
-from nearfield.argument_checks import require_count, require_number
 from nearfield.errors import InputError, NearfieldError
 from nearfield.evaluation import significance
 from nearfield.evaluation.comparison import ranking, vector_storage
@@ -21,9 +20,9 @@ from nearfield.evaluation.comparison.result_store import ResultStore, default_fo
 from nearfield.evaluation.datasets import loaders
 from nearfield.evaluation.datasets.dataset import Dataset
 from nearfield.evaluation.datasets.sampling import sample
-from nearfield.evaluation.evaluate import evaluate
+from nearfield.evaluation.evaluate import check_counts, evaluate
 from nearfield.evaluation.json_types import JsonDict, JsonMapping
-from nearfield.evaluation.performance import environment, isolated
+from nearfield.evaluation.performance import environment, isolated, load_test
 from nearfield.evaluation.systems import System, open_system
 from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
 from nearfield.evaluation.systems.grid import labels
@@ -49,7 +48,7 @@ def compare(
     weights: Mapping[str, float] | None = None,
     speed: bool = True,
     seconds: float = 2.0,
-    clients: Sequence[int] = (1, 4, 16),
+    clients: Iterable[int] = (1, 4, 16),
     samples: int = 1000,
     seed: int = 0,
     cache: str | Path | bool | None = True,
@@ -82,15 +81,13 @@ def compare(
         InputError: there is nothing to compare, an argument is wrong, or the data cannot be read. The failure of one
             variant is recorded in its ``errors``.
     """
-    _check_speed(seconds, clients)
-    if speed and (seconds <= 0 or not clients or min(clients) < 1):
-        raise InputError(f"Speed needs seconds above 0 and 1 client or more, not {seconds:g} s and {[*clients]}.")
+    timing = _read_timing(seconds, clients) if speed else {}
+    k, samples, seed = check_counts(k, samples, seed)
     chosen = _variants(models)
     shares = normalise_weights(ranking.WEIGHTS, weights)
     sets = _sets(data, task)
     store = ResultStore(default_folder() if cache is True else cache or None)
     settings: JsonDict = {"k": k, "samples": samples, "seed": seed}
-    timing = {"seconds": seconds, "clients": [*clients]}
     work = _ComparisonRun(store, store.embedding_cache(), sets, settings, on_step, len(chosen) * (len(sets) + speed))
     rows = [work.measure(variant) for variant in chosen]
     if speed:
@@ -99,7 +96,7 @@ def compare(
     for row, label in zip(rows, labels(chosen), strict=True):
         row["label"] = label
     pairs = [pair for dataset in sets for pair in work.pairs(rows, dataset)]
-    settings = settings | {**({"speed": timing} if speed else {}), "version": __version__}
+    settings = settings | {**({"speed": timing} if timing else {}), "version": __version__}
     return _to_dict(rows, sets, pairs, shares, settings)
 
 
@@ -246,12 +243,11 @@ def _adjust(pairs: list[JsonDict]) -> None:
         pair["adjusted"], pair["significant"] = adjusted, adjusted < 0.05
 
 
-def _check_speed(seconds: object, clients: object) -> None:
-    require_number("seconds", seconds)
-    if isinstance(clients, (str, bytes)) or not isinstance(clients, Iterable):
-        raise InputError(f"clients must be numbers of clients, and is {describe(clients)}.", param="clients")
-    for count in clients:
-        require_count("clients", count)
+def _read_timing(seconds: float, clients: Iterable[int]) -> JsonDict:
+    seconds, counts = load_test.check_load(seconds, clients)
+    if not counts:
+        raise InputError("clients has no numbers: give one or several, such as [1, 4].", param="clients")
+    return {"seconds": seconds, "clients": counts}
 
 
 def _variants(models: Iterable[str | Variant]) -> list[Variant]:

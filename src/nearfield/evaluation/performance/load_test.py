@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import statistics
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,9 +19,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from nearfield import hardware as machine
+from nearfield.argument_checks import require_count, require_number
 from nearfield.errors import InputError
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.performance import environment
+from nearfield.text_inputs import describe
 from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.sparse import SparseVectors
 
@@ -126,12 +129,29 @@ def peak() -> Iterator[Peak]:
         memory.read()
 
 
+def check_load(seconds: float, clients: Iterable[int]) -> tuple[float, list[int]]:
+    """Return the seconds of a measurement and its numbers of clients, as numbers that JSON can hold.
+
+    Raises:
+        InputError: one of them is no number, or not above 0.
+    """
+    require_number("seconds", seconds)
+    if not 0 < seconds < math.inf:
+        raise InputError(f"seconds must be a number above 0, and is {seconds:g}.", param="seconds")
+    if isinstance(clients, (str, bytes)) or not isinstance(clients, Iterable):
+        raise InputError(f"clients must be numbers of clients, and is {describe(clients)}.", param="clients")
+    counts = list(clients)
+    for count in counts:
+        require_count("clients", count)
+    return float(seconds), [int(count) for count in counts]
+
+
 def measure(
     target: Target,
     texts: Sequence[str],
     *,
     seconds: float = 3.0,
-    clients: Sequence[int] = (1, 8, 32),
+    clients: Iterable[int] = (1, 8, 32),
     on_stage: Callable[[str], None] | None = None,
 ) -> JsonDict:
     """Measure bulk throughput, and the latency at each number of clients; each takes about ``seconds``.
@@ -144,8 +164,9 @@ def measure(
     Raises:
         InputError: there are no texts, or seconds or clients are not above 0.
     """
-    if not texts or not seconds > 0 or any(count < 1 for count in clients):
-        raise InputError(f"There is nothing to measure: {len(texts)} texts, {seconds} s, clients {list(clients)}.")
+    seconds, clients = check_load(seconds, clients)
+    if not texts:
+        raise InputError("There is nothing to measure: there are no texts.", param="texts")
     stage = on_stage or (lambda _: None)
     with peak() as memory:
         stage("warming up")

@@ -14,8 +14,7 @@ from nearfield.encoder import Encoder
 from nearfield.evaluation.json_types import JsonDict, Keywords
 from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
 from nearfield.evaluation.systems.variant import Variant
-from nearfield.inference.postprocess import concatenate_results
-from nearfield.inference.preparation.unread_inputs import UnreadInputs
+from nearfield.inference.preparation.unread_inputs import UnreadInputs, unread_unlogged
 from nearfield.vectors.dense import Vectors, normalize, quantize, truncate
 from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.similarity import similarity
@@ -47,8 +46,9 @@ class LocalModel:
         self._kind = variant.output
         #: Number of texts that were longer than the maximum of the model, and were truncated.
         self.truncated = 0
-        #: Number of texts with more unknown tokens than others.
-        self.unread = 0
+        self._unread = 0
+        #: Texts by role that the model may not be able to read, until ``unread`` counts them.
+        self._uncounted: dict[str, list[str]] = {role: [] for role in ROLES}
         try:
             self.encoder.require(self._kind)
             self._spaces = {role: self._space(role) for role in ROLES}
@@ -68,6 +68,14 @@ class LocalModel:
     def name(self) -> str:
         """The name in results."""
         return str(self.variant)
+
+    @property
+    def unread(self) -> int:
+        """Number of texts with more unknown tokens than others, so far; they are counted here, outside of timings."""
+        for role, texts in self._uncounted.items():
+            self._unread += self._count_unread(texts, role)
+            texts.clear()
+        return self._unread
 
     @property
     def identity(self) -> str:
@@ -93,7 +101,7 @@ class LocalModel:
 
     def encode(self, texts: Sequence[str], *, role: str) -> Any:
         """Encode texts: float32 [n, dimensions] of dense vectors, else SparseVectors or MultiVectors."""
-        self.unread += self._count_unread(texts, role)
+        self._uncounted[role] += [text for text in texts if not text.isascii()]  # ASCII is always read
         if self._kind != "dense":
             vectors: SparseVectors | MultiVectors = self._run(list(texts), role)
             self.truncated += 0 if vectors.dropped is None else int((vectors.dropped > 0).sum())
@@ -148,17 +156,15 @@ class LocalModel:
 
     def _run(self, texts: list[str], role: str) -> Any:
         options: JsonDict = {"outputs": (self._kind,), **self._options(role)}
-        # ``encode`` would warn of texts that the model cannot read; results count them.
-        parts = list(self.encoder.stream(texts, **options)) or [self.encoder.encode([], **options)]
-        return concatenate_results(parts, single=False)[self._kind]
+        with unread_unlogged():  # results count them
+            return self.encoder.encode(texts, show_progress_bar=False, **options)[self._kind]
 
     def _count_unread(self, texts: Sequence[str], role: str) -> int:
-        """Return how many texts the model cannot read; vectors of the cache do not say it. ASCII is always read."""
-        others = [text for text in texts if not text.isascii()]
+        """Return how many texts the model cannot read; vectors of the cache do not say it."""
         unread, options = UnreadInputs(), {"outputs": (self._kind,), **self._options(role)}
-        if others:
-            tokens = self.encoder.tokenize(others, **options)
-            unread.add(self.encoder.tokenizer, self.encoder.prompt_of(**options), others, tokens)
+        if texts:
+            tokens = self.encoder.tokenize(texts, **options)
+            unread.add(self.encoder.tokenizer, self.encoder.prompt_of(**options), texts, tokens)
         return unread.count
 
     def _options(self, role: str) -> JsonDict:
