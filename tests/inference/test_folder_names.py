@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from nearfield import catalog
+from nearfield.compat.sentence_transformers.load_options import model_name
+from nearfield.corpus.sources.spec import parse_source
 from nearfield.encoder import Encoder
-from nearfield.errors import LicenceRefused, ModelNotFound, SourceUnavailable
-from nearfield.inference.uncompiled_model import read_model
+from nearfield.errors import InputError, LicenceRefused, ModelNotFound, SourceUnavailable
+from nearfield.evaluation.datasets.loaders import load_dataset
+from nearfield.inference.uncompiled_model import adapter_folder, read_model
 from nearfield.testing import write_tiny_model
 
 NON_COMMERCIAL = "naver/splade-cocondenser-ensembledistil"
@@ -61,3 +64,27 @@ def test_names_that_no_path_can_have(name: str, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises((ModelNotFound, SourceUnavailable), match="folder: "):
         read_model(name)
     assert catalog.find_unless_folder(name) is None
+
+
+#: Too long for a file, the home of an unknown user, and a zero byte.
+NO_PATHS = ["x" * 5000, "~nobody-here/x", "a\0b"]
+
+
+@pytest.mark.parametrize("name", NO_PATHS, ids=["long", "home", "zero"])
+def test_other_names_that_no_path_can_have(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises((ModelNotFound, SourceUnavailable)):
+        adapter_folder(name)
+    with pytest.raises(InputError, match="There is no data set"):
+        load_dataset(name)
+    with pytest.raises(InputError, match="There is no file or folder"):
+        parse_source(name)
+    with pytest.raises(InputError, match="There is no file or folder"):
+        parse_source(f"{name}.csv")
+    assert model_name(name, "owner").endswith(name)
+
+
+@pytest.mark.parametrize(("adapter", "description"), [(None, "None"), ("", "''"), (1, "the number 1")])
+def test_what_names_no_adapter(adapter: str, description: str) -> None:
+    with pytest.raises(InputError, match=f"adapter must be a folder or an id on the Hub, and is .*{description}"):
+        adapter_folder(adapter)

@@ -217,9 +217,11 @@ def _require_existing(sources: Sequence[Source]) -> None:
     Raises:
         InputError: the first of them.
     """
+    from nearfield.hub import existing_path
+
     for source in sources:
         for path in source.watch():
-            if not Path(path).exists() and not any(letter in path for letter in "*?["):
+            if existing_path(path) is None and not any(letter in path for letter in "*?["):
                 raise InputError(f"There is no file or folder {quote_name(path)}.", param="sources")
 
 
@@ -227,9 +229,10 @@ def _nothing_to_index(name: str) -> InputError:
     """Return the error for a new collection without sources: a slip in the name of another, or a forgotten one."""
     from nearfield.corpus.collection import list_collections
     from nearfield.corpus.directory import CollectionDirectory
+    from nearfield.hub import existing_path
 
     CollectionDirectory.from_name(name)  # refuses what cannot be a name
-    source = name if Path(name).exists() else "FOLDER"
+    source = name if existing_path(name) is not None else "FOLDER"
     new = "NAME" if source == name else name
     return CollectionNotFound(
         f"There is no collection {name!r}. {nearest(name, list_collections())} To create one, say what to index: "

@@ -20,6 +20,7 @@ __all__ = [
     "cached_models",
     "existing_path",
     "has_model",
+    "is_path",
     "locate",
     "offline",
     "remove",

@@ -184,9 +184,11 @@ def _mib(size: int) -> int:
 
 def adapter_folder(adapter: str | Path, source: str | None = None, progress: bool = False) -> Path:
     """Return the folder of an adapter, from its path or its id on the Hub."""
-    require_kind("adapter", adapter or 0, (str, Path), "a folder or an id on the Hub")
-    if Path(adapter).is_dir():
-        return Path(adapter)
+    if not isinstance(adapter, (str, Path)) or not str(adapter):
+        raise InputError(f"adapter must be a folder or an id on the Hub, and is {describe(adapter)}.", param="adapter")
+    path = hub.existing_path(str(adapter))
+    if path is not None and path.is_dir():
+        return path
     return hub.locate(str(adapter), pin=None, source=source, revision=None, progress=progress).folder
 
 

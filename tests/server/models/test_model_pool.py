@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import numpy as np
@@ -108,6 +109,18 @@ async def test_names_that_no_path_can_have_are_not_served(loader: Loader, name: 
     with pytest.raises(ModelNotFound):
         await _use(ModelPool(loader=loader, on_demand=on_demand), name)
     assert loader.calls == []
+
+
+@pytest.mark.parametrize("name", ["org/../../one", "org//one", "./org/one", "/org/one", "~/one", "\\\\org/one"])
+async def test_nothing_is_looked_for_on_the_disk_under_a_path(
+    loader: Loader, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    looked = Mock(side_effect=AssertionError)
+    monkeypatch.setattr("nearfield.server.models.names.existing_path", looked)
+    monkeypatch.setattr("nearfield.catalog.has_model", looked)
+    with pytest.raises(ModelNotFound):
+        await _use(ModelPool(loader=loader, on_demand=["*"]), name)
+    assert not looked.called
 
 
 async def test_a_pattern_never_matches_a_folder(

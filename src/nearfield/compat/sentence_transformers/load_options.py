@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -81,7 +80,8 @@ def model_name(name: str | os.PathLike[str] | None, organization: str) -> str:
     if name is None:
         raise InputError("Give the name or the folder of a model.", param="model_name_or_path")
     text = os.fspath(name)
-    known = "/" in text or Path(text).is_dir() or catalog.find(text) is not None
+    path = hub.existing_path(text)
+    known = "/" in text or (path is not None and path.is_dir()) or catalog.find(text) is not None
     return text if known else f"{organization}/{text}"
 
 

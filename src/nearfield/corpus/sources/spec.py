@@ -11,6 +11,7 @@ from typing import Any
 from nearfield.corpus.config import SourceSpec
 from nearfield.corpus.sources import TABLES, Source, open_source
 from nearfield.errors import InputError
+from nearfield.hub import existing_path
 from nearfield.message_text import quote_name
 from nearfield.text_inputs import describe
 
@@ -56,15 +57,23 @@ def parse_source(
     if text.startswith(("http://", "https://")):
         return open_source("urls", text)
     if text.startswith("urls:"):
-        return open_source("urls", str(Path(text.removeprefix("urls:")).expanduser().absolute()))
-    path = Path(text).expanduser().absolute()
+        return open_source("urls", str(_absolute(text.removeprefix("urls:"))))
+    path = _absolute(text)
     stated = {"encoding": encoding} if encoding else {}
-    if path.suffix.lower() in TABLES and path.is_file():
+    if path.suffix.lower() in TABLES and existing_path(str(path)) is not None and path.is_file():
         return open_source("table", str(path), **(columns or ColumnSpec()).options(), **stated)
-    if not path.exists() and not any(mark in str(path) for mark in "*?["):
+    if existing_path(str(path)) is None and not any(mark in str(path) for mark in "*?["):
         raise InputError(f"There is no file or folder {quote_name(str(path))}.", param="source")
     options = {name: list(value) for name, value in (("include", include), ("exclude", exclude)) if value}
     return open_source("files", str(path), **options, **stated)
+
+
+def _absolute(text: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as error:
+        message = f"There is no file or folder {quote_name(text)}: there is no user of that name."
+        raise InputError(message, param="source") from error
 
 
 def check_stated(

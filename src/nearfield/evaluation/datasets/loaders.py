@@ -22,6 +22,7 @@ from nearfield.evaluation.datasets.dataset import (
     Rows,
 )
 from nearfield.evaluation.datasets.rows import SUFFIXES, DatasetRow, read_columns, read_rows
+from nearfield.hub import existing_path
 from nearfield.text_inputs import describe
 
 #: A file in the folder of a synthetic data set, with a note on how the data set was created.
@@ -53,8 +54,8 @@ def load_dataset(path: str | Path, task: str | None = None, *, name: str | None 
     require_optional_texts(task=task)
     if not isinstance(path, (str, Path)) or not str(path):
         raise InputError(f"dataset must be a Dataset or the path of one, and is {describe(path)}.", param="dataset")
-    source = Path(path)
-    if not source.exists():
+    source = existing_path(str(path))
+    if source is None:
         raise InputError(f"There is no data set {str(path)!r}: give a file ({_READABLE}) or a folder.", param="data")
     if task is not None and task not in TASK_COLUMNS:
         raise InputError(f"No files of task {task!r} are read. {nearest(task, TASK_COLUMNS)}", param="task")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from nearfield import catalog
-from nearfield.hub import existing_path
+from nearfield.hub import existing_path, is_path
 from nearfield.server.models.model_entry import ModelEntry
 
 #: Maximum characters of the name of a model or prompt; a longer one is not looked up.
@@ -27,7 +27,7 @@ def full_id(name: str) -> str:
 def matches_pattern(name: str, patterns: Sequence[str]) -> bool:
     """Return whether a pattern allows a name. Patterns match ids of the Hub and the catalogue, never local folders."""
     # Without patterns, and for paths, nothing that a client sends is looked for on the disk.
-    if not patterns or name.startswith((".", "/", "~", "\\")):
+    if not patterns or is_path(name) or name.startswith("\\"):
         return False
     entry = catalog.find_unless_folder(name)
     if entry is None and (name.count("/") != 1 or existing_path(name) is not None):
