@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +20,7 @@ from nearfield.errors import InputError, ModelRefused, nearest
 from nearfield.heads import OutputRequest
 from nearfield.inference.calls.keywords import (
     RerankCallKeywords,
+    ReturnForm,
     ScoreHints,
     check_keywords,
     read_score_form,
@@ -28,13 +30,15 @@ from nearfield.inference.encode_options import Unpack
 from nearfield.inference.loaded_model import LoadedModel, LoadKeywords
 from nearfield.inference.postprocess import COUNT_TYPE
 from nearfield.inference.preparation.pair_inputs import check_texts, list_texts, pair_up, split_pairs
-from nearfield.inference.preparation.tokenizer_threads import runs_inline, tokenize_in_parts
+from nearfield.inference.preparation.tokenizer_threads import run_in_thread, runs_inline, tokenize_in_parts
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.inference.rerank_options import TRUNCATE, RerankKeywords, RerankOptions, activate
 from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.recipe import ClassScores, Recipe, RerankPrompt
 from nearfield.text_inputs import one_or_many
 from nearfield.vectors.annotated_array import AnnotatedArray, RowCounts, to_plain
+
+ResultT = TypeVar("ResultT")
 
 #: Pairs that are tokenised and queued together, so that memory stays bounded.
 _WINDOW = 1024
@@ -138,6 +142,8 @@ class Scorer(LoadedModel):
         activation: str | None = None,
         truncate: str = "report",
         adapter: str | None = None,
+        prompt: str | None = None,
+        max_length: int | None = None,
         bulk: bool = False,
         deadline: float | None = None,
         max_tokens: int | None = None,
@@ -149,7 +155,7 @@ class Scorer(LoadedModel):
         Args:
             firsts: texts, or the first texts of pairs.
             seconds: the second texts of pairs.
-            activation, truncate, adapter: as for ``Reranker.score``.
+            activation, truncate, adapter, prompt, max_length: as for ``Reranker.score``.
             bulk: run at low priority, behind interactive calls.
             deadline: seconds from now within which the result is needed.
             max_tokens: maximum number of tokens of all inputs together.
@@ -160,14 +166,13 @@ class Scorer(LoadedModel):
             Overloaded: the queue is full, or the deadline would pass before the result.
             TooLarge: the inputs have more than ``max_tokens`` tokens.
         """
-        form = read_score_form(f"{type(self).__name__}.ascore", hints, _ASYNC_KEYWORDS)
-        options, limits = RerankOptions(activation, truncate, adapter), CallLimits(bulk, deadline, max_tokens)
+        form = self._read_form("ascore", hints, _ASYNC_KEYWORDS)
+        options = RerankOptions(activation, truncate, adapter, prompt, max_length)
         firsts = list_texts(firsts, "firsts")
         seconds = None if seconds is None else list_texts(seconds, "seconds")
-        run = await self.run_score(firsts, seconds, options, limits)
-        if seconds_of is not None:
-            seconds_of.update(run.timings)
-        return cast(Scores, form.convert(run.result))
+        unread = UnreadInputs()
+        run = await self.run_score(firsts, seconds, options, CallLimits(bulk, deadline, max_tokens), unread)
+        return cast(Scores, form.convert(self._report(run, unread, seconds_of)))
 
     async def run_score(
         self,
@@ -175,12 +180,14 @@ class Scorer(LoadedModel):
         seconds: Sequence[str] | None,
         options: RerankOptions,
         limits: CallLimits = NO_LIMITS,
+        unread: UnreadInputs | None = None,
     ) -> TimedResult[Scores]:
-        """Run ``ascore`` with options as objects; the result comes with the seconds of each stage."""
+        """Run ``ascore`` with options as objects, and return the seconds of each stage too; nothing warns."""
         started, expires_at = time.monotonic(), limits.expires_at()
         check_texts(firsts, seconds)
         sizes = list(map(len, firsts)) if seconds is None else self._pairs.sizes(firsts, seconds)
-        if runs_inline(self.tokenizer, sizes):
+        inline = runs_inline(self.tokenizer, sizes)
+        if inline:
             tokens = self._tokenize(firsts, seconds, options)
         else:
             self.engine.check_room()
@@ -198,18 +205,57 @@ class Scorer(LoadedModel):
         limits.admit(ticket)
         timings = {"tokenise": ticket.created - started}
         rows = await self.engine.run(ticket)
+        if unread is not None:
+            add = partial(self._count_unread, unread, firsts, seconds, tokens, options)
+            add() if inline else await run_in_thread(add, self.tokenizer, None)
         return TimedResult(self._build_scores(tokens, rows, options.activation), timings | ticket.seconds)
+
+    def _report(self, run: TimedResult[ResultT], unread: UnreadInputs, seconds_of: dict[str, float] | None) -> ResultT:
+        unread.log(self.name)
+        if seconds_of is not None:
+            seconds_of.update(run.timings)
+        return run.result
+
+    def _read_form(
+        self, method: str, hints: Mapping[str, Any], further: Sequence[str] = (), *, result: str | None = None
+    ) -> ReturnForm:
+        """Return the form of a call's scores; ``result`` is what it returns in place of scores.
+
+        Raises:
+            UnknownKeyword: it takes no such keyword.
+            InputError: a value makes no sense, or it returns no scores that could become a tensor.
+        """
+        call = f"{type(self).__name__}.{method}"
+        form = read_score_form(call, hints, further)
+        if form.as_tensor and result is not None:
+            raise InputError(
+                f"{call} gives {result}, not a tensor. Leave convert_to_tensor out.", param="convert_to_tensor"
+            )
+        return form
+
+    def _count_unread(
+        self,
+        unread: UnreadInputs,
+        firsts: Sequence[str],
+        seconds: Sequence[str] | None,
+        tokens: Sequence[PairTokens],
+        options: RerankOptions,
+    ) -> None:
+        if seconds is None:
+            unread.add_pairs(self.tokenizer, firsts, tokens, self.tokenizer.frame_size(self._prompt_of(options) or ""))
+        else:
+            unread.add_pairs(self.tokenizer, seconds, tokens, self._pairs.frame)
 
     def _score(self, firsts: Sequence[str], seconds: Sequence[str] | None, options: RerankOptions) -> Scores:
         check_texts(firsts, seconds)
         parts, unread = [], UnreadInputs()
         for start in range(0, len(firsts), _WINDOW):
             part = slice(start, start + _WINDOW)
-            tokens = self._tokenize(firsts[part], None if seconds is None else seconds[part], options, start)
+            window = firsts[part], None if seconds is None else seconds[part]
+            tokens = self._tokenize(*window, options, start)
             ticket = self.engine.submit(self._create_ticket(tokens, options.adapter, bulk=True), wait=True)
             parts.append(self._build_scores(tokens, ticket.result(), options.activation))
-            frame = self.tokenizer.frame_size("") if seconds is None else self._pairs.frame
-            unread.add_pairs(self.tokenizer, (firsts if seconds is None else seconds)[part], tokens, frame)
+            self._count_unread(unread, *window, tokens, options)
         unread.log(self.name)
         if not parts:
             return self._build_scores([], [], options.activation)
@@ -218,16 +264,18 @@ class Scorer(LoadedModel):
     def _tokenize(
         self, firsts: Sequence[str], seconds: Sequence[str] | None, options: RerankOptions, first_index: int = 0
     ) -> list[PairTokens]:
-        truncate, prompt, max_length = options.truncate, options.prompt, options.max_length
+        truncate, prompt = options.truncate, self._prompt_of(options)
         if truncate not in TRUNCATE:
             raise InputError(f"Unknown truncate {truncate!r}. {nearest(truncate, TRUNCATE)}", param="truncate")
-        prompt = self._default_prompt if prompt is None else prompt
-        places: Any = {"first_index": first_index, "max_length": max_length}
+        places: Any = {"first_index": first_index, "max_length": options.max_length}
         if seconds is not None:
             return self._pairs.encode(firsts, seconds, truncate=truncate, prompt=prompt, **places)
         policy = cast(Truncate | None, None if truncate == "report" else truncate)
         tokens = self.tokenizer.encode(firsts, truncate=policy, prompt=prompt or "", **places)
         return [PairTokens(item.ids, 0, item.dropped, item.unknown) for item in tokens]
+
+    def _prompt_of(self, options: RerankOptions) -> str | None:
+        return self._default_prompt if options.prompt is None else options.prompt
 
     def _create_ticket(
         self, tokens: list[PairTokens], adapter: str | None, *, bulk: bool, expires_at: float | None = None
@@ -293,7 +341,7 @@ class Reranker(Scorer):
         Raises:
             InputError: an input is not a text, or the numbers of queries and documents differ.
         """
-        form = read_score_form(f"{type(self).__name__}.score", hints)
+        form = self._read_form("score", hints)
         firsts, seconds = pair_up(query, documents)
         scores = self._score(firsts, seconds, RerankOptions(activation, truncate, adapter, prompt, max_length))
         return cast(Scores, form.convert(scores if len(self.labels) > 1 else scores.column(0)))
@@ -303,14 +351,14 @@ class Reranker(Scorer):
     ) -> list[Ranked]:
         """Return documents by falling score, the best ``top_k`` if set. Equal scores keep the order of the documents.
 
-        Keywords are those of ``score``.
+        Keywords are those of ``score``, without ``convert_to_tensor``.
 
         Raises:
             InputError: the model has several labels, or an input is not a text.
         """
         own = cast(RerankKeywords, {key: options[key] for key in _OPTIONS if key in options})  # type: ignore[literal-required]
         hints = {key: value for key, value in options.items() if key not in _OPTIONS}
-        read_score_form(f"{type(self).__name__}.rank", hints, ("top_k",))
+        self._read_form("rank", hints, ("top_k",), result="a list of documents with their scores")
         if len(self.labels) > 1:
             raise InputError(f"{self.name} gives {len(self.labels)} scores a pair: use score, and rank by one of them.")
         return _best(self.score(query, documents, **own), top_k)
@@ -324,6 +372,8 @@ class Reranker(Scorer):
         activation: str | None = None,
         truncate: str = "report",
         adapter: str | None = None,
+        prompt: str | None = None,
+        max_length: int | None = None,
         bulk: bool = False,
         deadline: float | None = None,
         max_tokens: int | None = None,
@@ -331,12 +381,12 @@ class Reranker(Scorer):
         **hints: Unpack[ScoreHints],
     ) -> tuple[list[Ranked], Scores]:
         """Rank without blocking the event loop; return the scores too. Keywords are those of ``ascore``."""
-        read_score_form(f"{type(self).__name__}.arank", hints, ("top_k", *_ASYNC_KEYWORDS))
-        options, limits = RerankOptions(activation, truncate, adapter), CallLimits(bulk, deadline, max_tokens)
-        run = await self.run_rank(query, documents, top_k, options, limits)
-        if seconds_of is not None:
-            seconds_of.update(run.timings)
-        return run.result
+        form = self._read_form("arank", hints, ("top_k", *_ASYNC_KEYWORDS))
+        options = RerankOptions(activation, truncate, adapter, prompt, max_length)
+        unread = UnreadInputs()
+        run = await self.run_rank(query, documents, top_k, options, CallLimits(bulk, deadline, max_tokens), unread)
+        ranking, scores = self._report(run, unread, seconds_of)
+        return ranking, form.convert(scores)
 
     async def run_rank(
         self,
@@ -345,11 +395,12 @@ class Reranker(Scorer):
         top_k: int | None,
         options: RerankOptions,
         limits: CallLimits = NO_LIMITS,
+        unread: UnreadInputs | None = None,
     ) -> TimedResult[tuple[list[Ranked], Scores]]:
-        """Run ``arank`` with options as objects; the result comes with the seconds of each stage."""
+        """Run ``arank`` with options as objects, and return the seconds of each stage too; nothing warns."""
         if len(self.labels) > 1:
             raise InputError(f"{self.name} gives {len(self.labels)} scores a pair and cannot rank.", param="model")
-        run = await self.run_score(*pair_up(query, documents), options, limits)
+        run = await self.run_score(*pair_up(query, documents), options, limits, unread)
         scores = run.result.column(0)
         return TimedResult((_best(scores, top_k), scores), run.timings)
 
@@ -372,12 +423,13 @@ class Classifier(Scorer):
 
         Scores are probabilities: a softmax over the labels, or a sigmoid each if the model allows several labels at
         once (``problem_type`` multi_label_classification) or has only one. ``activation`` replaces that. The other
-        keywords are those of ``Reranker.score``; a prompt comes before each text, or before the first of a pair.
+        keywords are those of ``Reranker.score``, without ``convert_to_tensor``; a prompt comes before each text, or
+        before the first of a pair.
 
         Raises:
             InputError: an input is neither a text nor a pair of texts.
         """
-        read_score_form(f"{type(self).__name__}.predict", hints)
+        self._read_form("predict", hints, result="labels with their scores")
         items = one_or_many(texts, pairs=True)
         single = isinstance(items, str)
         firsts, seconds = split_pairs([items] if single else items)
@@ -392,6 +444,8 @@ class Classifier(Scorer):
         activation: str | None = None,
         truncate: str = "report",
         adapter: str | None = None,
+        prompt: str | None = None,
+        max_length: int | None = None,
         bulk: bool = False,
         deadline: float | None = None,
         max_tokens: int | None = None,
@@ -399,24 +453,25 @@ class Classifier(Scorer):
         **hints: Unpack[ScoreHints],
     ) -> tuple[list[Prediction], Scores]:
         """Predict without blocking the event loop; return the scores too. Keywords are those of ``ascore``."""
-        read_score_form(f"{type(self).__name__}.apredict", hints, _ASYNC_KEYWORDS)
-        options, limits = RerankOptions(activation, truncate, adapter), CallLimits(bulk, deadline, max_tokens)
-        run = await self.run_predict(texts, options, limits)
-        if seconds_of is not None:
-            seconds_of.update(run.timings)
-        return run.result
+        form = self._read_form("apredict", hints, _ASYNC_KEYWORDS)
+        options = RerankOptions(activation, truncate, adapter, prompt, max_length)
+        unread = UnreadInputs()
+        run = await self.run_predict(texts, options, CallLimits(bulk, deadline, max_tokens), unread)
+        predictions, scores = self._report(run, unread, seconds_of)
+        return predictions, form.convert(scores)
 
     async def run_predict(
         self,
         texts: Sequence[str] | Sequence[tuple[str, str]],
         options: RerankOptions,
         limits: CallLimits = NO_LIMITS,
+        unread: UnreadInputs | None = None,
     ) -> TimedResult[tuple[list[Prediction], Scores]]:
-        """Run ``apredict`` with options as objects; the result comes with the seconds of each stage."""
+        """Run ``apredict`` with options as objects, and return the seconds of each stage too; nothing warns."""
         firsts, seconds = split_pairs(texts)
         if options.activation is None:
             options = replace(options, activation=self._probability())
-        run = await self.run_score(firsts, seconds, options, limits)
+        run = await self.run_score(firsts, seconds, options, limits, unread)
         return TimedResult((self._predictions(run.result), run.result), run.timings)
 
     def _probability(self) -> str:

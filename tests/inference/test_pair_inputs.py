@@ -119,6 +119,54 @@ def test_a_call_has_its_own_length_and_prompt(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_calls_without_blocking_take_the_same_keywords(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    documents, options = ["river " * 90, "moon", "ร้านกาแฟเปิดเวลาเก้าโมงเช้า"], {"prompt": "search: ", "max_length": 14}
+    with Reranker(str(folder), precision="float32") as model:
+        scores = model.score("q", documents, **options)
+        assert "1 input of 3 (the first is input 2)" in caplog.text
+        caplog.clear()
+        several = asyncio.run(model.ascore(["q"] * 3, documents, **options))
+        assert "1 input of 3 (the first is input 2)" in caplog.text
+        np.testing.assert_allclose(several.column(0).data, scores.data, atol=1e-6)
+        caplog.clear()
+        ranking, same = asyncio.run(model.arank("q", documents, **options))
+        assert "1 input of 3 (the first is input 2)" in caplog.text
+        assert [one.index for one in ranking] == [one.index for one in model.rank("q", documents, **options)]
+        np.testing.assert_allclose(same.data, scores.data, atol=1e-6)
+    with Classifier(str(folder), precision="float32") as classes:
+        caplog.clear()
+        predictions, _ = asyncio.run(classes.apredict(documents, **options))
+        assert "1 input of 3 (the first is input 2)" in caplog.text
+        expected = [one.score for one in classes.predict(documents, **options)]
+        np.testing.assert_allclose([one.score for one in predictions], expected, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_only_scores_become_a_tensor(folder: Path) -> None:
+    torch = pytest.importorskip("torch")
+    with Reranker(str(folder), precision="float32") as model:
+        with pytest.raises(
+            InputError, match=r"Reranker\.rank gives a list of documents .* Leave convert_to_tensor out"
+        ):
+            model.rank("q", ["moon"], convert_to_tensor=True)
+        assert len(model.rank("q", ["moon"], convert_to_tensor=False, batch_size=4)) == 1
+        ranking, scores = asyncio.run(model.arank("q", ["moon"], convert_to_tensor=True))
+        assert isinstance(scores, torch.Tensor) and float(scores[0]) == ranking[0].score
+    with Classifier(str(folder), precision="float32") as classes:
+        with pytest.raises(InputError, match=r"Classifier\.predict gives labels .* Leave convert_to_tensor out"):
+            classes.predict("moon", convert_to_tensor=True)
+        predictions, scores = asyncio.run(classes.apredict(["moon"], convert_to_tensor=True))
+        assert isinstance(scores, torch.Tensor) and float(scores[0, 0]) == predictions[0].score
+
+
+@pytest.mark.slow
+def test_a_prompt_is_no_text_that_a_model_reads(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Classifier(str(folder), precision="float32") as model:
+        model.predict(["ร้านกาแฟ"], prompt="the river bank by the moon ")
+        assert "1 input of 1 (the first is input 0)" in caplog.text
+
+
+@pytest.mark.slow
 def test_predictions_take_arrays_of_pairs(folder: Path) -> None:
     pairs = [("a river", "the moon"), ("the sun", "a stone")]
     with Classifier(str(folder), precision="float32") as model:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -13,9 +12,10 @@ import numpy as np
 
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, Overloaded, nearest
+from nearfield.fork_safety import ProcessLock
 from nearfield.inference.encode_options import EncodeKeywordsWithoutRole
 from nearfield.inference.loaded_model import LoadKeywords
-from nearfield.inference.rerank_options import RerankKeywords, RerankOptions
+from nearfield.inference.rerank_options import RerankKeywords
 from nearfield.reranker import Ranked, Reranker
 from nearfield.text_inputs import many_texts
 
@@ -74,7 +74,7 @@ class LazyModel(Generic[ModelT]):
         #: A model that the caller has loaded, and closes.
         self._borrowed: ModelT | None = loaded
         self._loaded: ModelT | None = loaded
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     def load(self) -> ModelT:
         """Return the model, loaded at the first call."""
@@ -112,10 +112,7 @@ class LazyModel(Generic[ModelT]):
 
     def __getstate__(self) -> dict[str, Any]:
         self.check_portable()
-        return {**self.__dict__, "_loaded": None, "_lock": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
+        return {**self.__dict__, "_loaded": None}
 
 
 class LazyEncoder(LazyModel[Encoder]):
@@ -190,9 +187,9 @@ class LazyReranker(LazyModel[Reranker]):
 
     async def arank(self, query: str, documents: Sequence[str], top_k: int | None) -> list[Ranked]:
         """Return the best documents without blocking the event loop."""
-        reranker, options = await self.aload(), RerankOptions(**self._call_options)
-        run = await _until_admitted(lambda: reranker.run_rank(query, documents, top_k, options))
-        return run.result[0]
+        reranker = await self.aload()
+        ranking, _ = await _until_admitted(lambda: reranker.arank(query, documents, top_k=top_k, **self._call_options))
+        return ranking
 
 
 def merge_options(*options: Mapping[str, Any] | None, **arguments: Any) -> dict[str, Any]:

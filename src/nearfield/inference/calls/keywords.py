@@ -30,7 +30,7 @@ class ScoreHints(TypedDict, total=False):
     show_progress_bar: bool | None
     num_workers: int
     convert_to_numpy: bool
-    #: The scores become a tensor.
+    #: The scores become a tensor; calls that return none refuse it.
     convert_to_tensor: bool
 
 
