@@ -344,6 +344,59 @@ assert os.waitpid(child, 0)[1] == 0
 """
 
 
+def test_a_lazy_model_is_loaded_in_a_child_while_another_thread_of_the_parent_loads_it(folder: Path) -> None:
+    _run(_LAZY, folder)
+
+
+_LAZY = """
+import os, signal, sys, threading
+from nearfield.integrations.lazy_model import LazyEncoder
+lazy = LazyEncoder(sys.argv[1], {"compile_cache": False})
+started, end = threading.Event(), threading.Event()
+
+def hold():
+    with lazy._lock:
+        started.set()
+        end.wait()
+
+thread = threading.Thread(target=hold)
+thread.start()
+started.wait()
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    os._exit(0 if len(lazy.encode(["a cat", "a dog"], "query")) == 2 else 1)
+assert os.waitpid(child, 0)[1] == 0
+end.set()
+thread.join()
+assert len(lazy.encode(["a cat"], "query")) == 1
+"""
+
+
+def test_the_local_mode_of_qdrant_is_refused_in_a_child(tmp_path: Path) -> None:
+    pytest.importorskip("qdrant_client")
+    _run(_QDRANT, tmp_path)
+
+
+_QDRANT = """
+import os, sys
+from nearfield.errors import ForkedProcess
+from nearfield.stores.qdrant import QdrantStore
+store, other = (QdrantStore.connect(f"qdrant://{sys.argv[1]}/{name}") for name in ("store", "other"))
+other.close()
+child = os.fork()
+if not child:
+    assert QdrantStore.connect(f"qdrant://{sys.argv[1]}/other").tables() == []
+    try:
+        store.tables()
+    except ForkedProcess as error:
+        os._exit(0 if "Qdrant's local mode" in str(error) else 2)
+    os._exit(1)
+assert os.waitpid(child, 0)[1] == 0
+assert store.tables() == []
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "reference"])
 def test_other_backends_work_in_a_forked_process(backend: str, folder: Path) -> None:

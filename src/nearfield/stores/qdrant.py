@@ -20,7 +20,7 @@ from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from nearfield.errors import InputError, StoreFailed, nearest
-from nearfield.fork_safety import PerProcess
+from nearfield.fork_safety import ForkGuard, PerProcess
 from nearfield.stores import exact as scoring
 from nearfield.stores import qdrant_points
 from nearfield.stores.filters import BUILT_IN, All, Compare, Filter, Not, matches
@@ -64,6 +64,8 @@ class QdrantStore(Store):
         self._options = options
         #: A forked process opens its own: two that write to one socket mix their messages.
         self._clients = PerProcess[QdrantClient]()
+        #: The local mode locks its folder for the process that opened it, with what it has in memory.
+        self._guard = ForkGuard("Qdrant's local mode")
         with self._translate_errors():
             self._clients.get(self._open)
         for name in self.tables() if self.folder else []:
@@ -86,6 +88,8 @@ class QdrantStore(Store):
             client.close()
 
     def _open(self) -> QdrantClient:
+        if self.folder:
+            self._guard.check()
         return QdrantClient(**self._options)
 
     @property

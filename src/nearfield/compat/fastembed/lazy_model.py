@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import cached_property, partial
-from threading import Lock
 from typing import Any, ClassVar
 
 from nearfield.compat.fastembed.models import (
@@ -19,6 +18,7 @@ from nearfield.compat.fastembed.models import (
 )
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
+from nearfield.fork_safety import ProcessLock
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.uncompiled_model import UncompiledModel
 
@@ -53,7 +53,7 @@ class LazyModel:
         load: Callable[[UncompiledModel], LoadedModel],
     ) -> None:
         self.model_description = description
-        self._read, self._load, self._lock = read, load, Lock()
+        self._read, self._load, self._lock = read, load, ProcessLock()
 
     @cached_property
     def uncompiled(self) -> UncompiledModel:
