@@ -120,7 +120,8 @@ def test_a_call_has_its_own_length_and_prompt(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_calls_without_blocking_take_the_same_keywords(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    documents, options = ["river " * 90, "moon", "ร้านกาแฟเปิดเวลาเก้าโมงเช้า"], {"prompt": "search: ", "max_length": 14}
+    documents = ["river " * 90, "moon", "ร้านกาแฟเปิดเวลาเก้าโมงเช้า"]
+    options: dict[str, Any] = {"prompt": "search: ", "max_length": 14}
     with Reranker(str(folder), precision="float32") as model:
         scores = model.score("q", documents, **options)
         assert "1 input of 3 (the first is input 2)" in caplog.text
