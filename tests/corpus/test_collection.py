@@ -693,8 +693,9 @@ def test_a_definition_is_checked(home: Path, told: dict[str, Any], why: str) -> 
 def test_dimensions_of_a_definition_are_named_as_there(home: Path, tmp_path: Path) -> None:
     definition = other_model(tmp_path)
     definition["features"]["dense"]["dimensions"] = 8
-    with pytest.raises(InputError, match=r"Feature 'dense': .* Leave dimensions out, or force it \(force: true\)"):
-        Collection.create("docs", definition)
+    message = r"Feature 'dense': .* Leave dimensions out, or force it \(force: true\)"
+    with Collection.create("docs", definition) as collection, pytest.raises(InputError, match=message):
+        collection.put([{"id": "a", "text": "a cat"}])
 
 
 # -- what must not be lost, or be done in silence ----------------------------------------------------------------
