@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -203,3 +205,49 @@ def test_a_reply_that_takes_too_long_is_an_error() -> None:
 @pytest.mark.process
 def test_importing_the_client_does_not_import_httpx() -> None:
     assert python("import sys, nearfield.client; print('httpx' in sys.modules)").strip() == "False"
+
+
+_FORKED = """
+import asyncio, os, signal, sys
+import numpy as np
+from nearfield.client import AsyncClient, Client
+
+texts = [" ".join(["the cat"] * number) for number in range(1, 25)]
+client, later = Client(sys.argv[1]), AsyncClient(sys.argv[1])
+
+async def encode():
+    return (await later.encode(texts)).data
+
+expected = client.encode(texts).data
+np.testing.assert_allclose(asyncio.run(encode()), expected, atol=1e-6)
+
+def encode_all(order):
+    for at in order:
+        np.testing.assert_allclose(client.encode([texts[at]]).data[0], expected[at], atol=1e-6)
+
+child = os.fork()
+signal.alarm(60)
+if not child:
+    code = 1
+    try:
+        assert client._connections.peek() is None
+        encode_all(range(24))
+        np.testing.assert_allclose(asyncio.run(encode()), expected, atol=1e-6)
+        client.close()
+        code = 0
+    finally:
+        os._exit(code)
+encode_all(reversed(range(24)))
+assert os.waitpid(child, 0)[1] == 0
+encode_all(range(3))
+print("done")
+"""
+
+
+@pytest.mark.process
+def test_clients_work_in_a_forked_process_and_in_its_parent(url: str) -> None:
+    """On shared connections, replies would reach the wrong process."""
+    done = subprocess.run(
+        [sys.executable, "-c", _FORKED, url], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr

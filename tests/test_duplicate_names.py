@@ -12,7 +12,7 @@ from nearfield import settings
 from nearfield.bulk.text_source import TextSource
 from nearfield.checkpoint import output_kinds
 from nearfield.corpus.collection import Collection
-from nearfield.corpus.config import load_config
+from nearfield.corpus.config import load_config, merge_config, parse_config
 from nearfield.corpus.extractors.front_matter import front_matter
 from nearfield.corpus.sources.inline import documents_list
 from nearfield.encoder import Encoder
@@ -22,6 +22,7 @@ from nearfield.evaluation.planning.cost import read_prices
 from nearfield.server.auth.api_key import ApiKey, key_digest
 from nearfield.server.auth.key_file import append_key, create_key, read_key_file
 from nearfield.strict_json import parse_json
+from tests.support.cli_runner import run
 
 
 def test_one_id_twice_in_a_put(tmp_path: Path, tiny: Encoder) -> None:
@@ -253,3 +254,38 @@ def test_labels_of_one_name_stay_apart() -> None:
     labels: Callable[[dict[str, object]], tuple[str, ...]] = output_kinds._labels
     assert labels({"id2label": {"0": "yes", "1": "no"}}) == ("yes", "no")
     assert labels({"id2label": json.loads('{"0": "yes", "1": "no", "2": "yes"}')}) == ("yes (0)", "no", "yes (2)")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("index", "notes", ".", "--feature", "a=minilm", "--feature", "a=bge-small"), "feature has 'a' twice"),
+        (("index", "notes", ".", "--meta", "year:int", "--meta", "year"), "field has 'year' twice"),
+        (("advise", "--weights", "speed=1, speed=2"), "weights has 'speed' twice"),
+        (("compare", "bm25", "--data", ".", "--weights", "speed=1, speed =2"), "weights has 'speed' twice"),
+        (
+            ("mteb", "minilm", "--tasks", "STSBenchmark", "--prompt", "query=a", "--prompt", "query=b"),
+            "prompt has 'query' twice",
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_name_twice_on_the_command_line(
+    words: tuple[str, ...],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NEARFIELD_HOME", str(tmp_path))
+    ran = run(capsys, monkeypatch, *words)
+    assert (ran.code, message in ran.err) == (2, True), ran
+
+
+def test_a_source_twice_in_a_definition() -> None:
+    source = {"kind": "folder", "location": "docs"}
+    with pytest.raises(InputError, match=r"sources has 'folder:docs' twice"):
+        parse_config({"sources": [source, source]})
+    config = parse_config({"sources": [source, {**source, "location": "notes"}]})
+    assert len(merge_config(config, {"sources": [source]}).sources) == 2  # the same source again replaces it

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import math
 import threading
 import time
 import weakref
@@ -18,7 +17,6 @@ from nearfield.engine import scheduler
 from nearfield.engine.backlog import Backlog
 from nearfield.engine.engine import Batch, BatchReport, Engine, EngineLimits, Ticket
 from nearfield.engine.job import Job
-from nearfield.engine.supervision import DeadlineQueue
 from nearfield.errors import Cancelled, DeadlineExceeded, ExecutionFailed, Overloaded, ShuttingDown
 
 POISON, NAN, KILLER, FRAIL = 666, 667, 668, 669
@@ -278,17 +276,6 @@ def test_deadlines_drop_jobs_before_they_cost_anything(engine: Engine) -> None:
     hold.result(5)
     engine.submit(Ticket.from_ids(runner, [[8]])).result(5)
     assert [[7]] not in runner.batches
-
-
-def test_the_supervisor_wakes_up_at_the_next_deadline() -> None:
-    queue, runner = DeadlineQueue(), FakeRunner()
-    assert queue.seconds_left(0.0) == math.inf
-    tickets = [Ticket.from_ids(runner, [[1]], deadline=deadline) for deadline in (30.0, 10.0, 20.0)]
-    for ticket in tickets:
-        queue.add(ticket)
-    assert queue.seconds_left(4.0) == 6.0
-    assert queue.pop_expired(10.0) == tickets[1].jobs
-    assert queue.seconds_left(12.0) == 8.0
 
 
 def test_admission_is_by_queued_tokens() -> None:
