@@ -98,6 +98,15 @@ def find(name: str) -> CatalogEntry | None:
     return _by_name().get(name.strip().lower().removesuffix(":latest"))
 
 
+def find_by_id(name: str) -> CatalogEntry | None:
+    """Return the entry of a loaded or served model by its full id; None for the name of a folder, which has no slash.
+
+    A folder may have the short name of another model, of which nothing is valid for it.
+    """
+    entry = find(name)
+    return entry if entry is not None and entry.id.lower() == name.lower() else None
+
+
 def find_unless_folder(name: str, source: str | None = None) -> CatalogEntry | None:
     """Return the entry of a name that is to be loaded; None if a folder with a model has that name.
 

@@ -75,7 +75,7 @@ def show(name: Name, as_json: Json = False) -> None:
     from nearfield.errors import ModelNotFound, SourceUnavailable
     from nearfield.inference.tokenizer_loading import warnings_before_loading
 
-    entry, recipe = catalog.find(name), None
+    entry, recipe = catalog.find_unless_folder(name), None
     try:
         located = hub.locate(name, pin=entry.pin if entry else None, fetch=False)
         recipe = model_folder.read_model_folder(
@@ -107,7 +107,7 @@ def pull(
     """Download the files of a model, so that it loads without a network."""
     from nearfield import catalog, hub
 
-    entry = catalog.find(name)
+    entry = catalog.find_unless_folder(name, source)
     if entry is not None:
         catalog.check_licence(entry, accepted=accept_license)
     located = hub.locate(name, pin=entry.pin if entry else None, source=source, revision=revision, progress=True)

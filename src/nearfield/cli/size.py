@@ -70,19 +70,27 @@ def size(
 
 
 def _dimensions(model: str | None, dimensions: int | None) -> int:
-    from nearfield import catalog
+    from nearfield import catalog, hub
     from nearfield.errors import InputError
+    from nearfield.inference.uncompiled_model import read_model
 
     if dimensions is not None:
         return dimensions
     if model is None:
-        raise InputError("The number of dimensions is needed: --dims, or --model with a model of the catalogue.")
-    entry = catalog.find(model)
+        raise InputError("The number of dimensions is needed: --dims, or --model with a model or its folder.")
+    entry = catalog.find_unless_folder(model)
     if entry is None:
-        raise InputError(f"The catalogue has no model {model!r} (nearfield models list): use --dims.", param="model")
-    if entry.kind not in ("dense", "multivector"):
-        raise InputError(f"{entry.id} ({entry.kind}) has no fixed number of dimensions: use --dims.", param="model")
-    return entry.dimensions
+        if not hub.has_model(model):
+            raise InputError(
+                f"The catalogue has no model {model!r} (nearfield models list): use --dims.", param="model"
+            )
+        recipe = read_model(model).recipe
+        name, kind, dimensions = recipe.name, recipe.outputs[0], recipe.dimensions
+    else:
+        name, kind, dimensions = entry.id, entry.kind, entry.dimensions
+    if kind not in ("dense", "multivector"):
+        raise InputError(f"{name} ({kind}) has no fixed number of dimensions: use --dims.", param="model")
+    return dimensions
 
 
 def _combinations(index: str, dtype: str | None) -> list[tuple[str, str]]:

@@ -60,7 +60,8 @@ def test_a_key_has_a_name_scopes_and_models(tmp_path: Path, tiny: Encoder, caplo
         client = openai.OpenAI(base_url=url + "/v1", api_key=other, max_retries=0)
         with client, pytest.raises(openai.PermissionDeniedError):
             client.embeddings.create(model="tiny", input="cat")
-        for path, name in (("/v1/models", "data"), ("/api/tags", "models"), ("/api/ps", "models")):
+        listings = (("/v1/models", "data"), ("/models", "data"), ("/api/tags", "models"), ("/api/ps", "models"))
+        for path, name in listings:
             for key, count in ((reader, 1), (other, 0)):
                 listing = httpx.get(url + path, headers={"authorization": f"Bearer {key}"}).json()
                 assert len(listing[name]) == count, (path, listing)

@@ -171,6 +171,20 @@ def test_models(client: openai.OpenAI, url: str) -> None:
     assert httpx.get(url + "/v1/models/some%2Ftiny").json()["error"]["code"] == "model_not_found"
 
 
+def test_models_without_v1_in_the_base_url(client: openai.OpenAI, url: str) -> None:
+    expected = next(iter(client.models.list())).to_dict()
+    with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as plain:
+        listed = plain.models.list()
+        assert listed.object == "list"
+        assert [(model.id, model.created, model.owned_by) for model in listed] == [
+            (expected["id"], expected["created"], "local")
+        ]
+        assert plain.models.retrieve("tiny").to_dict() == expected
+        with pytest.raises(openai.NotFoundError):
+            plain.models.retrieve("tony")
+        assert plain.embeddings.create(model="tiny", input="cat").model == "tiny"
+
+
 @pytest.mark.slow
 def test_ids_with_a_slash(tmp_path: Path) -> None:
     with tiny_encoder(tmp_path / "tiny") as encoder:

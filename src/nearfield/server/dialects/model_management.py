@@ -46,9 +46,23 @@ class ModelStatus(msgspec.Struct):
     again: float
 
 
-class ModelStatusList(msgspec.Struct):
-    """All models, the memory that they use, and the memory budget."""
+class ModelReference(msgspec.Struct):
+    """A served model, with OpenAI's fields."""
 
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class ModelStatusList(msgspec.Struct):
+    """All models, the memory that they use, and the memory budget.
+
+    ``object`` and ``data`` are for OpenAI's clients whose base URL has no ``/v1``.
+    """
+
+    object: Literal["list"]
+    data: list[ModelReference]
     models: list[ModelStatus]
     bytes: int
     budget: int | None
@@ -58,6 +72,8 @@ class ModelStatusList(msgspec.Struct):
 def _list_models(_: None, context: RequestContext) -> JsonObject:
     models = context.models
     return {
+        "object": "list",
+        "data": [_reference(entry, models.started) for entry in models.listed if context.allowed(entry.name)],
         "models": [_entry_to_dict(entry) for entry in models.entries],
         "bytes": models.bytes,
         "budget": models.budget,
@@ -71,6 +87,10 @@ async def _load_model(request: ModelRequest, context: RequestContext) -> JsonObj
 
 async def _unload_model(request: ModelRequest, context: RequestContext) -> JsonObject:
     return _entry_to_dict(await context.models.unload(request.model, context.allowed))
+
+
+def _reference(entry: ModelEntry, created: int) -> JsonObject:
+    return {"id": entry.name, "object": "model", "created": created, "owned_by": entry.owner}
 
 
 def _entry_to_dict(entry: ModelEntry) -> JsonObject:

@@ -12,6 +12,7 @@ from nearfield.engine.engine import Engine, EngineLimits
 from nearfield.hardware import plan_cpu
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.logs import LOG
+from nearfield.server.models.names import full_id
 from nearfield.settings import Settings
 
 
@@ -29,12 +30,12 @@ class ModelLoader:
             "streams": settings.streams,
             "reproducible": settings.reproducible,
         }
-        self._model_options = {_full_id(name): options for name, options in settings.model_settings.items()}
+        self._model_options = {full_id(name).lower(): options for name, options in settings.model_settings.items()}
 
     def __call__(self, name: str) -> LoadedModel:
         """Load the model of a name. Raises as ``nearfield.load`` does."""
         accepted = bool({"1", name} & set(self._settings.accept_license))
-        options = {**self._options, "accept_license": accepted, **self._model_options.get(_full_id(name), {})}
+        options = {**self._options, "accept_license": accepted, **self._model_options.get(full_id(name).lower(), {})}
         model = load(name, **options)
         for warning in model.recipe.warnings:
             LOG.warning("%s: %s", model.name, warning)
@@ -49,22 +50,15 @@ def load_models(settings: Settings) -> tuple[Engine, ModelLoader, list[LoadedMod
     return engine, loader, list({model.name: model for model in map(loader, settings.models)}.values())
 
 
-def _full_id(name: str) -> str:
-    entry = catalog.find(name)
-    return (entry.id if entry is not None else name).lower()
-
-
 def model_aliases(loaded: Sequence[LoadedModel], settings: Settings) -> dict[str, list[str]]:
     """Return the further names of models by full id: the catalogue's, the settings', and the path it was loaded by."""
-    aliases = {model.name: list(entry.names) if (entry := catalog.find(model.name)) else [] for model in loaded}
+    aliases = {model.name: list(entry.names) if (entry := catalog.find_by_id(model.name)) else [] for model in loaded}
     for name in settings.models:
-        entry = catalog.find_unless_folder(name)
-        if entry is None and len(loaded) == 1:
+        if catalog.find_unless_folder(name) is None and len(loaded) == 1:
             aliases[loaded[0].name].append(name)
     for alias, name in settings.aliases.items():
-        entry = catalog.find(name)
-        full_id = entry.id if entry is not None else name
-        aliases.setdefault(_find_loaded(full_id, aliases) or full_id, []).append(alias)
+        known = full_id(name)
+        aliases.setdefault(_find_loaded(known, aliases) or known, []).append(alias)
     return aliases
 
 
@@ -73,9 +67,9 @@ def _find_loaded(name: str, aliases: Mapping[str, Sequence[str]]) -> str | None:
     key = name.lower()
     return next(
         (
-            full_id
-            for full_id, names in aliases.items()
-            if key in {known.lower() for known in (full_id, full_id.rpartition("/")[2], *names)}
+            model
+            for model, names in aliases.items()
+            if key in {known.lower() for known in (model, model.rpartition("/")[2], *names)}
         ),
         None,
     )

@@ -206,8 +206,8 @@ def _turn_seconds(entry: ModelEntry) -> float:
 
 
 def estimated_bytes(name: str) -> int:
-    """Return the bytes that a model of the catalogue is expected to take; 0 if the catalogue does not know it."""
-    entry = catalog.find(name)
+    """Return the bytes that a model of the catalogue, by its id, is expected to take; 0 if it is not in there."""
+    entry = catalog.find_by_id(name)
     return _BYTES_PER_PARAMETER * (entry.parameters or 0) if entry is not None else 0
 
 

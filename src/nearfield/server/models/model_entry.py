@@ -62,6 +62,11 @@ class ModelEntry:
         return "failed" if self.error and time.monotonic() < self.retry_at else "available"
 
     @property
+    def owner(self) -> str:
+        """The organisation that published it, by its id; ``local`` for the name of a folder."""
+        return self.name.partition("/")[0] if "/" in self.name else "local"
+
+    @property
     def description(self) -> ModelDescription | None:
         """What the APIs may know of the model; None while it is not loaded."""
         return None if self.model is None else describe(self.model)

@@ -139,7 +139,7 @@ class ModelPool:
             ModelNotFound: it is not served; or only a pattern allows it, so that it may not exist.
         """
         entry = self.entry(name)
-        if entry not in self.listed and catalog.find(entry.name) is None:
+        if entry not in self.listed and catalog.find_by_id(entry.name) is None:
             raise ModelNotFound(f"The model {entry.name!r} was never loaded; a request for its vectors tries to.")
         return entry
 

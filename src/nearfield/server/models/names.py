@@ -51,6 +51,6 @@ def _names_of(entry: ModelEntry) -> Iterator[str]:
     yield entry.loader_name
     yield entry.name.rpartition("/")[2]
     yield from entry.aliases
-    known = catalog.find(entry.name) if not entry.pinned else None
+    known = catalog.find_by_id(entry.name) if not entry.pinned else None
     if known is not None:
         yield from known.names

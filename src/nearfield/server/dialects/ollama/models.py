@@ -47,7 +47,7 @@ class OllamaModelFacts:
     @classmethod
     def from_entry(cls, entry: ModelEntry) -> OllamaModelFacts:
         """Create the facts from the model if it is loaded, otherwise from the catalogue."""
-        known = catalog.find(entry.name)
+        known = catalog.find_by_id(entry.name)
         if entry.description is not None:
             return cls._from_description(entry.name, entry.description, known)
         digest = _digest_model(entry.name, known.revision if known is not None else None)
@@ -129,7 +129,7 @@ def list_models(_: None, context: RequestContext) -> JsonObject:
 
 def _library_names(entry: ModelEntry, models: ModelPool) -> list[str]:
     """Return the model's name in Ollama's library, if it has one: clients look for that name in the list."""
-    known = catalog.find(entry.name)
+    known = catalog.find_by_id(entry.name)
     if known is None:
         return []
     tagged = min((alias for alias in known.aliases if ":" in alias), key=len, default="")

@@ -54,7 +54,7 @@ def _model_to_dict(entry: ModelEntry, context: RequestContext) -> dict[str, Any]
         "id": entry.name,
         "object": "model",
         "created": context.models.started,
-        "owned_by": entry.name.partition("/")[0] if "/" in entry.name else "local",
+        "owned_by": entry.owner,
         **asdict(facts),
         "state": entry.state,
         "name": entry.name,
@@ -96,7 +96,7 @@ class OpenAiModelFacts:
     @classmethod
     def from_catalog(cls, name: str) -> OpenAiModelFacts:
         """Create the facts of a model that is not loaded, as far as the catalogue knows them."""
-        entry = catalog.find(name)
+        entry = catalog.find_by_id(name)
         if entry is None:
             return cls()
         endpoint = _COHERE_ENDPOINTS.get(entry.kind)

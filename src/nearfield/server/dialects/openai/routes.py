@@ -41,7 +41,11 @@ class OpenAiDialect:
             for path in ("/v1/embeddings", "/embeddings")
         ),
         Route("/v1/models", "List the models", list_models, response_type=OpenAiModelList, method="GET"),
-        Route("/v1/models/{model:path}", "Describe a model", get_model, response_type=OpenAiModel, method="GET"),
+        # OpenAI's clients with a base URL without /v1. Their list, at /models, is that of model management.
+        *(
+            Route(path, "Describe a model", get_model, response_type=OpenAiModel, method="GET")
+            for path in ("/v1/models/{model:path}", "/models/{model:path}")
+        ),
     )
 
     def refuse(self, error: NearfieldError) -> JsonObject:

@@ -43,7 +43,7 @@ class SieModelFacts:
         model = entry.description
         if model is not None:
             return cls(model.outputs, dict(model.sizes), model.max_length, model.revision)
-        known = catalog.find(entry.name)
+        known = catalog.find_by_id(entry.name)
         if known is None:
             return cls()
         dims = {known.kind: known.dimensions} if known.kind != "scores" else {}
