@@ -264,6 +264,21 @@ def test_models_show_knows_what_is_not_here(cache: Path, nearfield: Run) -> None
     assert "nearfield models pull minilm" in nearfield("models", "show", "minilm").out
 
 
+def test_a_folder_comes_before_a_model_of_the_catalogue(
+    cache: Path, nearfield: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_model(tmp_path / "minilm")
+    monkeypatch.chdir(tmp_path)
+    shown = json.loads(nearfield("models", "show", "minilm", "--json").out)
+    assert "catalogue" not in shown
+    assert (shown["recipe"]["name"], shown["recipe"]["dimensions"]) == ("minilm", 32)
+    assert nearfield("models", "pull", "minilm").out.startswith("minilm is at ")
+    sized = json.loads(nearfield("size", "1000", "--model", "minilm", "--dtype", "float32", "--json").out)
+    assert sized["rows"][0]["total"] == 1000 * 32 * 4
+    sized = json.loads(nearfield("size", "1000", "--model", "bge-small", "--dtype", "float32", "--json").out)
+    assert sized["rows"][0]["total"] == 1000 * 384 * 4
+
+
 def test_models_show_reads_a_folder(nearfield: Run, folder: Path) -> None:
     recipe = json.loads(nearfield("models", "show", folder, "--json").out)["recipe"]
     assert recipe["dimensions"] == 32

@@ -100,6 +100,17 @@ def test_one_warning_for_each_call(bert: Encoder, caplog: pytest.LogCaptureFixtu
         assert not caplog.records
 
 
+@pytest.mark.parametrize("call", ["similarity", "similarity_pairwise"])
+def test_one_warning_for_both_sides_of_a_comparison(bert: Encoder, caplog: pytest.LogCaptureFixture, call: str) -> None:
+    getattr(bert, call)(["the river", "sun"], ["sun", THAI])
+    getattr(bert, call)([THAI, "sun"], [OTHER, THAI])
+    getattr(bert, call)(["sun"], ["the river"])
+    assert [record.args[1:] for record in caplog.records if isinstance(record.args, tuple)] == [
+        ("1 input", 4, 3),
+        ("3 inputs", 4, 0),
+    ]
+
+
 def _unigram(folder: Path) -> Path:
     return tiny_models.tiny_xlm_roberta(folder / "model")
 

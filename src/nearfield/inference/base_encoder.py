@@ -10,6 +10,7 @@ from nearfield.errors import InputError
 from nearfield.inference.encode_options import OptionDefaults
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.preparation.inputs import Texts
+from nearfield.inference.preparation.unread_inputs import unread_unlogged
 from nearfield.vectors import similarity as measures
 from nearfield.vectors.dense import Vectors
 
@@ -43,7 +44,7 @@ class BaseEncoder(LoadedModel):
             InputError: vectors have another number of dimensions than the model's, or than the other side's, or
                 are quantised and of an unknown space.
         """
-        scores = measures.compare(self._vectors_of(a), self._vectors_of(b), self.recipe.similarity)
+        scores = measures.compare(*self._vectors_of(a, b), self.recipe.similarity)
         return measures.like_tensor(scores, a, b)
 
     def similarity_pairwise(self, a: Any, b: Any) -> Any:
@@ -53,10 +54,17 @@ class BaseEncoder(LoadedModel):
             SpaceMismatch: the two sides are known to come from different models, dimensions or precisions.
             InputError: as for ``similarity``, or the sides have different numbers of items.
         """
-        scores = measures.compare_pairwise(self._vectors_of(a), self._vectors_of(b), self.recipe.similarity)
+        scores = measures.compare_pairwise(*self._vectors_of(a, b), self.recipe.similarity)
         return measures.like_tensor(scores, a, b)
 
-    def _vectors_of(self, side: Any) -> Any:
+    def _vectors_of(self, *sides: Any) -> list[Any]:
+        """Return the vectors of each side; one warning is logged of all texts that the model cannot read."""
+        with unread_unlogged() as unread:
+            vectors = [self._vectors_of_side(side) for side in sides]
+        unread.log(self.name)
+        return vectors
+
+    def _vectors_of_side(self, side: Any) -> Any:
         vectors = measures.read_vectors(side)
         if vectors is None:
             measures.refuse_quantized(side, self._widths)

@@ -418,6 +418,24 @@ def test_models_on_demand_are_listed_and_described(loader: Loader, tiny: Encoder
         assert len(httpx.get(url + "/v1/models", headers=headers).json()["models"]) == 5
 
 
+def test_a_folder_called_like_a_model_of_the_catalogue_is_another_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_model(tmp_path / "minilm")
+    monkeypatch.chdir(tmp_path)
+    with Encoder("minilm", precision="float32", compile_cache=False) as encoder:
+        full = "sentence-transformers/all-MiniLM-L6-v2"
+        aliases = model_aliases([encoder], settings.load(models=["minilm"], aliases={"mine": "minilm", "theirs": full}))
+        assert aliases == {"minilm": ["minilm", "mine"], full: ["theirs"]}
+    # One that is loaded on demand has no names and no facts of the other.
+    pool = ModelPool(loader=lambda name: encoder, on_demand=["minilm"])
+    (entry,) = pool.entries
+    assert (entry.name, memory_budget.estimated_bytes(entry.name)) == ("minilm", 0)
+    with pytest.raises(ModelNotFound):
+        pool.entry("all-minilm")
+    assert memory_budget.estimated_bytes(full) > 0
+
+
 def test_aliases_work_before_and_after_loading(loader: Loader, tiny: Encoder) -> None:
     aliases = {"text-embedding-3-small": "TINY", "embed-english-v3.0": "org/one", "voyage-3": "bge-small"}
     names = model_aliases([tiny], settings.load(models=["tiny"], aliases=aliases))

@@ -15,17 +15,22 @@ from nearfield.message_text import count_of
 LOG = logging.getLogger("nearfield")
 #: Characters of a text that are looked at, and how many for each known token make it worth that.
 _SAMPLE_CHARACTERS, _CHARACTERS_PER_TOKEN = 2000, 8
-_IS_LOGGED = ContextVar("nearfield_unread_logged", default=True)
+#: What counts the inputs of the calls in a block, in place of warnings of these calls.
+_TOTAL: ContextVar[UnreadInputs | None] = ContextVar("nearfield_unread_total", default=None)
 
 
 @contextmanager
-def unread_unlogged() -> Iterator[None]:
-    """Log no warnings of inputs that a model cannot read, in a block whose caller reports them itself."""
-    token = _IS_LOGGED.set(False)
+def unread_unlogged() -> Iterator[UnreadInputs]:
+    """Log no warnings of inputs that a model cannot read, in a block whose caller reports them itself.
+
+    What is yielded counts the inputs of all calls of the block.
+    """
+    total = UnreadInputs()
+    token = _TOTAL.set(total)
     try:
-        yield
+        yield total
     finally:
-        _IS_LOGGED.reset(token)
+        _TOTAL.reset(token)
 
 
 class UnreadInputs:
@@ -67,7 +72,10 @@ class UnreadInputs:
 
     def log(self, model: str) -> None:
         """Log one warning if there are such inputs."""
-        if self.count and _IS_LOGGED.get():
+        total = _TOTAL.get()
+        if total is not None:
+            total._include(self)
+        elif self.count:
             LOG.warning(
                 "%s knows few or none of the tokens of %s of %d (the first is input %d): such vectors say little about "
                 "their texts, and are nearly equal. Their unknown tokens are counted in `unknown`; use a model for "
@@ -77,6 +85,13 @@ class UnreadInputs:
                 self._position,
                 self.first,
             )
+
+    def _include(self, call: UnreadInputs) -> None:
+        self.unknown += call.unknown
+        if call.count and not self.count:
+            self.first = self._position + call.first
+        self.count += call.count
+        self._position += call._position
 
     def _record(self, places: Sequence[int], size: int) -> None:
         if places and not self.count:
