@@ -57,10 +57,10 @@ class BaseEncoder(LoadedModel):
         scores = measures.compare_pairwise(*self._vectors_of(a, b), self.recipe.similarity)
         return measures.like_tensor(scores, a, b)
 
-    def _vectors_of(self, *sides: Any) -> list[Any]:
-        """Return the vectors of each side; one warning is logged of all texts that the model cannot read."""
+    def _vectors_of(self, a: Any, b: Any) -> tuple[Any, Any]:
+        """Return the vectors of both sides; one warning is logged of all texts that the model cannot read."""
         with unread_unlogged() as unread:
-            vectors = [self._vectors_of_side(side) for side in sides]
+            vectors = self._vectors_of_side(a), self._vectors_of_side(b)
         unread.log(self.name)
         return vectors
 
