@@ -1,4 +1,4 @@
-"""`Features`: one input as a processor prepared it, text or picture: what the model reads, and what that costs."""
+"""`Features`: one input as a processor prepared it, text, picture or sound: what the model reads, and its cost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol, cast
 
 import numpy as np
@@ -148,3 +148,153 @@ class PatchFeatures:
     def arrays(self) -> Mapping[str, Array]:
         """Return ``patches``, float32 [cost, 3 x patch x patch]."""
         return {"patches": self.layout.rows(self.pixels)}
+
+
+def morton(side: int) -> tuple[Array, Array]:
+    """Return row and column of each cell of a grid in Morton order, int64 [side²]; ``side`` is a power of two.
+
+    Cells of an aligned block of 2 x 2, 4 x 4 and so on are neighbours. The four of the smallest run down first.
+    """
+    numbers = np.arange(side * side)
+    bits = range(side.bit_length() - 1)
+    row, column = (sum((numbers >> (2 * bit + axis) & 1) << bit for bit in bits) for axis in (0, 1))
+    return numbers * 0 + row, numbers * 0 + column
+
+
+@dataclass(frozen=True)
+class MelLayout:
+    """How mel spectrograms become rows of numbers, for a Swin transformer whose grid is halved between its stages.
+
+    Time is stretched to ``side²/bins`` frames, cut into ``side/bins`` parts, and the parts are stacked: a picture of
+    ``side`` x ``side`` values, with frequencies down and time across (HTSAT, arXiv:2202.00874). It is cut into patches
+    of ``patch`` x ``patch``. In a ``fused`` model, each patch has also ``patch`` x 3 ``patch`` values of one of three
+    crops of the sound, which fill the grid from left to right, and 1 where the sound is long (arXiv:2211.06687).
+    A row is what becomes one token of the last stage: a block of patches, which are in Morton order throughout.
+    """
+
+    side: int = 256
+    bins: int = 64
+    patch: int = 4
+    stages: int = 4
+    fused: bool = False
+
+    @property
+    def frames(self) -> int:
+        """Frames that the picture has room for."""
+        return self.side**2 // self.bins
+
+    @property
+    def grid(self) -> int:
+        """Patches along an edge."""
+        return self.side // self.patch
+
+    @property
+    def count(self) -> int:
+        """Number of rows, which are tokens of the last stage."""
+        return (self.grid >> (self.stages - 1)) ** 2
+
+    @property
+    def values(self) -> int:
+        """Values of a patch."""
+        return 4 * self.patch**2 + 1 if self.fused else self.patch**2
+
+    @property
+    def width(self) -> int:
+        """Values of a row."""
+        return self.grid**2 // self.count * self.values
+
+    @cached_property
+    def bin_numbers(self) -> Array:
+        """The mel bin of each value of each patch, int64 [patches, values]; -1 for what is no mel value."""
+        bins = np.broadcast_to((np.arange(self.side) % self.bins)[:, None], (self.side, self.side))
+        return self._patches(np.stack([bins] * (4 if self.fused else 1)), -1, -1)
+
+    def rows(self, mels: Array, is_long: bool) -> Array:
+        """Return float32 [count, width] of mels [1, frames, bins], or [4, frames, bins]: the whole and three crops."""
+        pictures = np.stack([self._fold(stretch(mel, self.frames)) for mel in mels])
+        return np.ascontiguousarray(self._patches(pictures, 0, is_long), np.float32).reshape(self.count, self.width)
+
+    def widened(self, weight: Array, start: int) -> Array:
+        """Return a layer of a part of a patch's values, from ``start`` on, as a layer of all of them."""
+        wide = np.zeros((len(weight), self.values), weight.dtype)
+        wide[:, start : start + weight.shape[1]] = weight
+        return wide
+
+    def _fold(self, mel: Array) -> Array:
+        parts = mel.reshape(self.side // self.bins, self.side, self.bins)
+        return parts.transpose(0, 2, 1).reshape(self.side, self.side)
+
+    def _patches(self, pictures: Array, filler: int, flag: int) -> Array:
+        """Return the patches of one picture, or of four, in Morton order: [patches, values]."""
+        order = morton(self.grid)
+        whole = self._split(pictures[0], self.patch)[order]
+        if not self.fused:
+            return whole
+        crops = np.concatenate([self._split(picture, 3 * self.patch) for picture in pictures[1:]], axis=1)
+        padded = np.full((self.grid, self.grid, crops.shape[2]), filler, crops.dtype)
+        padded[:, : crops.shape[1]] = crops
+        return np.concatenate([whole, padded[order], np.full((len(whole), 1), flag, whole.dtype)], axis=1)
+
+    def _split(self, picture: Array, width: int) -> Array:
+        """Cut a picture into pieces ``patch`` high and ``width`` wide: [grid, pieces, values]. A rest is left out."""
+        pieces = self.side // width
+        cut = picture[:, : pieces * width].reshape(self.grid, self.patch, pieces, width)
+        return cut.transpose(0, 2, 1, 3).reshape(self.grid, pieces, -1)
+
+
+def stretch(mel: Array, frames: int) -> Array:
+    """Stretch [frames before, bins] to ``frames`` frames, float32, bicubic with aligned corners, as torch does it."""
+    if len(mel) == frames:
+        return np.asarray(mel, np.float32)
+    columns, weights = _taps(len(mel), frames)
+    return np.asarray((np.asarray(mel, np.float32)[columns] * weights[:, :, None]).sum(1), np.float32)
+
+
+@lru_cache(maxsize=8)
+def _taps(before: int, after: int) -> tuple[Array, Array]:
+    """Return the four frames around each new one, int64 [after, 4], and their weights (Keys' kernel, a = -0.75)."""
+    scale = np.float32(before - 1) / np.float32(after - 1)
+    at = np.arange(after, dtype=np.float32) * scale
+    first = np.floor(at)
+    near = at - first
+    columns = np.clip(first.astype(int)[:, None] + np.arange(-1, 3), 0, before - 1)
+    weights = [_outer(near + 1), _inner(near), _inner(1 - near), _outer(2 - near)]
+    return columns, np.stack(weights, axis=1)
+
+
+def _inner(x: Array) -> Array:
+    return np.asarray((1.25 * x - 2.25) * x * x + 1)
+
+
+def _outer(x: Array) -> Array:
+    return np.asarray(((-0.75 * x + 3.75) * x - 6) * x + 3)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MelFeatures:
+    """One window of a sound as mel spectrograms in decibel, float32 [1 or 4, frames, bins]; see ``MelLayout``.
+
+    ``content`` is a digest of the samples and of the window's place: how they were prepared is part of the model's
+    space.
+    """
+
+    mels: Array
+    layout: MelLayout
+    is_long: bool = False
+    content: bytes = b""
+
+    @property
+    def cost(self) -> int:
+        """Number of rows: each costs what a token of the last stage's width costs in a transformer of all blocks."""
+        return self.layout.count
+
+    def digest(self) -> bytes:
+        """Return the digest of the content, or of the values where that is unknown."""
+        if self.content:
+            return self.content
+        shape = repr((self.mels.shape, self.is_long)).encode()
+        return hashlib.sha256(shape + np.ascontiguousarray(self.mels).tobytes()).digest()
+
+    def arrays(self) -> Mapping[str, Array]:
+        """Return ``patches``, float32 [cost, width]."""
+        return {"patches": self.layout.rows(self.mels, self.is_long)}

@@ -23,12 +23,14 @@ T = TypeVar("T")
 #: which of its row's inputs a token belongs to (1, 2, ...; 0 is padding), ``places`` [B, L] count from 0 within each
 #: input, and ``positions`` are what a family's position table is read by. ``keys`` is ``segments`` with 0 where a token
 #: is not to be attended to; ``types`` is 1 in the second text of a pair; ``adapters`` is the number of the token's
-#: adapter (0: none). ``rope.*`` [B, L, D] are the cosines and sines of rotary positions. [L, L] are ``buckets``
-#: (relative position buckets, or rows of a relative table) and ``distances`` (how many columns apart).
+#: adapter (0: none). ``patches`` [B, L, P] hold the values of each patch of a picture or mel spectrogram. ``rope.*``
+#: [B, L, D] are the cosines and sines of rotary positions. [L, L] are ``buckets`` (relative position buckets, or rows
+#: of a relative table) and ``distances`` (how many columns apart).
 #: ``pool.*`` [B, S, L] hold for each of a row's inputs one weight a token, zero where it does not count, so that every
 #: linear pooling is one matrix product; ``pool.max`` [B, L] is 1 where a token counts, and then a row holds one input.
 INPUTS: Mapping[str, tuple[str, int]] = {
     "ids": ("int32", 2),
+    "patches": ("float32", 3),
     "segments": ("int32", 2),
     "keys": ("int32", 2),
     "places": ("int32", 2),
@@ -194,6 +196,14 @@ class Ops(ABC, Generic[T]):
     @abstractmethod
     def concat(self, parts: list[T]) -> T:
         """Join along the last axis."""
+
+    @abstractmethod
+    def take(self, x: T, order: Array) -> T:
+        """Pick columns of each row of [B, L, H] by ``order``, int32 [N]: the result is [B, N, H]."""
+
+    @abstractmethod
+    def reshape(self, x: T, *sizes: int) -> T:
+        """Return the same values, in the same order, with axes of these sizes after the first, which is the rest."""
 
     @abstractmethod
     def normalize(self, x: T) -> T:

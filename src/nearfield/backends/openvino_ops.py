@@ -208,5 +208,11 @@ class OpenVinoOps(Ops[Node]):
     def concat(self, parts: list[Node]) -> Node:
         return parts[0] if len(parts) == 1 else op.concat(parts, -1)
 
+    def take(self, x: Node, order: Array) -> Node:
+        return op.gather(x, self.constant(order), op.constant(np.int64(1)))
+
+    def reshape(self, x: Node, *sizes: int) -> Node:
+        return op.reshape(x, _ints(-1, *sizes), False)
+
     def normalize(self, x: Node) -> Node:
         return op.normalize_l2(x, _ints(-1), 1e-24, "max")

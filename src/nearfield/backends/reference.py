@@ -105,6 +105,12 @@ class NumpyOps(Ops[Array]):
     def concat(self, parts: list[Array]) -> Array:
         return np.concatenate(parts, -1)
 
+    def take(self, x: Array, order: Array) -> Array:
+        return x[:, order]
+
+    def reshape(self, x: Array, *sizes: int) -> Array:
+        return x.reshape(-1, *sizes)
+
     def normalize(self, x: Array) -> Array:
         return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 

@@ -185,6 +185,12 @@ class TorchOps(Ops[Tensor]):
     def concat(self, parts: list[Tensor]) -> Tensor:
         return torch.cat(parts, -1)
 
+    def take(self, x: Tensor, order: Array | Tensor) -> Tensor:
+        return x.index_select(1, self._weight(order))
+
+    def reshape(self, x: Tensor, *sizes: int) -> Tensor:
+        return x.reshape(-1, *sizes)
+
     def normalize(self, x: Tensor) -> Tensor:
         return functional.normalize(x.float(), dim=-1, eps=1e-12)
 

@@ -43,6 +43,7 @@ REGISTRY = Registry(
         "qwen2": "nearfield.families.decoder:Decoder",
         "qwen3": "nearfield.families.decoder:Decoder",
         "gemma3_text": "nearfield.families.decoder:Decoder",
+        "clap_audio_model": "nearfield.families.clap:Clap",
     },
     group="nearfield.families",
 )

@@ -1,0 +1,158 @@
+"""CLAP's tower of sounds against transformers, on random weights that transformers saved."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nearfield import backends, families
+from nearfield.backends import BackendOptions
+from nearfield.checkpoint.processors.clap import audio_modules
+from nearfield.checkpoint.weights.weights import Weights
+from nearfield.errors import ModelRefused
+from nearfield.families.clap import Clap
+from nearfield.features import MelFeatures, MelLayout, morton, stretch
+from nearfield.hardware import CpuPlan
+from nearfield.heads.pooled import PooledHead
+from nearfield.ops import Graph
+from tests.support.tiny_clap import FULL, SMALL, save_clap
+
+pytestmark = pytest.mark.slow
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+BACKENDS = [name for name in backends.REGISTRY.names() if name != "transformers"]
+#: Flags of long sounds, one for each sound of a batch.
+LONG = (True, False, True)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return a function that saves a model once, and returns its folder, the model, mels and their vectors."""
+
+    @cache
+    def save(size: str, fused: bool) -> tuple[Path, Any, Any]:
+        folder = tmp_path_factory.mktemp("clap")
+        model = save_clap(folder, **{"FULL": FULL, "SMALL": SMALL}[size], enable_fusion=fused)
+        layout = Clap(_audio_config(folder)).layout
+        mels = (
+            20 * np.random.default_rng(3).standard_normal((3, 4 if fused else 1, layout.frames - 23, layout.bins)) - 40
+        )
+        mels = mels.astype(np.float32)
+        with torch.inference_mode():
+            vectors = model.get_audio_features(
+                input_features=torch.from_numpy(mels), is_longer=torch.tensor(LONG)[:, None]
+            )
+        return folder, mels, np.asarray(getattr(vectors, "pooler_output", vectors))
+
+    return save
+
+
+def _audio_config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text())["audio_config"]
+    return config
+
+
+def _run(folder: Path, backend: str, mels: Any, flags: tuple[bool, ...]) -> Any:
+    family = families.resolve(_audio_config(folder))
+    assert isinstance(family, Clap)
+    head = PooledHead(audio_modules(folder, _audio_config(folder)))
+    weights = Weights.open(folder).first_scope(family.weight_prefixes)
+
+    def forward(run: Any, inputs: Any) -> Any:
+        hidden = family.encode(run, weights, inputs)
+        assert not weights.untaken(family.unread)
+        return {"dense": head.build(run, hidden, inputs, family, weights)}
+
+    names = (*family.inputs, *head.inputs)
+    runtime = backends.REGISTRY.load(backend)(BackendOptions("float32", CpuPlan(1, 1)))
+    executor = runtime.compile(Graph(names, forward, ("dense",), sizes=family.sizes)).create_executor()
+    features = [MelFeatures(mel, family.layout, flag) for mel, flag in zip(mels, flags, strict=True)]
+    count = family.layout.count
+    assert {one.cost for one in features} == {count}
+    inputs = {
+        "patches": np.stack([one.arrays()["patches"] for one in features]),
+        "positions": np.tile(np.arange(count, dtype=np.int32), (len(features), 1)),
+        "pool.mean": np.full((len(features), 1, count), 1 / count, np.float32),
+    }
+    return executor.run(inputs, ("dense",))["dense"][:, 0]
+
+
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_small_tower(saved: Any, backend: str, fused: bool) -> None:
+    folder, mels, expected = saved("SMALL", fused)
+    np.testing.assert_allclose(_run(folder, backend, mels, LONG), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "reference"])
+def test_a_tower_with_the_grid_of_published_models(saved: Any, backend: str, fused: bool) -> None:
+    folder, mels, expected = saved("FULL", fused)
+    np.testing.assert_allclose(_run(folder, backend, mels, LONG), expected, atol=1e-5)
+    alone = [_run(folder, backend, mels[i : i + 1], LONG[i : i + 1])[0] for i in range(len(mels))]
+    np.testing.assert_allclose(alone, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"spec_size": 224}, "mel bins"),
+        ({"patch_stride": [2, 2]}, "patch_stride"),
+        ({"patch_size": [4, 2]}, "not square"),
+        ({"window_size": 7}, "window_size"),
+        ({"window_size": 16}, "window_size"),
+        ({"hidden_size": 99}, "hidden_size 99"),
+        ({"depths": 4}, "depths"),
+        ({"num_attention_heads": [1, 2]}, "num_attention_heads"),
+        ({"num_attention_heads": [3, 2, 2, 4]}, "num_attention_heads"),
+        ({"hidden_act": "mish"}, "hidden_act"),
+        ({"enable_fusion": True, "fusion_type": "channel_map"}, "channel_map"),
+        ({"num_mel_bins": "64"}, "num_mel_bins"),
+        ({"flatten_patch_embeds": False}, "flatten_patch_embeds"),
+    ],
+)
+def test_other_architectures_are_refused(change: dict[str, Any], message: str) -> None:
+    config = {"model_type": "clap_audio_model", **FULL, "hidden_size": 64}
+    assert Clap(config).hidden_size == 64
+    with pytest.raises(ModelRefused, match=message):
+        Clap({**config, **change})
+
+
+def test_an_unknown_projection_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelRefused, match="projection_hidden_act 'mish'"):
+        audio_modules(tmp_path, {"projection_hidden_act": "mish"})
+
+
+@pytest.mark.parametrize(("before", "after"), [(1001, 1024), (998, 1024), (2, 1024), (1, 16), (256, 256)])
+def test_stretching_is_torch_s(before: int, after: int) -> None:
+    mel = 40 * np.random.default_rng(0).standard_normal((before, 5)).astype(np.float32)
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(mel[None, None]), (after, 5), mode="bicubic", align_corners=True
+    )
+    np.testing.assert_allclose(stretch(mel, after), expected[0, 0], atol=2e-4)
+
+
+def test_morton_order_keeps_blocks_together() -> None:
+    row, column = morton(8)
+    assert sorted(zip(row.tolist(), column.tolist(), strict=True)) == [(r, c) for r in range(8) for c in range(8)]
+    assert list(zip(row[:4].tolist(), column[:4].tolist(), strict=True)) == [(0, 0), (1, 0), (0, 1), (1, 1)]
+    for edge in (2, 4):
+        blocks = (row // edge * 8 + column // edge).reshape(-1, edge**2)
+        assert (blocks == blocks[:, :1]).all()
+
+
+def test_equal_digests_mean_equal_values() -> None:
+    mels = np.zeros((1, 1001, 64), np.float32)
+    features = MelFeatures(mels, MelLayout())
+    assert features.digest() == MelFeatures(mels.copy(), MelLayout()).digest()
+    assert features.digest() != MelFeatures(mels + 1, MelLayout()).digest()
+    assert features.digest() != MelFeatures(mels, MelLayout(), is_long=True).digest()
+    assert MelFeatures(mels, MelLayout(), content=b"x").digest() == b"x"
+    assert features.arrays()["patches"].shape == (64, 1024)
