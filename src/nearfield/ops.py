@@ -23,7 +23,8 @@ T = TypeVar("T")
 #: which of its row's inputs a token belongs to (1, 2, ...; 0 is padding), ``places`` [B, L] count from 0 within each
 #: input, and ``positions`` are what a family's position table is read by. ``keys`` is ``segments`` with 0 where a token
 #: is not to be attended to; ``types`` is 1 in the second text of a pair; ``adapters`` is the number of the token's
-#: adapter (0: none). ``patches`` [B, L, P] hold the values of each patch of a picture or mel spectrogram. ``rope.*``
+#: adapter (0: none). ``patches`` [B, L, P] hold the values of each patch of a picture or mel spectrogram, and
+#: ``positions.weights`` [B, L, R] what each of the R rows of a position table counts at a patch. ``rope.*``
 #: [B, L, D] are the cosines and sines of rotary positions. [L, L] are ``buckets`` (relative position buckets, or rows
 #: of a relative table) and ``distances`` (how many columns apart).
 #: ``pool.*`` [B, S, L] hold for each of a row's inputs one weight a token, zero where it does not count, so that every
@@ -35,6 +36,7 @@ INPUTS: Mapping[str, tuple[str, int]] = {
     "keys": ("int32", 2),
     "places": ("int32", 2),
     "positions": ("int32", 2),
+    "positions.weights": ("float32", 3),
     "types": ("int32", 2),
     "adapters": ("int32", 2),
     "buckets": ("int32", 2),
@@ -167,7 +169,8 @@ class Ops(ABC, Generic[T]):
 
     @abstractmethod
     def activation(self, x: T, name: str) -> T:
-        """Apply gelu (exact), gelu_tanh, relu, silu, tanh, sigmoid, log1p or identity, element by element."""
+        """Apply gelu (exact), gelu_tanh, quick_gelu (x times sigmoid(1.702 x)), relu, silu, tanh, sigmoid, log1p or
+        identity, element by element."""
 
     @abstractmethod
     def add(self, a: T, b: T) -> T:

@@ -60,7 +60,24 @@ class Normalize:
     """Scale to unit length."""
 
 
-Module = Pooling | Dense | LayerNorm | Normalize
+@dataclass(frozen=True)
+class ProbePooling:
+    """Pool tokens to one vector by attention with a learned query, the probe, and a feed-forward after it (SigLIP).
+
+    ``weights`` is the folder or file that holds them, ``layer`` their prefix in it. ``activation`` is a name of
+    `nearfield.ops`.
+    """
+
+    size: int
+    heads: int
+    intermediate_size: int
+    activation: str
+    eps: float
+    weights: Path
+    layer: str = "vision_model.head"
+
+
+Module = Pooling | ProbePooling | Dense | LayerNorm | Normalize
 
 
 @dataclass(frozen=True)
@@ -174,6 +191,32 @@ class EncodeTask:
 
 
 @dataclass(frozen=True)
+class TextRules:
+    """How the text tower of a two-tower model is fed, where that differs from other text models.
+
+    ``pad_to`` is the number of tokens that each text is padded to; the padding is attended to (SigLIP). With
+    ``canonicalize``, ASCII punctuation is removed and runs of white space become one space (SigLIP's first version).
+    With ``ends_at_eos``, tokens after the first end token are dropped: they are after the one that is pooled (CLIP).
+    """
+
+    pad_to: int | None = None
+    canonicalize: bool = False
+    ends_at_eos: bool = False
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """How labels are scored by a two-tower model: ``activation`` of ``scale`` times their cosines, plus ``bias``.
+
+    ``softmax`` is taken over all labels (CLIP), ``sigmoid`` of each alone (SigLIP).
+    """
+
+    scale: float
+    bias: float = 0.0
+    activation: str = "softmax"
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A model: files, architecture, modules after it, prompts, lengths, and the origin of each fact."""
 
@@ -207,6 +250,14 @@ class Recipe:
     unsupported_precisions: tuple[str, ...] = ()
     #: Tasks with a prompt and an adapter, by name (jina-embeddings-v3).
     tasks: Mapping[str, EncodeTask] = field(default_factory=_empty)
+    #: What the model reads: text or image.
+    modality: str = "text"
+    #: The other towers of a two-tower model, by modality: all give vectors of one space.
+    towers: Mapping[str, Recipe] = field(default_factory=_empty)
+    text_rules: TextRules = field(default_factory=TextRules)
+    zero_shot: ZeroShot | None = None
+    #: Whether vectors are scaled to unit length unless a call says otherwise, though no module does so.
+    normalize_by_default: bool = False
     licence: str | None = None
     #: Origins of facts that are not from the model's folder: ``{"prompts": "catalogue", "pooling": "assumed"}``.
     origins: Mapping[str, str] = field(default_factory=_empty)
@@ -225,6 +276,11 @@ class Recipe:
     def outputs(self) -> tuple[str, ...]:
         """The outputs of the model, its main one first: dense, sparse, multivector, scores."""
         return ("dense",) * bool(self.modules) + tuple(OUTPUTS[type(head)] for head in self.heads)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the model and its other towers read: text, image."""
+        return (self.modality, *self.towers)
 
     def head(self, output: str) -> HeadSpec | None:
         """Return the head that gives an output, or None."""

@@ -163,7 +163,7 @@ CASES: dict[str, tuple[tuple[str, ...], Forward]] = {
     ),
     **{
         name: (("ids",), _activate(name))
-        for name in ("identity", "gelu", "gelu_tanh", "relu", "silu", "tanh", "sigmoid")
+        for name in ("identity", "gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "tanh", "sigmoid")
     },
 }
 # Tested within "attention with bias", "masked_max", "multiply" and the other attentions.
@@ -235,7 +235,7 @@ def test_gelu_is_exact_in_the_reference() -> None:
     np.testing.assert_allclose(_run("reference", "gelu"), expected, atol=1e-7)
 
 
-@pytest.mark.parametrize("case", ["attention", "layer_norm", "silu", "gelu_tanh", "normalize"])
+@pytest.mark.parametrize("case", ["attention", "layer_norm", "silu", "gelu_tanh", "quick_gelu", "normalize"])
 def test_the_reference_agrees_with_torch(case: str) -> None:
     torch = pytest.importorskip("torch")
     x = torch.from_numpy(TABLE[INPUTS["ids"]]).double()
@@ -255,6 +255,7 @@ def test_the_reference_agrees_with_torch(case: str) -> None:
             "layer_norm": lambda: torch.nn.functional.layer_norm(x, (H,), weight, bias, 1e-5),
             "silu": lambda: torch.nn.functional.silu(x),
             "gelu_tanh": lambda: torch.nn.functional.gelu(x, approximate="tanh"),
+            "quick_gelu": lambda: x * torch.sigmoid(1.702 * x),
             "normalize": lambda: torch.nn.functional.normalize(x, dim=-1),
         }[case]().numpy()
         actual = _run("reference", case)

@@ -40,6 +40,7 @@ _NOTHING = np.float32(np.finfo(np.float32).tiny)
 _ACTIVATIONS = {
     "gelu": lambda x: op.gelu(x, "erf"),
     "gelu_tanh": lambda x: op.gelu(x, "tanh"),
+    "quick_gelu": lambda x: op.swish(x, op.constant(np.float32(1.702))),
     "relu": op.relu,
     "silu": op.swish,
     "tanh": op.tanh,

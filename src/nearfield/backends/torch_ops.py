@@ -27,6 +27,7 @@ _ACTIVATIONS = {
     "identity": lambda x: x,
     "gelu": functional.gelu,
     "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
     "relu": functional.relu,
     "silu": functional.silu,
     "tanh": torch.tanh,

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from nearfield.checkpoint import json_file, modules, output_kinds, static_embeddings
+from nearfield.checkpoint import json_file, modules, output_kinds, static_embeddings, towers
 from nearfield.checkpoint.default_pooling import architecture_of, dense_modules, token_width
 from nearfield.checkpoint.folder_facts import CatalogFacts, FolderFacts
 from nearfield.checkpoint.json_file import JsonDict
@@ -58,6 +58,10 @@ def read_model_folder(
     builder = _RecipeBuilder(FolderFacts(folder, meta, entry), stages)
     if static_embeddings.is_static(folder, stages):
         return builder.build_static(name, revision)
+    if towers.is_tower(json_file.read_optional((stages[0].folder if stages else folder) / "config.json")):
+        if (kind or output_kinds.DENSE) != output_kinds.DENSE or exported_graph is not None or answer is not None:
+            raise ModelRefused(f"{folder} holds towers of dense vectors: kind, file and answer do not apply to it")
+        return builder.build_towers(name, revision)
     return builder.build(name, revision, kind=kind, exported_graph=exported_graph, answer=answer, queries=queries)
 
 
@@ -127,6 +131,23 @@ class _RecipeBuilder:
             max_length=config["max_position_embeddings"],
             **self._shared(name, revision, config["hidden_size"], instructions=False),
         )
+
+    def build_towers(self, name: str | None, revision: str | None) -> Recipe:
+        """Return the recipe of the text tower with those of the others, or that of the only tower."""
+        home = self._stages[0].folder if self._stages else self._folder
+        transformer = read_transformer(home, tower=True)
+        towers.check_modalities(home, transformer.modalities)
+        main, *others = towers.read_towers(home, transformer.config, self._stages)
+        shared: dict[str, Any] = {"folder": home, "normalize_by_default": not main.normalized}
+        if main.modality == "text":
+            rules, lowercase = towers.read_text_rules(home, main.config)
+            own = replace(transformer, config=dict(main.config))
+            shared |= {"text_rules": rules, "do_lower_case": lowercase or transformer.do_lower_case}
+            shared |= {"max_length": read_max_length(own, self._facts), "zero_shot": towers.read_zero_shot(home)}
+            shared["tokenizer_settings"] = MappingProxyType(transformer.tokenizer_settings)
+        shared |= self._shared(name, revision, main.dimensions, instructions=False)
+        recipes = [_tower_recipe(tower, shared) for tower in (main, *others)]
+        return replace(recipes[0], towers=MappingProxyType({one.modality: one for one in recipes[1:]}))
 
     def _shared(self, name: str | None, revision: str | None, dimensions: int, *, instructions: bool) -> dict[str, Any]:
         """Return the fields that all recipes have. Called last: it takes the record of origins as it is then."""
@@ -224,3 +245,18 @@ class _RecipeBuilder:
         if match:
             self._facts.origins["licence"] = "README.md"
         return match and match[1]
+
+
+def _tower_recipe(tower: towers.Tower, shared: dict[str, Any]) -> Recipe:
+    """Return the recipe of one tower; ``shared`` are the fields that all towers of a model have."""
+    own = {
+        "config": MappingProxyType(dict(tower.config)),
+        "modules": tower.modules,
+        "dimensions": tower.dimensions,
+        "modality": tower.modality,
+    }
+    if tower.modality != "text":
+        text = ("text_rules", "do_lower_case", "tokenizer_settings")
+        shared = {key: value for key, value in shared.items() if key not in text}
+        own["max_length"] = towers.count_patches(tower.config)
+    return Recipe(**{**shared, **own})

@@ -17,11 +17,12 @@ from nearfield.recipe import Dense, LayerNorm, Module, Normalize, Pooling
 OWN = re.compile(
     r"(sentence_transformers\.(models|\w+\.(modules|models))(\.\w+)*|pylate\.models\.Dense)\.(?P<kind>\w+)"
 )
-TRANSFORMERS = frozenset({"Transformer", "BERT", "RoBERTa", "DistilBERT", "ALBERT", "XLMRoBERTa", "CamemBERT", "XLNet"})
+TRANSFORMERS = frozenset(
+    {"Transformer", "BERT", "RoBERTa", "DistilBERT", "ALBERT", "XLMRoBERTa", "CamemBERT", "XLNet", "CLIPModel"}
+)
 #: Known modules that are not supported.
 OTHER_KINDS = {
     "TokenPooling": "token-pooled",
-    "CLIPModel": "CLIP",
     "Asym": "routed (one encoder per role)",
 }
 #: Modules that decide the kind of a model, whatever its other files say.
@@ -128,8 +129,15 @@ def read_modules(
     """
     if level == "sentence_embedding":
         check_order(stages)
+    return read_chain(stages[1:], width, level)
+
+
+def read_chain(
+    stages: tuple[ModuleStage, ...], width: int, level: str = "sentence_embedding"
+) -> tuple[tuple[Module, ...], int]:
+    """Read modules in their order, of which the first takes ``width`` dimensions; ``level`` is what they read."""
     modules: list[Module] = []
-    for stage in stages[1:]:
+    for stage in stages:
         path = stage.folder / "config.json"
         if stage.kind not in READERS:
             raise ModelRefused(f"{path.parent.parent / 'modules.json'} lists {stage.kind} where a dense model has none")

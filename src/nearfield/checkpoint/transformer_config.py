@@ -64,16 +64,20 @@ class Transformer:
     document_length: int | None = None
     query_expansion: JsonObject | None = None
     tokenizer_settings: JsonObject = field(default_factory=dict)
+    modalities: object = None
 
 
-def read_transformer(folder: Path) -> Transformer:
-    """Read ``config.json`` and ``sentence_bert_config.json``; a setting that would be ignored is refused instead."""
+def read_transformer(folder: Path, *, tower: bool = False) -> Transformer:
+    """Read ``config.json`` and ``sentence_bert_config.json``; a setting that would be ignored is refused instead.
+
+    Of a ``tower``, what reads which modality is not checked here (see `nearfield.checkpoint.towers`).
+    """
     if not (folder / "config.json").is_file():
         raise ModelRefused(f"{folder} has no config.json, and so is no Hugging Face model folder")
     config = json_file.read_object(folder / "config.json")
     path = next((folder / name for name in FILES if (folder / name).is_file()), folder / FILES[0])
     settings = json_file.read_optional(path)
-    _check(path, settings)
+    _check(path, settings, tower)
     changes = _arguments(path, settings, "config", None)
     own = {key: value for key, value in changes.items() if key not in HARMLESS_CONFIG}
     tokenizer = _arguments(path, settings, "tokenizer", KNOWN_TOKENIZER)
@@ -87,6 +91,7 @@ def read_transformer(folder: Path) -> Transformer:
         str(settings.get("transformer_task") or TASKS[0]),
         **lengths,
         tokenizer_settings={key: value for key, value in tokenizer.items() if key in TOKENIZER_SETTINGS},
+        modalities=settings.get("modality_config"),
     )
 
 
@@ -132,7 +137,12 @@ OTHERS = frozenset(name for pair in ARGUMENTS.values() for name in pair) | {
 }
 
 
-def _check(path: Path, settings: JsonObject) -> None:
+def _check(path: Path, settings: JsonObject, tower: bool) -> None:
+    if tower:
+        # The towers check what they read; their vectors are pooled already.
+        settings = {
+            key: value for key, value in settings.items() if key not in ("module_output_name", "modality_config")
+        }
     for name, value in settings.items():
         if name not in PLAIN and name not in OTHERS | READ:
             known = nearest(name, PLAIN.keys() | OTHERS | READ)

@@ -11,9 +11,10 @@ from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Family
 from nearfield.heads import Head, HeadInput, Results
+from nearfield.heads.probe import probe_pool
 from nearfield.ops import Ops, T
 from nearfield.packing import PackedRows
-from nearfield.recipe import Dense, LayerNorm, Module, Normalize, Pooling
+from nearfield.recipe import Dense, LayerNorm, Module, Normalize, Pooling, ProbePooling
 
 #: torch.nn classes that a Dense module may name, and what they are called here.
 ACTIVATIONS = {
@@ -53,12 +54,17 @@ class PooledHead(Head):
 
 def inputs(modules: Sequence[Module]) -> tuple[str, ...]:
     """Return the names of the token weights that these modules' poolings read."""
-    return tuple(f"pool.{mode}" for module in modules if isinstance(module, Pooling) for mode in module.modes)
+    names = [f"pool.{mode}" for module in modules if isinstance(module, Pooling) for mode in module.modes]
+    # A probe's softmax reads what counts of a row, as a maximum does.
+    return (*names, *(["pool.max"] * any(isinstance(module, ProbePooling) for module in modules)))
 
 
 def packable(modules: Sequence[Module]) -> bool:
-    """Whether several inputs may share a row: a maximum is taken over a whole row."""
-    return not any(isinstance(module, Pooling) and "max" in module.modes for module in modules)
+    """Whether several inputs may share a row: a maximum is taken over a whole row, and so is a probe's softmax."""
+    return not any(
+        isinstance(module, ProbePooling) or (isinstance(module, Pooling) and "max" in module.modes)
+        for module in modules
+    )
 
 
 def token_weights(mode: str, places: Array, lengths: Array, skips: Array) -> Array:
@@ -91,6 +97,8 @@ def apply(ops: Ops[T], hidden: T, modules: Sequence[Module], arrays: Mapping[str
 def _module(ops: Ops[T], x: T, module: Module, arrays: Mapping[str, T], width: int) -> tuple[T, int]:
     if isinstance(module, Pooling):
         return ops.concat([_pool(ops, x, mode, arrays) for mode in module.modes]), width * len(module.modes)
+    if isinstance(module, ProbePooling):
+        return probe_pool(ops, x, module, arrays["pool.max"], width), width
     if isinstance(module, Dense):
         return _dense(ops, x, module, width), module.out_features
     if isinstance(module, LayerNorm):

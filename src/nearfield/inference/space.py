@@ -7,7 +7,17 @@ import json
 
 from nearfield.checkpoint.weights.digest import of_files
 from nearfield.checkpoint.weights.weights import Weights
-from nearfield.recipe import ClassScores, Dense, HeadSpec, LayerNorm, Module, Recipe, RerankPrompt, RoleFormat
+from nearfield.recipe import (
+    ClassScores,
+    Dense,
+    HeadSpec,
+    LayerNorm,
+    Module,
+    ProbePooling,
+    Recipe,
+    RerankPrompt,
+    RoleFormat,
+)
 
 #: Class names in spaces that version 0.1 wrote. A class can be renamed; its name here stays.
 _RECORDED_NAMES = {ClassScores: "Classes", RerankPrompt: "Answer", RoleFormat: "Marking"}
@@ -35,7 +45,7 @@ def _recorded_text(value: object) -> str:
 
 def _fields(part: Module | HeadSpec) -> tuple[object, ...]:
     """Return the fields that identify a module or head; weights by their content, wherever they are stored."""
-    if isinstance(part, (Dense, LayerNorm)):
+    if isinstance(part, (Dense, LayerNorm, ProbePooling)):
         fields = [value for name, value in vars(part).items() if name != "weights"]
         return (*fields, Weights.open(part.weights).digest)
     return tuple(vars(part).values())

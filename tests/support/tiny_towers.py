@@ -1,0 +1,87 @@
+"""Tiny random two-tower models, written as folders by transformers: the truth to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nearfield.features import PatchFeatures, PatchLayout
+from tests.support import tiny_models
+
+SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+WIDE = {**SIZES, "hidden_size": 48, "intermediate_size": 80}
+TEXT = {**SIZES, "vocab_size": 99, "max_position_embeddings": 16, "bos_token_id": 97, "eos_token_id": 98}
+IMAGE = {**WIDE, "image_size": 32, "patch_size": 8}
+DINO = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 42, "patch_size": 14}
+
+
+def write(folder: Path, model: str, config: str, **fields: Any) -> Path:
+    """Write a model of a class with random weights; biases and norms are moved away from zeros and ones."""
+    import torch
+    import transformers
+
+    torch.manual_seed(len(model))
+    made = getattr(transformers, model)(getattr(transformers, config)(**fields)).eval()
+    tiny_models.perturb(made)
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            # Weights start so small that attention would be the same for all tokens.
+            if parameter.ndim > 1:
+                parameter.normal_(0, 0.6 if "embedding" in name or "probe" in name else 0.2)
+            if name.startswith("logit"):
+                parameter.fill_(2.0 if name == "logit_scale" else -3.0)
+    made.save_pretrained(folder)
+    return folder
+
+
+def clip(folder: Path, **image: Any) -> Path:
+    """Write CLIP: both towers with projections."""
+    parts = {"text_config": dict(TEXT), "vision_config": {**IMAGE, **image}}
+    return write(folder, "CLIPModel", "CLIPConfig", projection_dim=24, **parts)
+
+
+def siglip(folder: Path) -> Path:
+    """Write SigLIP: a probe head on one side, a linear layer on the other."""
+    parts = {"text_config": {**TEXT, "projection_size": 48}, "vision_config": dict(IMAGE)}
+    return write(folder, "SiglipModel", "SiglipConfig", **parts)
+
+
+def naflex(folder: Path) -> Path:
+    """Write SigLIP 2 for pictures of any grid, whose table has four rows and four columns."""
+    image = {key: value for key, value in IMAGE.items() if key != "image_size"}
+    parts = {"text_config": {**TEXT, "projection_size": 48}, "vision_config": {**image, "num_patches": 16}}
+    return write(folder, "Siglip2Model", "Siglip2Config", **parts)
+
+
+MODELS: Mapping[str, Callable[[Path], Path]] = {
+    "clip": clip,
+    "clip-gelu": lambda folder: clip(folder, hidden_act="gelu"),
+    "clip-text": lambda folder: write(folder, "CLIPTextModelWithProjection", "CLIPTextConfig", **TEXT),
+    "clip-image": lambda folder: write(folder, "CLIPVisionModelWithProjection", "CLIPVisionConfig", **IMAGE),
+    "clip-image-bare": lambda folder: write(folder, "CLIPVisionModel", "CLIPVisionConfig", **IMAGE),
+    "siglip": siglip,
+    "siglip-image": lambda folder: write(folder, "SiglipVisionModel", "SiglipVisionConfig", **IMAGE),
+    "siglip-text": lambda folder: write(folder, "SiglipTextModel", "SiglipTextConfig", **TEXT),
+    "naflex": naflex,
+    "dinov2": lambda folder: write(folder, "Dinov2Model", "Dinov2Config", **DINO),
+    "dinov2-giant": lambda folder: write(folder, "Dinov2Model", "Dinov2Config", **DINO, use_swiglu_ffn=True),
+    "dinov2-registers": lambda folder: write(
+        folder, "Dinov2WithRegistersModel", "Dinov2WithRegistersConfig", **DINO, num_register_tokens=3
+    ),
+}
+
+
+def picture(seed: int, layout: PatchLayout, rows: int, columns: int) -> PatchFeatures:
+    """Return a picture of random pixels, with that many rows and columns of patches."""
+    shape = (rows * layout.patch, columns * layout.patch, 3)
+    return PatchFeatures(np.random.default_rng(seed).integers(0, 256, shape, np.uint8), layout)
+
+
+def pixel_values(features: PatchFeatures) -> Any:
+    """Return a picture as transformers' models read it: float tensor [1, 3, H, W]."""
+    import torch
+
+    return torch.from_numpy(features.layout.normalised(features.pixels).transpose(2, 0, 1)[None].copy())
