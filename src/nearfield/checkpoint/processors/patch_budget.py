@@ -1,0 +1,166 @@
+"""Resizing by the number of patches: SigLIP 2 NaFlex, and smart resizing of Qwen2-VL and its successors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from nearfield.arrays import Array
+from nearfield.checkpoint.processors.image_config import ImageConfig
+from nearfield.checkpoint.processors.image_processor import ImageProcessor
+from nearfield.checkpoint.processors.resizing import resize_pixels
+from nearfield.errors import InputError, ModelRefused
+from nearfield.features import PatchFeatures, PatchLayout
+from nearfield.media.decoding import Picture
+
+#: Precision of NaFlex's search for the scale, and the largest scale. Both decide sizes.
+_PRECISION, _MAX_SCALE = 1e-5, 100.0
+#: The longer side of a picture of Qwen2-VL is at most this many times the shorter one.
+_MAX_ASPECT = 200
+
+
+@dataclass(frozen=True)
+class PatchBudget(ImageProcessor):
+    """Resize to the largest size with at most ``max_patches``; both sides are rounded up to whole patches."""
+
+    patch_size: int
+    max_patches: int
+    resize: bool = True
+
+    @classmethod
+    def from_config(cls, config: ImageConfig) -> PatchBudget:
+        """Return the processor that a file of transformers describes.
+
+        Raises:
+            ModelRefused: a value has another type.
+        """
+        return cls(
+            **config.normalisation(),
+            patch_size=config.whole("patch_size"),
+            max_patches=config.whole("max_num_patches"),
+            resize=config.flag("do_resize"),
+        )
+
+    @property
+    def size(self) -> None:
+        """None: the size depends on the picture."""
+        return
+
+    def prepare(self, pixels: Array) -> Array:
+        """Return pixels resized, uint8 [H, W, 3]."""
+        if not self.resize:
+            return pixels
+        height, width = self.target(*pixels.shape[:2])
+        return resize_pixels(pixels, height, width, self.resample)
+
+    def target(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size of a picture after resizing (``get_image_size_for_max_num_patches`` of transformers)."""
+        low, high = _PRECISION / 10, _MAX_SCALE
+        while high - low >= _PRECISION:
+            scale = (low + high) / 2
+            rows, columns = self._patches(height * scale), self._patches(width * scale)
+            low, high = (scale, high) if rows * columns <= self.max_patches else (low, scale)
+        return self._patches(height * low) * self.patch_size, self._patches(width * low) * self.patch_size
+
+    def process(self, picture: Picture, layout: PatchLayout) -> PatchFeatures:
+        """Return the patches of a picture.
+
+        Raises:
+            ModelRefused: the patch sizes of config and processor differ.
+        """
+        require_patch(layout, self.patch_size)
+        return super().process(picture, layout)
+
+    def _patches(self, side: float) -> int:
+        return max(1, math.ceil(side / self.patch_size))
+
+
+@dataclass(frozen=True)
+class SmartResize(ImageProcessor):
+    """Resize to sides that are multiples of ``patch_size * merge``, with a number of pixels in a range."""
+
+    patch_size: int
+    merge: int
+    min_pixels: int
+    max_pixels: int
+    resize: bool = True
+
+    @classmethod
+    def from_config(cls, config: ImageConfig) -> SmartResize:
+        """Return the processor that a file of transformers describes.
+
+        ``min_pixels`` and ``max_pixels`` win over ``size``, as in transformers. A still picture is the same in all
+        frames, so ``temporal_patch_size`` belongs to the layout of patches.
+
+        Raises:
+            ModelRefused: a value has another type.
+        """
+        limits = {"shortest_edge": config.values["min_pixels"], "longest_edge": config.values["max_pixels"]}
+        size = config.values["size"]
+        if not isinstance(size, dict) or not set(size) <= set(limits):
+            raise config.error("size", "shortest_edge and longest_edge, which are numbers of pixels")
+        bounds = {**size, **{key: value for key, value in limits.items() if value is not None}}
+        values = [bounds.get(key) for key in limits]
+        if any(isinstance(value, bool) or not isinstance(value, int) or value < 1 for value in values):
+            raise config.error("size", "shortest_edge and longest_edge, which are numbers of pixels")
+        return cls(
+            **config.normalisation(),
+            patch_size=config.whole("patch_size"),
+            merge=config.whole("merge_size"),
+            min_pixels=bounds["shortest_edge"],
+            max_pixels=bounds["longest_edge"],
+            resize=config.flag("do_resize"),
+        )
+
+    @property
+    def size(self) -> None:
+        """None: the size depends on the picture."""
+        return
+
+    def prepare(self, pixels: Array) -> Array:
+        """Return pixels resized, uint8 [H, W, 3].
+
+        Raises:
+            InputError: the picture is more than 200 times as long as wide.
+        """
+        if not self.resize:
+            return pixels
+        height, width = self.target(*pixels.shape[:2])
+        return resize_pixels(pixels, height, width, self.resample)
+
+    def target(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size of a picture after resizing (``smart_resize`` of transformers)."""
+        if max(height, width) / min(height, width) > _MAX_ASPECT:
+            raise InputError(
+                f"A picture of {width:,} x {height:,} pixels is too long and narrow for this model: its longer side "
+                f"may be {_MAX_ASPECT} times the shorter one. Cut it into parts."
+            )
+        factor = self.patch_size * self.merge
+        rows, columns = round(height / factor) * factor, round(width / factor) * factor
+        if rows * columns > self.max_pixels:
+            shrink = math.sqrt(height * width / self.max_pixels)
+            rows = max(factor, math.floor(height / shrink / factor) * factor)
+            columns = max(factor, math.floor(width / shrink / factor) * factor)
+        elif rows * columns < self.min_pixels:
+            grow = math.sqrt(self.min_pixels / (height * width))
+            rows = math.ceil(height * grow / factor) * factor
+            columns = math.ceil(width * grow / factor) * factor
+        return rows, columns
+
+    def process(self, picture: Picture, layout: PatchLayout) -> PatchFeatures:
+        """Return the patches of a picture.
+
+        Raises:
+            InputError: the picture is more than 200 times as long as wide.
+            ModelRefused: the patch sizes of config and processor differ.
+        """
+        require_patch(layout, self.patch_size)
+        return super().process(picture, layout)
+
+
+def require_patch(layout: PatchLayout, patch_size: int) -> None:
+    """Raise ModelRefused if a model's config and its processor have other sizes of patches."""
+    if layout.patch != patch_size:
+        raise ModelRefused(
+            f"The model's config has patches of {layout.patch} pixels, and its processor of {patch_size}: one is wrong."
+        )
