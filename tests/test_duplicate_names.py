@@ -19,6 +19,7 @@ from nearfield.encoder import Encoder
 from nearfield.errors import InputError, SettingsError
 from nearfield.evaluation.datasets.judgments import Judgments
 from nearfield.evaluation.planning.cost import read_prices
+from nearfield.repeated_values import find_repeated
 from nearfield.server.auth.api_key import ApiKey, key_digest
 from nearfield.server.auth.key_file import append_key, create_key, read_key_file
 from nearfield.strict_json import parse_json
@@ -69,6 +70,12 @@ def test_advice_for_tables_is_that_of_their_library() -> None:
         with pytest.raises(InputError, match=rf"columns id, text.* give data\.{advice}\(\)"):
             documents_list(table)
         assert documents_list(getattr(table, advice)()) == [{"id": "a", "text": "x"}]
+
+
+def test_the_first_value_that_was_there_before() -> None:
+    assert find_repeated(iter(["a", "b", "c", "b", "a"])) == "b"
+    assert find_repeated(["a", "A", 1, "1"]) is None
+    assert find_repeated([]) is None
 
 
 def test_a_name_twice_in_json() -> None:

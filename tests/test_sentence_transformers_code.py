@@ -91,8 +91,8 @@ async def test_hints_change_nothing_in_asynchronous_calls(encoder: Encoder, save
 @pytest.mark.parametrize(
     ("hints", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, not 0"),
-        ({"batch_size": "32"}, "not '32'"),
+        ({"batch_size": 0}, "batch_size must be a whole number of 1 or more, and is the number 0"),
+        ({"batch_size": "32"}, r"of type str \('32'\)"),
         ({"chunk_size": -1}, "chunk_size"),
         ({"output_value": "sentence_embeddings"}, "Did you mean 'sentence_embedding'"),
         ({"output_value": None}, "Unknown output_value None"),
@@ -437,7 +437,7 @@ def test_the_maximum_length_can_be_set(tmp_path: Path) -> None:
         encoder.max_length = np.int64(64)
         np.testing.assert_array_equal(encoder.encode(long), whole)
         for wrong in (0, 2, 65, 10**9, -1, 8.5, None, "8"):
-            with pytest.raises(InputError, match="max_length must be from 3 to 64"):
+            with pytest.raises(InputError, match="max_length must be a whole number from 3 to 64"):
                 encoder.max_seq_length = wrong  # type: ignore[assignment]
         assert encoder.max_length == 64
 

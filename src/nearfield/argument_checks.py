@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from nearfield.errors import InputError
+from nearfield.repeated_values import find_repeated
 from nearfield.text_inputs import describe
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -44,12 +45,13 @@ def require_optional_counts(**arguments: object) -> None:
             require_count(name, value)
 
 
-def require_count(name: str, value: object, minimum: int = 1, maximum: int = _LARGEST) -> None:
-    """Raise InputError if an argument is no whole number, or not from ``minimum`` to ``maximum``."""
+def require_count(name: str, value: object, minimum: int = 1, maximum: int = _LARGEST) -> int:
+    """Return a whole number; raise InputError if an argument is none, or not from ``minimum`` to ``maximum``."""
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or not minimum <= value <= maximum:  # type: ignore[operator]
         limits = f"of {minimum} or more" if maximum == _LARGEST else f"from {minimum} to {maximum:,}"
         raise InputError(f"{name} must be a whole number {limits}, and is {describe(value)}.", param=name)
+    return int(value)  # type: ignore[call-overload]
 
 
 def require_number(name: str, value: object) -> None:
@@ -80,11 +82,9 @@ def require_mapping(name: str, value: object) -> None:
 
 def require_once(name: str, values: Iterable[str]) -> None:
     """Raise InputError if one of the values is there twice: of two, the last would count without a word."""
-    seen: set[str] = set()
-    for value in values:
-        if value in seen:
-            raise InputError(f"{name} has {value!r} twice.", param=name)
-        seen.add(value)
+    repeated = find_repeated(values)
+    if repeated is not None:
+        raise InputError(f"{name} has {repeated!r} twice.", param=name)
 
 
 def require_kind(name: str, value: object, kind: type | tuple[type, ...], what: str) -> None:

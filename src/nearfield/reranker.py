@@ -29,7 +29,7 @@ from nearfield.inference.calls.limits import NO_LIMITS, CallLimits, TimedResult
 from nearfield.inference.encode_options import Unpack
 from nearfield.inference.loaded_model import LoadedModel, LoadKeywords
 from nearfield.inference.postprocess import COUNT_TYPE
-from nearfield.inference.preparation.pair_inputs import check_texts, list_texts, pair_up, split_pairs
+from nearfield.inference.preparation.pair_inputs import check_pairs, list_texts, pair_up, split_pairs
 from nearfield.inference.preparation.tokenizer_threads import run_in_thread, runs_inline, tokenize_in_parts
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.inference.rerank_options import TRUNCATE, RerankKeywords, RerankOptions, activate
@@ -184,7 +184,7 @@ class Scorer(LoadedModel):
     ) -> TimedResult[Scores]:
         """Run ``ascore`` with options as objects, and return the seconds of each stage too; nothing warns."""
         started, expires_at = time.monotonic(), limits.expires_at()
-        check_texts(firsts, seconds)
+        check_pairs(firsts, seconds)
         sizes = list(map(len, firsts)) if seconds is None else self._pairs.sizes(firsts, seconds)
         inline = runs_inline(self.tokenizer, sizes)
         if inline:
@@ -247,7 +247,7 @@ class Scorer(LoadedModel):
             unread.add_pairs(self.tokenizer, seconds, tokens, self._pairs.frame)
 
     def _score(self, firsts: Sequence[str], seconds: Sequence[str] | None, options: RerankOptions) -> Scores:
-        check_texts(firsts, seconds)
+        check_pairs(firsts, seconds)
         parts, unread = [], UnreadInputs()
         for start in range(0, len(firsts), _WINDOW):
             part = slice(start, start + _WINDOW)

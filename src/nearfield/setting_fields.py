@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, Union, get_ar
 import msgspec
 from msgspec import Meta
 
+from nearfield.repeated_values import find_repeated
 from nearfield.strict_json import parse_json
 from nearfield.units import format_size, parse_size
 
@@ -186,8 +187,7 @@ def _parse_pairs(pairs: list[object] | tuple[object, ...]) -> dict[str, str]:
     parts = [text.partition("=") for text in texts]
     if any(not name.strip() or not model.strip() for name, _, model in parts):
         raise ValueError("write ALIAS=MODEL, such as text-embedding-3-small=bge-small.")
-    names = [name.strip() for name, _, _ in parts]
-    repeated = next((name for name in names if names.count(name) > 1), None)
+    repeated = find_repeated(name.strip() for name, _, _ in parts)
     if repeated is not None:
         raise ValueError(f"the alias {repeated!r} is there twice.")
     return {name.strip(): model.strip() for name, _, model in parts}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from nearfield.repeated_values import find_repeated
+
 
 def parse_json(text: str) -> Any:
     """Return the value of a JSON text.
@@ -21,7 +23,6 @@ def parse_json(text: str) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
+        repeated = find_repeated(name for name, _ in pairs)
         raise ValueError(f"the name {repeated!r} is there twice in one object")
     return values

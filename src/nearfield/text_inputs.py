@@ -169,8 +169,7 @@ def _refuse_records(value: object, param: str) -> None:
     names = record_names(value)
     if names is None:
         return
-    advice = _record_advice(value, names)
-    raise InputError(f"{param} is {describe(value)}, and no list of texts: {advice}", param=param)
+    raise InputError(f"{param} is {describe(value)}, and no list of texts: {_record_advice(value, names)}", param=param)
 
 
 def _record_advice(value: object, names: Sequence[str]) -> str:

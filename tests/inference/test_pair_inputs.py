@@ -11,7 +11,7 @@ import pytest
 
 from nearfield import Classifier, Reranker, reranker
 from nearfield.errors import InputError
-from nearfield.inference.preparation.pair_inputs import check_texts, pair_up, split_pairs
+from nearfield.inference.preparation.pair_inputs import check_pairs, pair_up, split_pairs
 from tests.parity.scores import classifier
 
 DOCUMENTS = ["a river", "the moon", ""]
@@ -70,9 +70,9 @@ def test_the_first_wrong_input_is_named() -> None:
     with pytest.raises(InputError, match=r"input 1 is no pair \(tuple\)"):
         split_pairs([("a", "b"), ("c", "d", "e")])
     with pytest.raises(InputError, match="Pair 1: the first text must be a string, and is the number nan"):
-        check_texts(["a", float("nan")], ["b", "c"])
+        check_pairs(["a", float("nan")], ["b", "c"])
     with pytest.raises(InputError, match="Input 3 must be a string, and is None"):
-        check_texts(["a", "b", "c", None], None)
+        check_pairs(["a", "b", "c", None], None)
 
 
 @pytest.fixture(scope="module")

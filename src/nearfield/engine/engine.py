@@ -6,7 +6,6 @@ import asyncio
 import atexit
 import weakref
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from nearfield.argument_checks import require_kind, require_optional_counts
@@ -38,15 +37,15 @@ class Engine:
         #: The queue and the threads. A forked process starts its own, and knows nothing of what waits in its parent.
         self._schedulers = PerProcess[Scheduler]()
         self._closed = False
-        self._start()
+        self._schedulers.get(self._create_scheduler)
         _ENGINES.add(self)
 
     @property
     def _scheduler(self) -> Scheduler:
-        return self._schedulers.peek() or self._start()
+        return self._schedulers.get(self._create_scheduler)
 
-    def _start(self) -> Scheduler:
-        scheduler = self._schedulers.get(partial(Scheduler, self.lanes, self._limits, self._observers))
+    def _create_scheduler(self) -> Scheduler:
+        scheduler = Scheduler(self.lanes, self._limits, self._observers)
         if self._closed:
             scheduler.stop()
         return scheduler

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, TypeAlias, cast
 
 from nearfield.errors import InputError, MissingExtra, nearest
 from nearfield.fileio.csv_records import CsvRecords, detect_delimiter
+from nearfield.repeated_values import find_repeated
 
 #: Maximum number of bytes of one row.
 MAX_ROW_BYTES = 2**28
@@ -451,10 +452,11 @@ def require_parquet() -> Any:
 
 def check_columns(name: str, known: Sequence[str], required: Iterable[str] | None) -> None:
     """Raise InputError if a table lacks a required column, even if it has no rows, or has it twice."""
-    missing = next((column for column in required or () if column not in known), None)
+    needed = list(required or ())
+    missing = next((column for column in needed if column not in known), None)
     if missing is not None:
         raise InputError(f"{name}: no column {missing!r}. {nearest(missing, known)}", param="field")
-    repeated = next((column for column in required or () if list(known).count(column) > 1), None)
+    repeated = find_repeated(column for column in known if column in needed)
     if repeated is not None:
         raise InputError(f"{name}: several columns are called {repeated!r}: rename all but one.", param="field")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from nearfield.argument_checks import require_count
 from nearfield.errors import InputError
 from nearfield.inference.encode_options import OptionDefaults
 from nearfield.inference.loaded_model import LoadedModel
@@ -127,18 +127,9 @@ class BaseEncoder(LoadedModel):
 
     @max_length.setter
     def max_length(self, tokens: int) -> None:
-        try:
-            number = operator.index(tokens)
-        except TypeError:
-            number = 0
         # Beside the special tokens there must be room for one token, and for the marker of late interaction.
         least = len(self.tokenizer.prefix) + len(self.tokenizer.suffix) + 1 + (self._defaults.formatter is not None)
-        if not least <= number <= self.max_positions:
-            raise InputError(
-                f"max_length must be from {least} to {self.max_positions} for {self.name}, not {tokens!r}.",
-                param="max_length",
-            )
-        self.tokenizer.max_length = number
+        self.tokenizer.max_length = require_count("max_length", tokens, least, self.max_positions)
 
     @property
     def max_seq_length(self) -> int:

@@ -125,7 +125,25 @@ def is_failure(error: BaseException) -> bool:
 
 def check_unicode(text: str) -> None:
     """Raise TypeError for a lone surrogate, as the library does."""
+    place = find_lone_surrogate(text)
+    if place is not None:
+        raise TypeError(f"character {place} is a lone surrogate")
+
+
+def find_lone_surrogate(text: str) -> int | None:
+    """Return the position of the first character of a text that is no Unicode, or None."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise TypeError(str(error)) from error
+        return error.start
+    return None
+
+
+def surrogate_error(which: str, text: str) -> InputError:
+    """Return the error for a text with a lone surrogate; ``which`` names the input."""
+    place = find_lone_surrogate(text) or 0
+    return InputError(
+        f"{which} is not Unicode: character {place} is a lone surrogate, {text[place]!r}; repair it where the text was "
+        "decoded",
+        param="input",
+    )

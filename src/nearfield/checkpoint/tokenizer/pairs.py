@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nearfield.checkpoint.tokenizer.guarded_tokenizer import UntokenizableError
+from nearfield.checkpoint.tokenizer.guarded_tokenizer import (
+    UntokenizableError,
+    find_lone_surrogate,
+    surrogate_error,
+)
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.tokenizer.truncation import UntruncatedIds, take
 from nearfield.errors import InputError, InputTooLong, ModelRefused
@@ -172,23 +176,11 @@ def _bare(
         place = texts.index(list(places)[error.index])
         raise UntokenizableError(place, error.reason, f"pair {first_index + place % pairs}") from error
     except InputError as error:
-        wrong = next(((place, bad) for place, text in enumerate(texts) if (bad := _lone_surrogate(text))), None)
+        wrong = next((place for place, text in enumerate(texts) if find_lone_surrogate(text) is not None), None)
         if wrong is None:
             raise
-        raise InputError(
-            f"pair {first_index + wrong[0] % pairs} is not Unicode: it has the lone surrogate {wrong[1]!r}; repair it "
-            "where the text was decoded",
-            param="input",
-        ) from error
+        raise surrogate_error(f"pair {first_index + wrong % pairs}", texts[wrong]) from error
     return [ids[places[text]] for text in texts]
-
-
-def _lone_surrogate(text: str) -> str | None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        return text[error.start]
-    return None
 
 
 def _around(whole: list[int], bare: list[int]) -> tuple[list[int], list[int], list[int]]:

@@ -13,7 +13,13 @@ import tokenizers
 from tokenizers import normalizers, processors
 
 from nearfield.checkpoint.tokenizer import builder, long_texts
-from nearfield.checkpoint.tokenizer.guarded_tokenizer import GuardedTokenizer, UntokenizableError, check_unicode
+from nearfield.checkpoint.tokenizer.guarded_tokenizer import (
+    GuardedTokenizer,
+    UntokenizableError,
+    check_unicode,
+    find_lone_surrogate,
+    surrogate_error,
+)
 from nearfield.checkpoint.tokenizer.truncation import (
     TRUNCATIONS,
     Tokens,
@@ -336,14 +342,8 @@ def _check_types(texts: Sequence[str], first_index: int) -> None:
 
 def _surrogate(inputs: Sequence[str], error: TypeError, first_index: int = 0) -> InputError:
     for index, text in enumerate(inputs, first_index):
-        try:
-            text.encode()
-        except UnicodeEncodeError as wrong:
-            return InputError(
-                f"input {index} is not Unicode: character {wrong.start} is a lone surrogate, {text[wrong.start]!r}; "
-                "repair it where the text was decoded",
-                param="input",
-            )
+        if find_lone_surrogate(text) is not None:
+            return surrogate_error(f"input {index}", text)
     return InputError(f"an input cannot be tokenised: {error}", param="input")
 
 

@@ -25,7 +25,7 @@ from nearfield.compat.sentence_transformers.old_names import accept_old_names
 from nearfield.compat.sentence_transformers.pretrained_model import PretrainedModel, check_batch_size
 from nearfield.compat.sentence_transformers.saved_folder import SavedSettings
 from nearfield.errors import InputError
-from nearfield.inference.preparation.pair_inputs import check_texts, list_texts
+from nearfield.inference.preparation.pair_inputs import check_pairs, list_texts
 from nearfield.inference.rerank_options import activate
 from nearfield.progress import Progress
 from nearfield.reranker import Reranker
@@ -305,7 +305,7 @@ class CrossEncoder(PretrainedModel):
                 which = "The input" if single else f"Input {index}"
                 raise InputError(f"{which} must be a pair of texts, not {_describe(pair)}.", param="inputs")
         firsts, seconds = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        check_texts(firsts, seconds)
+        check_pairs(firsts, seconds)  # those that are scored later, beside a progress bar, included
         return single, firsts, seconds
 
     def _scores(

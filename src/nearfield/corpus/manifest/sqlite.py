@@ -49,7 +49,7 @@ class SharedConnection:
         """The connection of this process."""
         if self._closed:
             raise sqlite3.ProgrammingError("Cannot operate on a closed database.")
-        return self._raw.peek() or self._raw.get(self._open)
+        return self._raw.get(self._open)
 
     def _open(self) -> sqlite3.Connection:
         raw = self._create()

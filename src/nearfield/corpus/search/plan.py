@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
-from nearfield.argument_checks import require_mapping, require_optional_texts, require_texts
+from nearfield.argument_checks import require_count, require_mapping, require_optional_texts, require_texts
 from nearfield.arrays import Array
 from nearfield.corpus.search import fusion
 from nearfield.errors import InputError, nearest
@@ -150,14 +150,14 @@ class SearchPlanner:
         require_texts(mode=options.mode, fuse=options.fuse)
         require_optional_texts(rerank=options.rerank)
         require_mapping("weights", options.weights)
-        k, where = _integer("k", options.k, MAX_RESULTS), options.where
+        k, where = require_count("k", options.k, maximum=MAX_RESULTS), options.where
         rankings, rescored = self._mode(options.mode)
         rerank, highlight = self._rerank(options.rerank), _highlight(options.highlight)
         if options.fuse not in FUSIONS:
             raise InputError(f"Unknown fuse {options.fuse!r}. {nearest(options.fuse, FUSIONS)}", param="fuse")
         pool = _pool(k, rerank, options)
         default_depth = max(FUSED, pool) if len(rankings) > 1 else FIRST * pool if rescored else pool
-        depth = None if options.depth is None else _integer("depth", options.depth, FIRST * MAX_RESULTS)
+        depth = None if options.depth is None else require_count("depth", options.depth, maximum=FIRST * MAX_RESULTS)
         return SearchPlan(
             k=k,
             rankings=rankings,
@@ -273,14 +273,8 @@ def _pool(k: int, rerank: str | None, options: SearchOptions) -> int:
     if rerank:
         default = RERANKED_SENTENCES if rerank == "sentences" else RERANKED
         depth = options.rerank_depth
-        return max(k, default if depth is None else _integer("rerank_depth", depth, MAX_RESULTS))
+        return max(k, default if depth is None else require_count("rerank_depth", depth, maximum=MAX_RESULTS))
     return k if options.mmr is None else max(k, min(VARIED * k, MAX_RESULTS))
-
-
-def _integer(name: str, value: object, maximum: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= maximum:
-        raise InputError(f"{name} is a whole number from 1 to {maximum:,}, and not {value!r}.", param=name)
-    return value
 
 
 def _number(name: str, value: object, maximum: float = 1.0) -> float:

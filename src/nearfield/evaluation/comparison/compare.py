@@ -28,6 +28,7 @@ from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
 from nearfield.evaluation.systems.grid import labels
 from nearfield.evaluation.systems.variant import Variant
 from nearfield.evaluation.weights import normalise_weights
+from nearfield.repeated_values import find_repeated
 from nearfield.text_inputs import describe, refuse_item
 
 #: Errors of one variant that do not end the comparison.
@@ -273,8 +274,7 @@ def _sets(data: str | Path | Dataset | Sequence[str | Path | Dataset], task: str
     datasets = [source if isinstance(source, Dataset) else loaders.load_dataset(source, task) for source in sources]
     if not datasets:
         raise InputError("There is no data to compare on.", param="data")
-    names = [dataset.name for dataset in datasets]
-    repeated = next((name for name in names if names.count(name) > 1), None)
+    repeated = find_repeated(dataset.name for dataset in datasets)
     if repeated is not None:
         raise InputError(f"Two data sets have the name {repeated!r}.", param="data")
     return datasets

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nearfield.errors import InputError, SettingsError, nearest
 from nearfield.evaluation.json_types import JsonDict
+from nearfield.repeated_values import find_repeated
 from nearfield.strict_toml import parse_toml
 
 #: A month is a twelfth of 365 days.
@@ -101,8 +102,7 @@ def read_prices(path: Path | None = None) -> tuple[str, list[Price]]:
     if not isinstance(rows, list) or not rows:
         raise SettingsError(f"{name} has no [[price]].")
     prices = [_price(name, number, row) for number, row in enumerate(rows, 1)]
-    names = [price.name for price in prices]
-    repeated = next((price for price in names if names.count(price) > 1), None)
+    repeated = find_repeated(price.name for price in prices)
     if repeated is not None:
         raise SettingsError(f"{name} has two prices of the name {repeated!r}.")
     return str(content.get("currency", "USD")), prices

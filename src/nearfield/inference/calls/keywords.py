@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
@@ -11,7 +10,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from nearfield.argument_checks import require_device
+from nearfield.argument_checks import require_device, require_optional_counts
 from nearfield.errors import InputError, UnknownKeyword, nearest
 from nearfield.inference.encode_options import EncodeKeywords, EncodeKeywordsWithoutRole, EncodeOptions
 from nearfield.inference.rerank_options import RerankKeywords
@@ -172,8 +171,7 @@ def read_score_form(call: str, hints: Mapping[str, Any], further: Iterable[str] 
 
 
 def _read_form(keywords: Mapping[str, Any]) -> ReturnForm:
-    for name in ("batch_size", "chunk_size"):
-        _check_count(name, keywords.get(name))
+    require_optional_counts(batch_size=keywords.get("batch_size"), chunk_size=keywords.get("chunk_size"))
     _check_output_value(keywords.get("output_value", OUTPUT_VALUES[0]))
     device = keywords.get("device")
     for item in device if isinstance(device, (list, tuple)) else [device]:
@@ -185,17 +183,6 @@ def _read_form(keywords: Mapping[str, Any]) -> ReturnForm:
     form = ReturnForm(bool(keywords.get("convert_to_tensor")), on, of_tokens)
     form.convert(_NO_VALUES)  # a missing torch, or a missing device, is reported before anything is encoded
     return form
-
-
-def _check_count(name: str, value: object) -> None:
-    if value is None:
-        return
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise InputError(f"{name} must be a whole number of at least 1, not {value!r}.", param=name)
 
 
 def _check_output_value(value: str | None) -> None:

@@ -50,7 +50,7 @@ def split_pairs(items: Iterable[Any]) -> tuple[list[Any], list[Any] | None]:
     return [first for first, _ in listed], [second for _, second in listed]
 
 
-def check_texts(firsts: Sequence[object], seconds: Sequence[object] | None) -> None:
+def check_pairs(firsts: Sequence[object], seconds: Sequence[object] | None) -> None:
     """Raise InputError, with its number, for the first input or pair that is no text or pair of texts."""
     if seconds is None:
         for index, text in enumerate(firsts):

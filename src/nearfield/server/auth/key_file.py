@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nearfield.errors import SettingsError, nearest
+from nearfield.repeated_values import find_repeated
 from nearfield.server.auth.api_key import HASH_PREFIX, SCOPES, ApiKey, key_digest
 from nearfield.strict_toml import parse_toml
 
@@ -53,9 +54,10 @@ def _parse(file: Path, text: str) -> tuple[ApiKey, ...]:
 def _check_unique(file: Path, keys: Sequence[ApiKey]) -> None:
     """Raise SettingsError if two keys have one name, or are one key: only the first would count."""
     for what, values in (("name", [key.name for key in keys]), ("key", [key.digest.hex() for key in keys])):
-        repeated = next((number for number, value in enumerate(values) if value in values[:number]), None)
-        if repeated is not None:
-            first = values.index(values[repeated])
+        value = find_repeated(values)
+        if value is not None:
+            first = values.index(value)
+            repeated = values.index(value, first + 1)
             raise SettingsError(
                 f"The key file {file} has one {what} twice: keys {first + 1} ({keys[first].name!r}) and {repeated + 1} "
                 f"({keys[repeated].name!r}). Give each key its own."
