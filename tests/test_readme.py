@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import shlex
 from collections.abc import Iterator
@@ -49,6 +51,11 @@ def _blocks(page: Path, kind: str) -> list[str]:
 
 
 EXAMPLES = _blocks(ROOT / "README.md", "python")
+SWITCH = [
+    *(block for kind in ("python", "py") for block in _blocks(GUIDES / "switch.md", kind)),
+    # Of a difference, the new lines.
+    *(re.sub(r"^-.*\n|^[+ ]", "", block, flags=re.M) for block in _blocks(GUIDES / "switch.md", "diff")),
+]
 ENCODE, RERANK, SERVE = (_blocks(GUIDES / f"{name}.md", "python") for name in ("encode", "rerank", "serve"))
 
 
@@ -129,6 +136,20 @@ def test_the_client_example(minilm: Encoder, example: str, capsys: pytest.Captur
         exec(example.replace("http://127.0.0.1:8080", url), names)
         names["client"].close()
     assert capsys.readouterr().out.startswith(("384", "["))
+
+
+@pytest.mark.parametrize("example", SWITCH)
+def test_the_examples_of_a_switch_compile_and_import_what_is_there(example: str) -> None:
+    """The rest of them needs models: tests/compat and tests/integrations run the same calls on tiny ones."""
+    tree = ast.parse(example)
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert any((node.module or "").startswith("nearfield.") for node in imports)
+    for node in imports:
+        package = (node.module or "").partition(".")[0]
+        if package != "nearfield":
+            pytest.importorskip(package)
+        module = importlib.import_module(node.module or "")
+        assert not [name.name for name in node.names if not hasattr(module, name.name)]
 
 
 def test_every_command_in_the_pages_exists() -> None:

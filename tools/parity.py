@@ -35,9 +35,11 @@ true layout. `python -m tools.parity` measures and writes this page.
   that column in bf16.
 
 bf16 has 8 bits of precision, and random wide weights are harder for it than trained ones: all-MiniLM-L6-v2
-reaches 0.9997 on real texts (`tests/inference/test_real_weights.py`). Two more comparisons run in separate
-environments: `python -m tools.flagembedding` compares bge-m3 with FlagEmbedding (differences of 3e-7 for dense
-and multi-vector, 3e-6 for sparse), and `python -m tools.pylate` compares with PyLate (2e-6).
+reaches 0.9997 on real texts (`tests/inference/test_real_weights.py`). Three more comparisons need an
+environment with an older transformers: `python -m tools.flagembedding` records what six classes of FlagEmbedding
+compute, from which the results of `nearfield.compat.flag_embedding` differ by less than 2e-5
+(`tests/compat/test_flag_embedding.py`); `python -m tools.pylate` compares late interaction with PyLate (2e-6); and
+`python -m tools.instructor` compares with InstructorEmbedding.
 """
 _COLUMNS = (
     *("family", "head", "reference", "padding", "float32, batched", "float32, alone", "float32, over-long"),

@@ -15,7 +15,8 @@ TOKEN_COUNTS = ("truncated_texts", "truncated_tokens", "unknown_tokens", "unread
 class EmbedReport:
     """What a run did. ``seconds`` and the speeds are of this run only, the counts of the whole output.
 
-    ``unknown_tokens`` are tokens that the model does not know; ``unread_texts`` have more of them than of others.
+    ``unknown_tokens`` are tokens that the model does not know. ``unread_texts`` are texts with more unknown tokens than
+    known ones, or with unknown tokens for most characters, or with characters and no token.
     """
 
     output: str

@@ -180,7 +180,7 @@ def _notes(results: Iterable[JsonObject]) -> list[str]:
         if result.get("unread"):
             texts = count_of(result["unread"], "text")
             notes.append(
-                f"{_plain(data['name'])}: the model knows hardly a token of {texts}, whose vectors say little."
+                f"{_plain(data['name'])}: {texts} mostly unknown to the model, so that the vectors say little."
             )
         if result["subject"].get("note"):
             notes.append(f"{_plain(result['subject']['name'])}: {result['subject']['note']}.")
