@@ -54,7 +54,7 @@ def take(ids: list[int], count: int, side: Truncate) -> list[int]:
 
 def _drop(text: UntruncatedIds, limit: int, head: int) -> Tokens:
     ids = text.ids
-    if len(ids) <= limit:  # a text whose unread part is long, and whose read one has few tokens
+    if len(ids) <= limit:  # a text whose part that was not tokenised is long, and the other has few tokens
         return Tokens(ids, max(1, text.count - len(ids)))
     return Tokens(ids[:head] + ids[len(ids) - (limit - head) :], max(1, text.count - limit))
 

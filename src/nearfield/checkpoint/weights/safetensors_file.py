@@ -19,7 +19,7 @@ MAX_HEADER = 100_000_000
 
 
 def read_safetensors(path: Path) -> dict[str, LazyTensor]:
-    """Return the tensors of one file by name, unread. A cut or damaged file is refused, saying what is wrong."""
+    """Return the tensors of one file by name; none is read yet. A damaged file is refused, saying what is wrong."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:

@@ -112,7 +112,7 @@ class _Reader(pickle.Unpickler):
 
 
 def read_torch_file(path: Path) -> dict[str, LazyTensor]:
-    """Return the tensors of a torch state dict by name, unread. Anything else in the file is refused."""
+    """Return the tensors of a torch state dict by name; none is read yet. Anything else in the file is refused."""
     try:
         with zipfile.ZipFile(path) as archive:
             state = _state(path, archive)
