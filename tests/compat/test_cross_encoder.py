@@ -201,7 +201,7 @@ def test_a_wrong_pair_is_named(both: tuple[CrossEncoder, Any]) -> None:
         model.predict([(QUERY, "a"), (QUERY, "b", "c")])
     with pytest.raises(InputError, match="The input must be a pair of texts, not one text"):
         model.predict("a text")
-    with pytest.raises(InputError, match="Pass two columns of a table"):
+    with pytest.raises(InputError, match="give two columns, as in list"):
         model.predict({"query": [QUERY], "document": ["a"]})
     with pytest.raises(InputError, match="batch_size"):
         model.predict([(QUERY, "a")], batch_size=0)

@@ -248,3 +248,50 @@ def test_a_model_of_another_kind(kind: type[Any], other: type[Any], tmp_path: Pa
 def test_a_misspelt_keyword_names_the_nearest(model: SentenceTransformer) -> None:
     with pytest.raises(InputError, match=r"'normalise_embeddings' that this model uses\. Did you mean 'normalize_emb"):
         model.encode(["a"], normalise_embeddings=True)
+
+
+def test_changed_settings_of_the_tokenizer_stay(folder: Path) -> None:
+    reference = pytest.importorskip("sentence_transformers").SentenceTransformer(str(folder), device="cpu")
+    model = SentenceTransformer(str(folder), device="cpu")
+    text = "the river and the old stone of the king, and the light of the city by night"
+    for changed in (model, reference):
+        changed.tokenizer.truncation_side = "left"
+        changed.max_seq_length = 7
+    again = pickle.loads(pickle.dumps(model))
+    for ours in (model, again):
+        assert (ours.tokenizer.truncation_side, ours.tokenizer.model_max_length) == ("left", 7)
+        np.testing.assert_allclose(ours.encode(text), reference.encode(text), atol=NOISE)
+    model.max_seq_length = None
+    assert model.tokenizer.truncation_side == "left"
+    assert model.tokenizer.model_max_length == model.max_seq_length == model.encoder.max_length
+
+
+def test_results_of_a_pool_are_on_the_cpu(model: SentenceTransformer) -> None:
+    pool = model.start_multi_process_pool()
+    tensor = model.encode(["a"], convert_to_tensor=True, device="meta", pool=pool)
+    assert tensor.device.type == "cpu"
+    assert model.encode(["a"], convert_to_tensor=True, device=["meta"]).device.type == "cpu"
+    assert model.encode(["a"], convert_to_tensor=True, device="meta").device.type == "meta"
+
+
+@pytest.mark.parametrize("length", [0, -1, "x"])
+def test_a_length_that_no_input_has(folder: Path, length: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="max_length must be"):
+        SentenceTransformer(str(folder), processor_kwargs={"model_max_length": length})
+    with pytest.raises(InputError, match="max_seq_length must be"):
+        SentenceTransformer(str(folder)).max_seq_length = length
+    pairs = classifier("xlm-roberta", new=False)(tmp_path)
+    with pytest.raises(InputError, match="max_length must be"):
+        CrossEncoder(str(pairs), max_length=length)
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.WARNING])
+def test_a_bar_is_shown_where_the_original_shows_one(
+    model: SentenceTransformer, level: int, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(level):
+        model.encode(["a"])
+    assert ("Encoding" in capsys.readouterr().err) == (level == logging.INFO)
+    with caplog.at_level(level):
+        model.encode(["a"], show_progress_bar=False)
+    assert "Encoding" not in capsys.readouterr().err

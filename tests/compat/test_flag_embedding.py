@@ -18,6 +18,7 @@ from nearfield.compat.flag_embedding import (
     BGEM3FlagModel,
     FlagAutoModel,
     FlagAutoReranker,
+    FlagICLModel,
     FlagLLMModel,
     FlagModel,
     FlagReranker,
@@ -27,7 +28,7 @@ from nearfield.errors import InputError, ModelNotFound, ModelRefused, SourceUnav
 from nearfield.inference.calls import keywords
 from tests.compat import flag_cases
 from tests.inference import test_golden_values as published
-from tests.parity import m3, scores
+from tests.parity import decoder, m3, scores
 from tests.support import tiny_models
 
 pytestmark = pytest.mark.slow
@@ -43,6 +44,11 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
 def bge_m3(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = m3.write(tmp_path_factory.mktemp("flag"))
     return str(folder.rename(folder.with_name("bge-m3")))
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(decoder.model("LlamaConfig", begin=True)(tmp_path_factory.mktemp("flag") / "llama"))
 
 
 @pytest.fixture(scope="module")
@@ -195,8 +201,8 @@ def test_a_wrong_template_is_refused(template: Any, bert: str, bge_reranker: str
         FlagModel(bert).encode("a", instruction="b", instruction_format=template)
 
 
-@pytest.mark.parametrize("length", ["x", 2.5, -1, [3]])
-def test_a_wrong_length_is_refused(length: Any, bert: str, bge_reranker: str, bge_m3: str) -> None:
+@pytest.mark.parametrize("length", ["x", 2.5, -1, 0, [3]])
+def test_a_wrong_length_is_refused(length: Any, bert: str, bge_reranker: str, bge_m3: str, llama: str) -> None:
     wrong = "_length must be a whole number of 1 or more, and is"
     with pytest.raises(InputError, match="query_max" + wrong):
         FlagModel(bert, query_max_length=length)
@@ -206,9 +212,15 @@ def test_a_wrong_length_is_refused(length: Any, bert: str, bge_reranker: str, bg
         lambda: FlagModel(bert).encode("a", max_length=length),
         lambda: FlagModel(bert).encode_queries(["a"], max_length=length),
         lambda: FlagReranker(bge_reranker).compute_score(("a", "b"), max_length=length),
+        lambda: FlagModel(bert).encode_corpus(["a"], max_length=length),
+        lambda: FlagReranker(bge_reranker).compute_score(("a", "b"), query_max_length=length),
+        lambda: FlagICLModel(llama).encode_queries(["a"], max_length=length),
+        lambda: FlagICLModel(llama).encode_queries_single_device("a", max_length=length),
+        lambda: BGEM3FlagModel(bge_m3).encode(["a"], max_length=length),
         lambda: BGEM3FlagModel(bge_m3).compute_score(("a", "b"), max_query_length=length),
+        lambda: BGEM3FlagModel(bge_m3).compute_score(("a", "b"), max_passage_length=length),
     ):
-        with pytest.raises(InputError, match="max" + wrong):
+        with pytest.raises(InputError, match="max(_query|_passage)?" + wrong):
             call()
 
 

@@ -12,7 +12,8 @@ from nearfield.compat.sentence_transformers.multivector import MultiVectorEncode
 from nearfield.errors import InputError
 from tests.compat.comparison import assert_equal
 from tests.parity import Case
-from tests.parity.multivector import CASES, FIXED, own
+from tests.parity.multivector import CASES, FIXED, own, pylate
+from tests.support import tiny_models
 from tests.support.tiny_models import TEXTS
 
 torch = pytest.importorskip("torch")
@@ -91,6 +92,29 @@ def test_an_object_of_the_original_pools_tokens(both: tuple[MultiVectorEncoder, 
     actual, expected = (model.encode_document(WORDS, token_pooling=pooling) for model in both)
     assert_equal(actual, expected)
     assert sum(map(len, actual)) < sum(map(len, both[0].encode_document(WORDS)))
+
+
+@pytest.mark.parametrize("case", CASES, ids=[f"{case.family}: {case.name}" for case in CASES])
+def test_a_saved_model_is_the_same_for_both_libraries(case: Case, tmp_path: Path) -> None:
+    ours = MultiVectorEncoder(str(case.write(tmp_path)))
+    ours.save(str(tmp_path / "saved"))
+    name = f"encode_{case.wanted['role']}"
+    expected = getattr(ours, name)(list(TEXTS))
+    for again in (MultiVectorEncoder(str(tmp_path / "saved")), original(tmp_path / "saved")):
+        assert_equal(getattr(again, name)(list(TEXTS)), expected)
+        assert again.similarity_fn_name == ours.similarity_fn_name
+
+
+def test_a_saved_model_keeps_its_layout_and_its_measure(folder: Path, tmp_path: Path) -> None:
+    MultiVectorEncoder(str(folder), similarity_fn_name="meanmaxsim").save(tmp_path / "mean")
+    assert MultiVectorEncoder(str(tmp_path / "mean")).similarity_fn_name == "meanmaxsim"
+    MultiVectorEncoder(str(tmp_path / "mean")).save(tmp_path / "again")
+    assert original(tmp_path / "again").similarity_fn_name == "meanmaxsim"
+    place = pylate(tmp_path)
+    before = tiny_models.read(place / "config_sentence_transformers.json")
+    MultiVectorEncoder(str(place)).save(tmp_path / "copy")
+    after = tiny_models.read(tmp_path / "copy" / "config_sentence_transformers.json")
+    assert after == {**before, "prompts": {"query": "", "document": ""}, "default_prompt_name": None}
 
 
 def test_wrong_values_are_refused(both: tuple[MultiVectorEncoder, Any]) -> None:

@@ -165,8 +165,10 @@ def test_wrong_values_are_refused(both: tuple[SparseEncoder, Any]) -> None:
         model.encode(["a text", ("a", "b")])
     with pytest.raises(InputError, match="maxsim"):
         model.similarity_fn_name = "maxsim"
-    with pytest.raises(InputError, match="max_active_dims must be a positive integer"):
-        model.encode(WORDS, max_active_dims=0)
+    with pytest.raises(InputError, match="max_active_dims must be a whole number of 1 or more"):
+        model.encode([3], max_active_dims=0)  # refused before the inputs are looked at
+    with pytest.raises(InputError, match="max_active_dims must be a whole number of 1 or more"):
+        SparseEncoder(model._name, max_active_dims=0)
     with pytest.raises(InputError, match="top_k must be a whole number"):
         model.decode(model.encode(WORDS), top_k=0)
     with pytest.raises(TypeError, match="expected a tensor"):

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from nearfield import Encoder, Reranker
-from nearfield.compat.sentence_transformers import util
+from nearfield.compat.sentence_transformers import SentenceTransformer, util
 from nearfield.errors import InputError
+from tests.support import tiny_models
 
 torch = pytest.importorskip("torch")
 theirs = pytest.importorskip("sentence_transformers.util")
@@ -158,6 +159,27 @@ def test_cache(tmp_path: Path) -> None:
     assert second.calls == ["query"]
 
 
+def test_vectors_of_another_model_are_not_read_from_the_cache(tmp_path: Path) -> None:
+    folders = [tiny_models.tiny_bert(tmp_path / str(scale), initializer_range=scale) for scale in (0.2, 0.4)]
+    options: dict[str, Any] = {"cache_folder": str(tmp_path / "vectors"), "verbose": False}
+    cached, plain = [], []
+    for folder in folders:
+        model = SentenceTransformer(str(folder))
+        for length in (16, 4):
+            model.max_seq_length = length
+            cached.append(util.mine_hard_negatives(dataset(), model, output_scores=True, **options).to_dict())
+            plain.append(util.mine_hard_negatives(dataset(), model, output_scores=True, verbose=False).to_dict())
+    assert cached == plain
+    assert len(list((tmp_path / "vectors").iterdir())) == 8
+
+
+def test_a_model_without_a_name_has_no_cache(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = TableModel()
+    model.model_card_data = SimpleNamespace(base_model=None)
+    util.mine_hard_negatives(dataset(), model, verbose=False, cache_folder=str(tmp_path / "vectors"))
+    assert "no name" in caplog.text and not (tmp_path / "vectors").exists()
+
+
 def test_report(capsys: pytest.CaptureFixture[str]) -> None:
     util.mine_hard_negatives(dataset(), TableModel(), corpus=CORPUS, max_score=0.0, range_min=1, range_max=5)
     text = capsys.readouterr().out
@@ -170,8 +192,8 @@ def test_report(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_negatives": 0}, "num_negatives must be at least 1"),
-        ({"range_min": -1}, "range_min must be non-negative"),
+        ({"num_negatives": 0}, "num_negatives must be a whole number of 1 or more"),
+        ({"range_min": -1}, "range_min must be a whole number of 0 or more"),
         ({"range_min": 4, "range_max": 4}, "range_min must be smaller than range_max"),
         ({"range_max": 2, "num_negatives": 3}, "only 2 candidates remain"),
         ({"output_format": "pairs"}, "output_format"),

@@ -89,6 +89,41 @@ def test_search_edges() -> None:
         util.semantic_search(queries, corpus, corpus_chunk_size=0)
 
 
+#: Calls with a number that makes no sense, by its name.
+WRONG: dict[str, Any] = {
+    "top_k": lambda value: util.semantic_search(np.eye(3), np.eye(3), top_k=value),
+    "query_chunk_size": lambda value: util.semantic_search(np.eye(3), np.eye(3), query_chunk_size=value),
+    "corpus_chunk_size": lambda value: util.semantic_search(np.eye(3), np.eye(3), corpus_chunk_size=value),
+    "paraphrases: top_k": lambda value: util.paraphrase_mining_embeddings(np.eye(3), top_k=value),
+    "paraphrases: query_chunk_size": lambda value: util.paraphrase_mining_embeddings(np.eye(3), query_chunk_size=value),
+    "paraphrases: corpus_chunk_size": lambda value: util.paraphrase_mining_embeddings(
+        np.eye(3), corpus_chunk_size=value
+    ),
+    "paraphrases: max_pairs": lambda value: util.paraphrase_mining_embeddings(np.eye(3), max_pairs=value),
+    "clusters: batch_size": lambda value: util.community_detection(np.eye(3), batch_size=value),
+    "clusters: min_community_size": lambda value: util.community_detection(np.eye(3), min_community_size=value),
+    "faiss: top_k": lambda value: util.semantic_search_faiss(np.eye(3), np.eye(3), top_k=value),
+    "faiss: rescore_multiplier": lambda value: util.semantic_search_faiss(
+        np.eye(3), np.eye(3), rescore_multiplier=value
+    ),
+    "usearch: top_k": lambda value: util.semantic_search_usearch(np.eye(3), np.eye(3), top_k=value),
+}
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "many", None])
+@pytest.mark.parametrize("call", WRONG)
+def test_numbers_that_make_no_sense(call: str, value: Any) -> None:
+    name = call.rpartition(": ")[2]
+    with pytest.raises(InputError, match=f"{name} must be a whole number of [01] or more, and is"):
+        WRONG[call](value)
+
+
+@pytest.mark.parametrize("call", [name for name in WRONG if "size" in name and "community" not in name])
+def test_sizes_of_zero(call: str) -> None:
+    with pytest.raises(InputError, match="must be a whole number of 1 or more, and is the number 0"):
+        WRONG[call](0)
+
+
 def test_search_by_a_function_of_the_caller() -> None:
     seen = []
 

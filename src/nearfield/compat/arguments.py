@@ -6,12 +6,15 @@ tables with the signatures, and ``python -m tools.reference`` prints them in ``d
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from nearfield.errors import InputError
 from nearfield.inference.calls.keywords import report_remote_code as report_remote_code
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,17 @@ ArgumentTable: TypeAlias = Mapping[str, Mapping[str, Effect]]
 
 USED = Effect("used")
 BATCHES = Effect("ignored", "Batches are built from tokens, across calls.")
+BAR = Effect("used", "None shows a bar where messages of level INFO are logged.")
+DEVICE_OF_CALL = Effect("used", "A tensor is moved to it. The model stays where it was loaded.")
+HUB_TOKEN = Effect("used", "True, False or the value of HF_TOKEN; set HF_TOKEN for any other.")
 REMOTE_CODE = Effect("ignored", "No code of a model is run. A warning says so once.")
+
+
+def wants_bar(show_progress_bar: bool | None) -> bool:
+    """Return whether a call shows a bar; None means where messages of level INFO are shown, as in the original."""
+    if show_progress_bar is None:
+        return _log.getEffectiveLevel() in (logging.INFO, logging.DEBUG)
+    return bool(show_progress_bar)
 
 
 def refuse_changed(values: Mapping[str, Any], table: Mapping[str, Effect], where: str) -> None:

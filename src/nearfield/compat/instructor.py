@@ -10,7 +10,18 @@ from typing import Any
 import numpy as np
 
 from nearfield.arrays import Array
-from nearfield.compat.arguments import BATCHES, REMOTE_CODE, USED, ArgumentTable, Effect, report_remote_code
+from nearfield.compat.arguments import (
+    BAR,
+    BATCHES,
+    HUB_TOKEN,
+    REMOTE_CODE,
+    USED,
+    ArgumentTable,
+    Effect,
+    report_remote_code,
+    wants_bar,
+)
+from nearfield.compat.inputs import iterate_pairs
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
 from nearfield.inference.uncompiled_model import UncompiledModel, read_model
@@ -21,24 +32,23 @@ from nearfield.tensors import array_to_tensor
 __all__ = ["ARGUMENTS", "INSTRUCTOR"]
 
 _NO_PROMPTS = Effect("ignored", "INSTRUCTOR's encode uses the instruction of each pair alone.")
-_TOKEN = Effect("refused", "Set HF_TOKEN.")
 ARGUMENTS: ArgumentTable = {
     "INSTRUCTOR": {
         "model_name_or_path": USED,
         "modules": Effect("refused", "Save them as a folder, and pass its path."),
-        "device": Effect("used", "cuda and mps run the model with PyTorch; others mean the CPU."),
+        "device": Effect("used", "None and cpu compute with OpenVINO, all others with torch."),
         "prompts": _NO_PROMPTS,
         "default_prompt_name": _NO_PROMPTS,
         "cache_folder": Effect("ignored", "Set HF_HOME."),
         "trust_remote_code": REMOTE_CODE,
         "revision": USED,
-        "token": _TOKEN,
-        "use_auth_token": _TOKEN,
+        "token": HUB_TOKEN,
+        "use_auth_token": HUB_TOKEN,
     },
     "INSTRUCTOR.encode": {
         "sentences": Effect("used", "Pairs [instruction, text], or mappings with these two keys."),
         "batch_size": BATCHES,
-        "show_progress_bar": USED,
+        "show_progress_bar": BAR,
         "output_value": Effect("used", "sentence_embedding or token_embeddings."),
         "convert_to_numpy": USED,
         "convert_to_tensor": USED,
@@ -113,7 +123,7 @@ class INSTRUCTOR:
             )
         pairs = _pairs(sentences)
         tokens = output_value == "token_embeddings"
-        with Progress(len(pairs), shown=bool(show_progress_bar)) as progress:
+        with Progress(len(pairs), shown=wants_bar(show_progress_bar)) as progress:
             rows = self._rows(pairs, tokens, normalize_embeddings and not tokens, progress)
         if tokens:
             return [array_to_tensor(row) for row in rows]
@@ -155,13 +165,13 @@ def _pairs(sentences: Any) -> list[tuple[str, str]]:
     Raises:
         InputError: an input is no pair of texts.
     """
-    if isinstance(sentences, (str, Mapping)) or not isinstance(sentences, Iterable):
+    if isinstance(sentences, str):
         raise InputError(
-            f"Give a list of pairs [instruction, text], not {type(sentences).__name__}: [['', text]] for a text "
+            "sentences must be a list of pairs [instruction, text], and is one text: give [['', text]] for a text "
             "without an instruction.",
             param="sentences",
         )
-    return [_pair(item, index) for index, item in enumerate(sentences)]
+    return [_pair(item, index) for index, item in enumerate(iterate_pairs(sentences, "sentences"))]
 
 
 def _split(instruction: str, text: str) -> tuple[str, str]:
@@ -179,7 +189,7 @@ def _split(instruction: str, text: str) -> tuple[str, str]:
 def _pair(item: Any, index: int) -> tuple[str, str]:
     if isinstance(item, Mapping) and set(item) == {"instruction", "text"}:
         item = (item["instruction"], item["text"])
-    if isinstance(item, (list, tuple)) and len(item) == 2 and all(isinstance(part, str) for part in item):
+    if isinstance(item, (list, tuple, np.ndarray)) and len(item) == 2 and all(isinstance(part, str) for part in item):
         return _split(item[0], item[1].strip())
     raise InputError(
         f"Input {index} is {item!r:.80}, not a pair [instruction, text]. For a text without an instruction give "

@@ -18,14 +18,17 @@ import tokenizers
 from safetensors.numpy import save_file
 
 from nearfield import catalog, hub
+from nearfield.argument_checks import require_optional_counts
 from nearfield.arrays import Array
 from nearfield.checkpoint import json_file
 from nearfield.checkpoint.weights.safetensors_file import read_safetensors
-from nearfield.compat.arguments import BATCHES, USED, ArgumentTable, Effect
+from nearfield.compat.arguments import BATCHES, HUB_TOKEN, USED, ArgumentTable, Effect
+from nearfield.compat.inputs import read_texts
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
 from nearfield.inference.uncompiled_model import read_model
 from nearfield.recipe import Pooling
+from nearfield.text_inputs import many_texts
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -77,7 +80,7 @@ ARGUMENTS: ArgumentTable = {
     },
     "StaticModel.from_pretrained": {
         "path": USED,
-        "token": Effect("refused", "Set HF_TOKEN."),
+        "token": HUB_TOKEN,
         "normalize": USED,
         "subfolder": USED,
         "quantize_to": Effect("used", "float16, float32, float64 or int8: the table has that precision."),
@@ -173,7 +176,7 @@ class StaticModel:
             InputError: there is no table in the folder, or an argument has an invalid value.
             ModelNotFound, SourceUnavailable: there is no such model, or its files cannot be downloaded.
         """
-        if token is not None and token != os.environ.get("HF_TOKEN"):
+        if isinstance(token, str) and token != os.environ.get("HF_TOKEN"):
             raise InputError("A token for the Hub is read from the environment: set HF_TOKEN.", param="token")
         root = _locate(str(path), subfolder)
         folder = _table_folder(root)
@@ -218,6 +221,7 @@ class StaticModel:
 
     @max_length.setter
     def max_length(self, value: int | None) -> None:
+        require_optional_counts(max_length=value)
         self.config["max_length"] = value
 
     @property
@@ -245,8 +249,9 @@ class StaticModel:
     ) -> Array:
         """Return the vector [dim] of a text, or the vectors [n, dim] of texts; zeros for a text without tokens."""
         limit = self.max_length if isinstance(max_length, _Unset) else max_length
+        require_optional_counts(max_length=limit)
         vectors = self._encoder.encode(
-            self._shortened(sentences, limit),
+            self._shortened(read_texts(sentences, "sentences"), limit),
             prompt="",
             truncate="right",
             max_length=limit,
@@ -266,13 +271,15 @@ class StaticModel:
         multiprocessing_threshold: int = 10_000,
     ) -> Any:
         """Return the vectors [tokens, dim] of the tokens of a text, or of each text."""
-        texts = self._shortened([sentences] if isinstance(sentences, str) else sentences, max_length)
-        rows = [self._rows(ids) for ids in self._token_ids(texts, max_length)]
-        return rows[0] if isinstance(sentences, str) else rows
+        require_optional_counts(max_length=max_length)
+        texts = self._shortened(read_texts(sentences, "sentences"), max_length)
+        listed = [texts] if isinstance(texts, str) else texts
+        rows = [self._rows(ids) for ids in self._token_ids(listed, max_length)]
+        return rows[0] if isinstance(texts, str) else rows
 
     def tokenize(self, sentences: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text's tokens, at most ``max_length``, without unknown tokens."""
-        return self._token_ids(sentences, self.max_length)
+        return self._token_ids(many_texts(sentences, "sentences"), self.max_length)
 
     def save_pretrained(
         self, path: str | PathLike[str], model_name: str | None = None, subfolder: str | None = None
@@ -321,17 +328,17 @@ class StaticModel:
         for name, content in (("config.json", config), ("modules.json", listed)):
             (folder / name).write_text(json.dumps(content, indent=2), encoding="utf-8")
 
-    def _shortened(self, texts: Any, limit: int | None) -> Any:
+    def _shortened(self, texts: str | list[str], limit: int | None) -> str | list[str]:
         """Return texts cut after so many characters a token, as model2vec does to save time."""
         if limit is None:
             return texts
         end = limit * self.median_token_length
         if isinstance(texts, str):
             return texts[:end]
-        return [text[:end] if isinstance(text, str) else text for text in texts]
+        return [text[:end] for text in texts]
 
-    def _token_ids(self, texts: Sequence[str], limit: int | None) -> list[list[int]]:
-        encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+    def _token_ids(self, texts: list[str], limit: int | None) -> list[list[int]]:
+        encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [[number for number in item.ids[:limit] if number != self.unk_token_id] for item in encodings]
 
     def _rows(self, ids: list[int]) -> Array:

@@ -21,9 +21,9 @@ from nearfield.compat.fastembed.models import (
     PoolingType,
     read_dense,
 )
+from nearfield.compat.inputs import iterate_texts
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
-from nearfield.inference.preparation.inputs import Texts, parse_inputs
 from nearfield.inference.preparation.sparse_static import SparseStaticEmbedding
 from nearfield.inference.tokenizer_loading import load_tokenizer
 from nearfield.inference.uncompiled_model import UncompiledModel
@@ -65,15 +65,16 @@ class _EmbeddingModel(FastembedModel):
     def _encoder(self) -> Encoder:
         return cast(Encoder, self.model.load())
 
-    def _stream(self, documents: Texts, **options: Any) -> Iterator[Any]:
-        items = parse_inputs(documents)[1]
+    def _stream(self, documents: str | Iterable[str], **options: Any) -> Iterator[Any]:
+        items = iterate_texts(documents, "documents")
         # The side that is cut is the one that the tokenizer's file says.
         side = self._encoder.tokenizer.side
         yield from self._encoder.stream(items, prompt="", truncate=side, **options)
 
     def token_count(self, texts: str | Iterable[str], batch_size: int = 1024, **kwargs: Any) -> int:
         """Return the number of tokens that the model reads of all texts together."""
-        return sum(len(tokens.ids) for tokens in self._encoder.tokenize(texts, prompt="", truncate="right"))
+        items = iterate_texts(texts, "texts")
+        return sum(len(tokens.ids) for tokens in self._encoder.tokenize(items, prompt="", truncate="right"))
 
 
 class _SizedModel(_EmbeddingModel):
@@ -189,8 +190,8 @@ class SparseTextEmbedding(_EmbeddingModel):
             yield from self.embed(query, **kwargs)
             return
         tokenizer, weights = self._query_weights
-        for text in parse_inputs(query)[1]:
-            rows = weights.rows(tokenizer.encode([cast(str, text)]))
+        for text in iterate_texts(query, "query"):
+            rows = weights.rows(tokenizer.encode([text]))
             yield _without_tokens(*rows[0]["sparse"], self._special_tokens)
 
     def passage_embed(self, texts: Iterable[str], **kwargs: Any) -> Iterable[SparseEmbedding]:
@@ -252,7 +253,7 @@ class LateInteractionTextEmbedding(_SizedModel):
     ) -> int:
         """Return the number of tokens of all texts; with ``include_extension`` also those that fastembed adds."""
         tokenizer = self._encoder.tokenizer
-        items = list(cast(Iterable[str], parse_inputs(texts)[1]))
+        items = list(iterate_texts(texts, "texts"))
         tokens = tokenizer.encode(items, max_length=tokenizer.max_length - 1)
         length = self.model.model_description.input_format.query_length or 1
         least = 0 if is_doc or not include_extension else length - 1

@@ -25,10 +25,11 @@ from nearfield.compat.flag_embedding.reranker import (
     LightWeightFlagLLMReranker,
 )
 
-_HALF = Effect("used", "False computes in float32; True allows bfloat16 where the CPU multiplies it.")
+_HALF = Effect("used", "With use_fp16 or use_bf16 bfloat16 is allowed where the CPU multiplies it; else it is float32.")
 _DEVICES = Effect("ignored", "The CPU computes, on all of its cores.")
 _CACHE = Effect("ignored", "Models are searched and stored where nearfield.load does so.")
 _OTHERS = Effect("ignored", "They were for the tokenizer.")
+_INSTRUCTION = Effect("used", "instruction and instruction_format; others are ignored.")
 _LOADING = {
     "model_name_or_path": USED,
     "use_fp16": _HALF,
@@ -44,13 +45,17 @@ _EMBEDDER = {
     "use_bf16": _HALF,
     "passage_max_length": USED,
     "truncate_dim": USED,
-    "kwargs": Effect("used", "passage_instruction_for_retrieval and passage_instruction_format; others are ignored."),
+    "kwargs": Effect(
+        "used",
+        "passage_instruction_for_retrieval and passage_instruction_format. pooling_method of a decoder must be "
+        "last_token. Others are ignored.",
+    ),
 }
 _RERANKER = {
     **_LOADING,
     **dict.fromkeys(("query_instruction_for_rerank", "query_instruction_format"), USED),
     **dict.fromkeys(("passage_instruction_for_rerank", "passage_instruction_format", "max_length", "normalize"), USED),
-    "kwargs": Effect("ignored"),
+    "kwargs": Effect("used", "use_bf16; others are ignored."),
 }
 _ENCODE = {"batch_size": BATCHES, "max_length": USED, "convert_to_numpy": USED, "kwargs": _OTHERS}
 _ENCODE_M3 = {
@@ -70,32 +75,42 @@ ARGUMENTS: ArgumentTable = {
     "BGEM3FlagModel": {
         **_EMBEDDER,
         "pooling_method": USED,
-        "colbert_dim": Effect("refused", "It is that of the folder's weights."),
+        "colbert_dim": Effect("used", "It must be that of the folder's weights, or -1."),
         **dict.fromkeys(("return_dense", "return_sparse", "return_colbert_vecs"), USED),
     },
     "FlagReranker": _RERANKER,
-    "FlagLLMReranker": {**_RERANKER, "peft_path": USED, "use_bf16": _HALF, "prompt": USED},
+    "FlagLLMReranker": {
+        **_RERANKER,
+        "peft_path": USED,
+        "use_bf16": _HALF,
+        "prompt": USED,
+        "kwargs": Effect("ignored", "They were for the model's config."),
+    },
     **{
         f"{name}.{method}": {text: USED, **_ENCODE}
         for name in ("FlagModel", "FlagLLMModel", "FlagICLModel")
-        for method, text in (("encode", "sentences"), ("encode_queries", "queries"), ("encode_corpus", "corpus"))
+        for method, text in (("encode_queries", "queries"), ("encode_corpus", "corpus"))
     },
     **{
-        f"BGEM3FlagModel.{method}": {text: USED, **_ENCODE_M3}
-        for method, text in (("encode", "sentences"), ("encode_queries", "queries"), ("encode_corpus", "corpus"))
+        f"{name}.encode": {"sentences": USED, **_ENCODE, "kwargs": _INSTRUCTION}
+        for name in ("FlagModel", "FlagLLMModel", "FlagICLModel")
     },
+    "BGEM3FlagModel.encode": {"sentences": USED, **_ENCODE_M3, "kwargs": _INSTRUCTION},
+    "BGEM3FlagModel.encode_queries": {"queries": USED, **_ENCODE_M3},
+    "BGEM3FlagModel.encode_corpus": {"corpus": USED, **_ENCODE_M3},
     "BGEM3FlagModel.compute_score": {
         **dict.fromkeys(("sentence_pairs", "max_query_length", "max_passage_length"), USED),
         "weights_for_different_modes": USED,
         "batch_size": BATCHES,
         "kwargs": _OTHERS,
     },
-    **{
-        f"{name}.compute_score": {
-            "sentence_pairs": USED,
-            "kwargs": Effect("used", "max_length, query_max_length, normalize, prompt; others are ignored."),
-        }
-        for name in ("FlagReranker", "FlagLLMReranker")
+    "FlagReranker.compute_score": {
+        "sentence_pairs": USED,
+        "kwargs": Effect("used", "max_length, query_max_length, normalize; others are ignored."),
+    },
+    "FlagLLMReranker.compute_score": {
+        "sentence_pairs": USED,
+        "kwargs": Effect("used", "max_length, query_max_length, normalize, prompt; others are ignored."),
     },
     "FlagReranker.compute_score_single_gpu": {"sentence_pairs": USED, **_SCORE, "kwargs": _OTHERS},
     "FlagLLMReranker.compute_score_single_gpu": {

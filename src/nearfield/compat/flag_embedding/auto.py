@@ -141,15 +141,16 @@ class FlagAutoModel:
         else:
             chosen = EMBEDDER_CLASSES[_member(EmbedderModelClass, model_class)]
             settings = EmbedderSettings(chosen, getattr(chosen, "DEFAULT_POOLING_METHOD", "cls"))
+        template = settings.template if query_instruction_format is None else query_instruction_format
         model: AbsEmbedder = settings.model_class(
             model_name_or_path,
             normalize_embeddings=normalize_embeddings,
             use_fp16=use_fp16,
             use_bf16=use_bf16,
             query_instruction_for_retrieval=query_instruction_for_retrieval,
-            query_instruction_format=query_instruction_format or settings.template,
+            query_instruction_format=template,
             devices=devices,
-            pooling_method=pooling_method or settings.pooling,
+            pooling_method=settings.pooling if pooling_method is None else pooling_method,
             trust_remote_code=bool(trust_remote_code),
             truncate_dim=truncate_dim,
             **kwargs,

@@ -1,12 +1,10 @@
-"""Checks of FlagEmbedding's arguments: lengths, templates of instructions, and pairs of texts."""
+"""Templates of FlagEmbedding's instructions: check them, and fill them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from nearfield.errors import InputError
-from nearfield.text_inputs import describe
 
 #: A text that no template contains.
 _MARK = "\0"
@@ -26,35 +24,6 @@ def check_templates(**templates: Any) -> None:
                 f"'Instruct: {{}}\\nQuery: {{}}', and is {template!r}.",
                 param=name,
             )
-
-
-def read_pairs(sentence_pairs: Any) -> tuple[list[Sequence[str]], bool]:
-    """Return pairs of texts, and whether they were a single pair.
-
-    Raises:
-        InputError: something in the list is no pair.
-    """
-    if isinstance(sentence_pairs, str) or not isinstance(sentence_pairs, Iterable):
-        raise InputError(
-            f"sentence_pairs must be a pair of texts or a list of pairs, and is {describe(sentence_pairs)}.",
-            param="sentence_pairs",
-        )
-    listed = list(sentence_pairs)
-    single = bool(listed) and isinstance(listed[0], str)
-    pairs: list[Any] = [listed] if single else [pair if isinstance(pair, str) else _as_tuple(pair) for pair in listed]
-    for number, pair in enumerate(pairs):
-        if isinstance(pair, str) or len(pair) != 2:
-            what = describe(pair) if isinstance(pair, str) else f"{len(pair)} text{'s' * (len(pair) != 1)}"
-            hint = " Pass a list of pairs: [[query, passage], ...]." if single else ""
-            raise InputError(
-                f"Pair {number} must have two texts, a query and a passage, and is {what}.{hint}",
-                param="sentence_pairs",
-            )
-    return pairs, single
-
-
-def _as_tuple(pair: Any) -> Any:
-    return tuple(pair) if isinstance(pair, Iterable) else (pair,)
 
 
 def _has_text(template: Any) -> bool:

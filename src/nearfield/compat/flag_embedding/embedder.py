@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from nearfield.argument_checks import require_count, require_optional_counts
 from nearfield.compat.arguments import report_remote_code
 from nearfield.compat.flag_embedding.call_checks import check_templates, fill_template
 from nearfield.compat.flag_embedding.model_loading import load_embedder
+from nearfield.compat.inputs import read_texts
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.tensors import array_to_tensor
@@ -71,7 +72,7 @@ class AbsEmbedder:
         self.kwargs = kwargs
         self.pool = None
         report_remote_code(kwargs.pop("trust_remote_code", None))
-        pooling = kwargs.get("pooling_method") or self.DEFAULT_POOLING_METHOD
+        pooling = kwargs.get("pooling_method", self.DEFAULT_POOLING_METHOD)
         #: The `nearfield.Encoder` that computes.
         self.model: Encoder = self._load(pooling)
 
@@ -109,9 +110,9 @@ class AbsEmbedder:
     ) -> Any:
         """Encode queries, with the instruction of the constructor; ``max_length`` is by default that of queries."""
         return self.encode(
-            queries,
+            read_texts(queries, "queries"),
             batch_size=batch_size,
-            max_length=max_length or self.query_max_length,
+            max_length=self.query_max_length if max_length is None else max_length,
             convert_to_numpy=convert_to_numpy,
             instruction=self.query_instruction_for_retrieval,
             instruction_format=self.query_instruction_format,
@@ -128,9 +129,9 @@ class AbsEmbedder:
     ) -> Any:
         """Encode documents, with ``passage_instruction_for_retrieval`` if the constructor got one."""
         return self.encode(
-            corpus,
+            read_texts(corpus, "corpus"),
             batch_size=batch_size,
-            max_length=max_length or self.passage_max_length,
+            max_length=self.passage_max_length if max_length is None else max_length,
             convert_to_numpy=convert_to_numpy,
             instruction=self.kwargs.get("passage_instruction_for_retrieval"),
             instruction_format=self.kwargs.get("passage_instruction_format", "{}{}"),
@@ -160,7 +161,7 @@ class AbsEmbedder:
         )
         return self.encode_single_device(
             texts,
-            max_length=max_length or self.passage_max_length,
+            max_length=self.passage_max_length if max_length is None else max_length,
             convert_to_numpy=self.convert_to_numpy if convert_to_numpy is None else convert_to_numpy,
             **kwargs,
         )
@@ -176,7 +177,7 @@ class AbsEmbedder:
     ) -> Any:
         """Return the vectors of texts, without an instruction."""
         del batch_size, device, kwargs
-        result = self.model.encode(sentences, **self.call_options(max_length))
+        result = self.model.encode(read_texts(sentences, "sentences"), **self.call_options(max_length))
         return result if convert_to_numpy else array_to_tensor(result)
 
     def call_options(self, max_length: int) -> dict[str, Any]:
@@ -192,12 +193,13 @@ class AbsEmbedder:
         }
 
     def _with_instruction(self, sentences: Sentences, instruction: str | None, template: str | None) -> Sentences:
+        texts = read_texts(sentences, "sentences")
         if instruction is None:
-            return sentences
+            return texts
         check_templates(instruction_format=template)
-        if isinstance(sentences, str):
-            return fill_template(template or "{}{}", instruction, sentences)
-        return [fill_template(template or "{}{}", instruction, sentence) for sentence in sentences]
+        if isinstance(texts, str):
+            return fill_template(template or "{}{}", instruction, texts)
+        return [fill_template(template or "{}{}", instruction, text) for text in texts]
 
     # -- pools ---------------------------------------------------------------------------------------------------
 
@@ -210,10 +212,10 @@ class AbsEmbedder:
     def stop_multi_process_pool(pool: Mapping[str, Any]) -> None:
         """Do nothing."""
 
-    def encode_multi_process(self, sentences: Sequence[str], pool: Mapping[str, Any], **kwargs: Any) -> Any:
+    def encode_multi_process(self, sentences: Sentences, pool: Mapping[str, Any], **kwargs: Any) -> Any:
         """Return ``encode_single_device``: the engine is parallel."""
         del pool
-        return self.encode_single_device(list(sentences), **kwargs)
+        return self.encode_single_device(sentences, **kwargs)
 
     def stop_self_pool(self) -> None:
         """Do nothing: there are no processes."""

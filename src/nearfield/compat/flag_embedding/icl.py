@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nearfield.compat.flag_embedding.embedder import (
-    AbsEmbedder,
-    Sentences,
-    require_last_token,
-)
+from nearfield.argument_checks import require_count
+from nearfield.compat.flag_embedding.embedder import AbsEmbedder, Sentences, require_last_token
+from nearfield.compat.inputs import read_texts
 
 
 class FlagICLModel(AbsEmbedder):
@@ -99,7 +97,7 @@ class FlagICLModel(AbsEmbedder):
         del batch_size
         return self.encode_queries_single_device(
             queries,
-            max_length=max_length or self.query_max_length,
+            max_length=self.query_max_length if max_length is None else max_length,
             convert_to_numpy=self.convert_to_numpy if convert_to_numpy is None else convert_to_numpy,
             **kwargs,
         )
@@ -115,8 +113,9 @@ class FlagICLModel(AbsEmbedder):
     ) -> Any:
         """Encode queries, with the examples before them. Only a query's own tokens count for ``max_length``."""
         del batch_size, device, kwargs
+        require_count("max_length", max_length)
         template = self.query_instruction_format
-        texts = self._with_instruction(queries, self.query_instruction_for_retrieval, template)
+        texts = self._with_instruction(read_texts(queries, "queries"), self.query_instruction_for_retrieval, template)
         around = sum(len(self._ids(text)) for text in (self.prefix, self.suffix))
         length = (around + max_length + 8) // 8 * 8 + 8
         room = max_length - len(self._ids("<s>")) - len(self._ids(f"{self.suffix}</s>"))

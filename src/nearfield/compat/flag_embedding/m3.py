@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.argument_checks import require_count
 from nearfield.arrays import Array
-from nearfield.compat.flag_embedding.call_checks import read_pairs
 from nearfield.compat.flag_embedding.embedder import AbsEmbedder, Sentences
 from nearfield.compat.flag_embedding.model_loading import load_embedder
+from nearfield.compat.inputs import read_pairs, read_texts
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.tensors import array_to_tensor, torch_is_installed
@@ -166,7 +167,7 @@ class BGEM3FlagModel(AbsEmbedder):
         )
         return self.encode_single_device(
             texts,
-            max_length=max_length or self.passage_max_length,
+            max_length=self.passage_max_length if max_length is None else max_length,
             return_dense=self.return_dense if return_dense is None else return_dense,
             return_sparse=self.return_sparse if return_sparse is None else return_sparse,
             return_colbert_vecs=self.return_colbert_vecs if return_colbert_vecs is None else return_colbert_vecs,
@@ -185,10 +186,11 @@ class BGEM3FlagModel(AbsEmbedder):
     ) -> dict[str, Any]:
         """Return the outputs of texts, without an instruction; see ``encode``."""
         del batch_size, device, kwargs
-        single = isinstance(sentences, str)
+        texts = read_texts(sentences, "sentences")
+        single = isinstance(texts, str)
         requested = {"dense": return_dense, "sparse": return_sparse, "multivector": return_colbert_vecs}
         kinds = [kind for kind, wants in requested.items() if wants]
-        outputs = self._outputs([sentences] if isinstance(sentences, str) else sentences, kinds, max_length)
+        outputs = self._outputs([texts] if isinstance(texts, str) else texts, kinds, max_length)
         result: dict[str, Any] = {
             "dense_vecs": outputs.dense,
             "lexical_weights": self._lexical_weights(outputs),
@@ -198,7 +200,7 @@ class BGEM3FlagModel(AbsEmbedder):
 
     def _outputs(self, texts: Sequence[str], kinds: Sequence[str], max_length: int) -> Outputs:
         self._require(kinds)
-        outputs: Outputs = self.model.encode(list(texts), outputs=kinds, **self.call_options(max_length))
+        outputs: Outputs = self.model.encode(texts, outputs=kinds, **self.call_options(max_length))
         return outputs
 
     @staticmethod
@@ -269,8 +271,8 @@ class BGEM3FlagModel(AbsEmbedder):
         del batch_size
         return self.compute_score_single_device(
             sentence_pairs,
-            max_query_length=max_query_length or self.query_max_length,
-            max_passage_length=max_passage_length or self.passage_max_length,
+            max_query_length=self.query_max_length if max_query_length is None else max_query_length,
+            max_passage_length=self.passage_max_length if max_passage_length is None else max_passage_length,
             weights_for_different_modes=weights_for_different_modes,
             **kwargs,
         )
@@ -287,7 +289,9 @@ class BGEM3FlagModel(AbsEmbedder):
     ) -> Any:
         """Score pairs of texts; see ``compute_score``."""
         del batch_size, device, kwargs
-        pairs, single = read_pairs(sentence_pairs)
+        pairs, single = read_pairs(sentence_pairs, "sentence_pairs")
+        require_count("max_query_length", max_query_length)
+        require_count("max_passage_length", max_passage_length)
         if not pairs:
             return []
         weights = [1.0, 1.0, 1.0] if weights_for_different_modes is None else weights_for_different_modes

@@ -37,7 +37,7 @@ class CrossEncoderPairs(PairEncoder):
         """Tokenise pairs.
 
         Raises:
-            InputError: an input is no text, or a length leaves no place for a passage.
+            InputError: a length leaves no place for a passage.
         """
         special = len(self._head) + len(self._middle) + len(self._tail)
         room = min(lengths.pair, self._tokenizer.max_length) - special
@@ -102,9 +102,6 @@ def _ids_of(tokenizer: Tokenizer, pairs: Pairs, lengths: PairLengths) -> tuple[l
     sides = []
     for place, length in ((0, lengths.query), (1, lengths.pair)):
         texts = [pair[place] for pair in pairs]
-        for number, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise InputError(f"Pair {number} must have two texts, and has {type(text).__name__}.", param="pairs")
         unique = list(dict.fromkeys(texts))
         ids = dict(zip(unique, tokenizer.encode_bare(unique, length), strict=True))
         sides.append([ids[text].ids[:length] for text in texts])

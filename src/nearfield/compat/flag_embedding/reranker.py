@@ -10,7 +10,7 @@ from nearfield.arrays import Array
 from nearfield.checkpoint.tokenizer.pairs import PairTokens
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.compat.arguments import report_remote_code
-from nearfield.compat.flag_embedding.call_checks import check_templates, fill_template, read_pairs
+from nearfield.compat.flag_embedding.call_checks import check_templates, fill_template
 from nearfield.compat.flag_embedding.embedder import device_names
 from nearfield.compat.flag_embedding.model_loading import precision_of, readable_length, with_recipe
 from nearfield.compat.flag_embedding.pair_tokens import (
@@ -20,6 +20,7 @@ from nearfield.compat.flag_embedding.pair_tokens import (
     PromptedPairs,
     bare_ids,
 )
+from nearfield.compat.inputs import read_pairs
 from nearfield.errors import ModelRefused
 from nearfield.inference.rerank_options import activate
 from nearfield.inference.uncompiled_model import UncompiledModel, read_model
@@ -130,7 +131,7 @@ class AbsReranker:
             kwargs: ``max_length`` (tokens of a pair), ``query_max_length`` (by default three quarters of it),
                 ``normalize`` (apply a sigmoid), for language models ``prompt``; others have no effect.
         """
-        pairs, _ = read_pairs(sentence_pairs)
+        pairs, _ = read_pairs(sentence_pairs, "sentence_pairs")
         return self.compute_score_single_gpu(self.get_detailed_inputs(pairs), **kwargs)
 
     def compute_score_single_gpu(
@@ -146,9 +147,8 @@ class AbsReranker:
         """Return the scores of pairs, without instructions; see ``compute_score``."""
         del batch_size, device
         require_optional_counts(max_length=max_length, query_max_length=query_max_length)
-        pair_length = max_length or self.max_length
-        lengths = PairLengths(query_max_length or self.query_max_length or pair_length * 3 // 4, pair_length)
-        pairs, _ = read_pairs(sentence_pairs)
+        lengths = self._lengths(query_max_length, max_length)
+        pairs, _ = read_pairs(sentence_pairs, "sentence_pairs")
         tokenizer = self._pair_tokenizer(kwargs.get("prompt"))
         scores: list[float] = []
         for start in range(0, len(pairs), _WINDOW):
@@ -156,6 +156,12 @@ class AbsReranker:
             wants_sigmoid = self.normalize if normalize is None else normalize
             scores += (activate(logits, "sigmoid") if wants_sigmoid else logits).tolist()
         return scores
+
+    def _lengths(self, query_max_length: int | None, max_length: int | None) -> PairLengths:
+        """Return the lengths of a call: without one of queries, they get three quarters of the pair's."""
+        pair = self.max_length if max_length is None else max_length
+        query = self.query_max_length if query_max_length is None else query_max_length
+        return PairLengths(pair * 3 // 4 if query is None else query, pair)
 
     def _pair_tokenizer(self, prompt: str | None) -> PairTokenizer:
         del prompt
@@ -292,7 +298,8 @@ class FlagLLMReranker(AbsReranker):
         return super().compute_score_single_gpu(sentence_pairs, normalize=normalize, prompt=prompt, **lengths)
 
     def _pair_tokenizer(self, prompt: str | None) -> PairTokenizer:
-        return PromptedPairs(self.model.tokenizer, self.model.recipe, prompt or self.prompt or PROMPT)
+        chosen = self.prompt if prompt is None else prompt
+        return PromptedPairs(self.model.tokenizer, self.model.recipe, PROMPT if chosen is None else chosen)
 
 
 class UnsupportedModel:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
 
-from nearfield.argument_checks import require_count
+from nearfield.argument_checks import require_count, require_optional_counts
 from nearfield.arrays import Array
-from nearfield.compat.arguments import BATCHES, USED, ArgumentTable, Effect
+from nearfield.compat.arguments import BAR, BATCHES, DEVICE_OF_CALL, USED, ArgumentTable, Effect, wants_bar
+from nearfield.compat.inputs import iterate_pairs
 from nearfield.compat.sentence_transformers.load_options import (
     CONSTRUCTOR,
     call_length,
@@ -30,7 +31,7 @@ from nearfield.inference.rerank_options import activate
 from nearfield.progress import Progress
 from nearfield.reranker import Reranker
 from nearfield.tensors import array_to_tensor, import_torch, is_tensor, tensor_to_array, torch_is_installed
-from nearfield.text_inputs import describe, one_text
+from nearfield.text_inputs import advice, describe, one_text
 
 #: Pairs between two steps of a progress bar.
 _STEP = 256
@@ -41,9 +42,9 @@ _CALL = {
     "prompt_name": USED,
     "prompt": USED,
     "batch_size": BATCHES,
-    "show_progress_bar": USED,
+    "show_progress_bar": BAR,
     "activation_fn": USED,
-    "device": Effect("ignored", "The model stays where it was loaded; a tensor is moved to the device."),
+    "device": DEVICE_OF_CALL,
     "pool": _POOLS,
     "chunk_size": _POOLS,
 }
@@ -69,6 +70,7 @@ ARGUMENTS: ArgumentTable = {
         "top_k": USED,
         "return_documents": USED,
         **_CALL,
+        "device": Effect("ignored", "Scores are numbers of Python."),
     },
 }
 
@@ -120,6 +122,7 @@ class CrossEncoder(PretrainedModel):
     ) -> None:
         arguments = dict(locals())
         _check_activation(activation_fn)
+        require_optional_counts(max_length=max_length)
         self._options = load_options(arguments, "CrossEncoder")
         if max_length is not None:
             self._options["max_length"] = max_length
@@ -228,7 +231,7 @@ class CrossEncoder(PretrainedModel):
             "max_length": call_length(kwargs, self._max_seq_length, "CrossEncoder.predict"),
         }
         function = self._activation_fn if activation_fn is None else activation_fn
-        scores = self._scores(firsts, seconds, function, options, bool(show_progress_bar))
+        scores = self._scores(firsts, seconds, function, options, wants_bar(show_progress_bar))
         scores = np.ascontiguousarray(_softmax(scores) if apply_softmax else scores)
         if convert_to_numpy and not convert_to_tensor:
             return scores[0] if single else scores
@@ -299,13 +302,13 @@ class CrossEncoder(PretrainedModel):
     def _pairs(self, inputs: Any) -> tuple[bool, list[str], list[str]]:
         """Return whether it is a single pair, and the first and the second texts."""
         single = self.is_singular_input(inputs)
-        pairs = [inputs] if single else _listed(inputs)
+        pairs = [inputs] if single else list(iterate_pairs(inputs, "inputs"))
         for index, pair in enumerate(pairs):
             if not isinstance(pair, (list, tuple, np.ndarray)) or len(pair) != 2:
                 which = "The input" if single else f"Input {index}"
-                raise InputError(f"{which} must be a pair of texts, not {_describe(pair)}.", param="inputs")
+                raise InputError(f"{which} must be a pair of texts, not {_describe(pair)}", param="inputs")
         firsts, seconds = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        check_pairs(firsts, seconds)  # those that are scored later, beside a progress bar, included
+        check_pairs(firsts, seconds, "inputs")  # those that are scored later, beside a progress bar, included
         return single, firsts, seconds
 
     def _scores(
@@ -353,20 +356,10 @@ class CrossEncoder(PretrainedModel):
         return f"CrossEncoder({self._name!r}, num_labels={self.num_labels}, max_seq_length={self.max_seq_length})"
 
 
-def _listed(inputs: Any) -> list[Any]:
-    if isinstance(inputs, Mapping) or hasattr(inputs, "columns") or not isinstance(inputs, Iterable):
-        raise InputError(
-            f"inputs must be a list of pairs of texts, not {type(inputs).__name__}. Pass two columns of a table as "
-            "list(zip(first, second)).",
-            param="inputs",
-        )
-    return list(inputs)
-
-
 def _describe(pair: Any) -> str:
     if isinstance(pair, (list, tuple, np.ndarray)):
-        return f"{len(pair)} of them"
-    return "one text" if isinstance(pair, str) else type(pair).__name__
+        return f"{len(pair)} of them."
+    return "one text." if isinstance(pair, str) else f"{describe(pair)}.{advice(pair)}"
 
 
 def _check_activation(function: object) -> None:

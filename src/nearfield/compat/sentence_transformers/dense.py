@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from nearfield.compat.arguments import wants_bar
 from nearfield.compat.sentence_transformers.dense_arguments import ARGUMENTS
 from nearfield.compat.sentence_transformers.dense_results import ResultForm, check_truncation, tensor_or_array
 from nearfield.compat.sentence_transformers.load_options import (
@@ -216,7 +217,7 @@ class SentenceTransformer(PretrainedModel):
             convert_to_tensor,
             normalize_embeddings,
             self.truncate_dim if truncate_dim is None else truncate_dim,
-            "cpu" if isinstance(device, list) else str(self.device if device is None else device),
+            self._result_device(device, pool),
             self.is_singular_input(inputs),
         )
         form.check()
@@ -224,9 +225,11 @@ class SentenceTransformer(PretrainedModel):
         texts = [texts] if form.single else texts
         options = self._input_options(self._resolve_prompt(prompt, prompt_name), kwargs)
         if output_value == "sentence_embedding":
-            return form.shape_vectors(self._vectors(texts, form, options, show_progress_bar))
-        states = output_value == "token_embeddings"
-        items = self._token_states(texts, options) if states else self._features(texts, options, form.truncate_dim)
+            return form.shape_vectors(self._vectors(texts, form, options, wants_bar(show_progress_bar)))
+        if output_value == "token_embeddings":
+            items = self._token_states(texts, options, form.device)
+        else:
+            items = self._features(texts, options, form.truncate_dim)
         return items[0] if form.single else items
 
     def encode_multi_process(
@@ -264,7 +267,7 @@ class SentenceTransformer(PretrainedModel):
             return True
         return is_tensor(inputs) or super().is_singular_input(inputs)
 
-    def _vectors(self, texts: Sequence[Any], form: ResultForm, options: Mapping[str, Any], bar: bool | None) -> Any:
+    def _vectors(self, texts: Sequence[Any], form: ResultForm, options: Mapping[str, Any], bar: bool) -> Any:
         whole = self.encoder.dimensions
         return self.encoder.encode(
             texts,
@@ -274,8 +277,8 @@ class SentenceTransformer(PretrainedModel):
             **options,
         )
 
-    def _token_states(self, texts: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
-        return [tensor_or_array(states) for states in self.encoder.encode_tokens(texts, **options)]
+    def _token_states(self, texts: Sequence[Any], options: Mapping[str, Any], device: str | None = None) -> list[Any]:
+        return [tensor_or_array(states, device) for states in self.encoder.encode_tokens(texts, **options)]
 
     def _features(self, texts: Sequence[Any], options: Mapping[str, Any], dim: int | None) -> list[dict[str, Any]]:
         """Return for each text its tokens, its token states, and its vector before it is scaled."""
@@ -352,7 +355,7 @@ class SentenceTransformer(PretrainedModel):
         if name is not None and name not in self.SUPPORTED_SIMILARITY_FN_NAMES:
             raise InputError(
                 f"similarity_fn_name={name!r} is not supported. {nearest(name, self.SUPPORTED_SIMILARITY_FN_NAMES)} "
-                "Late interaction (maxsim) is nearfield.maxsim, or MultiVectorEncoder of sentence-transformers.",
+                "MultiVectorEncoder has maxsim.",
                 param="similarity_fn_name",
             )
         self._similarity_fn_name = name

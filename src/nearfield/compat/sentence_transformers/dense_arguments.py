@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from nearfield.compat.arguments import BATCHES, USED, ArgumentTable, Effect
+from nearfield.compat.arguments import BAR, BATCHES, DEVICE_OF_CALL, USED, ArgumentTable, Effect
 from nearfield.compat.sentence_transformers.load_options import CONSTRUCTOR
 
 _POOL = Effect("ignored", "The engine uses all cores of this process; no process is started.")
-_DEVICE = Effect("ignored", "The model stays where it was loaded; a tensor is moved to the device.")
 _CARD = Effect("ignored", "No model card is written.")
 _ENCODE = {
     "inputs": Effect("used", "Texts. Pictures, sounds, messages and pairs of texts are refused."),
     "prompt_name": USED,
     "prompt": USED,
     "batch_size": BATCHES,
-    "show_progress_bar": Effect("used", "None shows a bar for more than 8,192 texts on a terminal."),
+    "show_progress_bar": BAR,
     "output_value": USED,
     "precision": USED,
     "convert_to_numpy": USED,
     "convert_to_tensor": USED,
-    "device": _DEVICE,
+    "device": DEVICE_OF_CALL,
     "normalize_embeddings": USED,
     "truncate_dim": USED,
     "pool": _POOL,
     "chunk_size": _POOL,
-    "kwargs": Effect("used", "task (its adapter), and processing_kwargs with max_length for text. Others are refused."),
+    "kwargs": Effect("used", "processing_kwargs: max_length of texts; others are refused."),
 }
 _PAIR_OF_SETS = {"embeddings1": USED, "embeddings2": USED}
 ARGUMENTS: ArgumentTable = {
@@ -33,7 +32,11 @@ ARGUMENTS: ArgumentTable = {
         "similarity_fn_name": USED,
         "truncate_dim": USED,
     },
-    **{f"SentenceTransformer.{name}": _ENCODE for name in ("encode", "encode_query", "encode_document")},
+    "SentenceTransformer.encode": {
+        **_ENCODE,
+        "kwargs": Effect("used", "task (its adapter), and processing_kwargs: max_length of texts; others are refused."),
+    },
+    **{f"SentenceTransformer.{name}": _ENCODE for name in ("encode_query", "encode_document")},
     "SentenceTransformer.encode_multi_process": {
         "sentences": USED,
         **{

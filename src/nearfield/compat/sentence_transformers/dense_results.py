@@ -67,7 +67,7 @@ class ResultForm:
         elif self.numpy:
             result = data
         else:
-            result = list(array_to_tensor(data))
+            result = list(array_to_tensor(data, self.device))
         return result[0] if self.single else result
 
 
@@ -77,6 +77,6 @@ def check_truncation(truncate_dim: object) -> None:
         require_count("truncate_dim", truncate_dim)
 
 
-def tensor_or_array(array: Array) -> Any:
-    """Return a torch tensor if torch is installed, else the array."""
-    return array_to_tensor(array) if torch_is_installed() else array
+def tensor_or_array(array: Array, device: str | None = None) -> Any:
+    """Return a torch tensor, on a device, if torch is installed, else the array."""
+    return array_to_tensor(array, device) if torch_is_installed() else array

@@ -11,7 +11,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from nearfield import catalog, hub
-from nearfield.compat.arguments import REMOTE_CODE, USED, Effect, refuse_changed, report_remote_code
+from nearfield.argument_checks import require_number
+from nearfield.compat.arguments import HUB_TOKEN, REMOTE_CODE, USED, Effect, refuse_changed, report_remote_code
 from nearfield.errors import InputError, ModelRefused, nearest
 from nearfield.inference.uncompiled_model import ReadModelKeywords, UncompiledModel, read_model
 from nearfield.text_inputs import one_or_many, refuse_item
@@ -28,21 +29,26 @@ CONSTRUCTOR: Mapping[str, Effect] = {
     "modules": Effect(
         "refused", "Save the modules as a model with sentence-transformers, and load its folder. Ignored beside a name."
     ),
-    "device": Effect("used", "None and cpu compute with OpenVINO; cuda and mps with torch."),
+    "device": Effect("used", "None and cpu compute with OpenVINO, all others with torch."),
     "prompts": USED,
     "default_prompt_name": USED,
     "cache_folder": Effect("ignored", "Models lie in the Hub's cache (HF_HUB_CACHE) and in NEARFIELD_CACHE."),
     "trust_remote_code": REMOTE_CODE,
     "revision": USED,
     "local_files_only": USED,
-    "token": Effect("used", "True, False or the value of HF_TOKEN; set HF_TOKEN for any other."),
-    "model_kwargs": Effect("used", "torch_dtype, file_name and device_map; hints for torch are ignored."),
-    "processor_kwargs": Effect(
-        "used", "model_max_length, and truncation_side of SentenceTransformer; hints for the tokenizer are ignored."
+    "token": HUB_TOKEN,
+    "model_kwargs": Effect(
+        "used", "torch_dtype, file_name and device_map; hints for torch are ignored, others refused."
     ),
-    "config_kwargs": Effect("used", "num_labels, which must be the model's; those of training are ignored."),
+    "processor_kwargs": Effect(
+        "used", "model_max_length, and truncation_side of SentenceTransformer; hints are ignored, others refused."
+    ),
+    "config_kwargs": Effect(
+        "used",
+        "num_labels of CrossEncoder, which must be the model's; those of training are ignored, others refused.",
+    ),
     "model_card_data": Effect("ignored", "It is stored as an attribute."),
-    "backend": Effect("ignored", "It is a hint: the numbers are those of the model in float32."),
+    "backend": Effect("ignored", "The device decides what computes, and the numbers are those of the model."),
 }
 MODEL_KWARGS: Mapping[str, Effect] = {
     **dict.fromkeys(("torch_dtype", "dtype", "device_map", "file_name"), USED),
@@ -106,6 +112,8 @@ def load_options(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     options["precision"] = _precision(dtype, options.get("backend", "openvino"))
     options["revision"] = values["revision"]
     options["max_length"] = processor.get("model_max_length")
+    if options["max_length"] is not None:
+        require_number("model_max_length", options["max_length"])
     options["file"] = model.get("file_name")
     return {name: value for name, value in options.items() if value is not None}
 
@@ -149,7 +157,7 @@ def load_within_positions(load: Callable[[], ModelT], options: dict[str, Any]) -
     try:
         return load()
     except InputError as error:
-        if error.param != "max_length":
+        if error.param != "max_length" or options["max_length"] < 1:
             raise
         _log.warning("%s Its own length is used.", error)
         del options["max_length"]

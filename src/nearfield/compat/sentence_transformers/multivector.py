@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 
 from nearfield.arrays import Array
-from nearfield.compat.arguments import BATCHES, USED, ArgumentTable, Effect
+from nearfield.checkpoint import json_file
+from nearfield.compat.arguments import BAR, BATCHES, DEVICE_OF_CALL, USED, ArgumentTable, Effect, wants_bar
 from nearfield.compat.sentence_transformers.load_options import (
     CONSTRUCTOR,
     call_length,
@@ -21,6 +22,7 @@ from nearfield.compat.sentence_transformers.load_options import (
 )
 from nearfield.compat.sentence_transformers.old_names import accept_old_names
 from nearfield.compat.sentence_transformers.pretrained_model import PretrainedModel, check_batch_size
+from nearfield.compat.sentence_transformers.saved_folder import SETTINGS
 from nearfield.compat.sentence_transformers.util.similarity import SimilarityFunction
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
@@ -28,21 +30,23 @@ from nearfield.recipe import Multivector
 from nearfield.tensors import array_to_tensor, tensor_to_array, torch_is_installed
 from nearfield.vectors.dense import normalize
 
+#: The type of a model in PyLate's layout, whose folder stays in that layout when it is copied.
+_PYLATE = "ColBERT"
 _POOLS = Effect("ignored", "Each call uses all cores, and no further processes.")
 _ENCODE = {
     "inputs": USED,
     "prompt_name": USED,
     "prompt": Effect("used", "The model's marker of the role comes before it."),
     "batch_size": BATCHES,
-    "show_progress_bar": USED,
+    "show_progress_bar": BAR,
     "output_value": Effect("used", "token_embeddings. Outputs of modules (None) are refused."),
     "convert_to_numpy": USED,
-    "device": Effect("ignored", "The model stays where it was loaded; a tensor is moved to the device."),
+    "device": DEVICE_OF_CALL,
     "normalize_embeddings": USED,
     "pool": _POOLS,
     "chunk_size": _POOLS,
     "token_pooling": Effect("used", "It is applied to the tensors of each text; it needs torch."),
-    "kwargs": Effect("used", "task, and processing_kwargs: max_length of texts."),
+    "kwargs": Effect("used", "processing_kwargs: max_length of texts; others are refused."),
 }
 _SIMILARITY = {
     "embeddings1": USED,
@@ -145,7 +149,7 @@ class MultiVectorEncoder(PretrainedModel):
         text = self._resolve_prompt(prompt, prompt_name)
         vectors = self._model.encode(
             input_list(inputs),
-            show_progress_bar=bool(show_progress_bar),
+            show_progress_bar=wants_bar(show_progress_bar),
             prompt=text.removeprefix(self._markers.get(task or "document", "")),
             role=task if task in self._markers else None,
             outputs="multivector",
@@ -246,7 +250,14 @@ class MultiVectorEncoder(PretrainedModel):
         return Encoder(read_kind(self._name, options, "multivector"), **options)
 
     def _settings(self) -> dict[str, Any]:
-        return {**super()._settings(), "similarity_fn_name": self._similarity_fn_name}
+        settings = {**super()._settings(), "similarity_fn_name": self.similarity_fn_name}
+        if json_file.read_optional(self._model.recipe.folder / SETTINGS).get("model_type") != _PYLATE:
+            return settings
+        # PyLate inserts the markers itself, and has other names of the measures.
+        prompts = {name: text.removeprefix(self._markers.get(name, "")) for name, text in self.prompts.items()}
+        if self._similarity_fn_name is None:
+            del settings["similarity_fn_name"]
+        return {**settings, "model_type": _PYLATE, "prompts": prompts}
 
     def get_embedding_dimension(self) -> int:
         """Return the dimensions of a token's vector."""

@@ -148,7 +148,9 @@ class PretrainedModel:
                 self._model = load_within_positions(lambda: self._load_model(**options), options)
             value = min(value, self._model.max_length)
         self._max_seq_length = value
-        self._tokenizer = None
+        # The same object stays, as other settings of it may have been changed.
+        if hasattr(self._tokenizer, "model_max_length"):
+            self._tokenizer.model_max_length = self.max_seq_length
 
     def get_max_seq_length(self) -> int:
         """Return ``max_seq_length``."""
@@ -254,12 +256,13 @@ class PretrainedModel:
         return {"model_type": self.model_type, **prompts}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_model", "_tokenizer")}
+        return {name: value for name, value in vars(self).items() if name != "_model"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _tokenizer=None)
+        vars(self).update(state)
         self._model = self._load_model()
-        self.max_seq_length = self._max_seq_length
+        if self._max_seq_length is not None:
+            self.max_seq_length = self._max_seq_length
 
     def _load_model(self, **options: Any) -> LoadedModel:
         """Load the model once more: in another process, or for longer inputs."""

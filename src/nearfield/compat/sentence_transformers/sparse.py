@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-from nearfield.argument_checks import require_count
-from nearfield.compat.arguments import BATCHES, USED, ArgumentTable, Effect
+from nearfield.argument_checks import require_count, require_optional_counts
+from nearfield.compat.arguments import BAR, BATCHES, DEVICE_OF_CALL, USED, ArgumentTable, Effect, wants_bar
 from nearfield.compat.sentence_transformers.load_options import (
     CONSTRUCTOR,
     call_length,
@@ -40,19 +40,22 @@ _ENCODE = {
     "prompt_name": USED,
     "prompt": USED,
     "batch_size": BATCHES,
-    "show_progress_bar": USED,
+    "show_progress_bar": BAR,
     "convert_to_tensor": Effect("used", "Without torch the result is SparseVectors."),
     "convert_to_sparse_tensor": USED,
     "save_to_cpu": USED,
-    "device": Effect("ignored", "The model stays where it was loaded; a tensor is moved to the device."),
+    "device": DEVICE_OF_CALL,
     "max_active_dims": USED,
     "pool": _POOLS,
     "chunk_size": _POOLS,
-    "kwargs": Effect("used", "task, and processing_kwargs: max_length of texts."),
+    "kwargs": Effect("used", "processing_kwargs: max_length of texts; others are refused."),
 }
 ARGUMENTS: ArgumentTable = {
     "SparseEncoder": {**CONSTRUCTOR, "similarity_fn_name": USED, "max_active_dims": USED},
-    "SparseEncoder.encode": _ENCODE,
+    "SparseEncoder.encode": {
+        **_ENCODE,
+        "kwargs": Effect("used", "task, and processing_kwargs: max_length of texts; others are refused."),
+    },
     "SparseEncoder.encode_query": _ENCODE,
     "SparseEncoder.encode_document": _ENCODE,
     "SparseEncoder.decode": {"embeddings": USED, "top_k": USED},
@@ -100,7 +103,7 @@ class SparseEncoder(PretrainedModel):
         max_active_dims: int | None = None,
     ) -> None:
         arguments = dict(locals())
-        _check_active_dims(max_active_dims)
+        require_optional_counts(max_active_dims=max_active_dims)
         self._options = load_options(arguments, "SparseEncoder")
         name = model_name(model_name_or_path, self.default_huggingface_organization)
         self._name = find_local(name, arguments, self._options)
@@ -108,7 +111,7 @@ class SparseEncoder(PretrainedModel):
         saved = SavedSettings.read(encoder.recipe.folder, self.model_type)
         arguments["default_prompt_name"] = default_prompt_name or saved.default_prompt_name
         super().__init__(encoder, saved.prompts, arguments)
-        self.max_active_dims = max_active_dims or saved.max_active_dims
+        self.max_active_dims = saved.max_active_dims if max_active_dims is None else max_active_dims
         known = saved.similarity_fn_name in self.SUPPORTED_SIMILARITY_FN_NAMES
         self.similarity_fn_name = similarity_fn_name or (saved.similarity_fn_name if known else None)
 
@@ -148,15 +151,16 @@ class SparseEncoder(PretrainedModel):
             A tensor [n, dimensions], or [dimensions] for a single text; without torch, ``SparseVectors``.
         """
         check_batch_size(batch_size)
+        count = self.max_active_dims if max_active_dims is None else max_active_dims
+        require_optional_counts(max_active_dims=count)
         vectors = self._model.encode(
             input_list(inputs),
-            show_progress_bar=bool(show_progress_bar),
+            show_progress_bar=wants_bar(show_progress_bar),
             prompt=self._resolve_prompt(prompt, prompt_name),
             role=kwargs["task"] if kwargs.get("task") in ROLES else None,
             outputs="sparse",
             max_length=call_length(kwargs, self._max_seq_length, "SparseEncoder.encode"),
         )["sparse"]
-        count = self.max_active_dims if max_active_dims is None else max_active_dims
         strong: SparseVectors = vectors if count is None else strongest(vectors, count)
         place = None if save_to_cpu else self._result_device(device, pool)
         return to_requested_form(strong, convert_to_tensor, convert_to_sparse_tensor, place)
@@ -290,8 +294,3 @@ class SparseEncoder(PretrainedModel):
     def get_sentence_embedding_dimension(self) -> int:
         """Return ``get_embedding_dimension()``: its old name."""
         return self.get_embedding_dimension()
-
-
-def _check_active_dims(count: int | None) -> None:
-    if count is not None and (isinstance(count, bool) or count < 1):
-        raise InputError(f"max_active_dims must be a positive integer, and is {count!r}.", param="max_active_dims")

@@ -17,13 +17,7 @@ from nearfield.vectors.sparse import SparseVectors
 
 
 def strongest(vectors: SparseVectors, count: int) -> SparseVectors:
-    """Return vectors of which at most ``count`` values stay in each: those of largest magnitude.
-
-    Raises:
-        InputError: ``count`` is less than 1.
-    """
-    if count < 1:
-        raise InputError(f"max_active_dims must be a positive integer, and is {count}.", param="max_active_dims")
+    """Return vectors of which at most ``count`` values, 1 or more, stay in each: those of largest magnitude."""
     places_of_rows = [_largest(vectors, row, count) for row in range(len(vectors))]
     places = np.concatenate([*places_of_rows, np.zeros(0, np.int64)])
     bounds = row_bounds([len(part) for part in places_of_rows])

@@ -50,20 +50,22 @@ def split_pairs(items: Iterable[Any]) -> tuple[list[Any], list[Any] | None]:
     return [first for first, _ in listed], [second for _, second in listed]
 
 
-def check_pairs(firsts: Sequence[object], seconds: Sequence[object] | None) -> None:
-    """Raise InputError, with its number, for the first input or pair that is no text or pair of texts."""
+def check_pairs(
+    firsts: Sequence[object], seconds: Sequence[object] | None, param: str = "input", start: int = 0
+) -> None:
+    """Raise InputError, with its number from ``start`` on, for the first that is no text or pair of texts."""
     if seconds is None:
-        for index, text in enumerate(firsts):
-            _check_text(f"Input {index}", text)
+        for index, text in enumerate(firsts, start):
+            _check_text(f"Input {index}", text, param)
         return
-    for index, (first, second) in enumerate(zip(firsts, seconds, strict=True)):
-        _check_text(f"Pair {index}: the first text", first)
-        _check_text(f"Pair {index}: the second text", second)
+    for index, (first, second) in enumerate(zip(firsts, seconds, strict=True), start):
+        _check_text(f"Pair {index}: the first text", first, param)
+        _check_text(f"Pair {index}: the second text", second, param)
 
 
-def _check_text(which: str, text: object) -> None:
+def _check_text(which: str, text: object, param: str) -> None:
     if not isinstance(text, str):
-        raise InputError(f"{which} must be a string, and is {describe(text)}.{advice(text)}", param="input")
+        raise InputError(f"{which} must be a string, and is {describe(text)}.{advice(text)}", param=param)
 
 
 def list_texts(values: object, name: str, kind: str = "texts") -> list[Any]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nearfield.argument_checks import require_count
 from nearfield.arrays import Array
 from nearfield.compat.sentence_transformers.util.mining_report import print_report
 from nearfield.compat.sentence_transformers.util.mining_table import (
@@ -107,8 +108,7 @@ def mine_hard_negatives(
     """
     del use_multi_process
     pairs = read_pairs(dataset, anchor_column_name, positive_column_name, corpus)
-    if faiss_batch_size < 1:
-        raise InputError(f"faiss_batch_size must be a positive integer, got {faiss_batch_size}.")
+    require_count("faiss_batch_size", faiss_batch_size)
     chosen_format, with_scores = _resolve_format(output_format, output_scores, as_triplets, include_positives)
     options = MiningOptions(
         range_min=range_min,
@@ -164,7 +164,13 @@ class _CachedEncoding:
         """Return the vectors of texts: ``kind`` is query or corpus."""
         if self._folder is None:
             return self._encode(kind, texts, prompt_name, prompt)
-        key = repr((_model_name(self._model), prompt, prompt_name, texts))
+        name = _model_name(self._model)
+        if not name:
+            _log.warning(
+                "cache_folder has no effect: this model has no name by which its vectors could be found again."
+            )
+            return self._encode(kind, texts, prompt_name, prompt)
+        key = repr((name, _settings(self._model), prompt, prompt_name, texts))
         file = self._folder / f"{kind}_embeddings_{hashlib.sha256(key.encode()).hexdigest()}.npy"
         if file.exists():
             return np.asarray(np.load(file, allow_pickle=False))
@@ -186,9 +192,15 @@ class _CachedEncoding:
 
 
 def _model_name(model: Any) -> str:
-    """Return the name under which vectors are cached."""
-    name = getattr(model, "fingerprint", None) or getattr(model, "name", None)
+    """Return the name under which vectors are cached: of their space, else of the model; empty if there is none."""
+    name = getattr(getattr(model, "encoder", model), "fingerprint", None) or getattr(model, "name", None)
     return str(name or getattr(getattr(model, "model_card_data", None), "base_model", None) or "")
+
+
+def _settings(model: Any) -> list[Any]:
+    """Return the settings of a model with which its vectors change."""
+    names = ("prompts", "default_prompt_name", "max_length", "max_seq_length", "truncate_dim", "max_active_dims")
+    return [getattr(model, name, None) for name in names]
 
 
 def _find_candidates(

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from nearfield.argument_checks import require_count
 from nearfield.arrays import Array
 from nearfield.errors import InputError
 
@@ -59,11 +60,14 @@ class IndexSearch(ABC):
         """Return a search over an index, or over a new one of the vectors of a corpus.
 
         Raises:
-            InputError: there are both or neither, the precision is unknown, or the library is not installed.
+            InputError: there are both or neither, the precision is unknown, a number is less than 1, or the library is
+                not installed.
         """
         if (corpus is None) == (index is None):
             both = "not both" if corpus is not None else "and there is neither"
             raise InputError(f"Give corpus_embeddings or corpus_index, {both}.", param="corpus_embeddings")
+        require_count("top_k", options.top_k)
+        require_count("rescore_multiplier", options.multiplier)
         if options.precision not in cls.precisions:
             raise InputError(
                 f"corpus_precision must be {', '.join(cls.precisions)} for {cls.name}, not {options.precision!r}.",

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from nearfield.arrays import Array
+from nearfield.compat.inputs import check_pairs, iterate_pairs
 from nearfield.errors import InputError
+from nearfield.text_inputs import check_texts, many_texts
 
 FORMATS = ("triplet", "n-tuple", "labeled-pair", "labeled-list")
 
@@ -56,7 +58,7 @@ def read_pairs(dataset: Any, anchor: str | None, positive: str | None, corpus: l
     """Return the pairs of a dataset.
 
     Raises:
-        InputError: it is empty, or has fewer than two columns.
+        InputError: it is empty, has fewer than two columns, or something in them or in the corpus is no text.
     """
     columns = _columns(dataset)
     names = list(columns)
@@ -70,7 +72,9 @@ def read_pairs(dataset: Any, anchor: str | None, positive: str | None, corpus: l
     rows = list(zip(columns[anchor], columns[positive], strict=True))
     if not rows:
         raise InputError("The dataset is empty: it needs at least one pair.", param="dataset")
-    return _number_pairs((anchor, positive), rows, corpus or [])
+    for name, texts in zip((anchor, positive), zip(*rows, strict=True), strict=True):
+        check_texts(texts, "dataset", f"{name}: row")
+    return _number_pairs((anchor, positive), rows, [] if corpus is None else many_texts(corpus, "corpus"))
 
 
 def _columns(dataset: Any) -> Mapping[str, list[str]]:
@@ -80,9 +84,10 @@ def _columns(dataset: Any) -> Mapping[str, list[str]]:
         return {name: list(dataset[name]) for name in names}
     if isinstance(dataset, Mapping):
         return {name: list(column) for name, column in dataset.items()}
-    rows = list(dataset)
+    rows = list(iterate_pairs(dataset, "dataset"))
     if rows and isinstance(rows[0], Mapping):
         return {name: [row[name] for row in rows] for name in rows[0]}
+    check_pairs(rows, "dataset")
     return {"anchor": [row[0] for row in rows], "positive": [row[1] for row in rows]}
 
 

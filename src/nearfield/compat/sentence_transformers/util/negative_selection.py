@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.argument_checks import require_count, require_optional_counts
 from nearfield.arrays import Array
 from nearfield.compat.sentence_transformers.util.mining_table import NegativeCandidates, QueryPairs
 from nearfield.errors import InputError
@@ -51,8 +52,9 @@ class MiningOptions:
         Raises:
             InputError: an option does not fit.
         """
-        if self.num_negatives < 1:
-            raise InputError(f"num_negatives must be at least 1, got num_negatives={self.num_negatives}.")
+        require_count("num_negatives", self.num_negatives)
+        require_count("range_min", self.range_min, 0)
+        require_optional_counts(range_max=self.range_max)
         if self.sampling_strategy not in ("top", "random"):
             raise InputError(f"sampling_strategy must be 'top' or 'random', not {self.sampling_strategy!r}.")
         resolved = self
@@ -66,8 +68,6 @@ class MiningOptions:
 
     def _check_ranks(self) -> None:
         count = self.last - self.range_min
-        if self.range_min < 0:
-            raise InputError(f"range_min must be non-negative, got range_min={self.range_min}.")
         if count <= 0:
             raise InputError(
                 f"range_min must be smaller than range_max, and range_min={self.range_min}, range_max={self.last}."

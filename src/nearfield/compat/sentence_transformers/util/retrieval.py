@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.argument_checks import require_count, require_number
 from nearfield.arrays import Array
 from nearfield.compat.sentence_transformers.util.similarity import cos_sim
 from nearfield.compat.sentence_transformers.util.tensor import AnyVectors, ArrayOrTensor, scale_to_unit, to_dense
@@ -46,6 +47,7 @@ def semantic_search(
 
     Raises:
         SpaceMismatch: the two live in different known spaces.
+        InputError: a size is less than 1, or ``top_k`` less than 0.
     """
     matches = find_top_matches(
         query_embeddings, corpus_embeddings, top_k, score_function, query_chunk_size, corpus_chunk_size
@@ -105,7 +107,13 @@ def paraphrase_mining_embeddings(
         max_pairs: the largest number of pairs.
         top_k: neighbours of each vector that are considered.
         score_function: a symmetric function of two matrices, which gets tensors if torch is installed.
+
+    Raises:
+        InputError: a size is less than 1, or a number less than 0.
     """
+    require_count("query_chunk_size", query_chunk_size)
+    require_count("top_k", top_k, 0)
+    require_count("max_pairs", max_pairs, 0)
     matrix = as_matrix(embeddings)
     pairs = _BestPairs(max_pairs)
     for start in range(0, len(matrix), query_chunk_size):
@@ -134,7 +142,13 @@ def community_detection(
         min_community_size: clusters of fewer vectors are left out.
         batch_size: the largest number of vectors that are compared with all at once.
         show_progress_bar: whether to show a progress bar.
+
+    Raises:
+        InputError: a number has a value that makes no sense.
     """
+    require_count("batch_size", batch_size)
+    require_count("min_community_size", min_community_size, 0)
+    require_number("threshold", threshold)
     matrix = to_dense(as_matrix(embeddings)) if len(embeddings) else np.zeros((0, 1), np.float32)
     if not len(matrix) or len(matrix) < min_community_size:
         return []

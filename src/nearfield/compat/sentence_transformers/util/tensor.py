@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from nearfield.argument_checks import require_count
 from nearfield.arrays import Array
-from nearfield.errors import InputError
 from nearfield.tensors import array_to_tensor, import_torch, is_tensor, tensor_to_array, torch_is_installed
 from nearfield.vectors.fingerprint import require_same_space
 from nearfield.vectors.sparse import SparseVectors
@@ -110,11 +110,7 @@ def select_max_active_dims(embeddings: AnyVectors, max_active_dims: int | None) 
     """
     if max_active_dims is None:
         return embeddings
-    if max_active_dims < 1:
-        raise InputError(
-            f"max_active_dims must be a positive integer, got {max_active_dims}: give 1 or more.",
-            param="max_active_dims",
-        )
+    require_count("max_active_dims", max_active_dims)
     values = as_array_or_tensor(embeddings)
     count = min(max_active_dims, values.shape[-1])
     if is_tensor(values):

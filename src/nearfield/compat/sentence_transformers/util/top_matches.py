@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nearfield.argument_checks import require_count
 from nearfield.arrays import Array
 from nearfield.compat.sentence_transformers.util import similarity
 from nearfield.compat.sentence_transformers.util.tensor import (
@@ -23,7 +24,6 @@ from nearfield.compat.sentence_transformers.util.tensor import (
     require_known_spaces,
     scale_to_unit,
 )
-from nearfield.errors import InputError
 from nearfield.tensors import array_to_tensor, is_tensor, tensor_to_array, torch_is_installed
 from nearfield.vectors.sparse import SparseVectors
 
@@ -100,11 +100,11 @@ def find_top_matches(
 
     Raises:
         SpaceMismatch: the two live in different known spaces.
-        InputError: a number is less than 1.
+        InputError: a size is less than 1, or ``count`` less than 0.
     """
-    for name, value in (("query_chunk_size", query_rows), ("corpus_chunk_size", corpus_rows)):
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, not {value}.", param=name)
+    require_count("top_k", count, 0)
+    require_count("query_chunk_size", query_rows)
+    require_count("corpus_chunk_size", corpus_rows)
     require_known_spaces(queries, corpus)
     x, y = _same_place(as_matrix(queries), as_matrix(corpus))
     prepare, score = _block_functions(score_function, x, y)
