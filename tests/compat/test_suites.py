@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tools.reference.compat import RESULTS
+from tools.suites import __main__ as command
 from tools.suites import checkpoints
 from tools.suites.library import Library
-from tools.suites.runner import SuiteResult
-from tools.suites.substitution import substitute
+from tools.suites.runner import SuiteResult, checkout_version
+from tools.suites.substitution import shared_names, substitute
 
+RECORDED = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+#: Names that were added after a suite was recorded; remove them when it is recorded again.
+ADDED_SINCE = {
+    library: {"sentence_transformers.LoggingHandler"}
+    for library in ("sentence_transformers", "sentence_transformers_scores")
+}
 ORIGINAL = "class Model: pass\nclass Trainer: pass\ndef search(): return 'original'\nDEFAULT = 3\n"
 OURS = "__all__ = ['Model', 'search', 'DEFAULT_ONLY_HERE']\nclass Model: pass\ndef search(): return 'ours'\n"
 
@@ -69,3 +81,56 @@ def test_outcomes_are_counted_by_reason() -> None:
     assert facts["failed"] == {"boom": 1, "pairs": 1}
     assert facts["left_out"] == {"GPU": 2}
     assert facts["files"]["tests/test_a.py"] == {"run": 2, "passed": 0}
+    assert (facts["version"], facts["tests_version"]) == ("1.0", "")
+
+
+@pytest.mark.parametrize("recorded", RECORDED, ids=lambda recorded: recorded["library"])
+def test_recorded_results_are_of_the_names_that_are_replaced_now(recorded: dict[str, Any]) -> None:
+    """A class that was added since was not tested: record the suite again (`python -m tools.suites`)."""
+    library = Library.load(recorded["library"])
+    pytest.importorskip(library.package)
+    if version(library.package) != recorded["version"]:
+        pytest.skip(f"{library.package} {recorded['version']} is not installed")
+    replaced = {f"{theirs}.{name}" for theirs, ours in library.modules.items() for name in shared_names(theirs, ours)}
+    assert replaced - set(recorded["replaced"]) == ADDED_SINCE.get(recorded["library"], set())
+    assert set(recorded["replaced"]) <= replaced
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[project]\nversion = "1.2"', "1.2"),
+        ('[tool.poetry]\nversion = "1.3"', "1.3"),
+        ('[project]\ndynamic = ["version"]', "1.4"),
+    ],
+)
+def test_the_version_of_a_checkout(text: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package/version.py").write_text('__version__ = ".".join(["1", "4"])')
+    assert checkout_version(tmp_path, "package") == expected
+    assert checkout_version(tmp_path, "other") == ("" if expected == "1.4" else expected)
+
+
+def test_only_a_whole_suite_without_new_failures_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    passed = SuiteResult("p", "1.0", [], ["tests/test_b.py::test"], {}, {}, {}, {})
+    results = {
+        "none": replace(passed, passed=[]),
+        "failing": replace(passed, failed={"tests/test_b.py::other": "boom"}),
+        "passing": passed,
+    }
+    monkeypatch.setattr(command, "run_suite", lambda name, *_, **__: results[name])
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
+
+    def run(*words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["suites", *words, "--record"])
+        return command.main()
+
+    for part in ("--original", "tests/test_b.py"):
+        with pytest.raises(SystemExit):
+            run("passing", str(tmp_path), part)
+    assert [run(name, str(tmp_path)) for name in results] == [1, 1, 0]
+    assert capsys.readouterr().err.count("Not recorded") == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["passing.json"]

@@ -3,10 +3,11 @@
     python -m tools.suites LIBRARY FOLDER [--original] [--record] [pytest arguments]
 
 LIBRARY is a module of this package, FOLDER a checkout of the library with its tests; the library itself is the one
-installed. No code of theirs is part of this repository. pytest runs in a process in FOLDER, with `tools.suites.plugin`,
-which replaces classes and functions in all modules of the library before a test is imported. ``--original`` replaces
-nothing: a test that fails then says nothing about Nearfield. ``--record`` writes the result into the folder
-``results``, from which ``python -m tools.reference`` renders it. A path among the pytest arguments replaces ``TESTS``.
+installed, and the result has both versions. No code of theirs is part of this repository. pytest runs in a process in
+FOLDER, with `tools.suites.plugin`, which replaces classes and functions in all modules of the library before a test is
+imported. ``--original`` replaces nothing: a test that fails then says nothing about Nearfield. ``--record`` writes the
+result of a whole suite into the folder ``results``, from which ``python -m tools.reference`` renders it; not if a test
+failed that is not known to fail. A path among the pytest arguments replaces ``TESTS``.
 
 A module of this package that describes a library (`tools.suites.library.Library` reads it) has the names below. It is
 imported in both processes, and in that of pytest the package ``tests`` is theirs: functions import ours themselves.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 from tools.suites import plugin
 from tools.suites.checkpoints import write_checkpoints, write_hub_cache
@@ -36,6 +42,8 @@ class SuiteResult:
     left_out: Mapping[str, str]
     #: What the page of results says beside them.
     note: str = ""
+    #: Version of the checkout that the tests are from; ``version`` is that of the installed library.
+    tests_version: str = ""
 
     @property
     def run(self) -> int:
@@ -53,6 +61,7 @@ class SuiteResult:
         return {
             "library": self.library,
             "version": self.version,
+            "tests_version": self.tests_version,
             "note": self.note,
             "replaced": list(self.replaced),
             "collected": self.run + len(self.skipped) + len(self.left_out),
@@ -74,7 +83,8 @@ class SuiteResult:
         facts = self.to_dict()
         counts = {name: facts[name] for name in ("collected", "run", "passed")}
         counts |= {name: len(getattr(self, name)) for name in ("failed", "skipped", "left_out")}
-        lines = [f"{self.library} {self.version}", *(f"{name:12}{count:6}" for name, count in counts.items())]
+        title = f"{self.library} {self.version}, tests of {self.tests_version or 'an unknown version'}"
+        lines = [title, *(f"{name:12}{count:6}" for name, count in counts.items())]
         if self.run:
             lines.append(f"{'pass rate':12}{len(self.passed) / self.run:6.1%}")
         lines += _section("failed, for a known reason", count_reasons(self.expected))
@@ -107,13 +117,36 @@ def run_suite(name: str, folder: Path, arguments: Sequence[str], *, original: bo
             "HF_HUB_CACHE": str(cache),
             "HF_HUB_OFFLINE": "1",
             "NEARFIELD_CACHE": str(Path(place) / "nearfield"),
+            # The library is the installed one, not the one in FOLDER.
+            "PYTHONSAFEPATH": "1",
             "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]),
         }
         _run_pytest(library, folder, arguments, variables)
         results = json.loads(outcomes.read_text())
     reasons = {test: library.reason_expected(test) for test in results["failed"]}
     expected = {test: reason for test, reason in reasons.items() if reason is not None}
-    return SuiteResult(name, version(library.package), expected=expected, note=library.note, **results)
+    return SuiteResult(
+        name,
+        version(library.package),
+        expected=expected,
+        note=library.note,
+        tests_version=checkout_version(folder, library.package),
+        **results,
+    )
+
+
+def checkout_version(folder: Path, package: str) -> str:
+    """Return the version of a library's checkout, from its pyproject.toml or ``version.py``; empty if neither has one.
+
+    Raises:
+        OSError: the folder has no pyproject.toml.
+    """
+    tables = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+    for table in (tables.get("project", {}), tables.get("tool", {}).get("poetry", {})):
+        if "version" in table:
+            return str(table["version"])
+    module = folder / package / "version.py"
+    return str(runpy.run_path(str(module))["__version__"]) if module.exists() else ""
 
 
 def _run_pytest(library: Library, folder: Path, arguments: Sequence[str], variables: Mapping[str, str]) -> None:

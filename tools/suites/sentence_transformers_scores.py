@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.suites.sentence_transformers import PACKAGE, prepare
+from tools.suites.sentence_transformers import NOTE, PACKAGE, prepare
 
-__all__ = ["LEFT_OUT", "MODELS", "MODULES", "PACKAGE", "TESTS", "prepare"]
+__all__ = ["LEFT_OUT", "MODELS", "MODULES", "NOTE", "PACKAGE", "TESTS", "prepare"]
 
 MODULES = {
     "sentence_transformers": "nearfield.compat.sentence_transformers",
@@ -119,7 +119,8 @@ LEFT_OUT = {
     rf"{_CROSS}rank\[": _WEIGHTS,
     rf"{_CROSS}predict_(low_precision|batch_size_1|routes)": _MODULES,
     rf"{_CROSS}(num_labels_from|num_labels_ignores|config_and_model|default_activation_fn_w)": _MODULES,
-    rf"{_CROSS}(push_to_hub|init_args_decorator|predict_rank_args_decorator)": _PUBLISH,
+    rf"{_CROSS}push_to_hub": _PUBLISH,
+    rf"{_CROSS}(init_args_decorator|predict_rank_args_decorator)": _LIBRARY,
     rf"{_CROSS}(replacing_a_rej|preprocess_raises|predict_raises|predict_applies|message_input|probe_uses)": _TEMPLATE,
     r"test_(conversion_|convert_|default_to_csr|detect_mlm|csr_|max_active_dims_set_init)": _CONVERSION,
     rf"{_SPARSE}(inference_free_splade$|splade_pooling|get_model_kwargs|encode_routes|parse_model_config)": _MODULES,

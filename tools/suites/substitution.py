@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import pkgutil
 import sys
@@ -16,14 +17,18 @@ def substitute(package: str, modules: Mapping[str, str]) -> list[str]:
     names = []
     for theirs, ours in modules.items():
         original, own = importlib.import_module(theirs), importlib.import_module(ours)
-        shared = [
-            name for name in own.__all__ if hasattr(original, name) and not isinstance(getattr(own, name), ModuleType)
-        ]
+        shared = shared_names(theirs, ours)
         replaced.update({id(getattr(original, name)): getattr(own, name) for name in shared})
         names += [f"{theirs}.{name}" for name in shared]
     for module in _loaded_modules(package):
         _replace_in(module, replaced)
     return names
+
+
+def shared_names(theirs: str, ours: str) -> list[str]:
+    """Return the names, those of modules aside, that our module has in ``__all__`` and theirs has too."""
+    original, own = importlib.import_module(theirs), importlib.import_module(ours)
+    return [name for name in own.__all__ if hasattr(original, name) and not isinstance(getattr(own, name), ModuleType)]
 
 
 def _replace_in(module: ModuleType, replaced: Mapping[int, Any]) -> None:
@@ -35,5 +40,6 @@ def _replace_in(module: ModuleType, replaced: Mapping[int, Any]) -> None:
 def _loaded_modules(package: str) -> list[ModuleType]:
     """Return the modules of a package that are imported; those directly below it are imported now."""
     for found in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
-        importlib.import_module(found.name)
+        with contextlib.suppress(ImportError):  # of an extra that is not installed
+            importlib.import_module(found.name)
     return [module for name, module in list(sys.modules.items()) if f"{name}.".startswith(f"{package}.")]
