@@ -141,7 +141,8 @@ class Encoder(BaseEncoder):
             adapter: the name of a loaded adapter (see ``load_adapter``).
             truncate_dim: dimensions to keep. Vectors that had unit length are rescaled to it.
             force_truncate_dim: truncate even if the model was not trained for it.
-            normalize_embeddings: True to scale to unit length; a model whose last module does so always does.
+            normalize_embeddings: True to scale to unit length, False not to, where no module of the model does so
+                always. By default CLIP and SigLIP are scaled, and other models are not.
             precision: float32, float16, int8, uint8, binary or ubinary (see ``vectors.dense.quantize``).
             ranges: calibrated ranges [2, dim] for int8 and uint8.
             truncate: what happens to an input that is too long. ``report`` cuts the end, or the side that the model's

@@ -85,3 +85,53 @@ def pixel_values(features: PatchFeatures) -> Any:
     import torch
 
     return torch.from_numpy(features.layout.normalised(features.pixels).transpose(2, 0, 1)[None].copy())
+
+
+def clip_with_tokenizer(folder: Path, *, old: bool = False) -> Path:
+    """Write CLIP with its processor; ``old`` writes vocab.json and merges.txt in place of tokenizer.json."""
+    from transformers import CLIPImageProcessor, CLIPProcessor, CLIPTokenizer
+
+    vocab, merges = _word_end_vocab()
+    text = {**TEXT, "vocab_size": len(vocab), "bos_token_id": len(vocab) - 2, "eos_token_id": len(vocab) - 1}
+    write(folder, "CLIPModel", "CLIPConfig", projection_dim=24, text_config=text, vision_config=dict(IMAGE))
+    tokenizer = CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=16)
+    images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32)
+    CLIPProcessor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)
+    if old:
+        (folder / "tokenizer.json").unlink()
+        tiny_models.dump(folder / "vocab.json", vocab)
+        (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(map(" ".join, merges)), encoding="utf-8")
+    return folder
+
+
+def siglip2_with_tokenizer(folder: Path) -> Path:
+    """Write SigLIP with the tokenizer of SigLIP 2, which lower-cases in its code and pads on the right."""
+    from tokenizers.processors import TemplateProcessing
+    from transformers import Siglip2Tokenizer, SiglipImageProcessor, SiglipProcessor
+
+    pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁"]
+    vocab = {piece: number for number, piece in enumerate([*pieces, *map(chr, range(33, 127))])}
+    tokenizer = Siglip2Tokenizer(vocab=vocab, merges=[], model_max_length=16, padding_side="right")
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
+    parts = {"text_config": {**TEXT, "vocab_size": len(vocab), "projection_size": 48}, "vision_config": dict(IMAGE)}
+    write(folder, "SiglipModel", "SiglipConfig", **parts)
+    images = SiglipImageProcessor(size={"height": 32, "width": 32})
+    SiglipProcessor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)
+    return folder
+
+
+def _word_end_vocab() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Return CLIP's kind of vocabulary: bytes, bytes that end a word, and merges of whole words."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    letters = sorted(ByteLevel.alphabet())
+    tokens = dict.fromkeys([*letters, *(f"{letter}</w>" for letter in letters)])
+    merges: dict[tuple[str, str], None] = {}
+    for word in tiny_models.WORDS:
+        pieces = [*word[:-1], f"{word[-1]}</w>"]
+        while len(pieces) > 1:
+            merges[pieces[0], pieces[1]] = None
+            pieces = [pieces[0] + pieces[1], *pieces[2:]]
+            tokens[pieces[0]] = None
+    names = [*tokens, "<|startoftext|>", "<|endoftext|>"]
+    return {token: number for number, token in enumerate(names)}, list(merges)

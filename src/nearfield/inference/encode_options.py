@@ -131,7 +131,8 @@ def resolve(options: EncodeOptions, model: ModelInfo, defaults: OptionDefaults) 
         text = defaults.formatter.with_prefix(text, role)
     adapter = defaults.adapter if adapter is None else adapter
     model.adapter(adapter)
-    normalize = bool(options.normalize_embeddings) and not recipe.normalized
+    stated = options.normalize_embeddings
+    normalize = (recipe.normalize_by_default if stated is None else stated) and not recipe.normalized
     dim, force = options.truncate_dim, options.force_truncate_dim or defaults.force
     dim = defaults.truncate_dim if dim is None else dim
     return ResolvedOptions(

@@ -24,6 +24,7 @@ def load_tokenizer(recipe: Recipe, family: Family, max_length: int | None = None
             f"max_length must be from 1 to {family.positions} for {recipe.name}, not {max_length}.", param="max_length"
         )
     options: dict[str, Any] = {"lowercase": recipe.do_lower_case, "settings": recipe.tokenizer_settings}
+    options["rules"] = recipe.text_rules
     rows = family.vocab_size
     if recipe.config.get("model_type") == "static":
         own = recipe.config["layout"] == "model2vec"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, processors
 
 from nearfield.checkpoint.json_file import JsonObject
 from nearfield.errors import ModelRefused
@@ -125,6 +125,40 @@ def _build_roberta(folder: Path, config: Config) -> tokenizers.Tokenizer:
     return tokenizer
 
 
+#: What CLIP's tokenizer takes for a word; what matches nothing is white space.
+_CLIP_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+def _build_clip(folder: Path, config: Config) -> tokenizers.Tokenizer:
+    """Build the byte-level BPE of CLIP, where the last piece of a word is marked, from the older files."""
+    vocab, merges = models.BPE.read_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    start, end = (
+        added(config.get(role) or name)
+        for role, name in (("bos_token", "<|startoftext|>"), ("eos_token", "<|endoftext|>"))
+    )
+    missing = [token.content for token in (start, end) if token.content not in vocab]
+    if missing:
+        raise ModelRefused(f"the vocabulary of {folder} lacks its own special tokens {', '.join(missing)}")
+    tokenizer = tokenizers.Tokenizer(
+        models.BPE(vocab, merges, end_of_word_suffix="</w>", continuing_subword_prefix="", unk_token=end.content)
+    )
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    words = pre_tokenizers.Split(Regex(_CLIP_WORDS), behavior="removed", invert=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer.add_special_tokens([start, end])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=[start.content, "$A", end.content],
+        special_tokens=[(token.content, vocab[token.content]) for token in (start, end)],
+    )
+    return tokenizer
+
+
+def _unchanged(_tokenizer: tokenizers.Tokenizer, _config: Config) -> None:
+    """Let the file say all."""
+
+
 # Unigram: XLM-RoBERTa, CamemBERT, ALBERT, DeBERTa v2
 
 
@@ -168,6 +202,7 @@ STYLES: Mapping[str, TokenizerStyle] = {
     "ElectraTokenizer": _BERT,
     "MPNetTokenizer": TokenizerStyle(_overrule_bert, ("vocab.txt",), _build_mpnet),
     "RobertaTokenizer": TokenizerStyle(_overrule_roberta, ("vocab.json", "merges.txt"), _build_roberta),
+    "CLIPTokenizer": TokenizerStyle(_unchanged, ("vocab.json", "merges.txt"), _build_clip),
     "XLMRobertaTokenizer": _UNIGRAM,
     "CamembertTokenizer": _UNIGRAM,
     "AlbertTokenizer": TokenizerStyle(_overrule_albert, ("spiece.model",)),
@@ -184,4 +219,6 @@ CLASSES: Mapping[str, str] = {
     "roberta": "RobertaTokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",
     "camembert": "CamembertTokenizer",
+    "clip": "CLIPTokenizer",
+    "clip_text_model": "CLIPTokenizer",
 }

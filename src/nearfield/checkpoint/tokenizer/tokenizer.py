@@ -20,6 +20,7 @@ from nearfield.checkpoint.tokenizer.guarded_tokenizer import (
     find_lone_surrogate,
     surrogate_error,
 )
+from nearfield.checkpoint.tokenizer.input_rules import InputRules, canonicalize
 from nearfield.checkpoint.tokenizer.truncation import (
     TRUNCATIONS,
     Tokens,
@@ -30,6 +31,7 @@ from nearfield.checkpoint.tokenizer.truncation import (
     too_long,
 )
 from nearfield.errors import InputError, ModelRefused
+from nearfield.recipe import TextRules
 
 #: Tokens beyond the embedding table that are taken for additions, in a vocabulary so small that 1% of it is fewer.
 _MAX_WITHOUT_ROW = 16
@@ -50,8 +52,10 @@ class Tokenizer:
         drop_unknown: bool = False,
         blank: int | None = None,
         table_rows: int | None = None,
+        rules: TextRules | None = None,
     ) -> None:
         backend = vocab.tokenizer
+        rules = rules or TextRules()
         if bare:
             backend.post_processor = processors.TemplateProcessing(single="$A", special_tokens=[])
         #: The id of the unknown token; None for tokenizers that have a token for every character or byte.
@@ -60,11 +64,15 @@ class Tokenizer:
         #: The token of a space that belongs to no word, as before what is unknown.
         self._space = backend.token_to_id("\u2581")
         self._blank = blank
+        if rules.canonicalize:
+            canonicalize(backend)
         if lowercase:
             _lowercase(backend)
         self._backend = GuardedTokenizer(backend)
         self._run = self._backend.encode_batch_fast
         self.prefix, self.suffix = _frame(self._backend)
+        if self.unknown_id in (*self.prefix, *self.suffix):
+            self.unknown_id = None  # CLIP's files name the end token, and its vocabulary has all bytes
         if max_length <= len(self.prefix) + len(self.suffix):
             raise ModelRefused(f"a maximum length of {max_length} leaves no room for a text beside the special tokens")
         self.max_length = max_length
@@ -76,7 +84,10 @@ class Tokenizer:
         self.check_special_tokens([*self.prefix, *self.suffix])
         self.pad_id = vocab.pad_id
         self.side: Truncate = "left" if vocab.side == "left" else "right"
-        self.digest = hashlib.sha256(f"{vocab.digest} {lowercase}".encode()).hexdigest()
+        own = "" if rules == TextRules() else f" {rules!r}"
+        self.digest = hashlib.sha256(f"{vocab.digest} {lowercase}{own}".encode()).hexdigest()
+        eos = self.suffix[-1] if self.suffix else None
+        self._rules = InputRules(rules, eos, self.pad_id) if own else None
         added = self._backend.get_added_tokens_decoder()
         self._special = frozenset(number for number, token in added.items() if token.special) | {
             *self.prefix,
@@ -99,6 +110,7 @@ class Tokenizer:
         ``settings`` and ``file_only`` are those of ``build_tokenizer``. ``bare`` puts no special tokens around a text,
         ``drop_unknown`` leaves the unknown token out of it, and ``blank`` is the id that is used for a text without
         tokens. ``table_rows`` is the number of rows of the embedding table: a text with a token beyond it is refused.
+        ``rules`` are those of a two-tower model's texts.
 
         Raises:
             ModelRefused: there is no tokenizer, it is damaged, or every text needs a token that the table lacks.
@@ -179,7 +191,7 @@ class Tokenizer:
                 self.check_rows(tokens.ids, f"input {index}")
         if self._blank is not None:
             result = [Tokens(tokens.ids or [self._blank], tokens.dropped, tokens.unknown) for tokens in result]
-        return result
+        return result if self._rules is None else [self._rules.apply(tokens) for tokens in result]
 
     def count_unknown(self, ids: list[int]) -> int:
         """Return how many of the ids are the unknown token."""
@@ -198,7 +210,7 @@ class Tokenizer:
         if self._blank is not None and tokens.ids == [self._blank]:
             return 0
         spaces = 0 if self._space is None else tokens.ids.count(self._space)
-        return len(tokens.ids) - frame - spaces - (0 if self._drop_unknown else tokens.unknown)
+        return len(tokens.ids) - tokens.padding - frame - spaces - (0 if self._drop_unknown else tokens.unknown)
 
     def from_ids(
         self, ids: Iterable[int], *, truncate: Truncate | None = None, max_length: int | None = None
@@ -209,7 +221,7 @@ class Tokenizer:
         text = UntruncatedIds(self._framed(self._checked(ids)))
         tokens = Tokens(text.ids, 0) if len(text.ids) <= limit else self._truncate(text, limit, side, "", None)
         tokens.unknown = self.count_unknown(tokens.ids)
-        return tokens
+        return tokens if self._rules is None else self._rules.apply(tokens)
 
     def encode_bare(self, texts: Sequence[str], max_tokens: int, side: Truncate = "right") -> list[UntruncatedIds]:
         """Tokenise texts without special tokens; the first ``max_tokens`` ids of each are exact, or the last ones.

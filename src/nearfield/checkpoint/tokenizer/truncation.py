@@ -16,12 +16,14 @@ class Tokens:
     """One tokenised input: all ``ids`` that the model reads, and how many were ``dropped`` to fit.
 
     ``dropped`` is exact for a text of up to 65,536 characters (or 64 for each token of the limit, if that is more), and
-    an estimate for a longer one. ``unknown`` counts the unknown tokens of the part that is read.
+    an estimate for a longer one. ``unknown`` counts the unknown tokens of the part that is read. The last ``padding``
+    ids are padding, of models that read it.
     """
 
     ids: list[int]
     dropped: int
     unknown: int = 0
+    padding: int = 0
 
 
 @dataclass(slots=True)

@@ -187,7 +187,8 @@ class InputPreparer:
         """Split over-long texts into pieces; return the tokens of each input, those of each piece, and each owner."""
         special = len(self._tokenizer.prefix) + len(self._tokenizer.suffix)
         max_length = min(self._tokenizer.max_length, options.max_length or self._tokenizer.max_length)
-        prompt_size = len(self._tokenizer.encode([""], prompt=options.prompt)[0].ids)
+        prompt = self._tokenizer.encode([""], prompt=options.prompt)[0]
+        prompt_size = len(prompt.ids) - prompt.padding
         size = max_length - max(special, prompt_size) - 1
         if size < 1:
             raise InputError("The prompt is so long that no text fits beside it.", param="prompt")
