@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from nearfield.arrays import Array
-from nearfield.errors import InputError, NearfieldError, TooLarge
+from nearfield.errors import InputError
 from nearfield.media.data_uri import decode_data_uri
 from nearfield.media.decoding import Picture, convert_array, convert_image, decode_file
+from nearfield.media.files import absolute_path, open_regular_file
 from nearfield.media.limits import PictureLimits
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Image:
         if len(values) != 1:
             raise InputError("Image takes one of: a source, path= or uri=.", param="image")
         if path is not None:
-            self._source: Any = _absolute(path)
+            self._source: Any = absolute_path(path)
         elif uri is not None:
             self._source = _require_string(uri)
         else:
@@ -80,7 +80,8 @@ class Image:
         if isinstance(source, str):
             source = decode_data_uri(source, limits.max_bytes)
         if isinstance(source, Path):
-            source = _read_file(source, limits.max_bytes)
+            with open_regular_file(source, limits.max_bytes) as file:
+                source = file.read(limits.max_bytes + 1)
         if isinstance(source, bytes):
             return decode_file(source, limits, self.name)
         return convert_image(source, limits, self.name)
@@ -116,7 +117,7 @@ def _checked_source(source: object) -> object:
     if isinstance(source, (bytearray, memoryview)):
         return bytes(source)
     if isinstance(source, os.PathLike):
-        return _absolute(source)
+        return absolute_path(source)
     if isinstance(source, (bytes, np.ndarray)) or _is_pillow(source):
         return source
     hint = ". A string is a text: write Image(path=...) or Image(uri=...)" if isinstance(source, str) else ""
@@ -130,28 +131,3 @@ def _require_string(uri: object) -> str:
     if not isinstance(uri, str):
         raise InputError(f"uri must be a string, not {type(uri).__name__}.", param="uri")
     return uri
-
-
-def _absolute(path: str | os.PathLike[str]) -> Path:
-    """Return a path that means the same file in another folder and process."""
-    try:
-        return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - links stay links
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path!r:.200} is no path ({error}).", param="path") from error
-
-
-def _read_file(path: Path, max_bytes: int) -> bytes:
-    """Return the bytes of a regular file: devices and pipes may never end."""
-    try:
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:  # noqa: PTH123 - see above
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise InputError(f"{path} is no regular file.", param="path")
-            if status.st_size > max_bytes:
-                raise TooLarge(f"{path} has {status.st_size:,} bytes. At most {max_bytes:,} bytes are read.")
-            return file.read(max_bytes + 1)
-    except NearfieldError:
-        raise
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path} cannot be read: {reason}.", param="path") from error

@@ -1,4 +1,4 @@
-"""Limits of pictures: bytes, sides, pixels and frames, checked before a pixel is decoded; and memory of decoders."""
+"""Limits of pictures and sounds, checked before a pixel or sample is decoded; and memory of decoders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from threading import Condition
 from nearfield.errors import InputError
 from nearfield.fork_safety import PerProcess
 
-#: Bytes that pictures which are decoded at the same time may take together.
+#: Bytes that pictures and sounds which are decoded at the same time may take together.
 DECODE_MEMORY = 512 * 2**20
 
 
@@ -35,10 +35,35 @@ class PictureLimits:
     max_frames: int = 1000
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be a positive whole number, and is {value!r}.", param=name)
+        _require_positive(self)
+
+
+@dataclass(frozen=True, slots=True)
+class SoundLimits:
+    """What a sound may have at most. What has more is refused with ``TooLarge``.
+
+    Args:
+        max_bytes: bytes of a file.
+        max_seconds: seconds.
+        max_channels: channels.
+
+    Raises:
+        InputError: a limit is not a positive whole number.
+    """
+
+    max_bytes: int = 2**30
+    max_seconds: int = 3600
+    max_channels: int = 16
+
+    def __post_init__(self) -> None:
+        _require_positive(self)
+
+
+def _require_positive(limits: PictureLimits | SoundLimits) -> None:
+    for name in limits.__slots__:
+        value = getattr(limits, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InputError(f"{name} must be a positive whole number, and is {value!r}.", param=name)
 
 
 class ByteSemaphore:
