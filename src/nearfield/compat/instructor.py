@@ -28,6 +28,7 @@ from nearfield.inference.uncompiled_model import UncompiledModel, read_model
 from nearfield.progress import Progress
 from nearfield.recipe import Pooling
 from nearfield.tensors import array_to_tensor
+from nearfield.text_inputs import describe
 
 __all__ = ["ARGUMENTS", "INSTRUCTOR"]
 
@@ -165,9 +166,10 @@ def _pairs(sentences: Any) -> list[tuple[str, str]]:
     Raises:
         InputError: an input is no pair of texts.
     """
-    if isinstance(sentences, str):
+    if isinstance(sentences, (str, Mapping)):
+        what = "one text" if isinstance(sentences, str) else describe(sentences)
         raise InputError(
-            "sentences must be a list of pairs [instruction, text], and is one text: give [['', text]] for a text "
+            f"sentences must be a list of pairs [instruction, text], and is {what}: give [['', text]] for a text "
             "without an instruction.",
             param="sentences",
         )
