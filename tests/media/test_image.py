@@ -10,7 +10,9 @@ import pickle
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -397,6 +399,36 @@ def test_reservations_never_exceed_the_capacity() -> None:
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(work, [10, 30, 60, 99, 1000] * 20))
     assert 60 < highest <= 100 and running == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "pixel_bytes"),
+    [
+        (ODD["JPEG RGB"], 8),
+        (ODD["JPEG progressive"], 12),
+        (ODD["JPEG CMYK"], 12),
+        (odd.with_orientation(1), 8),
+        (odd.with_orientation(6), 12),
+        (TRANSPARENT["PNG RGBA"], 17),
+        (ODD["WEBP lossy"], 17),
+    ],
+)
+def test_memory_is_reserved_before_pixels_are_decoded(
+    data: bytes, pixel_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes of a pixel, as the peaks of memory of 6 Mpx pictures show them (7.9, 8.3, 12.1, 7.9, 11.6, 16.0, 16.6)."""
+    sizes: list[int] = []
+
+    class Recorder(ByteSemaphore):
+        @contextmanager
+        def reserve(self, size: int) -> Iterator[None]:
+            sizes.append(size)
+            with super().reserve(size):
+                yield
+
+    monkeypatch.setattr("nearfield.media.decoding.decode_memory", lambda: Recorder(10**9))
+    picture = read_picture(data)
+    assert sizes == [picture.width * picture.height * pixel_bytes]
 
 
 def test_a_large_picture_is_not_overtaken_for_ever() -> None:

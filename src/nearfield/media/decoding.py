@@ -23,9 +23,11 @@ from nearfield.message_text import count_of, escape_controls
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-#: Bytes of a pixel while it is decoded: Pillow's four, four in RGB, three in the result. Transparency needs twelve
-#: more, and a progressive JPEG its coefficients.
-_PLAIN, _TRANSPARENT, _PROGRESSIVE = 11, 12, 6
+#: Bytes of a pixel while it is decoded, as measured: Pillow's four and three of the result; four more for a picture in
+#: another mode or turned, and for the coefficients of a progressive JPEG; and with transparency, or in a format whose
+#: library decodes into memory elsewhere.
+_PLAIN, _CONVERTED, _COMPOSITED = 8, 12, 17
+_LIBRARY_FORMATS = ("WEBP", "AVIF")
 #: EXIF tag of the orientation. Its values 2 to 8 and the transposition that makes the picture upright, by Pillow's
 #: names (EXIF 2.32, table 6).
 _ORIENTATION = 0x0112
@@ -181,9 +183,11 @@ def _check_frames(frames: int, limits: PictureLimits, name: str) -> None:
 
 def _memory_of(image: PillowImage) -> int:
     """Return the bytes that a picture takes while it is decoded and converted."""
-    transparent = image.has_transparency_data or getattr(image, "is_animated", False)
-    progressive = "progressive" in image.info
-    each_pixel = _PLAIN + _TRANSPARENT * bool(transparent) + _PROGRESSIVE * progressive
+    each_pixel = _PLAIN
+    if image.mode != "RGB" or "progressive" in image.info or _orientation(image)[0] in _TRANSPOSITIONS:
+        each_pixel = _CONVERTED
+    if image.has_transparency_data or image.format in _LIBRARY_FORMATS:
+        each_pixel = _COMPOSITED
     return image.width * image.height * each_pixel
 
 
