@@ -15,6 +15,8 @@ SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "nu
 WIDE = {**SIZES, "hidden_size": 48, "intermediate_size": 80}
 TEXT = {**SIZES, "vocab_size": 99, "max_position_embeddings": 16, "bos_token_id": 97, "eos_token_id": 98}
 IMAGE = {**WIDE, "image_size": 32, "patch_size": 8}
+GATED = {**IMAGE, "hidden_act": "silu"}
+BERT_TEXT = {**SIZES, "vocab_size": 99, "max_position_embeddings": 16}
 DINO = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 42, "patch_size": 14}
 
 
@@ -70,6 +72,31 @@ MODELS: Mapping[str, Callable[[Path], Path]] = {
     "dinov2-giant": lambda folder: write(folder, "Dinov2Model", "Dinov2Config", **DINO, use_swiglu_ffn=True),
     "dinov2-registers": lambda folder: write(
         folder, "Dinov2WithRegistersModel", "Dinov2WithRegistersConfig", **DINO, num_register_tokens=3
+    ),
+}
+
+
+MODELS = {
+    **MODELS,
+    "dinov3": lambda folder: write(folder, "DINOv3ViTModel", "DINOv3ViTConfig", **IMAGE, num_register_tokens=2),
+    "dinov3-gated": lambda folder: write(
+        folder, "DINOv3ViTModel", "DINOv3ViTConfig", **GATED, num_register_tokens=2, use_gated_mlp=True
+    ),
+    "chinese-clip": lambda folder: write(
+        folder,
+        "ChineseCLIPModel",
+        "ChineseCLIPConfig",
+        projection_dim=24,
+        text_config=dict(BERT_TEXT),
+        vision_config=dict(IMAGE),
+    ),
+    "altclip": lambda folder: write(
+        folder,
+        "AltCLIPModel",
+        "AltCLIPConfig",
+        projection_dim=24,
+        text_config={**BERT_TEXT, "project_dim": 40, "pad_token_id": 1, "max_position_embeddings": 18},
+        vision_config=dict(IMAGE),
     ),
 }
 

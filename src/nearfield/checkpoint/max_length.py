@@ -10,7 +10,12 @@ from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.transformer_config import Transformer
 
 #: Architectures that count positions from the padding id on, and so read that many tokens fewer than they have rows.
-SHIFTED = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "data2vec-text", "longformer"})
+SHIFTED = frozenset(
+    {
+        *("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "data2vec-text", "longformer"),
+        "altclip_text_model",
+    }
+)
 #: Tokenizer configs write this or more for "no limit".
 UNBOUNDED = 10**9
 ASSUMED_LENGTH = 512

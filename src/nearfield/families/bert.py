@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -112,8 +113,8 @@ ACTIVATIONS = {
 class Bert(Family):
     """One class for the whole tribe; ``model_type`` sets the flags."""
 
-    weight_prefixes = ("bert.", "roberta.", "electra.", "distilbert.", "mpnet.", "")
-    unread = (
+    weight_prefixes: ClassVar[tuple[str, ...]] = ("bert.", "roberta.", "electra.", "distilbert.", "mpnet.", "")
+    unread: ClassVar[tuple[str, ...]] = (
         r"(^|\.)position_ids$",
         r"(^|\.)token_type_ids$",
         r"(^|\.)pooler\.",

@@ -220,5 +220,7 @@ CLASSES: Mapping[str, str] = {
     "xlm-roberta": "XLMRobertaTokenizer",
     "camembert": "CamembertTokenizer",
     "clip": "CLIPTokenizer",
+    "chinese_clip": "BertTokenizer",
+    "altclip": "XLMRobertaTokenizer",
     "clip_text_model": "CLIPTokenizer",
 }

@@ -17,6 +17,8 @@ def read_text_rules(folder: Path, config: JsonObject) -> tuple[TextRules, bool]:
     """
     if config["model_type"] == "clip_text_model":
         return TextRules(ends_at_eos=True), False
+    if not str(config["model_type"]).startswith("siglip"):
+        return TextRules(), False
     settings = json_file.read_optional(folder / "tokenizer_config.json")
     first = str(settings.get("tokenizer_class", "")).removesuffix("Fast") == "SiglipTokenizer"
     lowercase = bool(settings.get("do_lower_case", True)) if first else True

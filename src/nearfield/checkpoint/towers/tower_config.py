@@ -12,7 +12,8 @@ from nearfield.errors import ModelRefused
 
 #: The two parts of each two-tower architecture.
 _TWO_TOWERS: Mapping[str, tuple[str, str]] = {
-    name: (f"{name}_text_model", f"{name}_vision_model") for name in ("clip", "siglip", "siglip2")
+    name: (f"{name}_text_model", f"{name}_vision_model")
+    for name in ("clip", "siglip", "siglip2", "chinese_clip", "altclip")
 }
 #: What each tower reads, by the ``model_type`` of its config.
 MODALITIES: Mapping[str, str] = {
@@ -20,9 +21,11 @@ MODALITIES: Mapping[str, str] = {
     **dict.fromkeys((vision for _, vision in _TWO_TOWERS.values()), "image"),
     "dinov2": "image",
     "dinov2_with_registers": "image",
+    "dinov3_vit": "image",
 }
 _BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 _CLIP = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
+_CLIP_VISION = {**_BASE, **_CLIP, "image_size": 224, "patch_size": 32}
 _SIGLIP = {"hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6}
 _SIGLIP_TEXT = {**_BASE, **_SIGLIP, "vocab_size": 32000, "max_position_embeddings": 64}
 _DINO = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "patch_size": 14, "image_size": 224}
@@ -38,7 +41,29 @@ DEFAULTS: Mapping[str, JsonObject] = {
         "max_position_embeddings": 77,
         "eos_token_id": 49407,
     },
-    "clip_vision_model": {**_BASE, **_CLIP, "image_size": 224, "patch_size": 32},
+    "clip_vision_model": _CLIP_VISION,
+    "chinese_clip_text_model": {
+        **_BASE,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-12,
+        "vocab_size": 30522,
+        "max_position_embeddings": 512,
+        "type_vocab_size": 2,
+    },
+    "chinese_clip_vision_model": _CLIP_VISION,
+    "altclip_text_model": {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-5,
+        "vocab_size": 250002,
+        "max_position_embeddings": 514,
+        "type_vocab_size": 1,
+        "pad_token_id": 1,
+    },
+    "altclip_vision_model": _CLIP_VISION,
     "siglip_text_model": _SIGLIP_TEXT,
     "siglip_vision_model": {**_BASE, **_SIGLIP, "image_size": 224, "patch_size": 16, "vision_use_head": True},
     "siglip2_text_model": _SIGLIP_TEXT,
@@ -51,6 +76,17 @@ DEFAULTS: Mapping[str, JsonObject] = {
         "layer_norm_eps": 1e-6,
         "qkv_bias": True,
         "num_register_tokens": 4,
+    },
+    "dinov3_vit": {
+        "hidden_size": 384,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 6,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-5,
+        "image_size": 224,
+        "patch_size": 16,
+        "num_register_tokens": 0,
     },
 }
 

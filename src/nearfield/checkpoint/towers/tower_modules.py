@@ -29,6 +29,16 @@ def _clip_vision(folder: Path, config: JsonObject, weights: Weights) -> Chain:
     return _projected(folder, Pooling(("cls",)), config, weights, "visual_projection")
 
 
+def _chinese_clip_text(folder: Path, config: JsonObject, weights: Weights) -> Chain:
+    return _projected(folder, Pooling(("cls",)), config, weights, "text_projection")
+
+
+def _altclip_text(folder: Path, config: JsonObject, weights: Weights) -> Chain:
+    chain, size = _projected(folder, Pooling(("cls",)), config, weights, "text_model.transformation", bias=True)
+    dimensions = weights.shape("text_projection.weight")[0]
+    return (*chain, Dense(size, dimensions, False, "Identity", folder, "text_projection")), dimensions
+
+
 def _siglip_text(folder: Path, config: JsonObject, weights: Weights) -> Chain:
     # The last position, a padding token nearly always: texts are padded to the table's length.
     layer = next((name for name in ("text_model.head", "head") if f"{name}.weight" in weights.names()), "")
@@ -74,10 +84,15 @@ def _projected(
 _READERS: Mapping[str, Callable[[Path, JsonObject, Weights], Chain]] = {
     "clip_text_model": _clip_text,
     "clip_vision_model": _clip_vision,
+    "chinese_clip_text_model": _chinese_clip_text,
+    "chinese_clip_vision_model": _clip_vision,
+    "altclip_text_model": _altclip_text,
+    "altclip_vision_model": _clip_vision,
     "siglip_text_model": _siglip_text,
     "siglip_vision_model": _siglip_vision,
     "siglip2_text_model": _siglip_text,
     "siglip2_vision_model": _siglip_vision,
     "dinov2": _class_token,
     "dinov2_with_registers": _class_token,
+    "dinov3_vit": _class_token,
 }

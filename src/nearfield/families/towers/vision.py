@@ -71,6 +71,7 @@ FLAGS = {
     "siglip2_vision_model": VisionFlags(flexible=True),
     "dinov2": _DINO,
     "dinov2_with_registers": replace(_DINO, registers="register_tokens"),
+    "dinov3_vit": replace(_DINO, patch="patch_embeddings", registers="register_tokens", last_norm="norm"),
 }
 
 
@@ -82,7 +83,7 @@ class VisionTransformer(Family):
     of its pictures.
     """
 
-    inputs = ("patches", "segments", "positions")
+    inputs: tuple[str, ...] = ("patches", "segments", "positions")
     weight_prefixes = ("vision_model.", "dinov2.", "dinov2_with_registers.", "")
     unread = (
         r"(^|\.)position_ids$",
@@ -101,7 +102,7 @@ class VisionTransformer(Family):
         self.vocab_size = 0
         self.patch = size_of(config, "patch_size")
         self.channels_last = self.flags.flexible
-        self.registers = size_of(config, "num_register_tokens") if self.flags.registers else 0
+        self.registers = int(config["num_register_tokens"]) if self.flags.registers else 0
         self.lead = bool(self.flags.class_token) + self.registers
         self.eps = float(config.get("layer_norm_eps", 1e-6))
         self.blocks = self._blocks(config)
@@ -157,14 +158,15 @@ class VisionTransformer(Family):
     def feature_arrays(self, features: Features) -> Mapping[str, Array]:
         if not self.flags.flexible:
             return features.arrays()
-        weights = triangle_weights(round(self.table**0.5), _grid_of(features))
+        weights = triangle_weights(round(self.table**0.5), grid_of(features))
         return {**features.arrays(), "positions.weights": weights}
 
     def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         x = self._embed(ops, weights.scope("embeddings."), inputs)
         if self.flags.first_norm:
             x = ops.layer_norm(x, weights.norm(self.flags.first_norm, self.hidden_size), self.eps)
-        x = self._named_blocks(weights).run(ops, weights, x, self.attention_mask(inputs))
+        rope = (inputs["rope.cos"], inputs["rope.sin"]) if "rope.cos" in inputs else None
+        x = self._named_blocks(weights).run(ops, weights, x, self.attention_mask(inputs), rope)
         return ops.layer_norm(x, weights.norm(self.flags.last_norm, self.hidden_size), self.eps)
 
     def _named_blocks(self, weights: Weights) -> PrenormBlocks:
@@ -210,7 +212,8 @@ class VisionTransformer(Family):
         return np.ascontiguousarray(np.concatenate(parts), np.float32)
 
 
-def _grid_of(features: Features) -> tuple[int, int]:
+def grid_of(features: Features) -> tuple[int, int]:
+    """Return rows and columns of a picture's patches; any other input is refused."""
     if not isinstance(features, PatchFeatures):
         raise InputError("This model reads pictures, not texts.", param="input")
     return features.grid
