@@ -45,6 +45,8 @@ def load(
             pooling and later modules still come from the folder.
         adapters: PEFT LoRA adapters to load with the model: names to folders or ids on the Hub.
         accept_license: load a model whose licence does not allow commercial use.
+        modalities: the towers to load now, of a model that reads pictures too: ``("image",)`` loads no tower for
+            texts. By default that of texts, and others when an input first needs them.
         trust_remote_code: has no effect: code of models is never run, and a warning says so once.
         answer: the prompt and answer tokens of a language model that reranks, if neither folder nor catalogue has them
             (see ``Reranker``).

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from nearfield.checkpoint.tokenizer.tokenizer import Tokens
 from nearfield.engine.job import Ticket
 from nearfield.errors import InputError, ModelRefused
 from nearfield.inference import encode_options, postprocess
-from nearfield.inference.base_encoder import BaseEncoder
 from nearfield.inference.calls.keywords import (
     EncodeCallKeywords,
     EncodeRoleKeywords,
@@ -24,22 +22,35 @@ from nearfield.inference.calls.keywords import (
     read_options,
 )
 from nearfield.inference.calls.limits import NO_LIMITS, CallLimits, TimedResult
+from nearfield.inference.calls.prediction import Prediction
+from nearfield.inference.calls.zero_shot import class_vectors, label_prompts, zero_shot_scores, zero_shot_spec
 from nearfield.inference.encode_options import (
     EncodeKeywords,
     EncodeOptions,
     OptionDefaults,
-    ResolvedOptions,
     Unpack,
 )
+from nearfield.inference.encode_stages import EncodeStages
 from nearfield.inference.loaded_model import LoadKeywords
 from nearfield.inference.postprocess import Result, ResultCollector
 from nearfield.inference.preparation import inputs
-from nearfield.inference.preparation.input_preparer import InputPreparer, PreparedInputs
-from nearfield.inference.preparation.inputs import LARGEST_WINDOW, Text, Texts, list_inputs, parse_inputs
+from nearfield.inference.preparation.input_preparer import InputPreparer
+from nearfield.inference.preparation.inputs import (
+    LARGEST_WINDOW,
+    Input,
+    Inputs,
+    Text,
+    Texts,
+    list_inputs,
+    parse_inputs,
+)
 from nearfield.inference.preparation.late_interaction import LateInteractionFormatter
+from nearfield.inference.preparation.media_inputs import modality_of
+from nearfield.inference.preparation.picture_preparer import PicturePreparer
 from nearfield.inference.preparation.sparse_static import SparseStaticEmbedding
-from nearfield.inference.preparation.tokenizer_threads import run_in_thread, runs_inline, tokenize_in_parts
+from nearfield.inference.preparation.tokenizer_threads import runs_inline, tokenize_in_parts
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
+from nearfield.inference.processors import PictureProcessor
 from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.progress import Progress
 from nearfield.recipe import Multivector, Recipe, Splade
@@ -50,7 +61,7 @@ if TYPE_CHECKING:
     from nearfield.inference.result_cache import ResultCache
 
 
-class Encoder(BaseEncoder):
+class Encoder(EncodeStages):
     """Turns text into vectors.
 
     Args:
@@ -80,17 +91,12 @@ class Encoder(BaseEncoder):
         truncate_dim = recipe.truncate_dim if truncate_dim is None else truncate_dim
         if recipe.modules:
             encode_options.resolve_dimensions(recipe, truncate_dim, force_truncate_dim)
-        multivector, sparse = recipe.head("multivector"), recipe.head("sparse")
+        multivector = recipe.head("multivector")
         formatter = (
             LateInteractionFormatter(multivector, self.tokenizer) if isinstance(multivector, Multivector) else None
         )
-        query_weights = (
-            SparseStaticEmbedding(sparse.query_weights, self.tokenizer, int(recipe.config["vocab_size"]))
-            if isinstance(sparse, Splade) and sparse.query_weights
-            else None
-        )
         self._defaults = OptionDefaults(self.default_adapter, truncate_dim, force_truncate_dim, formatter)
-        self._preparer = InputPreparer(self.tokenizer, formatter, query_weights)
+        self._preparer = self._create_preparer(formatter)
         #: Cache of results for ``aencode``. Models of one event loop can share it.
         self.cache: ResultCache | None = None
         #: Functions called with the name of a stage (tokenise, finish) of each asynchronous call, and its seconds.
@@ -109,6 +115,17 @@ class Encoder(BaseEncoder):
         """Raise InputError unless the model gives an output: ``dense``, ``sparse`` or ``multivector``."""
         encode_options.resolve_outputs(self.recipe, output)
 
+    def _create_preparer(self, formatter: LateInteractionFormatter | None) -> InputPreparer | PicturePreparer:
+        processor, sparse = self._model.processor, self.recipe.head("sparse")
+        if isinstance(processor, PictureProcessor):
+            return PicturePreparer(processor)
+        query_weights = (
+            SparseStaticEmbedding(sparse.query_weights, processor, int(self.recipe.config["vocab_size"]))
+            if isinstance(sparse, Splade) and sparse.query_weights
+            else None
+        )
+        return InputPreparer(processor, formatter, query_weights)
+
     # -- properties ----------------------------------------------------------------------------------------------
 
     @property
@@ -122,7 +139,7 @@ class Encoder(BaseEncoder):
     # -- encoding ------------------------------------------------------------------------------------------------
 
     def encode(
-        self, texts: Texts, *, show_progress_bar: bool | None = None, **options: Unpack[EncodeCallKeywords]
+        self, texts: Inputs, *, show_progress_bar: bool | None = None, **options: Unpack[EncodeCallKeywords]
     ) -> Any:
         """Encode one text, a list of texts, or lists of token ids.
 
@@ -165,14 +182,16 @@ class Encoder(BaseEncoder):
         parsed, form = read_encode_keywords("Encoder.encode", options, _SHOWN)
         return self._encode_as(form, texts, parsed, show_progress_bar)
 
-    def _encode_as(self, form: ReturnForm, texts: Texts, options: EncodeOptions, show_progress_bar: bool | None) -> Any:
+    def _encode_as(
+        self, form: ReturnForm, texts: Inputs, options: EncodeOptions, show_progress_bar: bool | None
+    ) -> Any:
         if form.token_states:
-            return form.convert_tokens(self._encode_tokens(texts, options))
+            return form.convert_tokens(self._encode_tokens(cast(Texts, texts), options))
         return form.convert(self._encode_all(texts, options, show_progress_bar))
 
-    def _encode_all(self, texts: Texts, options: EncodeOptions, show_progress_bar: bool | None) -> Any:
+    def _encode_all(self, texts: Inputs, options: EncodeOptions, show_progress_bar: bool | None) -> Any:
         resolved = self._resolve(options)
-        single, items, total = parse_inputs(texts)
+        single, items, total = parse_inputs(texts, self.modalities)
         shown = _progress_is_useful(total) if show_progress_bar is None else show_progress_bar
         collector, unread = ResultCollector(total), UnreadInputs()
         with Progress(total, shown=shown) as progress:
@@ -183,18 +202,52 @@ class Encoder(BaseEncoder):
         return collector.result(lambda: self._empty_result(resolved), single)
 
     def encode_query(
-        self, texts: Texts, *, show_progress_bar: bool | None = None, **options: Unpack[EncodeRoleKeywords]
+        self, texts: Inputs, *, show_progress_bar: bool | None = None, **options: Unpack[EncodeRoleKeywords]
     ) -> Any:
         """Encode search queries, with the model's prompt for queries. Keywords are those of ``encode``."""
         parsed, form = read_encode_keywords("Encoder.encode_query", options, _SHOWN, role="query")
         return self._encode_as(form, texts, parsed, show_progress_bar)
 
     def encode_document(
-        self, texts: Texts, *, show_progress_bar: bool | None = None, **options: Unpack[EncodeRoleKeywords]
+        self, texts: Inputs, *, show_progress_bar: bool | None = None, **options: Unpack[EncodeRoleKeywords]
     ) -> Any:
         """Encode documents to be searched, with the model's prompt for documents. Keywords are those of ``encode``."""
         parsed, form = read_encode_keywords("Encoder.encode_document", options, _SHOWN, role="document")
         return self._encode_as(form, texts, parsed, show_progress_bar)
+
+    def zero_shot(
+        self,
+        items: Inputs,
+        labels: Sequence[str],
+        *,
+        templates: str | Sequence[str] | None = None,
+        activation: str | None = None,
+    ) -> Any:
+        """Say which of some labels fits a picture best, without any training.
+
+        Args:
+            items: a picture, or several.
+            labels: the names of the classes.
+            templates: sentences that contain ``{}`` for the label; by default ``a photo of a {}.``. The vectors of
+                several are averaged, which makes the scores more reliable.
+            activation: ``softmax``, ``sigmoid`` or ``identity``; by default that of the model's training. Scores of
+                CLIP add up to 1 over the labels; SigLIP judges each label alone, and only the order of small scores
+                matters.
+
+        Returns:
+            A Prediction for each picture, or one for a single picture.
+
+        Raises:
+            InputError: the model does not compare pictures with texts, or an argument is invalid.
+        """
+        spec = zero_shot_spec(self.recipe)
+        names, prompts = label_prompts(labels, templates)
+        single, pictures, _ = parse_inputs(items, self.modalities)
+        vectors = self.encode(list(pictures))
+        classes = class_vectors(np.asarray(self.encode(prompts)), len(names))
+        scores = zero_shot_scores(np.asarray(vectors), classes, spec, activation)
+        predictions = [Prediction.from_scores(names, row) for row in scores]
+        return predictions[0] if single else predictions
 
     def encode_tokens(self, texts: Texts, **options: Unpack[EncodeKeywords]) -> MultiVectors:
         """Encode texts, and return the last hidden state of each token that the model reads.
@@ -238,7 +291,7 @@ class Encoder(BaseEncoder):
         """
         resolved = self._resolve_late(read_options("Encoder.encode_late", options))
         documents = inputs.check_documents(documents)
-        ticket, chunks = self._preparer.prepare_late(self._model, documents, resolved, bulk=True)
+        ticket, chunks = self._texts.prepare_late(self._model, documents, resolved, bulk=True)
         self.engine.submit(ticket, wait=True)
         return postprocess.chunk_vectors(resolved, ticket.result(), chunks)
 
@@ -272,18 +325,18 @@ class Encoder(BaseEncoder):
         if not runs_inline(self.tokenizer, sizes):
             self.engine.check_room()
             tokens = await tokenize_in_parts(
-                lambda part: self._preparer.tokenize_late(documents[part], resolved),
+                lambda part: self._texts.tokenize_late(documents[part], resolved),
                 self.tokenizer,
                 sizes,
                 limits,
                 expires_at,
                 lambda late_tokens: len(late_tokens[0]),
             )
-        ticket, chunks = self._preparer.prepare_late(
+        ticket, chunks = self._texts.prepare_late(
             self._model, documents, resolved, bulk=limits.bulk, expires_at=expires_at, tokens=tokens
         )
         self._observe("tokenise", started)
-        limits.admit(ticket)
+        limits.admit([ticket])
         rows = await self.engine.run(ticket)
         timings = {"tokenise": ticket.created - started, **ticket.seconds}
         started = time.monotonic()
@@ -293,7 +346,7 @@ class Encoder(BaseEncoder):
 
     def stream(
         self,
-        texts: Iterable[Text],
+        texts: Iterable[Input],
         *,
         window: int = LARGEST_WINDOW,
         steady: bool = False,
@@ -313,13 +366,13 @@ class Encoder(BaseEncoder):
         parsed, form = read_encode_keywords("Encoder.stream", options, ("steady", "unread", "window"), tokens=False)
         resolved = self._resolve(parsed)
         parts = self._windows(
-            parse_inputs(texts)[1], resolved, unread or UnreadInputs(), max_size=window, steady=steady
+            parse_inputs(texts, self.modalities)[1], resolved, unread or UnreadInputs(), max_size=window, steady=steady
         )
         return map(form.convert, parts) if form.as_tensor else parts
 
     def submit(
         self,
-        inputs: Texts,
+        inputs: Inputs,
         *,
         bulk: bool = False,
         deadline: float | None = None,
@@ -333,13 +386,14 @@ class Encoder(BaseEncoder):
             Overloaded: the queue is full.
         """
         expires_at = CallLimits(deadline=deadline).expires_at()
-        resolved, items = self._resolve(read_options("Encoder.submit", options, _LIMITS[:2])), list_inputs(inputs)[1]
-        prepared = self._preparer.prepare(self._model, items, resolved, bulk=bulk, expires_at=expires_at)
+        resolved = self._resolve(read_options("Encoder.submit", options, _LIMITS[:2]))
+        items = list_inputs(inputs, self.modalities)[1]
+        prepared = self._prepare(_one_modality(items), items, resolved, bulk=bulk, expires_at=expires_at)
         return self.engine.submit(prepared.ticket)
 
     async def aencode(
         self,
-        texts: Texts,
+        texts: Inputs,
         *,
         bulk: bool = False,
         deadline: float | None = None,
@@ -370,127 +424,55 @@ class Encoder(BaseEncoder):
         return form.convert(run.result)
 
     async def run_encode(
-        self, texts: Texts, options: EncodeOptions, limits: CallLimits = NO_LIMITS, unread: UnreadInputs | None = None
+        self, texts: Inputs, options: EncodeOptions, limits: CallLimits = NO_LIMITS, unread: UnreadInputs | None = None
     ) -> TimedResult[Result]:
         """Run ``aencode`` with options as objects, and return the seconds of each stage too; nothing warns."""
         started, expires_at = time.monotonic(), limits.expires_at()
         resolved = self._resolve(options)
-        single, batch = list_inputs(texts)
-        sizes = self._preparer.sizes(batch, resolved)
-        inline = runs_inline(self.tokenizer, sizes)
-        if inline:
-            prepared = self._preparer.prepare(self._model, batch, resolved, bulk=limits.bulk, expires_at=expires_at)
-        else:
-            self.engine.check_room()
-            prepared = await self._prepare_in_threads(batch, sizes, resolved, limits, expires_at)
-        ticket = prepared.ticket
+        single, batch = list_inputs(texts, self.modalities)
+        parts = await self._prepare_all(batch, resolved, limits, expires_at)
         self._observe("tokenise", started)
-        limits.admit(ticket)
-        if self.cache is None:
-            rows = await self.engine.run(ticket)
-        else:
-            # Results that were computed beside others are no results of a reproducible model.
-            computed = f"{self.precision} alone" if self._model.reproducible else self.precision
-            rows = await self.cache.run(self.engine, ticket, f"{resolved.space} {computed}")
-        # A ticket counts its waiting time from its creation; everything before that is tokenisation.
-        timings = {"tokenise": ticket.created - started, **ticket.seconds}
+        limits.admit([part.ticket for part in parts])
+        rows = await self._run_all(parts, resolved)
+        # A ticket counts its waiting time from its creation; everything before that is preparation.
+        timings = {"tokenise": parts[-1].ticket.created - started, **parts[-1].ticket.seconds}
         started = time.monotonic()
-        result = postprocess.finish(self.recipe, resolved, rows, prepared, single)
+        several = len(parts) > 1
+        results = [
+            postprocess.finish(self.recipe, resolved, part_rows, part, single and not several)
+            for part, part_rows in zip(parts, rows, strict=True)
+        ]
+        result = postprocess.concatenate_results(results, single) if several else results[0]
         self._observe("finish", started)
         if unread is not None:
-            # It tokenises the prompt, which may be long.
-            add = partial(unread.add, self.tokenizer, resolved.prompt, prepared.items, prepared.tokens)
-            add() if inline else await run_in_thread(add, self.tokenizer, None)
+            await self._count_all_unread(parts, resolved, unread)
         return TimedResult(result, timings)
 
     def tokenize(self, texts: Texts, **options: Unpack[EncodeKeywords]) -> list[Tokens]:
         """Return for each input the token ids that the model reads, and how many were dropped."""
-        return self._preparer.tokenize(list_inputs(texts)[1], self._resolve(read_options("Encoder.tokenize", options)))
+        return self._texts.tokenize(
+            cast("list[Text]", list_inputs(texts)[1]), self._resolve(read_options("Encoder.tokenize", options))
+        )
 
     def prompt_of(self, **options: Unpack[EncodeKeywords]) -> str:
         """Return the prompt that ``encode`` puts before each input, for the same keywords."""
         return self._resolve(read_options("Encoder.prompt_of", options)).prompt
 
-    # -- stages of a call ----------------------------------------------------------------------------------------
-
-    def _observe(self, stage: str, started: float) -> None:
-        seconds = time.monotonic() - started
-        for observer in self.observers:
-            observer(stage, seconds)
-
-    def _resolve(self, options: EncodeOptions) -> ResolvedOptions:
-        return encode_options.resolve(options, self._model, self._defaults)
-
-    def _resolve_late(self, options: EncodeOptions) -> ResolvedOptions:
-        resolved = self._resolve(replace(options, outputs=None))
-        if resolved.outputs != ("dense",):
-            raise InputError(f"{self.name} gives no dense vectors, and late chunking pools these.", param="outputs")
-        return resolved
-
-    async def _prepare_in_threads(
-        self,
-        items: Sequence[Text],
-        sizes: Sequence[int],
-        options: ResolvedOptions,
-        limits: CallLimits,
-        expires_at: float | None,
-    ) -> PreparedInputs:
-        # Of a text that is split into chunks, what was dropped is read too.
-        chunked = options.truncate == "chunk"
-        tokens = await tokenize_in_parts(
-            lambda part: self._preparer.tokenize(items[part], options, part.start),
-            self.tokenizer,
-            sizes,
-            limits,
-            expires_at,
-            lambda item: len(item.ids) + (item.dropped if chunked else 0),
-        )
-        if chunked:
-            limits.check_count(sum(len(item.ids) + item.dropped for item in tokens))
-        prepare = partial(
-            self._preparer.prepare, self._model, items, options, bulk=limits.bulk, expires_at=expires_at, tokens=tokens
-        )
-        return await run_in_thread(prepare, self.tokenizer, expires_at)
-
-    def _windows(
-        self,
-        items: Iterable[Text],
-        options: ResolvedOptions,
-        unread: UnreadInputs,
-        *,
-        max_size: int = LARGEST_WINDOW,
-        steady: bool = False,
-    ) -> Iterator[Result]:
-        """Yield results in order, with at most two windows tokenised ahead of the lanes."""
-        pending, number = deque[PreparedInputs](), 0
-        try:
-            for window in inputs.windows(items, max_size):
-                prepared = self._preparer.prepare(self._model, window, options, bulk=True, first_index=number)
-                number += len(window)
-                if steady and pending:
-                    pending[-1].ticket.result()
-                self.engine.submit(prepared.ticket, wait=True)
-                pending.append(prepared)
-                if len(pending) > (1 if steady else 2):
-                    yield self._finish_oldest(pending, options, unread)
-            while pending:
-                yield self._finish_oldest(pending, options, unread)
-        finally:
-            for prepared in pending:
-                self.engine.cancel(prepared.ticket)
-
-    def _finish_oldest(self, pending: deque[PreparedInputs], options: ResolvedOptions, unread: UnreadInputs) -> Result:
-        prepared = pending.popleft()
-        unread.add(self.tokenizer, options.prompt, prepared.items, prepared.tokens)
-        return postprocess.finish(self.recipe, options, prepared.ticket.result(), prepared, single=False)
-
-    def _empty_result(self, options: ResolvedOptions) -> Result:
-        """Return a result without vectors, of the right shape, dtype and space."""
-        return postprocess.build_result(self.recipe, options, [], [], single=False)
-
 
 #: Keywords of calls besides the options, for messages.
 _SHOWN, _LIMITS = ("show_progress_bar",), ("bulk", "deadline", "max_tokens")
+
+
+def _one_modality(items: Sequence[Input]) -> str:
+    """Return the modality of all inputs.
+
+    Raises:
+        InputError: there are several.
+    """
+    modalities = sorted({modality_of(item) for item in items}) or ["text"]
+    if len(modalities) > 1:
+        raise InputError(f"submit takes inputs of one kind, and these are {' and '.join(modalities)}.", param="input")
+    return modalities[0]
 
 
 def _progress_is_useful(total: int | None) -> bool:

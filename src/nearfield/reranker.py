@@ -26,13 +26,14 @@ from nearfield.inference.calls.keywords import (
     read_score_form,
 )
 from nearfield.inference.calls.limits import NO_LIMITS, CallLimits, TimedResult
+from nearfield.inference.calls.prediction import Prediction
+from nearfield.inference.calls.rerank_options import TRUNCATE, RerankKeywords, RerankOptions, activate
 from nearfield.inference.encode_options import Unpack
 from nearfield.inference.loaded_model import LoadedModel, LoadKeywords
 from nearfield.inference.postprocess import COUNT_TYPE
 from nearfield.inference.preparation.pair_inputs import check_pairs, list_texts, pair_up, split_pairs
 from nearfield.inference.preparation.tokenizer_threads import run_in_thread, runs_inline, tokenize_in_parts
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
-from nearfield.inference.rerank_options import TRUNCATE, RerankKeywords, RerankOptions, activate
 from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.recipe import ClassScores, Recipe, RerankPrompt
 from nearfield.text_inputs import one_or_many
@@ -77,15 +78,6 @@ class Scores(AnnotatedArray):
     def column(self, label: int) -> Scores:
         """Return the scores [n] of one label."""
         return Scores(self.data[:, label], self.tokens, self.dropped, self.unknown)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The likeliest label, its score, and the scores of all labels."""
-
-    label: str
-    score: float
-    scores: dict[str, float]
 
 
 class Scorer(LoadedModel):
@@ -202,7 +194,7 @@ class Scorer(LoadedModel):
                 lambda item: len(item.ids),
             )
         ticket = self._create_ticket(tokens, options.adapter, bulk=limits.bulk, expires_at=expires_at)
-        limits.admit(ticket)
+        limits.admit([ticket])
         timings = {"tokenise": ticket.created - started}
         rows = await self.engine.run(ticket)
         if unread is not None:
@@ -479,12 +471,7 @@ class Classifier(Scorer):
         return "sigmoid" if several or len(self.labels) == 1 else "softmax"
 
     def _predictions(self, scores: Scores) -> list[Prediction]:
-        return [self._prediction(row) for row in scores.data]
-
-    def _prediction(self, row: Array) -> Prediction:
-        best = int(row.argmax())
-        scores = dict(zip(self.labels, row.tolist(), strict=True))
-        return Prediction(self.labels[best], float(row[best]), scores)
+        return [Prediction.from_scores(self.labels, row) for row in scores.data]
 
 
 def _best(scores: Scores, top_k: int | None) -> list[Ranked]:

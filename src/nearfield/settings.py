@@ -178,6 +178,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = ByteSize(32 * 2**20)
     max_items: Annotated[PositiveInt, Meta(description="Maximum number of inputs per request.")] = 16_384
     max_request_tokens: Annotated[PositiveInt, Meta(description="Maximum number of tokens per request.")] = 1_000_000
+    max_image_bytes: Annotated[
+        ByteSize, Meta(description="Maximum size of the file of one picture, such as 20MiB.", extra={"min_bytes": 1024})
+    ] = ByteSize(20 * 2**20)
+    max_image_pixels: Annotated[
+        PositiveInt, Meta(description="Maximum number of pixels of one picture; larger ones are not decoded.")
+    ] = 64_000_000
     max_queued_tokens: Annotated[
         PositiveInt, Meta(description="Maximum number of waiting tokens; further requests get status 429.")
     ] = 1_000_000

@@ -13,7 +13,7 @@ import pytest
 
 from nearfield import Encoder, Reranker
 from nearfield.errors import InputError, ModelRefused
-from nearfield.inference.rerank_options import RerankOptions
+from nearfield.inference.calls.rerank_options import RerankOptions
 from tests.parity import decoder, dense, multivector, scores, sparse, static
 from tests.support import tiny_models
 

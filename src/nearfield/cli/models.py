@@ -73,7 +73,7 @@ def show(name: Name, as_json: Json = False) -> None:
     from nearfield.checkpoint import model_folder
     from nearfield.cli.terminal import model_report
     from nearfield.errors import ModelNotFound, SourceUnavailable
-    from nearfield.inference.tokenizer_loading import warnings_before_loading
+    from nearfield.inference.processors import warnings_before_loading
 
     entry, recipe = catalog.find_unless_folder(name), None
     try:

@@ -11,7 +11,7 @@ from nearfield.arrays import Array
 from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.weights.weights import Linear, Lora, Weights
 from nearfield.errors import ModelRefused, nearest
-from nearfield.features import Features
+from nearfield.features import Features, PatchLayout
 from nearfield.ops import AttentionMask, Ops, T
 from nearfield.registry import Registry
 
@@ -96,6 +96,9 @@ class Family(ABC):
     packable: bool = True
     #: A file or folder from which the backend itself loads the encoder.
     external_encoder: Path | None = None
+
+    #: How a family of pictures cuts them into patches; None for a family of texts.
+    patch_layout: PatchLayout | None = None
 
     hidden_size: int
     vocab_size: int

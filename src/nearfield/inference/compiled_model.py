@@ -24,16 +24,17 @@ from nearfield.engine.job import Batch, Job, Ticket
 from nearfield.errors import ForkedProcess, InputError, ModelRefused, WeightsError, nearest
 from nearfield.families import SplitWeights
 from nearfield.families.exported import Exported
+from nearfield.features import Features
 from nearfield.fork_safety import PerProcess, ProcessLock, fork_count
 from nearfield.hardware import plan_cpu, return_memory
 from nearfield.heads import Head, HeadInput, OutputRequest, Results
 from nearfield.heads.multivector import TokenStatesHead
 from nearfield.heads.pooled import PooledHead
 from nearfield.heads.scores import ClassificationHead, LanguageModelScoreHead
-from nearfield.inference.graph_inputs import graph_inputs
 from nearfield.inference.model_info import ModelInfo
+from nearfield.inference.preparation.graph_inputs import graph_inputs
+from nearfield.inference.processors import PictureProcessor, load_processor, probe_features, processor_warnings
 from nearfield.inference.space import space_name
-from nearfield.inference.tokenizer_loading import load_tokenizer, tokenizer_warnings
 from nearfield.ops import Graph, Ops, T
 from nearfield.packing import SHORT, pack_rows
 from nearfield.recipe import Recipe
@@ -58,6 +59,7 @@ class CompiledModel(ModelInfo):
         adapters: LoRA adapters to load with the model.
         device: device of torch.
         reproducible: compute each input by itself, so that its result does not depend on the inputs beside it.
+        space: the name of its vectors' space, for a tower of a model that has one already.
 
     Raises:
         InputError: an argument has a value that the model or the backend does not support.
@@ -76,6 +78,7 @@ class CompiledModel(ModelInfo):
         adapters: Sequence[Adapter] = (),
         device: str = "auto",
         reproducible: bool = False,
+        space: str = "",
     ) -> None:
         if precision not in PRECISIONS:
             raise InputError(f"Unknown precision {precision!r}. {nearest(precision, PRECISIONS)}", param="precision")
@@ -84,9 +87,9 @@ class CompiledModel(ModelInfo):
         self.reproducible = reproducible
         self.cpu = plan_cpu(threads, streams)
         self.family, backend = _family(recipe, backend)
-        self.tokenizer = load_tokenizer(recipe, self.family, max_length)
-        self.recipe = recipe = replace(recipe, warnings=(*recipe.warnings, *tokenizer_warnings(self.tokenizer)))
-        self.heads = _heads(recipe, self.family, self.tokenizer)
+        self.processor = load_processor(recipe, self.family, max_length)
+        self.recipe = recipe = replace(recipe, warnings=(*recipe.warnings, *processor_warnings(self.processor)))
+        self.heads = _heads(recipe, self.family, self.processor)
         #: Length of the result rows of plain inputs; 0 if results are of other kinds.
         self.width = recipe.dimensions if recipe.modules else 0
         self._inputs = tuple(dict.fromkeys(name for head in self.heads.values() for name in head.inputs))
@@ -104,7 +107,7 @@ class CompiledModel(ModelInfo):
             digest = Weights.open(recipe.folder).digest
         else:
             digest = split.weights.digest
-        self.space = space_name(recipe, digest, self.tokenizer.digest)
+        self.space = space or space_name(recipe, digest, self.processor.digest)
         first = Adapters(self.family.weight_prefixes, split.factors, split.adapter_names)
         for number, adapter in enumerate(adapters, len(split.adapter_names) + 1):
             first = first.added(adapter, number)
@@ -279,9 +282,9 @@ class CompiledModel(ModelInfo):
 
     def _probe(self) -> None:
         """Compare an input in a batch with the same input alone, so that a wrongly loaded model fails at once."""
-        short, long = self.tokenizer.encode(["a", "The probe that every model passes before it serves."])
+        short, long = probe_features(self.processor)
         lane = self.create_lane_function()
-        both, alone = _run(lane, self, [short.ids, long.ids]), _run(lane, self, [short.ids])
+        both, alone = _run(lane, self, [short, long]), _run(lane, self, [short])
         if self.width and both[0].shape != (self.width,):
             raise ModelRefused(
                 f"{self.name} gives vectors of {len(both[0])} values, where its recipe says {self.width}."
@@ -315,10 +318,11 @@ def _result(job: Job, index: int, results: Mapping[str, Results], plain: OutputR
     return {name: results[name][index] for name in (job.extra or plain).outputs}
 
 
-def _heads(recipe: Recipe, family: families.Family, tokenizer: Tokenizer) -> dict[str, Head]:
+def _heads(recipe: Recipe, family: families.Family, processor: Tokenizer | PictureProcessor) -> dict[str, Head]:
     by_output: dict[str, Head] = {"dense": PooledHead(recipe.modules)} if recipe.modules else {}
     for spec in recipe.heads:
         head = heads.create_head(spec)
+        tokenizer = cast(Tokenizer, processor)  # heads of these kinds are on models of texts alone
         if isinstance(head, ClassificationHead):
             head.bind(family, typed=max(tokenizer.backend.encode("a", "a").type_ids, default=0) > 0)
         if isinstance(head, LanguageModelScoreHead):
@@ -327,9 +331,9 @@ def _heads(recipe: Recipe, family: families.Family, tokenizer: Tokenizer) -> dic
     return by_output
 
 
-def _run(lane: Callable[[Batch], Results], model: CompiledModel, inputs: list[list[int]]) -> list[Array]:
+def _run(lane: Callable[[Batch], Results], model: CompiledModel, inputs: list[Features]) -> list[Array]:
     """Return the values of the main output of each input, as an array."""
-    ticket = Ticket.from_ids(model, inputs)
+    ticket = Ticket.create(model, inputs)
     results = lane(Batch(model, ticket.jobs))
     ticket.jobs = []  # they refer to the ticket: a cycle would keep a closed model in memory
     return [_values(result, model.family.vocab_size) for result in results]

@@ -100,6 +100,8 @@ class ResolvedOptions:
     precision: str = "float32"
     ranges: ArrayLike | None = None
     space: str = ""
+    #: Whether the call chose a prompt or an instruction, rather than a role: neither makes sense for a picture.
+    prompt_is_chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,7 @@ def resolve(options: EncodeOptions, model: ModelInfo, defaults: OptionDefaults) 
         precision=options.precision,
         ranges=options.ranges,
         space=model.space_of(adapter) + ("n" if normalize else ""),
+        prompt_is_chosen=(options.prompt_name, options.prompt, options.instruction) != (None, None, None),
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from nearfield.errors import SpaceMismatch
 from nearfield.hardware import memory_used
 from nearfield.inference.calls.keywords import report_remote_code
 from nearfield.inference.compiled_model import CompiledModel
+from nearfield.inference.tower_set import TowerSet, select_towers
 from nearfield.inference.uncompiled_model import (
     ReadModelKeywords,
     UncompiledModel,
@@ -46,10 +48,15 @@ class LoadKeywords(ReadModelKeywords, total=False):
     device: str
     reproducible: bool
     trust_remote_code: bool
+    modalities: Sequence[str] | None
 
 
 class LoadedModel:
     """A model that is ready to run.
+
+    ``default_adapter`` is the adapter of calls that name none: the model's own folder, if it is an adapter.
+    ``max_positions`` is the largest ``max_length``: the tokens for which the model has a position. ``bytes`` is the
+    memory that loading took, if nothing else was loaded at the same time, or None if it is not known.
 
     Args:
         model: full id, short name or alias of the catalogue, id on the Hub, or path of a folder; or
@@ -86,6 +93,7 @@ class LoadedModel:
         device: str = "auto",
         reproducible: bool = False,
         trust_remote_code: bool = False,
+        modalities: Sequence[str] | None = None,
     ) -> None:
         _check_runtime(precision, backend, device, reproducible)
         require_computing(threads, streams, max_length)
@@ -106,24 +114,31 @@ class LoadedModel:
         self.recipe: Recipe = model.recipe
         self.check_kind(self.recipe)
         self._arguments = {**model.arguments, "precision": precision, "backend": backend, "threads": threads}
-        self._arguments |= {"streams": streams, "compile_cache": compile_cache}
-        self._arguments |= {"device": device, "reproducible": reproducible}
-        #: The adapter of calls that name none: the model's own folder, if it is an adapter.
+        self._arguments |= {"streams": streams, "compile_cache": compile_cache, "device": device}
+        self._arguments |= {"reproducible": reproducible, "modalities": modalities}
         self.default_adapter = model.default_adapter
-        cache = cache_dir() / "compiled" if compile_cache else None
-        options = precision, backend, threads, streams
+        compile_model = _compiler(precision, backend, threads, streams, compile_cache, device, reproducible)
+        main, space = select_towers(self.recipe, modalities)
         if backend == "openvino":  # others may load the weights elsewhere
             model.check_memory()
         with model.reporting_memory():
-            self._model = CompiledModel(self.recipe, *options, max_length, cache, model.adapters, device, reproducible)
+            self._model = compile_model(main, max_length=max_length, adapters=model.adapters, space=space)
         self.recipe = self._model.recipe
-        #: The largest ``max_length``: tokens for which the model has a position.
         self.max_positions = self._model.family.positions
         self._use_engine(engine, own=threads is not None or streams is not None)
+        self._towers = TowerSet(self.recipe, partial(compile_model, space=self._model.space), self.engine)
+        self._towers.load(self.modalities if modalities is not None else ())
         self.load_seconds = time.perf_counter() - model.started
         before, after = model.memory_before, memory_used()
-        #: Bytes of memory that loading took, if nothing else was loaded at the same time; None if it is not known.
         self.bytes = max(1, after - before) if before is not None and after is not None else None
+
+    def load_towers(self) -> None:
+        """Load the towers of all modalities now, rather than when an input first needs them."""
+        before = memory_used()
+        self._towers.load(self.modalities)
+        after = memory_used()
+        if self.bytes is not None and before is not None and after is not None:
+            self.bytes += max(0, after - before)
 
     def _use_engine(self, engine: Engine | None, *, own: bool) -> None:
         self._owns_engine = engine is None and own
@@ -142,9 +157,14 @@ class LoadedModel:
         return self.recipe.name
 
     @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the model reads: ``text``, ``image``."""
+        return self.recipe.modalities
+
+    @property
     def max_length(self) -> int:
-        """Tokens read of each input, special tokens and prompt included."""
-        return self.tokenizer.max_length
+        """Tokens read of each text, special tokens and prompt included; patches of a model of pictures alone."""
+        return self._model.processor.max_length
 
     @property
     def precision(self) -> str:
@@ -204,6 +224,8 @@ class LoadedModel:
         self._finalizer.detach()
         if self._owns_engine:
             self.engine.close(drain=drain)
+        for tower in self._towers:
+            self.engine.forget(tower.model)
         self.engine.forget(self._model)
 
     def __enter__(self) -> Self:
@@ -211,6 +233,28 @@ class LoadedModel:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _compiler(
+    precision: str,
+    backend: str,
+    threads: int | None,
+    streams: int | None,
+    compile_cache: bool,
+    device: str,
+    reproducible: bool,
+) -> Callable[..., CompiledModel]:
+    """Return the function that compiles a tower, with the options that all towers of a model share."""
+    return partial(
+        CompiledModel,
+        precision=precision,
+        backend=backend,
+        threads=threads,
+        streams=streams,
+        cache=cache_dir() / "compiled" if compile_cache else None,
+        device=device,
+        reproducible=reproducible,
+    )
 
 
 def _check_runtime(precision: object, backend: object, device: Any, reproducible: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from nearfield.argument_checks import require_texts
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
@@ -12,13 +13,17 @@ from nearfield.engine.job import Batch
 from nearfield.errors import InputError, nearest
 from nearfield.recipe import Pooling, Recipe
 
+if TYPE_CHECKING:
+    from nearfield.inference.processors import PictureProcessor
+
 
 class ModelInfo:
     """A model without weights and graph. Its subclass `CompiledModel` has both, and adapters that can change."""
 
     recipe: Recipe
     name: str
-    tokenizer: Tokenizer
+    #: Turns inputs into features: a tokenizer, or the processor of pictures.
+    processor: Tokenizer | PictureProcessor
     #: Length of the result rows of plain inputs; 0 if results are of other kinds.
     width: int
     precision: str
@@ -50,6 +55,17 @@ class ModelInfo:
     def adapters(self) -> Adapters:
         """The loaded adapters."""
         return self._adapters
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer.
+
+        Raises:
+            InputError: the model reads no texts.
+        """
+        if not isinstance(self.processor, Tokenizer):
+            raise InputError(f"{self.name} reads pictures, not texts.", param="input")
+        return self.processor
 
     @property
     def exclude_prompt(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypedDict, cast
+from typing import Any, TypeAlias, TypedDict, cast
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from nearfield.arrays import Array
 from nearfield.checkpoint.tokenizer.tokenizer import Tokens
 from nearfield.errors import InputError
 from nearfield.inference.encode_options import TOKEN_STATES, ResolvedOptions
-from nearfield.inference.preparation.input_preparer import PreparedInputs
+from nearfield.inference.preparation.input_preparer import InputCounts, PreparedInputs
 from nearfield.recipe import Multivector, Recipe
 from nearfield.vectors.dense import Vectors, normalize, quantize, truncate
 from nearfield.vectors.fingerprint import fingerprint
@@ -27,6 +27,8 @@ Result = Vectors | SparseVectors | MultiVectors | Outputs
 TicketRows = Array | Sequence[Mapping[str, Any]]
 
 
+#: What is counted of each input.
+Counted: TypeAlias = Sequence[Tokens] | Sequence[InputCounts]
 #: Type of counts of tokens: half of NumPy's default, and more than any text has.
 COUNT_TYPE = np.int32
 
@@ -61,7 +63,11 @@ def chunk_vectors(
 
 
 def build_result(
-    recipe: Recipe, options: ResolvedOptions, rows: TicketRows, tokens: Sequence[Tokens], single: bool
+    recipe: Recipe,
+    options: ResolvedOptions,
+    rows: TicketRows,
+    tokens: Counted,
+    single: bool,
 ) -> Result:
     """Return the requested kinds of output from a ticket's rows: an array, or for each input a dictionary by output."""
     counts = _count(tokens, single)
@@ -91,10 +97,10 @@ def _build_kind(recipe: Recipe, options: ResolvedOptions, name: str, rows: list[
     return MultiVectors.of(rows, spec.dimensions, space, average=spec.divide_by_query_length, **counts)
 
 
-def _count(tokens: Sequence[Tokens], single: bool) -> _TokenCounts:
+def _count(tokens: Counted, single: bool) -> _TokenCounts:
     size = len(tokens)
     return {
-        "tokens": np.fromiter((len(item.ids) for item in tokens), COUNT_TYPE, size),
+        "tokens": np.fromiter((item.count for item in tokens), COUNT_TYPE, size),
         "dropped": np.fromiter((item.dropped for item in tokens), COUNT_TYPE, size),
         "unknown": np.fromiter((item.unknown for item in tokens), COUNT_TYPE, size),
         "single": single,

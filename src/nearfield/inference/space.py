@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
+from nearfield.checkpoint.processors.image import read_image_processor
 from nearfield.checkpoint.weights.digest import of_files
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.recipe import (
@@ -31,7 +32,16 @@ def space_name(recipe: Recipe, weights: str, tokenizer: str) -> str:
         parts.append(of_files([graph, *graph.parent.glob(f"{graph.stem}.bin")]))
     parts += [(_recorded_name(head), *_fields(head)) for head in recipe.heads]
     parts += [] if recipe.max_active_dims is None else [recipe.max_active_dims]
+    parts += [(modality, *_tower(tower, recipe)) for modality, tower in sorted(recipe.towers.items())]
     return hashlib.sha256(json.dumps(parts, default=_recorded_text).encode()).hexdigest()[:16]
+
+
+def _tower(tower: Recipe, main: Recipe) -> tuple[object, ...]:
+    """Return what identifies another tower of a model: its modules, how its inputs are prepared, and its weights."""
+    modules = [(type(module).__name__, *_fields(module)) for module in tower.modules]
+    own = Weights.open(tower.folder).digest if tower.folder != main.folder else ""
+    images = read_image_processor(tower.folder)
+    return modules, images.digest if images is not None else "", own
 
 
 def _recorded_name(part: object) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, MissingExtra
+from nearfield.inference.calls.rerank_options import RerankKeywords
 from nearfield.inference.encode_options import EncodeKeywordsWithoutRole, Unpack
 from nearfield.inference.loaded_model import LoadKeywords
-from nearfield.inference.rerank_options import RerankKeywords
 from nearfield.integrations.lazy_model import (
     DEFAULT_ENCODER,
     DEFAULT_RERANKER,

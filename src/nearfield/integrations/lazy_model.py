@@ -13,9 +13,9 @@ import numpy as np
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, Overloaded, nearest
 from nearfield.fork_safety import ProcessLock
+from nearfield.inference.calls.rerank_options import RerankKeywords
 from nearfield.inference.encode_options import EncodeKeywordsWithoutRole
 from nearfield.inference.loaded_model import LoadKeywords
-from nearfield.inference.rerank_options import RerankKeywords
 from nearfield.reranker import Ranked, Reranker
 from nearfield.text_inputs import many_texts
 

@@ -13,14 +13,13 @@ from nearfield.errors import InputError
 from nearfield.media.data_uri import decode_data_uri
 from nearfield.media.decoding import Picture, convert_array, convert_image, decode_file
 from nearfield.media.files import absolute_path, open_regular_file
-from nearfield.media.limits import PictureLimits
+from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, PictureLimits
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
 #: What a picture can be read from.
 ImageSource: TypeAlias = "Image | os.PathLike[str] | bytes | bytearray | memoryview | PillowImage | Array"
-_DEFAULT_LIMITS = PictureLimits()
 
 
 class Image:
@@ -66,7 +65,7 @@ class Image:
         """What messages call it: the path of its file, or ``The picture``."""
         return str(self._source) if isinstance(self._source, Path) else "The picture"
 
-    def read(self, limits: PictureLimits = _DEFAULT_LIMITS) -> Picture:
+    def read(self, limits: PictureLimits = DEFAULT_PICTURE_LIMITS) -> Picture:
         """Return the decoded picture.
 
         Raises:
@@ -95,7 +94,7 @@ class Image:
         return f"Image(<{type(source).__name__}{size}>)"
 
 
-def read_picture(source: ImageSource, limits: PictureLimits = _DEFAULT_LIMITS) -> Picture:
+def read_picture(source: ImageSource, limits: PictureLimits = DEFAULT_PICTURE_LIMITS) -> Picture:
     """Return the picture in a source, decoded: see `Image`, whose errors it raises."""
     image = source if isinstance(source, Image) else Image(source)
     return image.read(limits)

@@ -66,6 +66,10 @@ def _require_positive(limits: PictureLimits | SoundLimits) -> None:
             raise InputError(f"{name} must be a positive whole number, and is {value!r}.", param=name)
 
 
+#: Limits of pictures where a program sets none.
+DEFAULT_PICTURE_LIMITS = PictureLimits()
+
+
 class ByteSemaphore:
     """A number of bytes that threads share. Those that wait are served in the order in which they came.
 

@@ -16,6 +16,7 @@ from nearfield.hardware import memory_limit
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.result_cache import ResultCache
 from nearfield.inference.result_cache.disk_cache import DiskCache
+from nearfield.media.limits import PictureLimits
 from nearfield.server.auth.account import RequestAccount
 from nearfield.server.auth.api_key import ApiKey
 from nearfield.server.auth.host_guard import HostGuard, is_loopback
@@ -95,6 +96,7 @@ class ServerState:
             settings.max_request_tokens,
             settings.request_timeout,
             settings.bulk_items,
+            PictureLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
         )
         memory = MemoryGuard()
         # Over a Unix socket there may be a proxy: its clients are not on this machine.

@@ -25,6 +25,11 @@ class Tokens:
     unknown: int = 0
     padding: int = 0
 
+    @property
+    def count(self) -> int:
+        """The number of tokens that the model reads."""
+        return len(self.ids)
+
 
 @dataclass(slots=True)
 class UntruncatedIds:

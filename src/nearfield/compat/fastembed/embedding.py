@@ -25,7 +25,7 @@ from nearfield.compat.inputs import iterate_texts
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.inference.preparation.sparse_static import SparseStaticEmbedding
-from nearfield.inference.tokenizer_loading import load_tokenizer
+from nearfield.inference.processors import load_tokenizer
 from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.recipe import Splade
 

@@ -22,7 +22,7 @@ from nearfield.compat.flag_embedding.pair_tokens import (
 )
 from nearfield.compat.inputs import read_pairs
 from nearfield.errors import ModelRefused
-from nearfield.inference.rerank_options import activate
+from nearfield.inference.calls.rerank_options import activate
 from nearfield.inference.uncompiled_model import UncompiledModel, read_model
 from nearfield.recipe import RerankPrompt, Template
 from nearfield.reranker import Reranker

@@ -26,8 +26,8 @@ from nearfield.compat.sentence_transformers.old_names import accept_old_names
 from nearfield.compat.sentence_transformers.pretrained_model import PretrainedModel, check_batch_size
 from nearfield.compat.sentence_transformers.saved_folder import SavedSettings
 from nearfield.errors import InputError
+from nearfield.inference.calls.rerank_options import activate
 from nearfield.inference.preparation.pair_inputs import check_pairs, list_texts
-from nearfield.inference.rerank_options import activate
 from nearfield.progress import Progress
 from nearfield.reranker import Reranker
 from nearfield.tensors import array_to_tensor, import_torch, is_tensor, tensor_to_array, torch_is_installed

@@ -22,7 +22,7 @@ from nearfield.families import Family
 from nearfield.families.bert import size_of
 from nearfield.families.towers.position_tables import resized, triangle_weights
 from nearfield.families.towers.prenorm import CLIP_BLOCKS, BlockNames, PrenormBlocks, known_activation, refuse_odd_heads
-from nearfield.features import Features, PatchFeatures
+from nearfield.features import Features, PatchFeatures, PatchLayout
 from nearfield.ops import Ops, T
 
 
@@ -104,6 +104,7 @@ class VisionTransformer(Family):
         self.channels_last = self.flags.flexible
         self.registers = int(config["num_register_tokens"]) if self.flags.registers else 0
         self.lead = bool(self.flags.class_token) + self.registers
+        self.patch_layout = PatchLayout(self.patch, self.channels_last, self.lead)
         self.eps = float(config.get("layer_norm_eps", 1e-6))
         self.blocks = self._blocks(config)
         _refuse_variants(config, self.hidden_size, self.blocks.heads)

@@ -12,8 +12,8 @@ import numpy as np
 
 from nearfield.argument_checks import require_device, require_optional_counts
 from nearfield.errors import InputError, UnknownKeyword, nearest
+from nearfield.inference.calls.rerank_options import RerankKeywords
 from nearfield.inference.encode_options import EncodeKeywords, EncodeKeywordsWithoutRole, EncodeOptions
-from nearfield.inference.rerank_options import RerankKeywords
 from nearfield.tensors import array_to_tensor
 from nearfield.vectors.multivector import MultiVectors
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from nearfield.argument_checks import require_number, require_optional_counts
 from nearfield.engine.job import Ticket
 from nearfield.errors import TooLarge
+from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, PictureLimits
 
 #: Characters up to which inputs are tokenised on the event loop: a thread would cost more time than it saves.
 INLINE_CHARACTERS = 8_192
@@ -38,12 +39,14 @@ class CallLimits:
         deadline: seconds from now within which the result is needed; None for no deadline.
         max_tokens: maximum number of tokens of all inputs together; None for no limit.
         account: counts the tokens before they are queued; None if nothing counts them.
+        pictures: limits of each picture.
     """
 
     bulk: bool = False
     deadline: float | None = None
     max_tokens: int | None = None
     account: TokenAccount | None = None
+    pictures: PictureLimits = DEFAULT_PICTURE_LIMITS
 
     def __post_init__(self) -> None:
         if self.deadline is not None:
@@ -54,18 +57,19 @@ class CallLimits:
         """Return the deadline as a time of ``time.monotonic``, counted from now."""
         return None if self.deadline is None else time.monotonic() + self.deadline
 
-    def admit(self, ticket: Ticket) -> None:
-        """Check a ticket and charge its tokens to the account, which gets back those that no batch takes.
+    def admit(self, tickets: Sequence[Ticket]) -> None:
+        """Check the tickets of a call and charge their tokens to the account, which gets back those no batch takes.
 
         Raises:
-            TooLarge: its jobs have more than ``max_tokens`` tokens together.
+            TooLarge: their jobs have more than ``max_tokens`` tokens together.
             RateLimited: the account is overdrawn.
         """
         if self.max_tokens is not None:
-            self.check_count(ticket.tokens)
+            self.check_count(sum(ticket.tokens for ticket in tickets))
         if self.account is not None:
-            self.account.charge(ticket.tokens)
-            ticket.on_unstarted = self.account.refund
+            self.account.charge(sum(ticket.tokens for ticket in tickets))
+            for ticket in tickets:
+                ticket.on_unstarted = self.account.refund
 
     def check_count(self, tokens: int, *, complete: bool = True) -> None:
         """Raise TooLarge if ``tokens`` are too many; ``complete`` says whether they are those of all inputs."""

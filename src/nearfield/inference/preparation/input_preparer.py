@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -26,18 +26,28 @@ TokenSpans = list[tuple[int, int]]
 LateTokens = tuple[list[int], TokenSpans]
 
 
+@dataclass(frozen=True, slots=True)
+class InputCounts:
+    """What is counted of an input that is no text: patches in place of tokens."""
+
+    count: int
+    dropped: int = 0
+    unknown: int = 0
+
+
 @dataclass(frozen=True)
 class PreparedInputs:
-    """Inputs with the ticket that computes them.
+    """Inputs of one modality with the ticket that computes them.
 
     Where inputs were split into pieces, ``owners`` has the input of each piece, and ``sizes`` the tokens of each piece.
     """
 
-    items: Sequence[Text]
-    tokens: list[Tokens]
+    items: Sequence[Any]
+    tokens: Sequence[Tokens] | Sequence[InputCounts]
     ticket: Ticket
     owners: Array | None = None
     sizes: tuple[int, ...] = ()
+    modality: str = "text"
 
 
 class InputPreparer:
@@ -81,10 +91,10 @@ class InputPreparer:
             ticket.rows = self._query_weights.rows(tokens)
             return PreparedInputs(items, tokens, ticket)
         owners: Array | None = None
-        jobs, requests = tokens, _output_requests(model, options, len(tokens))
+        jobs, requests = tokens, output_requests(model, options, len(tokens))
         if options.truncate == "chunk" and any(item.dropped for item in tokens):
             tokens, jobs, owners = self._split(items, tokens, options, first_index)
-            requests = _output_requests(model, options, len(jobs))
+            requests = output_requests(model, options, len(jobs))
         elif (formatter := self._formatter_for(options)) is not None:
             jobs, formats = formatter.format(tokens, options.role)
             requests = [_output_request(model, options, like=request) for request in formats]
@@ -209,7 +219,7 @@ class InputPreparer:
         return whole, jobs, np.asarray(owners)
 
 
-def _output_requests(model: ModelInfo, options: ResolvedOptions, count: int) -> list[OutputRequest] | None:
+def output_requests(model: ModelInfo, options: ResolvedOptions, count: int) -> list[OutputRequest] | None:
     """Return what each of ``count`` jobs requests, or None where that is the dense vector alone."""
     if options.outputs == ("dense",) and not options.returns_outputs and options.adapter is None:
         return None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from nearfield.argument_checks import require_count
 from nearfield.checkpoint.tokenizer import long_texts
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.errors import InputError, InputTooLong
+from nearfield.inference.preparation.media_inputs import is_medium, read_item, runs
+from nearfield.media.image import Image, ImageSource
 from nearfield.tensors import is_tensor, tensor_to_array
 
 if TYPE_CHECKING:
@@ -21,12 +24,21 @@ if TYPE_CHECKING:
 
 #: One input: a text, or token ids.
 Text = str | Sequence[int]
+#: One input of any modality.
+Input = Text | Image
 #: One input or many.
 Texts = Text | Iterable[Text]
+#: One input or many, of any modality. What a picture may be is said in `Image`.
+if TYPE_CHECKING:
+    Inputs: TypeAlias = Texts | ImageSource | Mapping[str, Any] | Iterable[Any]
+else:  # without Pillow's class, which is not imported here
+    Inputs = Texts | Image | os.PathLike[str] | Mapping[str, Any] | Iterable[Any]
 #: Texts in the first window of a long call and in the largest. The first is small, so that lanes start early.
 FIRST_WINDOW, LARGEST_WINDOW = 128, 4096
 #: Characters at which a window ends, whatever its number of texts, so that memory stays bounded.
 WINDOW_CHARACTERS = 4_000_000
+#: Characters as which a picture counts: some 60 pictures are prepared ahead of those that run.
+_PICTURE_CHARACTERS = 64_000
 #: Characters of a document whose chunks are encoded together: far more than any model reads.
 MAX_DOCUMENT_CHARACTERS = 2**20
 #: Sentences that are tokenised in one call, and characters of a sentence, which is split at spaces beyond that.
@@ -35,32 +47,36 @@ _SENTENCES_PER_BATCH, _SENTENCE_CHARACTERS = 1024, 2**16
 _SENTENCE = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])|\n+")
 
 
-def parse_inputs(texts: object) -> tuple[bool, Iterable[Text], int | None]:
+def parse_inputs(texts: object, reads: tuple[str, ...] = ("text",)) -> tuple[bool, Iterable[Input], int | None]:
     """Return whether it is a single input, the inputs, and their number where that is known.
 
-    The items of a list are checked now, those of an iterator as they come.
+    The items of a list are checked now, those of an iterator as they come. ``reads`` are the modalities that the model
+    reads.
 
     Raises:
-        InputError: it is neither a text, nor a list of texts or token ids; or an item is neither a text nor token ids.
+        InputError: it is neither an input, nor several; or an item is neither a text, nor token ids, nor a picture.
     """
+    if is_medium(texts, reads):
+        return True, [read_item(texts, 0, reads)], 1
+    if reads != ("text",) and isinstance(texts, np.ndarray) and texts.ndim > 3:
+        texts = list(texts)  # an array of pictures
     texts = tensor_to_array(texts) if is_tensor(texts) else texts
     refuse_vectors(texts, "The input")
     value = text_inputs.one_or_many(texts)
     if isinstance(value, str):
         return True, [value], 1
     if not isinstance(value, Sequence) and not isinstance(value, np.ndarray):
-        return False, _checked(value), len(value) if isinstance(value, Sized) else None
+        return False, _checked(value, reads), len(value) if isinstance(value, Sized) else None
     if len(value) and all(map(_is_token_id, value)):
         return True, [list(value)], 1
-    for number, item in enumerate(value):
-        if not isinstance(item, str):
-            _check_ids(number, item)
-    return False, cast(Sequence[Text], value), len(value)
+    if all(isinstance(item, str) for item in value):
+        return False, cast(Sequence[Input], value), len(value)
+    return False, list(_checked(value, reads)), len(value)
 
 
-def list_inputs(texts: object) -> tuple[bool, list[Text]]:
+def list_inputs(texts: object, reads: tuple[str, ...] = ("text",)) -> tuple[bool, list[Input]]:
     """Return whether it is a single input, and the inputs as a list. Raises as ``parse_inputs`` does."""
-    single, items, _ = parse_inputs(texts)
+    single, items, _ = parse_inputs(texts, reads)
     return single, list(items)
 
 
@@ -83,11 +99,15 @@ def check_documents(documents: object) -> Sequence[Sequence[str]]:
     return several
 
 
-def _checked(items: Iterable[Any]) -> Iterator[Text]:
+def _checked(items: Iterable[Any], reads: tuple[str, ...]) -> Iterator[Input]:
     for number, item in enumerate(items):
-        if not isinstance(item, str):
+        if isinstance(item, str):
+            yield item
+        elif is_medium(item, reads):
+            yield read_item(item, number, reads)
+        else:
             _check_ids(number, item)
-        yield item
+            yield item
 
 
 def _check_ids(number: int, item: object) -> None:
@@ -113,23 +133,29 @@ def refuse_vectors(item: object, name: str) -> None:
         )
 
 
-def windows(inputs: Iterable[Text], max_size: int) -> Iterator[list[Text]]:
-    """Yield inputs in lists that grow from small to ``max_size``, each bounded in characters too.
+def windows(inputs: Iterable[Input], max_size: int) -> Iterator[tuple[str, list[Any]]]:
+    """Yield modality and inputs of lists that grow from small to ``max_size``, each bounded in characters too.
+
+    The inputs of a list are consecutive, and of one modality.
 
     Raises:
         InputError: ``max_size`` is less than 1.
     """
     require_count("window", max_size)
-    size, stream = min(FIRST_WINDOW, max_size), iter(inputs)
-    while window := list(_up_to(islice(stream, size), WINDOW_CHARACTERS)):
-        yield window
-        size = min(size * 2, max_size)
+    size = min(FIRST_WINDOW, max_size)
+    for modality, stream in runs(inputs):
+        while window := list(_up_to(islice(stream, size), WINDOW_CHARACTERS)):
+            yield modality, window
+            size = min(size * 2, max_size)
 
 
-def _up_to(inputs: Iterator[Text], characters: int) -> Iterator[Text]:
+def _up_to(inputs: Iterator[Input], characters: int) -> Iterator[Input]:
     for item in inputs:
         yield item
-        characters -= len(item) if isinstance(item, (str, list, tuple, np.ndarray)) else 0
+        if isinstance(item, Image):
+            characters -= _PICTURE_CHARACTERS
+        else:
+            characters -= len(item) if isinstance(item, (str, list, tuple, np.ndarray)) else 0
         if characters <= 0:
             return
 

@@ -6,23 +6,15 @@ whose deadline has passed, is stopped after the part that runs.
 
 from __future__ import annotations
 
-import asyncio
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from functools import partial
 from typing import TypeVar
-from weakref import WeakKeyDictionary
 
 from nearfield.checkpoint.tokenizer import long_texts
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
-from nearfield.engine.fair_turns import FairTurns
-from nearfield.engine.turns import CALLER
-from nearfield.errors import DeadlineExceeded
-from nearfield.fork_safety import PerProcess
 from nearfield.inference.calls.limits import INLINE_CHARACTERS, CallLimits
+from nearfield.inference.preparation.worker_threads import WorkerThreads
 
 #: Characters and inputs of one part: some 0.2 s of a core.
 _PART_CHARACTERS, _PART_INPUTS = 2**18, 1024
@@ -34,27 +26,8 @@ _SLOW_THREADS = 4
 ResultT = TypeVar("ResultT")
 
 
-class _TokenizerThreads:
-    """Threads, for which the owners of one event loop take turns."""
-
-    def __init__(self, threads: int, name: str) -> None:
-        self._threads = threads
-        self._create = partial(ThreadPoolExecutor, threads, thread_name_prefix=name)
-        self._pool = PerProcess[ThreadPoolExecutor]()
-        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, FairTurns] = WeakKeyDictionary()
-
-    async def run(self, function: Callable[[], ResultT]) -> ResultT:
-        loop = asyncio.get_running_loop()
-        turns = self._turns.setdefault(loop, FairTurns(self._threads))
-        await turns.acquire(CALLER.get().owner)
-        try:
-            return await loop.run_in_executor(self._pool.get(self._create), copy_context().run, function)
-        finally:
-            turns.release()
-
-
-_THREADS = _TokenizerThreads(max(2, os.cpu_count() or 1), "nearfield-tokenize")
-_SLOW = _TokenizerThreads(_SLOW_THREADS, "nearfield-tokenize-slow")
+_THREADS = WorkerThreads(max(2, os.cpu_count() or 1), "nearfield-tokenize")
+_SLOW = WorkerThreads(_SLOW_THREADS, "nearfield-tokenize-slow")
 
 
 def runs_inline(tokenizer: Tokenizer, sizes: Sequence[int]) -> bool:
@@ -69,11 +42,7 @@ async def run_in_thread(function: Callable[[], ResultT], tokenizer: Tokenizer, e
         DeadlineExceeded: ``expires_at``, a time of ``time.monotonic``, passed first. The thread ends by itself.
     """
     threads = _THREADS if tokenizer.is_bounded else _SLOW
-    seconds = None if expires_at is None else max(0.0, expires_at - time.monotonic())
-    try:
-        return await asyncio.wait_for(threads.run(function), seconds)
-    except (asyncio.TimeoutError, TimeoutError):
-        raise DeadlineExceeded("The deadline passed while the inputs were tokenised.") from None
+    return await threads.run_until(function, expires_at, "tokenised")
 
 
 async def tokenize_in_parts(

@@ -70,6 +70,10 @@ class UnreadInputs:
         ]
         self._record(places, len(tokens))
 
+    def skip(self, size: int) -> None:
+        """Count inputs that are no texts."""
+        self._position += size
+
     def log(self, model: str) -> None:
         """Log one warning if there are such inputs."""
         total = _TOTAL.get()

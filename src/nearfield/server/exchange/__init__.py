@@ -1,7 +1,7 @@
 """Exchanges: requests that no longer depend on an API. Every API converts its requests to these classes."""
 
+from nearfield.inference.calls.rerank_options import RerankOptions
 from nearfield.inference.encode_options import EncodeKeywords, EncodeOptions
-from nearfield.inference.rerank_options import RerankOptions
 from nearfield.server.exchange.composite import CompositeExchange
 from nearfield.server.exchange.encode import Encode, EncodeLateChunks
 from nearfield.server.exchange.exchange import Bounds, Exchange

@@ -1,4 +1,4 @@
-"""Exchanges that compute vectors: of texts, and of the chunks of documents (late chunking)."""
+"""Exchanges that compute vectors: of texts and pictures, and of the chunks of documents (late chunking)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
 from nearfield.inference.encode_options import EncodeKeywords, EncodeOptions
 from nearfield.inference.postprocess import concatenate_results
+from nearfield.inference.preparation.media_inputs import modality_of
 from nearfield.server.exchange.exchange import Bounds, Exchange, check_inputs
 from nearfield.server.http.limits import RequestLimits
 from nearfield.server.models.description import ModelDescription
@@ -24,7 +25,7 @@ _NO_OPTIONS = EncodeOptions()
 
 @dataclass(kw_only=True)
 class Encode(Exchange):
-    """Compute the vectors of texts or lists of token ids."""
+    """Compute the vectors of texts, lists of token ids or pictures."""
 
     inputs: Sequence[Any]
     options: EncodeOptions = _NO_OPTIONS
@@ -78,17 +79,27 @@ class Encode(Exchange):
         return getattr(self.result, "fingerprint", None)
 
     def fits(self, model: ModelDescription) -> bool:
-        return model.is_encoder and set(self.needs) <= set(model.outputs)
+        return model.is_encoder and set(self.needs) <= set(model.outputs) and not self._unread(model)
 
     def misfit(self, model: ModelDescription) -> InputError:
         if not model.is_encoder:
             return InputError(f"{model.name} scores texts and gives no vectors.", param="model")
+        if unread := self._unread(model):
+            noun = {"text": "texts", "image": "pictures"}
+            reads = " and ".join(noun[name] for name in model.modalities)
+            return InputError(f"{model.name} reads {reads}, and the input has {noun[unread]}.", param="input")
         missing = next((name for name in self.needs if name not in model.outputs), None)
         if missing is None:
             return super().misfit(model)
         return InputError(
             f"{model.name} gives no {missing!r} output. {nearest(missing, model.outputs)}", param="outputs"
         )
+
+    def _unread(self, model: ModelDescription) -> str | None:
+        """Return a modality of the inputs that a model does not read, or None."""
+        if len(model.modalities) > 1:
+            return None
+        return next((name for name in map(modality_of, self.inputs) if name not in model.modalities), None)
 
     def check(self, limits: RequestLimits) -> None:
         check_inputs(self.inputs, limits)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nearfield.errors import InputError
-from nearfield.reranker import Classifier, Prediction, Scorer
+from nearfield.inference.calls.prediction import Prediction
+from nearfield.reranker import Classifier, Scorer
 from nearfield.server.exchange.exchange import Bounds, check_inputs
 from nearfield.server.exchange.scored import ScoredExchange
 from nearfield.server.http.limits import RequestLimits

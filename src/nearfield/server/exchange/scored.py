@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nearfield.inference.rerank_options import RerankOptions
+from nearfield.inference.calls.rerank_options import RerankOptions
 from nearfield.reranker import Scores
 from nearfield.server.exchange.exchange import Exchange
 

@@ -37,6 +37,7 @@ class ModelLoader:
         accepted = bool({"1", name} & set(self._settings.accept_license))
         options = {**self._options, "accept_license": accepted, **self._model_options.get(full_id(name).lower(), {})}
         model = load(name, **options)
+        model.load_towers()  # a request would wait for a tower that is compiled when it is first needed
         for warning in model.recipe.warnings:
             LOG.warning("%s: %s", model.name, warning)
         return model

@@ -27,7 +27,7 @@ class ModelDescription:
     kind: ModelKind
     #: What the model computes, its main output first: dense, sparse, multivector, scores.
     outputs: tuple[str, ...]
-    #: Tokens read of each input, special tokens and prompt included.
+    #: Tokens read of each input, special tokens and prompt included; patches of a model of pictures alone.
     max_length: int
     #: Maximum number of tokens of a batch, padding included.
     batch_tokens: int
@@ -35,6 +35,8 @@ class ModelDescription:
     precision: str
     #: The folder of the model's files.
     folder: Path
+    #: What the model reads: text, image.
+    modalities: tuple[str, ...] = ("text",)
     revision: str | None = None
     licence: str | None = None
     #: ``model_type`` of the model's configuration; empty if it has none.
@@ -107,6 +109,7 @@ def _describe(model: LoadedModel) -> ModelDescription:
         batch_tokens=model.batch_tokens,
         precision=model.precision,
         folder=recipe.folder,
+        modalities=model.modalities,
         revision=recipe.revision,
         licence=recipe.licence,
         architecture=str(recipe.config.get("model_type") or ""),

@@ -1,0 +1,72 @@
+"""`WorkerThreads`: threads for work beside the event loop, for which the owners of requests take turns."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+from nearfield.engine.fair_turns import FairTurns
+from nearfield.engine.turns import CALLER
+from nearfield.errors import DeadlineExceeded
+from nearfield.fork_safety import PerProcess
+
+ResultT = TypeVar("ResultT")
+ItemT = TypeVar("ItemT")
+
+
+class WorkerThreads:
+    """A pool of threads of this process. Calls of one event loop take turns by owner.
+
+    Args:
+        threads: number of threads.
+        name: the beginning of the threads' names.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._threads = threads
+        self._create = partial(ThreadPoolExecutor, threads, thread_name_prefix=name)
+        self._pool = PerProcess[ThreadPoolExecutor]()
+        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, FairTurns] = WeakKeyDictionary()
+
+    async def run(self, function: Callable[[], ResultT]) -> ResultT:
+        """Run a function in a thread, once it is its owner's turn."""
+        loop = asyncio.get_running_loop()
+        turns = self._turns.setdefault(loop, FairTurns(self._threads))
+        await turns.acquire(CALLER.get().owner)
+        try:
+            return await loop.run_in_executor(self._pool.get(self._create), copy_context().run, function)
+        finally:
+            turns.release()
+
+    async def run_until(self, function: Callable[[], ResultT], expires_at: float | None, work: str) -> ResultT:
+        """Run a function in a thread until a time of ``time.monotonic``; ``work`` says in a message what it does.
+
+        Raises:
+            DeadlineExceeded: the time came first. The thread ends by itself.
+        """
+        seconds = None if expires_at is None else max(0.0, expires_at - time.monotonic())
+        try:
+            return await asyncio.wait_for(self.run(function), seconds)
+        except (asyncio.TimeoutError, TimeoutError):
+            raise DeadlineExceeded(f"The deadline passed while the inputs were {work}.") from None
+
+    def map(self, function: Callable[[ItemT], ResultT], items: list[ItemT]) -> list[ResultT]:
+        """Return the results of a function for each item, in order; the items are worked on at the same time.
+
+        Raises:
+            Exception: that of the first item whose function raises one. Items that have not begun are dropped.
+        """
+        if len(items) == 1:
+            return [function(items[0])]
+        futures = [self._pool.get(self._create).submit(function, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()

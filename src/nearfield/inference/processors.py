@@ -1,0 +1,154 @@
+"""What turns the inputs of a recipe into features: its tokenizer, bounded by the family's tables, or its processor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nearfield import families
+from nearfield.checkpoint.processors.image import read_image_processor
+from nearfield.checkpoint.processors.image_processor import ImageProcessor
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
+from nearfield.checkpoint.weights.weights import Weights
+from nearfield.errors import InputError, ModelRefused
+from nearfield.families import Family
+from nearfield.features import Features, PatchFeatures, PatchLayout, TextFeatures
+from nearfield.inference.space import space_name
+from nearfield.media.image import Image
+from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, PictureLimits
+from nearfield.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class PictureProcessor:
+    """What happens to a picture before its tower reads it.
+
+    ``max_length`` is the number of patches of the largest picture, and of the slots before them.
+    """
+
+    images: ImageProcessor
+    layout: PatchLayout
+    max_length: int
+
+    @classmethod
+    def load(cls, recipe: Recipe, family: Family) -> PictureProcessor:
+        """Return the processor of a tower.
+
+        Raises:
+            ModelRefused: its folder does not say how a picture is prepared, or says something unknown.
+        """
+        images, layout = read_image_processor(recipe.folder), family.patch_layout
+        if images is None or layout is None:
+            raise ModelRefused(
+                f"{recipe.folder} reads pictures, and has no preprocessor_config.json that says how they are prepared."
+            )
+        return cls(images, layout, family.positions)
+
+    @property
+    def digest(self) -> str:
+        """What identifies the preparation: pictures that are prepared in another way have vectors of another space."""
+        return self.images.digest
+
+    def read(self, picture: Image, limits: PictureLimits = DEFAULT_PICTURE_LIMITS) -> PatchFeatures:
+        """Decode and prepare a picture.
+
+        Raises:
+            InputError: it cannot be decoded, or has more bytes, pixels or frames than the limits.
+        """
+        return self.images.process(picture.read(limits), self.layout)
+
+    def probes(self) -> tuple[PatchFeatures, PatchFeatures]:
+        """Return the features of two pictures, a small one first: every model is tested with them when it loads."""
+        ramp = np.linspace(0, 255, 64 * 96 * 3).astype(np.uint8)
+        return self.read(Image(ramp[: 32 * 32 * 3].reshape(32, 32, 3))), self.read(Image(ramp.reshape(64, 96, 3)))
+
+
+#: Texts with which every model is tested when it is loaded, a short one first.
+_PROBES = ["a", "The probe that every model passes before it serves."]
+
+
+def load_processor(recipe: Recipe, family: Family, max_length: int | None = None) -> Tokenizer | PictureProcessor:
+    """Return what turns the inputs of a model into features.
+
+    Raises:
+        InputError: ``max_length`` is set for a model of pictures, whose size is fixed, or is more than there are
+            positions.
+        ModelRefused: there is no tokenizer, or no description of how pictures are prepared; or it is another model's.
+    """
+    if recipe.modality == "text":
+        return load_tokenizer(recipe, family, max_length)
+    if max_length is not None:
+        raise InputError(f"{recipe.name} reads pictures: max_length is for texts.", param="max_length")
+    return PictureProcessor.load(recipe, family)
+
+
+def space_of_recipe(recipe: Recipe) -> str:
+    """Return the name of the space of a model that is not loaded, as its main tower and the others have it."""
+    family = families.resolve(recipe.config)
+    weights = family.split_adapters(Weights.open(recipe.folder).first_scope(family.weight_prefixes)).weights
+    return space_name(recipe, weights.digest, load_processor(recipe, family).digest)
+
+
+def probe_features(processor: Tokenizer | PictureProcessor) -> tuple[Features, Features]:
+    """Return the features of two inputs with which every model is tested when it is loaded."""
+    if isinstance(processor, PictureProcessor):
+        return processor.probes()
+    short, long = processor.encode(_PROBES)
+    return TextFeatures(short.ids), TextFeatures(long.ids)
+
+
+def load_tokenizer(recipe: Recipe, family: Family, max_length: int | None = None) -> Tokenizer:
+    """Return the tokenizer of a model; ``max_length`` is the number of tokens to read, if fewer than the model reads.
+
+    Raises:
+        InputError: ``max_length`` is more than the model has positions.
+        ModelRefused: there is no tokenizer, or it belongs to another model.
+    """
+    allowed = min(recipe.max_length, family.positions)
+    if max_length is not None and not 1 <= max_length <= family.positions:
+        raise InputError(
+            f"max_length must be from 1 to {family.positions} for {recipe.name}, not {max_length}.", param="max_length"
+        )
+    options: dict[str, Any] = {"lowercase": recipe.do_lower_case, "settings": recipe.tokenizer_settings}
+    options["rules"] = recipe.text_rules
+    rows = family.vocab_size
+    if recipe.config.get("model_type") == "static":
+        own = recipe.config["layout"] == "model2vec"
+        rows -= 1  # the last one is for texts without a token
+        options.update(bare=True, drop_unknown=own, blank=rows, file_only=True)
+        options["settings"] = {"truncation_side": "right"} if own else {}
+    return Tokenizer.load(recipe.folder, max_length=max_length or allowed, table_rows=rows, **options)
+
+
+def processor_warnings(tokenizer: Tokenizer | PictureProcessor) -> tuple[str, ...]:
+    """Return what a user must know about the tokenizer of a model that is loaded all the same."""
+    warnings: list[str] = []
+    if isinstance(tokenizer, PictureProcessor):
+        return ()
+    if tokenizer.tokens_without_row:
+        number, token = min(tokenizer.tokens_without_row.items())
+        count = len(tokenizer.tokens_without_row)
+        warnings.append(
+            f"the embedding table has no row for {count} token{'s' * (count > 1)} of the tokenizer (such as {token!r}, "
+            f"id {number}): texts that contain {'one of them' if count > 1 else 'it'} are refused"
+        )
+    if not tokenizer.is_bounded:
+        warnings.append(
+            f"the tokenizer may take very long for some texts, because of {tokenizer.backend.slow_part}: it runs in a "
+            "process, and a text that takes it more than some seconds is refused"
+        )
+    return tuple(warnings)
+
+
+def warnings_before_loading(recipe: Recipe) -> tuple[str, ...]:
+    """Return the warnings of a model that is not loaded; the error of a tokenizer that cannot be loaded is one."""
+    if recipe.exported_graph is not None:
+        return ()
+    try:
+        return processor_warnings(load_processor(recipe, families.resolve(recipe.config)))
+    except families.NoFamily:
+        return ()
+    except ModelRefused as error:
+        return (str(error),)
