@@ -14,7 +14,7 @@ from PIL import ImageOps
 
 from nearfield.checkpoint.processors.image import TYPES, create_image_processor, read_image_processor
 from nearfield.checkpoint.processors.image_processor import ImageProcessor
-from nearfield.checkpoint.processors.patch_budget import PatchBudget, SmartResize
+from nearfield.checkpoint.processors.patch_budget import PatchBudget, SmartResize, SoftTokenBudget
 from nearfield.checkpoint.processors.resize_and_crop import ResizeAndCrop
 from nearfield.checkpoint.processors.resizing import CropRule, ResizeRule, resize_and_crop
 from nearfield.errors import InputError, ModelRefused
@@ -171,7 +171,7 @@ def test_naflex_sizes() -> None:
     random = np.random.default_rng(0)
     for height, width in random.integers(1, 9000, (300, 2)).tolist():
         budget = int(random.integers(1, 2000))
-        ours = PatchBudget(2, 1.0, (0, 0, 0), (1, 1, 1), patch_size=16, max_patches=budget)
+        ours = PatchBudget(2, 1.0, (0, 0, 0), (1, 1, 1), patch_size=16, resize=True, max_patches=budget)
         assert ours.target(height, width) == theirs(height, width, 16, budget)
 
 
@@ -207,6 +207,29 @@ def test_pixels_of_old_qwen_files() -> None:
     for size in ({"height": 3, "width": 3}, {"shortest_edge": 0, "longest_edge": 9}, 224):
         with pytest.raises(ModelRefused, match="size must be"):
             create_image_processor({"image_processor_type": "Qwen2VLImageProcessor", "size": size}, "file")
+
+
+# -- Gemma 4
+
+
+def test_gemma(tmp_path: Path) -> None:
+    from transformers import Gemma4ImageProcessorPil
+    from transformers.models.gemma4.image_processing_pil_gemma4 import get_aspect_ratio_preserving_size
+
+    theirs = Gemma4ImageProcessorPil(max_soft_tokens=70)
+    theirs.save_pretrained(tmp_path)
+    ours = read_image_processor(tmp_path)
+    assert isinstance(ours, SoftTokenBudget) and ours.size is None
+    for name, data in {**ODD, **TRANSPARENT}.items():
+        expected = theirs(opened(data), return_tensors="np")
+        features = ours.process(read_picture(data), PatchLayout(16, channels_last=True))
+        assert features.cost == 9 * expected["num_soft_tokens_per_image"][0], name
+        patches = expected["pixel_values"][0][: features.cost]
+        np.testing.assert_array_equal(features.arrays()["patches"], patches, err_msg=name)
+    for height, width in [(1, 32000), (32000, 1), *np.random.default_rng(0).integers(1, 9000, (300, 2)).tolist()]:
+        assert ours.target(height, width) == get_aspect_ratio_preserving_size(height, width, 16, 630, 3)
+    with pytest.raises(ModelRefused, match="max_soft_tokens must be one of 70"):
+        create_image_processor({"image_processor_type": "Gemma4ImageProcessor", "max_soft_tokens": 71}, "file")
 
 
 # -- DINOv3: its processor needs torchvision, whose resize of floats is this function of torch

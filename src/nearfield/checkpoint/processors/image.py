@@ -11,7 +11,7 @@ from nearfield.checkpoint.json_file import JsonObject, read_optional
 from nearfield.checkpoint.processors.image_config import ImageConfig
 from nearfield.checkpoint.processors.image_processor import ImageProcessor
 from nearfield.checkpoint.processors.open_clip import read_preprocess_cfg
-from nearfield.checkpoint.processors.patch_budget import PatchBudget, SmartResize
+from nearfield.checkpoint.processors.patch_budget import PatchBudget, SmartResize, SoftTokenBudget
 from nearfield.checkpoint.processors.resize_and_crop import ResizeAndCrop
 from nearfield.errors import ModelRefused, nearest
 
@@ -60,6 +60,16 @@ _QWEN: Mapping[str, Any] = {
     "min_pixels": None,
     "max_pixels": None,
 }
+_GEMMA: Mapping[str, Any] = {
+    "do_resize": True,
+    "do_rescale": True,
+    "resample": 3,
+    "image_mean": (0.0, 0.0, 0.0),
+    "image_std": (1.0, 1.0, 1.0),
+    "patch_size": 16,
+    "max_soft_tokens": 280,
+    "pooling_kernel_size": 3,
+}
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,7 @@ TYPES: Mapping[str, ImageProcessorType] = {
     "DINOv3ViTImageProcessor": ImageProcessorType(_DINOV3, ResizeAndCrop.rescaling_first),
     "Siglip2ImageProcessor": ImageProcessorType(_NAFLEX, PatchBudget.from_config),
     "Qwen2VLImageProcessor": ImageProcessorType(_QWEN, SmartResize.from_config),
+    "Gemma4ImageProcessor": ImageProcessorType(_GEMMA, SoftTokenBudget.from_config),
 }
 #: Types of files that name none, by the model's type.
 _TYPE_OF_MODEL = {

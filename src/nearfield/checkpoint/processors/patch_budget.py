@@ -1,8 +1,9 @@
-"""Resizing by the number of patches: SigLIP 2 NaFlex, and smart resizing of Qwen2-VL and its successors."""
+"""Resizing by the number of patches: SigLIP 2 NaFlex, Qwen2-VL and its successors, and Gemma 4."""
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 
 from nearfield.arrays import Array
@@ -17,15 +18,58 @@ from nearfield.media.decoding import Picture
 _PRECISION, _MAX_SCALE = 1e-5, 100.0
 #: The longer side of a picture of Qwen2-VL is at most this many times the shorter one.
 _MAX_ASPECT = 200
+#: Numbers of tokens of a picture that Gemma 4 was trained with.
+_SOFT_TOKENS = (70, 140, 280, 560, 1120)
 
 
 @dataclass(frozen=True)
-class PatchBudget(ImageProcessor):
-    """Resize to the largest size with at most ``max_patches``; both sides are rounded up to whole patches."""
+class PatchCount(ImageProcessor):
+    """Resize so that the number of patches is in a range, and nothing else: no crop, all of the picture is seen.
+
+    Args:
+        patch_size: edge of a patch in pixels.
+        resize: whether pictures are resized at all.
+    """
 
     patch_size: int
+    resize: bool
+
+    @property
+    def size(self) -> None:
+        """None: the size depends on the picture."""
+        return
+
+    @abstractmethod
+    def target(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width of a picture after resizing."""
+
+    def prepare(self, pixels: Array) -> Array:
+        """Return pixels resized, uint8 [H, W, 3].
+
+        Raises:
+            InputError: the picture is too long and narrow.
+        """
+        if not self.resize:
+            return pixels
+        height, width = self.target(*pixels.shape[:2])
+        return resize_pixels(pixels, height, width, self.resample)
+
+    def process(self, picture: Picture, layout: PatchLayout) -> PatchFeatures:
+        """Return the patches of a picture.
+
+        Raises:
+            InputError: the picture is too long and narrow.
+            ModelRefused: the patch sizes of config and processor differ.
+        """
+        require_patch(layout, self.patch_size)
+        return super().process(picture, layout)
+
+
+@dataclass(frozen=True)
+class PatchBudget(PatchCount):
+    """Resize to the largest size with at most ``max_patches``; both sides are rounded up to whole patches."""
+
     max_patches: int
-    resize: bool = True
 
     @classmethod
     def from_config(cls, config: ImageConfig) -> PatchBudget:
@@ -41,18 +85,6 @@ class PatchBudget(ImageProcessor):
             resize=config.flag("do_resize"),
         )
 
-    @property
-    def size(self) -> None:
-        """None: the size depends on the picture."""
-        return
-
-    def prepare(self, pixels: Array) -> Array:
-        """Return pixels resized, uint8 [H, W, 3]."""
-        if not self.resize:
-            return pixels
-        height, width = self.target(*pixels.shape[:2])
-        return resize_pixels(pixels, height, width, self.resample)
-
     def target(self, height: int, width: int) -> tuple[int, int]:
         """Return the size of a picture after resizing (``get_image_size_for_max_num_patches`` of transformers)."""
         low, high = _PRECISION / 10, _MAX_SCALE
@@ -62,28 +94,17 @@ class PatchBudget(ImageProcessor):
             low, high = (scale, high) if rows * columns <= self.max_patches else (low, scale)
         return self._patches(height * low) * self.patch_size, self._patches(width * low) * self.patch_size
 
-    def process(self, picture: Picture, layout: PatchLayout) -> PatchFeatures:
-        """Return the patches of a picture.
-
-        Raises:
-            ModelRefused: the patch sizes of config and processor differ.
-        """
-        require_patch(layout, self.patch_size)
-        return super().process(picture, layout)
-
     def _patches(self, side: float) -> int:
         return max(1, math.ceil(side / self.patch_size))
 
 
 @dataclass(frozen=True)
-class SmartResize(ImageProcessor):
+class SmartResize(PatchCount):
     """Resize to sides that are multiples of ``patch_size * merge``, with a number of pixels in a range."""
 
-    patch_size: int
     merge: int
     min_pixels: int
     max_pixels: int
-    resize: bool = True
 
     @classmethod
     def from_config(cls, config: ImageConfig) -> SmartResize:
@@ -112,22 +133,6 @@ class SmartResize(ImageProcessor):
             resize=config.flag("do_resize"),
         )
 
-    @property
-    def size(self) -> None:
-        """None: the size depends on the picture."""
-        return
-
-    def prepare(self, pixels: Array) -> Array:
-        """Return pixels resized, uint8 [H, W, 3].
-
-        Raises:
-            InputError: the picture is more than 200 times as long as wide.
-        """
-        if not self.resize:
-            return pixels
-        height, width = self.target(*pixels.shape[:2])
-        return resize_pixels(pixels, height, width, self.resample)
-
     def target(self, height: int, width: int) -> tuple[int, int]:
         """Return the size of a picture after resizing (``smart_resize`` of transformers)."""
         if max(height, width) / min(height, width) > _MAX_ASPECT:
@@ -147,15 +152,49 @@ class SmartResize(ImageProcessor):
             columns = math.ceil(width * grow / factor) * factor
         return rows, columns
 
-    def process(self, picture: Picture, layout: PatchLayout) -> PatchFeatures:
-        """Return the patches of a picture.
+
+@dataclass(frozen=True)
+class SoftTokenBudget(PatchCount):
+    """Resize to the largest sides that are multiples of ``patch_size * pooling``, with at most ``max_tokens``.
+
+    ``pooling`` x ``pooling`` patches become one token after the tower.
+    """
+
+    pooling: int
+    max_tokens: int
+
+    @classmethod
+    def from_config(cls, config: ImageConfig) -> SoftTokenBudget:
+        """Return the processor that a file of transformers describes.
 
         Raises:
-            InputError: the picture is more than 200 times as long as wide.
-            ModelRefused: the patch sizes of config and processor differ.
+            ModelRefused: a value has another type.
         """
-        require_patch(layout, self.patch_size)
-        return super().process(picture, layout)
+        if config.values["max_soft_tokens"] not in _SOFT_TOKENS:
+            raise config.error("max_soft_tokens", f"one of {', '.join(map(str, _SOFT_TOKENS))}")
+        # Pictures are resized whatever ``do_resize`` says, as in transformers.
+        return cls(
+            **config.normalisation(),
+            patch_size=config.whole("patch_size"),
+            pooling=config.whole("pooling_kernel_size"),
+            max_tokens=config.whole("max_soft_tokens"),
+            resize=True,
+        )
+
+    def target(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size of a picture after resizing (``get_aspect_ratio_preserving_size`` of transformers).
+
+        A picture that would have less than one token in height has one, and as many tokens in width as its aspect says,
+        but at most all.
+        """
+        edge = self.patch_size * self.pooling
+        scale = math.sqrt(self.max_tokens * edge**2 / (height * width))
+        rows, columns = math.floor(scale * height / edge), math.floor(scale * width / edge)
+        if not rows:
+            rows, columns = 1, min(width // height, self.max_tokens)
+        elif not columns:
+            rows, columns = min(height // width, self.max_tokens), 1
+        return rows * edge, columns * edge
 
 
 def require_patch(layout: PatchLayout, patch_size: int) -> None:
