@@ -12,6 +12,7 @@ import pytest
 
 from nearfield import backends, families
 from nearfield.backends import BackendOptions
+from nearfield.checkpoint.processors.audio import read_audio_processor
 from nearfield.checkpoint.processors.clap import audio_modules
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
@@ -19,13 +20,16 @@ from nearfield.families.clap import Clap
 from nearfield.features import MelFeatures, MelLayout, morton, stretch
 from nearfield.hardware import CpuPlan
 from nearfield.heads.pooled import PooledHead
+from nearfield.media.audio import read_sound
 from nearfield.ops import Graph
+from tests.media.test_audio import tone, written
 from tests.support.tiny_clap import FULL, SMALL, save_clap
 
 pytestmark = pytest.mark.slow
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("soundfile")
 
 BACKENDS = [name for name in backends.REGISTRY.names() if name != "transformers"]
 #: Flags of long sounds, one for each sound of a batch.
@@ -98,6 +102,23 @@ def test_a_tower_with_the_grid_of_published_models(saved: Any, backend: str, fus
     np.testing.assert_allclose(_run(folder, backend, mels, LONG), expected, atol=1e-5)
     alone = [_run(folder, backend, mels[i : i + 1], LONG[i : i + 1])[0] for i in range(len(mels))]
     np.testing.assert_allclose(alone, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+def test_from_a_file_to_its_vector(saved: Any, fused: bool) -> None:
+    folder, _, _ = saved("FULL", fused)
+    extractor = transformers.ClapFeatureExtractor(truncation="fusion" if fused else "rand_trunc", frequency_min=50)
+    extractor.save_pretrained(folder)
+    processor = read_audio_processor(folder)
+    assert processor is not None
+    sound = read_sound(written(tone(3.3, 44_100, 2), 44_100), processor.rate)
+    (features,) = processor.prepare(sound)
+    expected = extractor(sound.samples, sampling_rate=48_000, return_tensors="pt")
+    model = transformers.ClapModel.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        states = model.get_audio_features(expected["input_features"], is_longer=torch.tensor([[False]]))
+    vector = _run(folder, "openvino", features.mels[None], (features.is_long,))[0]
+    np.testing.assert_allclose(vector, getattr(states, "pooler_output", states)[0], atol=2e-5)
 
 
 @pytest.mark.parametrize(
