@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from nearfield.errors import InputError, MissingExtra, TooLarge
 from nearfield.fileio import url_safety
+from nearfield.fileio.pinned_request import get_pinned
 
 if TYPE_CHECKING:
     import ssl
 
     from httpx import URL, AsyncClient, Response
 
-#: Addresses of a host that are tried.
-_MAX_ADDRESSES = 3
 #: Characters of an address in a message.
 _SHOWN = 200
 #: NAT64 leads into the network's IPv4, wherever its gateway allows.
@@ -117,24 +116,11 @@ async def _follow(url: str, policy: FetchPolicy) -> bytes:
 
 
 async def _send(client: AsyncClient, target: URL, policy: FetchPolicy) -> Response:
-    """Send a request to an address that was checked. The server sees the host's name, in the header and for TLS."""
-    httpx = _httpx()
+    """Check an address, and send the request to what was checked."""
     host, port = check_url(target, policy)
     addresses = await asyncio.get_running_loop().run_in_executor(None, _resolve, host, port)
     _require_allowed(addresses, host, policy)
-    failure: Exception | None = None
-    for address in addresses[:_MAX_ADDRESSES]:
-        request = client.build_request(
-            "GET",
-            target.copy_with(host=address, fragment=None),
-            headers={"Host": target.netloc.decode("ascii")},
-            extensions={"sni_hostname": host},
-        )
-        try:
-            return await client.send(request, stream=True, follow_redirects=False)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            failure = error
-    raise InputError(f"{_NOT_FETCHED}.", param="url") from failure
+    return await get_pinned(client, target, addresses)
 
 
 def check_url(target: URL, policy: FetchPolicy) -> tuple[str, int]:

@@ -22,14 +22,15 @@ from nearfield.corpus.extractors.text_encoding import decode_as
 from nearfield.corpus.sources import Source
 from nearfield.errors import InputError, MissingExtra
 from nearfield.fileio import url_safety
+from nearfield.fileio.pinned_request import get_pinned
 
 if TYPE_CHECKING:
     from httpx import URL, AsyncClient, Response
 
 #: Maximum size of a page in bytes, seconds to fetch it, and number of redirects.
 MAX_BYTES, TIMEOUT, _MAX_REDIRECTS = 2**26, 60.0, 5
-#: Maximum number of addresses of a host that are tried, and the timeout of each in seconds.
-_MAX_ADDRESSES, _CONNECT_TIMEOUT = 3, 15.0
+#: Timeout of each address of a host in seconds.
+_CONNECT_TIMEOUT = 15.0
 
 
 class UrlSource(Source):
@@ -138,30 +139,12 @@ async def _follow(url: str, allowed: Sequence[url_safety.Network], max_bytes: in
 
 
 async def _request(client: AsyncClient, target: URL, allowed: Sequence[url_safety.Network]) -> Response:
-    """Send a request to the address that was checked: a second lookup could return another one.
-
-    The server still sees the host's name, in the header and for TLS.
-    """
-    import httpx
-
+    """Check a URL, and send the request to the address that was checked."""
     _check_url(target)
     host, port = target.raw_host.decode("ascii"), target.port or (443 if target.scheme == "https" else 80)
     addresses = await asyncio.get_running_loop().run_in_executor(None, url_safety.resolve, host, port)
     url_safety.require_public_address(addresses, host, allowed)
-    error: Exception | None = None
-    for address in addresses[:_MAX_ADDRESSES]:
-        request = client.build_request(
-            "GET",
-            target.copy_with(host=address),
-            timeout=_CONNECT_TIMEOUT,
-            headers={"Host": target.netloc.decode("ascii")},
-            extensions={"sni_hostname": host},
-        )
-        try:
-            return await client.send(request, stream=True)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as failure:
-            error = failure
-    raise error or InputError(f"{target}: its host has no address.", param="url")
+    return await get_pinned(client, target, addresses, _CONNECT_TIMEOUT)
 
 
 def _check_url(target: URL) -> None:
