@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -274,3 +277,48 @@ def test_messages_say_nothing_of_the_network(port: int, policy: FetchPolicy) -> 
     with pytest.raises(InputError) as third:
         fetch(f"http://127.0.0.1:{port}/missing", policy)
     assert str(third.value) == "The address cannot be fetched: it answered with status 404."
+
+
+def self_signed(folder: Path, name: str) -> tuple[Path, Path]:
+    """Write a certificate of a host's name and its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    builder = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - datetime.timedelta(1)).not_valid_after(now + datetime.timedelta(1))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    certificate = builder.sign(key, hashes.SHA256())
+    files = folder / "certificate.pem", folder / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return files
+
+
+def test_certificates_are_checked_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection goes to an address, and the certificate must be that of the name."""
+    certificate, key = self_signed(tmp_path, "pictures.example")
+    server = QuietServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    number = server.server_address[1]
+    monkeypatch.setattr(url_safety, "resolve", lambda host, port: ["127.0.0.1"])
+    policy = FetchPolicy(enabled=True, ports=(number,), allow_private=LOOPBACK)
+    with pytest.raises(InputError, match="cannot be fetched"):
+        fetch(f"https://pictures.example:{number}/ok", policy)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    monkeypatch.setattr("nearfield.media.fetch._ssl_context", lambda: trusting)
+    assert fetch(f"https://pictures.example:{number}/ok", policy) == BODY
+    with pytest.raises(InputError, match="cannot be fetched"):
+        fetch(f"https://other.example:{number}/ok", policy)
+    with pytest.raises(InputError, match="that start with https"):
+        fetch(f"https://pictures.example:{number}/to?http://pictures.example:{number}/ok", policy)
+    server.shutdown()
+    server.server_close()
