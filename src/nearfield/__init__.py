@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nearfield.engine.engine import Engine
     from nearfield.evaluation.comparison.compare import compare
     from nearfield.evaluation.evaluate import evaluate
+    from nearfield.media.image import Image
     from nearfield.reranker import Classifier, Reranker
     from nearfield.vectors.dense import Vectors
     from nearfield.vectors.multivector import MultiVectors, maxsim
@@ -26,6 +27,7 @@ __all__ = [
     "Collection",
     "Encoder",
     "Engine",
+    "Image",
     "MultiVectors",
     "Outputs",
     "Reranker",
@@ -43,6 +45,7 @@ __all__ = [
 _MODULES = {
     "Classifier": "nearfield.reranker",
     "Collection": "nearfield.corpus.collection",
+    "Image": "nearfield.media.image",
     "MultiVectors": "nearfield.vectors.multivector",
     "Outputs": "nearfield.vectors.outputs",
     "Reranker": "nearfield.reranker",
