@@ -1,4 +1,4 @@
-"""CLAP's tower of sounds against transformers, on random weights that transformers saved."""
+"""CLAP's towers against transformers, on random weights that transformers saved."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from nearfield import backends, families
 from nearfield.backends import BackendOptions
 from nearfield.checkpoint.processors.audio import read_audio_processor
-from nearfield.checkpoint.processors.clap import audio_modules
+from nearfield.checkpoint.towers.tower_modules import read_tower_modules
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
 from nearfield.families.clap import Clap
@@ -63,10 +63,15 @@ def _audio_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def _modules(folder: Path, tower: str) -> Any:
+    config = json.loads((folder / "config.json").read_text())[f"{tower}_config"]
+    return read_tower_modules(folder, config, Weights.open(folder))[0]
+
+
 def _run(folder: Path, backend: str, mels: Any, flags: tuple[bool, ...]) -> Any:
     family = families.resolve(_audio_config(folder))
     assert isinstance(family, Clap)
-    head = PooledHead(audio_modules(folder, _audio_config(folder)))
+    head = PooledHead(_modules(folder, "audio"))
     weights = Weights.open(folder).first_scope(family.weight_prefixes)
 
     def forward(run: Any, inputs: Any) -> Any:
@@ -146,9 +151,36 @@ def test_other_architectures_are_refused(change: dict[str, Any], message: str) -
         Clap({**config, **change})
 
 
-def test_an_unknown_projection_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_projection_is_refused(saved: Any) -> None:
+    folder, _, _ = saved("SMALL", False)
+    config = {**_audio_config(folder), "projection_hidden_act": "mish"}
     with pytest.raises(ModelRefused, match="projection_hidden_act 'mish'"):
-        audio_modules(tmp_path, {"projection_hidden_act": "mish"})
+        read_tower_modules(folder, config, Weights.open(folder))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_tower_of_texts(saved: Any, backend: str) -> None:
+    folder, _, _ = saved("SMALL", False)
+    ids = np.array([[0, 7, 9, 33, 2], [0, 4, 4, 50, 2]])
+    model = transformers.ClapModel.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        expected = model.get_text_features(torch.from_numpy(ids), attention_mask=torch.ones(2, 5))
+    config = json.loads((folder / "config.json").read_text())["text_config"]
+    family, head = families.resolve(config), PooledHead(_modules(folder, "text"))
+    weights = Weights.open(folder).first_scope(family.weight_prefixes)
+
+    def forward(run: Any, inputs: Any) -> Any:
+        hidden = family.encode(run, weights, inputs)
+        assert not weights.untaken(family.unread)
+        return {"dense": head.build(run, hidden, inputs, family, weights)}
+
+    places = np.tile(np.arange(5, dtype=np.int32), (2, 1))
+    inputs = {"ids": ids.astype(np.int32), "segments": np.ones((2, 5), np.int32), **family.host_inputs(places)}
+    inputs["pool.cls"] = np.eye(1, 5, dtype=np.float32)[None].repeat(2, 0)
+    runtime = backends.REGISTRY.load(backend)(BackendOptions("float32", CpuPlan(1, 1)))
+    graph = Graph((*family.inputs, *head.inputs), forward, ("dense",), sizes=family.sizes)
+    vectors = runtime.compile(graph).create_executor().run(inputs, ("dense",))["dense"][:, 0]
+    np.testing.assert_allclose(vectors, getattr(expected, "pooler_output", expected), atol=1e-5)
 
 
 @pytest.mark.parametrize(("before", "after"), [(1001, 1024), (998, 1024), (2, 1024), (1, 16), (256, 256)])

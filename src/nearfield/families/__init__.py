@@ -48,6 +48,7 @@ REGISTRY = Registry(
         "siglip_text_model": "nearfield.families.towers.text:TextTower",
         "siglip2_text_model": "nearfield.families.towers.text:TextTower",
         "chinese_clip_text_model": "nearfield.families.towers.bert_text:ChineseClipText",
+        "clap_text_model": "nearfield.families.towers.bert_text:ClapText",
         "altclip_text_model": "nearfield.families.towers.bert_text:AltClipText",
         "dinov3_vit": "nearfield.families.towers.dinov3:Dinov3",
         "clip_vision_model": "nearfield.families.towers.vision:VisionTransformer",

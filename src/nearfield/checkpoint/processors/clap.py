@@ -1,16 +1,10 @@
-"""What the ``audio_config`` of a CLAP model says: the layout of its mel pictures, and the layers after its tower."""
+"""The layout of mel pictures, from the ``audio_config`` of a CLAP model."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from nearfield.checkpoint.json_file import JsonObject
 from nearfield.errors import ModelRefused
 from nearfield.features import MelLayout
-from nearfield.recipe import Dense, Module, Normalize, Pooling
-
-#: Activations of the projection, and torch.nn's names for them.
-_ACTIVATIONS = {"relu": "ReLU", "gelu": "GELU", "silu": "SiLU", "tanh": "Tanh"}
 
 
 def mel_layout(config: JsonObject) -> MelLayout:
@@ -32,23 +26,6 @@ def mel_layout(config: JsonObject) -> MelLayout:
             "here: bins are a multiple of the patch, and the picture is one of both, with a power of two of patches."
         )
     return MelLayout(side, bins, patch, len(depths), bool(config.get("enable_fusion")))
-
-
-def audio_modules(folder: Path, config: JsonObject) -> tuple[Module, ...]:
-    """Return the modules after the tower of sounds: mean, two layers, unit length; ``config`` is an ``audio_config``.
-
-    Raises:
-        ModelRefused: the activation between the layers is not known here.
-    """
-    hidden, size = _size(config, "hidden_size", 768), _size(config, "projection_dim", 512)
-    activation = config.get("projection_hidden_act", "relu")
-    if activation not in _ACTIVATIONS:
-        raise ModelRefused(
-            f"config.json: projection_hidden_act {activation!r} is not known here. Known: {', '.join(_ACTIVATIONS)}."
-        )
-    first = Dense(hidden, size, True, _ACTIVATIONS[activation], folder, "audio_projection.linear1")
-    second = Dense(size, size, True, "Identity", folder, "audio_projection.linear2")
-    return Pooling(("mean",)), first, second, Normalize()
 
 
 def _edge(config: JsonObject, name: str) -> int:

@@ -8,10 +8,12 @@ from pathlib import Path
 from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
-from nearfield.recipe import Dense, Module, Pooling, ProbePooling
+from nearfield.recipe import Dense, Module, Normalize, Pooling, ProbePooling
 
 #: The activations of probe heads, by their names in config.json.
 _PROBE_ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
+#: The activations between the layers of CLAP's projections, and torch.nn's names for them.
+_PROJECTION_ACTIVATIONS = {"relu": "ReLU", "gelu": "GELU", "silu": "SiLU", "tanh": "Tanh"}
 Chain = tuple[tuple[Module, ...], int]
 
 
@@ -66,6 +68,29 @@ def _siglip_vision(folder: Path, config: JsonObject, weights: Weights) -> Chain:
     return (head,), size
 
 
+def _clap_text(folder: Path, config: JsonObject, weights: Weights) -> Chain:
+    size = int(config["hidden_size"])
+    pooler = Dense(size, size, True, "Tanh", folder, "text_model.pooler.dense")
+    return _clap_projected(folder, (Pooling(("cls",)), pooler), config, weights, "text_projection")
+
+
+def _clap_audio(folder: Path, config: JsonObject, weights: Weights) -> Chain:
+    return _clap_projected(folder, (Pooling(("mean",)),), config, weights, "audio_projection")
+
+
+def _clap_projected(folder: Path, start: tuple[Module, ...], config: JsonObject, weights: Weights, layer: str) -> Chain:
+    """Return the modules with CLAP's projection, of two layers: its models scale vectors to unit length."""
+    activation = config.get("projection_hidden_act", "relu")
+    if activation not in _PROJECTION_ACTIVATIONS:
+        raise ModelRefused(f"{folder}: projection_hidden_act {activation!r} is not supported")
+    dimensions = weights.shape(f"{layer}.linear1.weight")[0]
+    first = Dense(
+        int(config["hidden_size"]), dimensions, True, _PROJECTION_ACTIVATIONS[activation], folder, f"{layer}.linear1"
+    )
+    second = Dense(dimensions, dimensions, True, "Identity", folder, f"{layer}.linear2")
+    return (*start, first, second, Normalize()), dimensions
+
+
 def _class_token(_folder: Path, config: JsonObject, _weights: Weights) -> Chain:
     return (Pooling(("cls",)),), int(config["hidden_size"])
 
@@ -87,6 +112,8 @@ _READERS: Mapping[str, Callable[[Path, JsonObject, Weights], Chain]] = {
     "chinese_clip_text_model": _chinese_clip_text,
     "chinese_clip_vision_model": _clip_vision,
     "altclip_text_model": _altclip_text,
+    "clap_text_model": _clap_text,
+    "clap_audio_model": _clap_audio,
     "altclip_vision_model": _clip_vision,
     "siglip_text_model": _siglip_text,
     "siglip_vision_model": _siglip_vision,

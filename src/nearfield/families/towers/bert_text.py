@@ -1,6 +1,6 @@
-"""Text towers that are BERT (Chinese-CLIP) or XLM-RoBERTa with one more norm (AltCLIP).
+"""Text towers that are BERT (Chinese-CLIP), RoBERTa (CLAP), or XLM-RoBERTa with one more norm (AltCLIP).
 
-Yang et al. 2022, arXiv:2211.01335; Chen et al. 2022, arXiv:2211.06679.
+Yang et al. 2022, arXiv:2211.01335; Wu et al. 2022, arXiv:2211.06687; Chen et al. 2022, arXiv:2211.06679.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from nearfield.checkpoint.weights.weights import Weights
 from nearfield.families.bert import Bert
 from nearfield.ops import Ops, T
 
-#: Weights of the image tower, and of the modules after this one.
+#: Weights of the other tower, and of the modules after this one.
 _BESIDE = (
     r"^vision_model\.",
     r"^(text|visual)_projection\.",
@@ -29,6 +29,16 @@ class ChineseClipText(Bert):
 
     def __init__(self, config: JsonObject) -> None:
         super().__init__({**config, "model_type": "bert"})
+
+
+class ClapText(Bert):
+    """RoBERTa as a text tower."""
+
+    weight_prefixes = ("text_model.",)
+    unread = (*Bert.unread, r"^audio_model\.", r"^(text|audio)_projection\.", r"^logit_scale_[at]$")
+
+    def __init__(self, config: JsonObject) -> None:
+        super().__init__({**config, "model_type": "roberta"})
 
 
 class AltClipText(Bert):
