@@ -58,7 +58,7 @@ def read_model_folder(
     builder = _RecipeBuilder(FolderFacts(folder, meta, entry), stages)
     if static_embeddings.is_static(folder, stages):
         return builder.build_static(name, revision)
-    if towers.is_tower(json_file.read_optional((stages[0].folder if stages else folder) / "config.json")):
+    if towers.holds_towers(stages[0].folder if stages else folder):
         if (kind or output_kinds.DENSE) != output_kinds.DENSE or exported_graph is not None or answer is not None:
             raise ModelRefused(f"{folder} holds towers of dense vectors: kind, file and answer do not apply to it")
         return builder.build_towers(name, revision)
@@ -135,7 +135,7 @@ class _RecipeBuilder:
     def build_towers(self, name: str | None, revision: str | None) -> Recipe:
         """Return the recipe of the text tower with those of the others, or that of the only tower."""
         home = self._stages[0].folder if self._stages else self._folder
-        transformer = read_transformer(home, tower=True)
+        transformer = towers.read_tower_transformer(home)
         towers.check_modalities(home, transformer.modalities)
         main, *others = towers.read_towers(home, transformer.config, self._stages)
         shared: dict[str, Any] = {"folder": home, "normalize_by_default": not main.normalized}

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nearfield.checkpoint import modules
+from nearfield.checkpoint import json_file, modules
 from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.modules import ModuleStage
+from nearfield.checkpoint.towers.open_clip import OPEN_CLIP_CONFIG, read_open_clip_config
 from nearfield.checkpoint.towers.text_rules import read_text_rules
 from nearfield.checkpoint.towers.tower_config import MODALITIES, count_patches, is_tower, tower_configs
 from nearfield.checkpoint.towers.tower_modules import read_tower_modules
+from nearfield.checkpoint.transformer_config import Transformer, read_transformer
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
 from nearfield.recipe import Module, Normalize, Pooling, ZeroShot
@@ -21,7 +23,9 @@ __all__ = [
     "Tower",
     "check_modalities",
     "count_patches",
+    "holds_towers",
     "is_tower",
+    "read_tower_transformer",
     "read_text_rules",
     "read_towers",
     "read_zero_shot",
@@ -44,6 +48,20 @@ class Tower:
     def normalized(self) -> bool:
         """Whether the last module scales vectors to unit length."""
         return isinstance(self.modules[-1], Normalize)
+
+
+def holds_towers(folder: Path) -> bool:
+    """Whether a folder holds towers, in the layout of transformers or of open_clip alone."""
+    if (folder / "config.json").is_file():
+        return is_tower(json_file.read_object(folder / "config.json"))
+    return (folder / OPEN_CLIP_CONFIG).is_file()
+
+
+def read_tower_transformer(folder: Path) -> Transformer:
+    """Return config and settings of a folder with towers."""
+    if (folder / "config.json").is_file():
+        return read_transformer(folder, tower=True)
+    return Transformer(folder, read_open_clip_config(folder), None, False)
 
 
 def read_towers(folder: Path, config: JsonObject, stages: tuple[ModuleStage, ...] | None) -> tuple[Tower, ...]:

@@ -14,6 +14,7 @@ from nearfield.checkpoint import json_file
 from nearfield.checkpoint.weights import safetensors_file, torch_file
 from nearfield.checkpoint.weights.digest import of_files
 from nearfield.checkpoint.weights.lazy_tensor import LazyTensor
+from nearfield.checkpoint.weights.open_clip import OPEN_CLIP_FILES, rename_open_clip
 from nearfield.errors import WeightsError, nearest
 
 #: Tried in this order; the first that exists is the model. An index names the shards beside it.
@@ -23,6 +24,7 @@ CANDIDATES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
     "model.pt",
+    *OPEN_CLIP_FILES,
 )
 #: Other formats of weights, named when they are all that is there.
 UNREAD = frozenset({".onnx", ".xml", ".gguf", ".h5", ".msgpack", ".ot", ".tflite", ".mlpackage"})
@@ -273,6 +275,6 @@ def _check_index(folder: Path, tensors: Mapping[str, LazyTensor]) -> None:
 
 
 def _read(file: Path) -> dict[str, LazyTensor]:
-    if file.suffix == ".safetensors":
-        return safetensors_file.read_safetensors(file)
-    return torch_file.read_torch_file(file)
+    is_safetensors = file.suffix == ".safetensors"
+    tensors = safetensors_file.read_safetensors(file) if is_safetensors else torch_file.read_torch_file(file)
+    return rename_open_clip(tensors) if file.name in OPEN_CLIP_FILES else tensors
