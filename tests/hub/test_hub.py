@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -112,6 +113,14 @@ def test_torch_files_where_there_is_nothing_safer(tmp_path: Path, served: FakeHu
 
 @pytest.mark.network
 @pytest.mark.process
+def test_weights_of_open_clip_are_left_out_beside_others(tmp_path: Path, served: FakeHub, repo: Path) -> None:
+    shutil.copy(repo / "model.safetensors", repo / "open_clip_model.safetensors")
+    found = _locate(tmp_path, served.url)
+    assert [path.name for path in Path(found["folder"]).glob("*.safetensors")] == ["model.safetensors"]
+
+
+@pytest.mark.network
+@pytest.mark.process
 @pytest.mark.slow
 def test_offline_asks_nobody(tmp_path: Path, served: FakeHub) -> None:
     for name in ("HF_HUB_OFFLINE", "NEARFIELD_OFFLINE"):
@@ -144,7 +153,7 @@ def test_a_cache_that_others_left_in_part_is_not_taken(tmp_path: Path, served: F
     assert _locate(tmp_path, served.url)["source"] == "hub"
 
 
-#: Files of models without a config.json at the root: each is needed.
+#: Files of models without a config.json at the root, or without a tokenizer: each is needed.
 LAYOUTS: dict[str, dict[str, Any]] = {
     "static": {
         "modules.json": [{"path": "", "type": "sentence_transformers.models.StaticEmbedding"}],
@@ -158,6 +167,8 @@ LAYOUTS: dict[str, dict[str, Any]] = {
         "0_Transformer/vocab.txt": {},
         "1_Pooling/config.json": {},
     },
+    "pictures": {"config.json": {}, "model.safetensors": {}, "preprocessor_config.json": {}},
+    "open_clip": {"open_clip_config.json": {}, "open_clip_model.safetensors": {}, "tokenizer.json": {}},
     "router": {
         "modules.json": [{"path": "", "type": "Router"}],
         "router_config.json": {

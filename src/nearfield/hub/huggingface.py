@@ -25,6 +25,8 @@ from nearfield.hub.response_checks import (
 from nearfield.hub.sources import LocatedModel, ModelPin, SourceSearch, is_path, why_not_fetched
 from nearfield.settings import cache_dir
 
+#: One of them is in every folder of a model: the tokenizer, or what prepares pictures.
+_INPUT_FILES = ("tokenizer.json", "vocab.txt", "merges.txt", "preprocessor_config.json", "processor_config.json")
 #: Files of a repository that are needed, without the weights: torch files are added only where there are no others.
 NEEDED_PATTERNS = (
     *("*.json", "*.txt", "*.model", "tokenizer*", "*/*.json", "*/*.safetensors", "*/*.bin"),
@@ -42,8 +44,8 @@ IGNORED_PATTERNS = (
     "gguf/*",
     "*.gguf",
 )
-#: Files of which each repository has one: a model whose modules lie in subfolders has no config.json.
-_ROOT_FILES = ("config.json", "modules.json")
+#: Files of which each repository has one: models whose modules lie in subfolders and open_clip's have no config.json.
+_ROOT_FILES = ("config.json", "modules.json", "open_clip_config.json")
 #: Characters of an id, as huggingface_hub allows them.
 _MAX_ID_LENGTH = 96
 #: Seconds to wait for a first answer, so that a blocked Hub does not hold up the next source.
@@ -160,14 +162,19 @@ def _download(search: SourceSearch) -> Path:
 
 
 def _patterns(repo: str, revision: str | None) -> list[str]:
-    """Return the file patterns to download: torch weights only where the repository has no safetensors."""
+    """Return the file patterns to download: torch weights only where the repository has no safetensors.
+
+    open_clip's weights are left out where those of transformers lie beside them: they are the same.
+    """
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=os.environ.get("HF_TOKEN") or None)
     info = api.model_info(repo, revision=revision, timeout=_TIMEOUT_SECONDS)
     files = [sibling.rfilename for sibling in info.siblings or []]
-    safe = any(name.endswith(".safetensors") and "/" not in name for name in files)
-    return [*NEEDED_PATTERNS, "*.safetensors"] if safe else [*NEEDED_PATTERNS, "*.bin", "*.pt"]
+    safe = [name for name in files if name.endswith(".safetensors") and "/" not in name]
+    if not safe:
+        return [*NEEDED_PATTERNS, "*.bin", "*.pt"]
+    return [*NEEDED_PATTERNS, *([name for name in safe if not name.startswith("open_clip_")] or safe)]
 
 
 def _silent_bar() -> Any:
@@ -267,10 +274,11 @@ def _weight_folders(folder: Path, first: Sequence[_ModuleEntry]) -> list[tuple[P
 
 
 def _has_weights(folder: Path, kind: str = "") -> bool:
-    """Whether a folder has weights and a tokenizer, and a config unless it is that of static embeddings."""
+    """Whether a folder has weights, a tokenizer or image processor, and a config unless it is of static embeddings."""
     weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
-    tokenizer = (folder / "tokenizer.json").exists() or (folder / "vocab.txt").exists()
-    return bool(weights) and tokenizer and (kind.endswith("StaticEmbedding") or (folder / "config.json").exists())
+    reads_inputs = any((folder / name).exists() for name in _INPUT_FILES)
+    configured = any((folder / name).exists() for name in ("config.json", "open_clip_config.json"))
+    return bool(weights) and reads_inputs and (kind.endswith("StaticEmbedding") or configured)
 
 
 def _has_module_configs(folder: Path, listed: Sequence[_ModuleEntry]) -> bool:

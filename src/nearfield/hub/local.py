@@ -18,7 +18,7 @@ def existing_path(name: str) -> Path | None:
 
 def has_model(folder: str) -> bool:
     """Return whether a path is that of a folder with a model."""
-    paths = (existing_path(f"{folder}/{name}") for name in ("config.json", "modules.json"))
+    paths = (existing_path(f"{folder}/{name}") for name in ("config.json", "modules.json", "open_clip_config.json"))
     return any(path is not None and path.is_file() for path in paths)
 
 

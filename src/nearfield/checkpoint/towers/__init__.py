@@ -25,8 +25,8 @@ __all__ = [
     "count_patches",
     "holds_towers",
     "is_tower",
-    "read_tower_transformer",
     "read_text_rules",
+    "read_tower_transformer",
     "read_towers",
     "read_zero_shot",
 ]
