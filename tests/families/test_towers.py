@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -19,6 +21,7 @@ from nearfield.errors import ModelRefused
 from nearfield.features import Features, PatchFeatures, PatchLayout, TextFeatures
 from nearfield.hardware import CpuPlan
 from nearfield.heads.pooled import PooledHead, token_weights
+from nearfield.inference.space import space_name
 from nearfield.ops import Graph, Ops
 from nearfield.packing import pack_rows
 from nearfield.recipe import Recipe
@@ -254,3 +257,18 @@ def test_other_architectures_of_open_clip_are_refused(
     tiny_models.dump(folder / "open_clip_config.json", config)
     with pytest.raises(ModelRefused, match=f"{name} of {part}"):
         read_model_folder(folder)
+
+
+def test_the_weights_of_a_probe_head_are_named_by_content(written: Any, tmp_path: Path) -> None:
+    folder, copy = written("siglip"), tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    there, here = (space_name(tower(one, "image"), "weights", "") for one in (folder, copy))
+    assert there == here
+    tiny_towers.MODELS["siglip-image"](copy)
+    assert space_name(tower(copy, "image"), "weights", "") != here
+
+
+def test_recipes_with_towers_can_be_pickled(written: Any) -> None:
+    recipe = read_model_folder(written("naflex"))
+    assert pickle.loads(pickle.dumps(recipe)) == recipe
+    assert recipe.modalities == ("text", "image")
