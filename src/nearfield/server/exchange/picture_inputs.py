@@ -1,0 +1,67 @@
+"""Pictures in requests, whatever their API: data URIs and base64 texts, and bytes of msgpack and of forms."""
+
+from __future__ import annotations
+
+import re
+
+from nearfield.errors import InputError, TooLarge
+from nearfield.media.data_uri import decode_base64, decode_data_uri
+from nearfield.media.image import Image
+from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, PictureLimits
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,20}://", re.IGNORECASE)
+_DATA_URI = re.compile(r"\s*data:", re.IGNORECASE)
+
+
+def picture_from_text(
+    value: str, limits: PictureLimits | None, field: str, *, bare_base64: bool = True, request_field: str = "input"
+) -> Image:
+    """Return the picture that a text contains: a data URI, or base64 where the API has it.
+
+    It is decoded from base64 here, which a large body does in the thread that decodes bodies, and its pixels later.
+    Nothing is fetched and no file is opened.
+
+    Args:
+        value: the text. The alphabet may be the URL-safe one; whitespace and missing padding are accepted.
+        limits: the limits of each picture; None for the default ones.
+        field: where it is in the request, such as ``input 3``; messages begin with it.
+        bare_base64: whether base64 that is in no data URI is accepted.
+        request_field: name of the field of the request, the ``param`` of errors.
+
+    Raises:
+        InputError: it is an address, or not base64.
+        TooLarge: it has more bytes than the limits allow.
+    """
+    most = (limits or DEFAULT_PICTURE_LIMITS).max_bytes
+    try:
+        if _DATA_URI.match(value):
+            return Image(decode_data_uri(value.lstrip(), most, f"{field}: the data URI"))
+        if _ADDRESS.match(value):
+            raise InputError(f"{field} is an address, and fetching is off. {_what_to_send(bare_base64)}")
+        if not bare_base64:
+            raise InputError(f"{field} is no data URI. {_what_to_send(bare_base64)}")
+        if not value.strip():
+            raise InputError(f"{field} is empty. {_what_to_send(bare_base64)}")
+        return Image(decode_base64(value, most, f"{field}: the text"))
+    except InputError as error:
+        error.param = request_field
+        raise
+
+
+def picture_from_bytes(
+    data: bytes | bytearray | memoryview, limits: PictureLimits | None, field: str, *, request_field: str = "input"
+) -> Image:
+    """Return the picture of the bytes of a file; arguments as for ``picture_from_text``.
+
+    Raises:
+        TooLarge: it has more bytes than the limits allow.
+    """
+    most = (limits or DEFAULT_PICTURE_LIMITS).max_bytes
+    if len(data) > most:
+        raise TooLarge(f"{field} has {len(data):,} bytes. At most {most:,} bytes are read.", param=request_field)
+    return Image(data)
+
+
+def _what_to_send(bare_base64: bool) -> str:
+    uri = "a data URI (data:image/png;base64,...)"
+    return f"Send the picture as {uri}{' or as base64' if bare_base64 else ''}."
