@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nearfield.engine.engine import Engine
     from nearfield.evaluation.comparison.compare import compare
     from nearfield.evaluation.evaluate import evaluate
+    from nearfield.media.audio import Audio
     from nearfield.media.image import Image
     from nearfield.reranker import Classifier, Reranker
     from nearfield.vectors.dense import Vectors
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Audio",
     "Classifier",
     "Collection",
     "Encoder",
@@ -45,6 +47,7 @@ __all__ = [
 _MODULES = {
     "Classifier": "nearfield.reranker",
     "Collection": "nearfield.corpus.collection",
+    "Audio": "nearfield.media.audio",
     "Image": "nearfield.media.image",
     "MultiVectors": "nearfield.vectors.multivector",
     "Outputs": "nearfield.vectors.outputs",

@@ -1,4 +1,4 @@
-"""`Encoder`: a loaded model that turns texts into dense, sparse or token vectors."""
+"""`Encoder`: a loaded model that turns texts, pictures or sounds into dense, sparse or token vectors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from nearfield.checkpoint.tokenizer.tokenizer import Tokens
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer, Tokens
 from nearfield.engine.job import Ticket
 from nearfield.errors import InputError, ModelRefused
 from nearfield.inference import encode_options, postprocess
@@ -46,11 +46,10 @@ from nearfield.inference.preparation.inputs import (
 )
 from nearfield.inference.preparation.late_interaction import LateInteractionFormatter
 from nearfield.inference.preparation.media_inputs import modality_of
-from nearfield.inference.preparation.picture_preparer import PicturePreparer
+from nearfield.inference.preparation.media_preparer import MediaPreparer
 from nearfield.inference.preparation.sparse_static import SparseStaticEmbedding
 from nearfield.inference.preparation.tokenizer_threads import runs_inline, tokenize_in_parts
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
-from nearfield.inference.processors import PictureProcessor
 from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.progress import Progress
 from nearfield.recipe import Multivector, Recipe, Splade
@@ -62,7 +61,7 @@ if TYPE_CHECKING:
 
 
 class Encoder(EncodeStages):
-    """Turns text into vectors.
+    """Turns texts, and pictures or sounds where the model reads them, into vectors.
 
     Args:
         model: full id, short name or alias of the catalogue, id on the Hub, or path of a folder.
@@ -115,10 +114,10 @@ class Encoder(EncodeStages):
         """Raise InputError unless the model gives an output: ``dense``, ``sparse`` or ``multivector``."""
         encode_options.resolve_outputs(self.recipe, output)
 
-    def _create_preparer(self, formatter: LateInteractionFormatter | None) -> InputPreparer | PicturePreparer:
+    def _create_preparer(self, formatter: LateInteractionFormatter | None) -> InputPreparer | MediaPreparer:
         processor, sparse = self._model.processor, self.recipe.head("sparse")
-        if isinstance(processor, PictureProcessor):
-            return PicturePreparer(processor)
+        if not isinstance(processor, Tokenizer):
+            return MediaPreparer(processor)
         query_weights = (
             SparseStaticEmbedding(sparse.query_weights, processor, int(self.recipe.config["vocab_size"]))
             if isinstance(sparse, Splade) and sparse.query_weights
@@ -141,11 +140,13 @@ class Encoder(EncodeStages):
     def encode(
         self, texts: Inputs, *, show_progress_bar: bool | None = None, **options: Unpack[EncodeCallKeywords]
     ) -> Any:
-        """Encode one text, a list of texts, or lists of token ids.
+        """Encode one input or several: texts, lists of token ids, and what else the model reads (``modalities``).
 
         Args:
             texts: a string, a sequence or iterable of strings, a list of token ids, or a list of such lists.
                 An empty string is encoded as the model's special tokens alone. An empty list gives no vectors.
+                A model of pictures or sounds takes `Image` and `Audio` too, paths, bytes, Pillow's pictures and
+                arrays of pixels, in any order with texts. A string is always a text, and is never opened.
             show_progress_bar: True or False; None shows one on a terminal for more than 8,192 texts.
             prompt_name: a prompt of the model, by name or task.
             prompt: a text to put before each input.
@@ -223,27 +224,27 @@ class Encoder(EncodeStages):
         templates: str | Sequence[str] | None = None,
         activation: str | None = None,
     ) -> Any:
-        """Say which of some labels fits a picture best, without any training.
+        """Say which of some labels fits a picture or a sound best, without any training.
 
         Args:
-            items: a picture, or several.
+            items: a picture or sound, or several.
             labels: the names of the classes.
-            templates: sentences that contain ``{}`` for the label; by default ``a photo of a {}.``. The vectors of
-                several are averaged, which makes the scores more reliable.
+            templates: sentences that contain ``{}`` for the label; by default ``a photo of a {}.``, or for a model of
+                sounds ``This is a sound of {}.``. The vectors of several are averaged: scores get more reliable.
             activation: ``softmax``, ``sigmoid`` or ``identity``; by default that of the model's training. Scores of
                 CLIP add up to 1 over the labels; SigLIP judges each label alone, and only the order of small scores
                 matters.
 
         Returns:
-            A Prediction for each picture, or one for a single picture.
+            A Prediction for each input, or one for a single input.
 
         Raises:
-            InputError: the model does not compare pictures with texts, or an argument is invalid.
+            InputError: the model does not compare texts with other inputs, or an argument is invalid.
         """
         spec = zero_shot_spec(self.recipe)
-        names, prompts = label_prompts(labels, templates)
-        single, pictures, _ = parse_inputs(items, self.modalities)
-        vectors = self.encode(list(pictures))
+        names, prompts = label_prompts(labels, templates, self.modalities)
+        single, listed, _ = parse_inputs(items, self.modalities)
+        vectors = self.encode(list(listed))
         classes = class_vectors(np.asarray(self.encode(prompts)), len(names))
         scores = zero_shot_scores(np.asarray(vectors), classes, spec, activation)
         predictions = [Prediction.from_scores(names, row) for row in scores]

@@ -184,6 +184,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_image_pixels: Annotated[
         PositiveInt, Meta(description="Maximum number of pixels of one picture; larger ones are not decoded.")
     ] = 64_000_000
+    max_audio_bytes: Annotated[
+        ByteSize, Meta(description="Maximum size of the file of one sound, such as 20MiB.", extra={"min_bytes": 1024})
+    ] = ByteSize(20 * 2**20)
+    max_audio_seconds: Annotated[
+        PositiveInt, Meta(description="Maximum number of seconds of one sound; longer ones are not decoded.")
+    ] = 600
     max_queued_tokens: Annotated[
         PositiveInt, Meta(description="Maximum number of waiting tokens; further requests get status 429.")
     ] = 1_000_000

@@ -258,5 +258,5 @@ def _tower_recipe(tower: towers.Tower, shared: dict[str, Any]) -> Recipe:
     if tower.modality != "text":
         text = ("text_rules", "do_lower_case", "tokenizer_settings")
         shared = {key: value for key, value in shared.items() if key not in text}
-        own["max_length"] = towers.count_patches(tower.config)
+        own["max_length"] = towers.count_patches(tower.config) if tower.modality == "image" else 0
     return Recipe(**{**shared, **own})

@@ -33,7 +33,7 @@ from nearfield.heads.pooled import PooledHead
 from nearfield.heads.scores import ClassificationHead, LanguageModelScoreHead
 from nearfield.inference.model_info import ModelInfo
 from nearfield.inference.preparation.graph_inputs import graph_inputs
-from nearfield.inference.processors import PictureProcessor, load_processor, probe_features, processor_warnings
+from nearfield.inference.processors import MediaProcessor, load_processor, probe_features, processor_warnings
 from nearfield.inference.space import space_name
 from nearfield.ops import Graph, Ops, T
 from nearfield.packing import SHORT, pack_rows
@@ -318,7 +318,7 @@ def _result(job: Job, index: int, results: Mapping[str, Results], plain: OutputR
     return {name: results[name][index] for name in (job.extra or plain).outputs}
 
 
-def _heads(recipe: Recipe, family: families.Family, processor: Tokenizer | PictureProcessor) -> dict[str, Head]:
+def _heads(recipe: Recipe, family: families.Family, processor: Tokenizer | MediaProcessor) -> dict[str, Head]:
     by_output: dict[str, Head] = {"dense": PooledHead(recipe.modules)} if recipe.modules else {}
     for spec in recipe.heads:
         head = heads.create_head(spec)

@@ -22,9 +22,10 @@ from nearfield.inference.preparation import inputs
 from nearfield.inference.preparation.input_preparer import InputPreparer, PreparedInputs
 from nearfield.inference.preparation.inputs import FIRST_WINDOW, LARGEST_WINDOW, Input, Text
 from nearfield.inference.preparation.media_inputs import listed, runs
-from nearfield.inference.preparation.picture_preparer import PicturePreparer
+from nearfield.inference.preparation.media_preparer import MediaPreparer
 from nearfield.inference.preparation.tokenizer_threads import run_in_thread, runs_inline, tokenize_in_parts
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
+from nearfield.media.audio import Audio
 from nearfield.media.image import Image
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 class EncodeStages(BaseEncoder):
     """The stages of a call. Inputs go to the tower that reads them, in runs of consecutive inputs of one modality."""
 
-    _preparer: InputPreparer | PicturePreparer
+    _preparer: InputPreparer | MediaPreparer
     cache: ResultCache | None
     observers: list[Callable[[str, float], None]]
 
@@ -54,7 +55,7 @@ class EncodeStages(BaseEncoder):
 
     # -- preparation -------------------------------------------------------------------------------------------------
 
-    def _reader(self, modality: str) -> tuple[CompiledModel, InputPreparer | PicturePreparer]:
+    def _reader(self, modality: str) -> tuple[CompiledModel, InputPreparer | MediaPreparer]:
         """Return the tower that reads a modality, and what prepares its inputs.
 
         Raises:
@@ -101,14 +102,14 @@ class EncodeStages(BaseEncoder):
             if modality == "text":
                 prepared.append(await self._prepare_texts(part, options, limits, expires_at, number))
             else:
-                prepared.append(await self._prepare_pictures(modality, part, options, limits, expires_at, number))
+                prepared.append(await self._prepare_media(modality, part, options, limits, expires_at, number))
             number += len(part)
         return prepared or [self._prepare(self.recipe.modality, [], options, bulk=limits.bulk)]
 
-    async def _prepare_pictures(
+    async def _prepare_media(
         self,
         modality: str,
-        items: Sequence[Image],
+        items: Sequence[Image | Audio],
         options: ResolvedOptions,
         limits: CallLimits,
         expires_at: float | None,
@@ -118,7 +119,7 @@ class EncodeStages(BaseEncoder):
         if self._towers.is_missing(modality, self.recipe):
             await asyncio.to_thread(self._reader, modality)
         model, preparer = self._reader(modality)
-        prepare = cast(PicturePreparer, preparer).prepare_in_threads
+        prepare = cast(MediaPreparer, preparer).prepare_in_threads
         options = _options_for(model, modality, options)
         return await prepare(
             model,
@@ -127,7 +128,7 @@ class EncodeStages(BaseEncoder):
             bulk=limits.bulk,
             expires_at=expires_at,
             first_index=number,
-            limits=limits.pictures,
+            limits=limits.media,
         )
 
     async def _prepare_texts(

@@ -14,7 +14,7 @@ from nearfield.errors import InputError, nearest
 from nearfield.recipe import Pooling, Recipe
 
 if TYPE_CHECKING:
-    from nearfield.inference.processors import PictureProcessor
+    from nearfield.inference.processors import MediaProcessor
 
 
 class ModelInfo:
@@ -22,8 +22,8 @@ class ModelInfo:
 
     recipe: Recipe
     name: str
-    #: Turns inputs into features: a tokenizer, or the processor of pictures.
-    processor: Tokenizer | PictureProcessor
+    #: Turns inputs into features: a tokenizer, or the processor of pictures or sounds.
+    processor: Tokenizer | MediaProcessor
     #: Length of the result rows of plain inputs; 0 if results are of other kinds.
     width: int
     precision: str
@@ -64,7 +64,7 @@ class ModelInfo:
             InputError: the model reads no texts.
         """
         if not isinstance(self.processor, Tokenizer):
-            raise InputError(f"{self.name} reads pictures, not texts.", param="input")
+            raise InputError(f"{self.name} reads no texts.", param="input")
         return self.processor
 
     @property

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from nearfield import families
+from nearfield.checkpoint.processors.audio import read_audio_processor
+from nearfield.checkpoint.processors.audio_processor import AudioProcessor
 from nearfield.checkpoint.processors.image import read_image_processor
 from nearfield.checkpoint.processors.image_processor import ImageProcessor
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import InputError, ModelRefused
 from nearfield.families import Family
-from nearfield.features import Features, PatchFeatures, PatchLayout, TextFeatures
+from nearfield.features import Features, MelFeatures, PatchFeatures, PatchLayout, TextFeatures
 from nearfield.inference.space import space_name
+from nearfield.media.audio import Audio
 from nearfield.media.image import Image
-from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, PictureLimits
+from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, MediaLimits
 from nearfield.recipe import Recipe
 
 
@@ -28,6 +32,7 @@ class PictureProcessor:
     ``max_length`` is the number of patches of the largest picture, and of the slots before them.
     """
 
+    modality: ClassVar = "image"
     images: ImageProcessor
     layout: PatchLayout
     max_length: int
@@ -51,37 +56,88 @@ class PictureProcessor:
         """What identifies the preparation: pictures that are prepared in another way have vectors of another space."""
         return self.images.digest
 
-    def read(self, picture: Image, limits: PictureLimits = DEFAULT_PICTURE_LIMITS) -> PatchFeatures:
+    def read(self, picture: Image, limits: MediaLimits = DEFAULT_MEDIA_LIMITS) -> list[PatchFeatures]:
         """Decode and prepare a picture.
 
         Raises:
             InputError: it cannot be decoded, or has more bytes, pixels or frames than the limits.
         """
-        return self.images.process(picture.read(limits), self.layout)
+        return [self.images.process(picture.read(limits.pictures), self.layout)]
 
     def probes(self) -> tuple[PatchFeatures, PatchFeatures]:
         """Return the features of two pictures, a small one first: every model is tested with them when it loads."""
         ramp = np.linspace(0, 255, 64 * 96 * 3).astype(np.uint8)
-        return self.read(Image(ramp[: 32 * 32 * 3].reshape(32, 32, 3))), self.read(Image(ramp.reshape(64, 96, 3)))
+        small, large = Image(ramp[: 32 * 32 * 3].reshape(32, 32, 3)), Image(ramp.reshape(64, 96, 3))
+        return self.read(small)[0], self.read(large)[0]
+
+
+@dataclass(frozen=True)
+class SoundProcessor:
+    """What happens to a sound before its tower reads it. ``max_length`` is what one of its windows costs."""
+
+    modality: ClassVar = "audio"
+    sounds: AudioProcessor
+    max_length: int
+
+    @classmethod
+    def load(cls, recipe: Recipe, family: Family) -> SoundProcessor:
+        """Return the processor of a tower.
+
+        Raises:
+            ModelRefused: its folder does not say how a sound is prepared, or says something unknown.
+        """
+        sounds = read_audio_processor(recipe.folder)
+        if sounds is None:
+            raise ModelRefused(
+                f"{recipe.folder} reads sounds, and has no preprocessor_config.json that says how they are prepared."
+            )
+        return cls(sounds, family.positions)
+
+    @property
+    def digest(self) -> str:
+        """What identifies the preparation."""
+        return self.sounds.digest
+
+    def read(self, sound: Audio, limits: MediaLimits = DEFAULT_MEDIA_LIMITS) -> list[MelFeatures]:
+        """Decode a sound and prepare its windows, whose vectors are averaged.
+
+        Raises:
+            InputError: it cannot be decoded, or has more bytes, seconds or channels than the limits.
+        """
+        return self.sounds.prepare(sound.read(self.sounds.rate, limits.sounds))
+
+    def probes(self) -> tuple[MelFeatures, MelFeatures]:
+        """Return the features of two sounds, a short one first: every model is tested with them when it loads."""
+        rate = self.sounds.rate
+        wave = np.sin(np.linspace(0, 440 * 2 * np.pi, rate, dtype=np.float32))
+        return self.read(Audio(wave[: rate // 10], rate=rate))[0], self.read(Audio(wave, rate=rate))[0]
+
+
+MediaProcessor = PictureProcessor | SoundProcessor
+#: The processor of each modality but texts.
+_MEDIA: Mapping[str, type[PictureProcessor] | type[SoundProcessor]] = {
+    "image": PictureProcessor,
+    "audio": SoundProcessor,
+}
 
 
 #: Texts with which every model is tested when it is loaded, a short one first.
 _PROBES = ["a", "The probe that every model passes before it serves."]
 
 
-def load_processor(recipe: Recipe, family: Family, max_length: int | None = None) -> Tokenizer | PictureProcessor:
+def load_processor(recipe: Recipe, family: Family, max_length: int | None = None) -> Tokenizer | MediaProcessor:
     """Return what turns the inputs of a model into features.
 
     Raises:
-        InputError: ``max_length`` is set for a model of pictures, whose size is fixed, or is more than there are
+        InputError: ``max_length`` is set for a model that reads no texts, or is more than there are
             positions.
-        ModelRefused: there is no tokenizer, or no description of how pictures are prepared; or it is another model's.
+        ModelRefused: there is no tokenizer, or no description of how inputs are prepared; or it is another model's.
     """
     if recipe.modality == "text":
         return load_tokenizer(recipe, family, max_length)
     if max_length is not None:
-        raise InputError(f"{recipe.name} reads pictures: max_length is for texts.", param="max_length")
-    return PictureProcessor.load(recipe, family)
+        raise InputError(f"{recipe.name} reads no texts, and max_length is for these.", param="max_length")
+    return _MEDIA[recipe.modality].load(recipe, family)
 
 
 def space_of_recipe(recipe: Recipe) -> str:
@@ -91,9 +147,9 @@ def space_of_recipe(recipe: Recipe) -> str:
     return space_name(recipe, weights.digest, load_processor(recipe, family).digest)
 
 
-def probe_features(processor: Tokenizer | PictureProcessor) -> tuple[Features, Features]:
+def probe_features(processor: Tokenizer | MediaProcessor) -> tuple[Features, Features]:
     """Return the features of two inputs with which every model is tested when it is loaded."""
-    if isinstance(processor, PictureProcessor):
+    if not isinstance(processor, Tokenizer):
         return processor.probes()
     short, long = processor.encode(_PROBES)
     return TextFeatures(short.ids), TextFeatures(long.ids)
@@ -122,10 +178,10 @@ def load_tokenizer(recipe: Recipe, family: Family, max_length: int | None = None
     return Tokenizer.load(recipe.folder, max_length=max_length or allowed, table_rows=rows, **options)
 
 
-def processor_warnings(tokenizer: Tokenizer | PictureProcessor) -> tuple[str, ...]:
+def processor_warnings(tokenizer: Tokenizer | MediaProcessor) -> tuple[str, ...]:
     """Return what a user must know about the tokenizer of a model that is loaded all the same."""
     warnings: list[str] = []
-    if isinstance(tokenizer, PictureProcessor):
+    if not isinstance(tokenizer, Tokenizer):
         return ()
     if tokenizer.tokens_without_row:
         number, token = min(tokenizer.tokens_without_row.items())

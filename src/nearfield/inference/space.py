@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
+from nearfield.checkpoint.processors.audio import read_audio_processor
 from nearfield.checkpoint.processors.image import read_image_processor
 from nearfield.checkpoint.weights.digest import of_files
 from nearfield.checkpoint.weights.weights import Weights
@@ -40,8 +41,9 @@ def _tower(tower: Recipe, main: Recipe) -> tuple[object, ...]:
     """Return what identifies another tower of a model: its modules, how its inputs are prepared, and its weights."""
     modules = [(type(module).__name__, *_fields(module)) for module in tower.modules]
     own = Weights.open(tower.folder).digest if tower.folder != main.folder else ""
-    images = read_image_processor(tower.folder)
-    return modules, images.digest if images is not None else "", own
+    reader = read_image_processor if tower.modality == "image" else read_audio_processor
+    processor = reader(tower.folder)
+    return modules, processor.digest if processor is not None else "", own
 
 
 def _recorded_name(part: object) -> str:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.engine.engine import Engine
 from nearfield.errors import InputError, nearest
 from nearfield.fork_safety import ProcessLock
 from nearfield.inference.compiled_model import CompiledModel
 from nearfield.inference.preparation.media_inputs import NOUNS, listed
-from nearfield.inference.preparation.picture_preparer import PicturePreparer
-from nearfield.inference.processors import PictureProcessor, space_of_recipe
+from nearfield.inference.preparation.media_preparer import MediaPreparer
+from nearfield.inference.processors import space_of_recipe
 from nearfield.recipe import Recipe
 from nearfield.text_inputs import check_texts
 
@@ -23,14 +24,14 @@ class LoadedTower:
     """A compiled tower, and what prepares its inputs."""
 
     model: CompiledModel
-    preparer: PicturePreparer
+    preparer: MediaPreparer
 
     @classmethod
     def from_model(cls, model: CompiledModel) -> LoadedTower:
-        """Return the tower of a model that reads pictures."""
-        if not isinstance(model.processor, PictureProcessor):
+        """Return the tower of a model that reads no texts."""
+        if isinstance(model.processor, Tokenizer):
             raise TypeError(f"{model.name} reads texts")
-        return cls(model, PicturePreparer(model.processor))
+        return cls(model, MediaPreparer(model.processor))
 
 
 class TowerSet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Condition
 
 from nearfield.errors import InputError
@@ -66,8 +66,17 @@ def _require_positive(limits: PictureLimits | SoundLimits) -> None:
             raise InputError(f"{name} must be a positive whole number, and is {value!r}.", param=name)
 
 
-#: Limits of pictures where a program sets none.
+@dataclass(frozen=True, slots=True)
+class MediaLimits:
+    """What a picture, and what a sound, may have at most."""
+
+    pictures: PictureLimits = field(default_factory=PictureLimits)
+    sounds: SoundLimits = field(default_factory=SoundLimits)
+
+
+#: Limits where a program sets none.
 DEFAULT_PICTURE_LIMITS = PictureLimits()
+DEFAULT_MEDIA_LIMITS = MediaLimits()
 
 
 class ByteSemaphore:

@@ -42,13 +42,14 @@ def require_sound_format(head: bytes, name: str) -> str:
     Raises:
         InputError: it has another; the message says which, where it can be recognised.
     """
-    known = _find_sound_format(head)
+    known = find_sound_format(head)
     if known is None:
         raise InputError(f"{name} is {_describe(head)}. Sounds are read from {', '.join(SOUND_FORMATS)}: convert it.")
     return known
 
 
-def _find_sound_format(head: bytes) -> str | None:
+def find_sound_format(head: bytes) -> str | None:
+    """Return the format of a file that starts with ``head``, one of ``SOUND_FORMATS``, or None."""
     if head[8:12] == b"WAVE" and head[:4] in (b"RIFF", b"RIFX", b"RF64"):
         return "RF64" if head[:4] == b"RF64" else "WAV"
     if head[:1] == b"\xff" and len(head) > 2 and head[1] & 0xE6 == 0xE2:  # frame of MPEG layer III

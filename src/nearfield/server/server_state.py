@@ -16,7 +16,7 @@ from nearfield.hardware import memory_limit
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.result_cache import ResultCache
 from nearfield.inference.result_cache.disk_cache import DiskCache
-from nearfield.media.limits import PictureLimits
+from nearfield.media.limits import MediaLimits, PictureLimits, SoundLimits
 from nearfield.server.auth.account import RequestAccount
 from nearfield.server.auth.api_key import ApiKey
 from nearfield.server.auth.host_guard import HostGuard, is_loopback
@@ -96,7 +96,10 @@ class ServerState:
             settings.max_request_tokens,
             settings.request_timeout,
             settings.bulk_items,
-            PictureLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
+            MediaLimits(
+                PictureLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
+                SoundLimits(max_bytes=settings.max_audio_bytes, max_seconds=settings.max_audio_seconds),
+            ),
         )
         memory = MemoryGuard()
         # Over a Unix socket there may be a proxy: its clients are not on this machine.

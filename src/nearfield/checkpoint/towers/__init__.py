@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 #: What sentence-transformers calls on a two-tower model, by modality.
-_METHODS = {"text": "get_text_features", "image": "get_image_features"}
+_METHODS = {"text": "get_text_features", "image": "get_image_features", "audio": "get_audio_features"}
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,11 @@ def read_towers(folder: Path, config: JsonObject, stages: tuple[ModuleStage, ...
 def read_zero_shot(folder: Path) -> ZeroShot | None:
     """Return how cosines of the two towers become scores: softmax as CLIP is trained, sigmoid where there is a bias."""
     weights = Weights.open(folder)
-    if "logit_scale" not in weights.names():
+    names = ("logit_scale", "logit_scale_a")  # CLAP has one for each side, and scores sounds by this
+    name = next((name for name in names if name in weights.names()), None)
+    if name is None:
         return None
-    scale = math.exp(_scalar(weights, "logit_scale"))
+    scale = math.exp(_scalar(weights, name))
     if "logit_bias" not in weights.names():
         return ZeroShot(scale)
     return ZeroShot(scale, _scalar(weights, "logit_bias"), "sigmoid")

@@ -12,13 +12,17 @@ from nearfield.errors import ModelRefused
 
 #: The two parts of each two-tower architecture.
 _TWO_TOWERS: Mapping[str, tuple[str, str]] = {
-    name: (f"{name}_text_model", f"{name}_vision_model")
-    for name in ("clip", "siglip", "siglip2", "chinese_clip", "altclip")
+    **{
+        name: (f"{name}_text_model", f"{name}_vision_model")
+        for name in ("clip", "siglip", "siglip2", "chinese_clip", "altclip")
+    },
+    "clap": ("clap_text_model", "clap_audio_model"),
 }
 #: What each tower reads, by the ``model_type`` of its config.
 MODALITIES: Mapping[str, str] = {
     **dict.fromkeys((text for text, _ in _TWO_TOWERS.values()), "text"),
     **dict.fromkeys((vision for _, vision in _TWO_TOWERS.values()), "image"),
+    "clap_audio_model": "audio",
     "dinov2": "image",
     "dinov2_with_registers": "image",
     "dinov3_vit": "image",
@@ -64,6 +68,17 @@ DEFAULTS: Mapping[str, JsonObject] = {
         "pad_token_id": 1,
     },
     "altclip_vision_model": _CLIP_VISION,
+    "clap_audio_model": {"hidden_size": 768},
+    "clap_text_model": {
+        **_BASE,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-12,
+        "vocab_size": 50265,
+        "max_position_embeddings": 514,
+        "type_vocab_size": 1,
+        "pad_token_id": 1,
+        "projection_hidden_act": "relu",
+    },
     "siglip_text_model": _SIGLIP_TEXT,
     "siglip_vision_model": {**_BASE, **_SIGLIP, "image_size": 224, "patch_size": 16, "vision_use_head": True},
     "siglip2_text_model": _SIGLIP_TEXT,
@@ -106,7 +121,8 @@ def tower_configs(folder: Path, config: JsonObject, names: Collection[str]) -> I
     if kind in MODALITIES:
         yield _complete(folder, kind, config)
         return
-    for part, field in zip(_TWO_TOWERS[kind], ("text_config", "vision_config"), strict=True):
+    fields = ("text_config", "audio_config" if kind == "clap" else "vision_config")
+    for part, field in zip(_TWO_TOWERS[kind], fields, strict=True):
         if any(name.startswith(f"{field.removesuffix('_config')}_model.") for name in names):
             yield _complete(folder, part, _nested(folder, config, field))
 

@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 from nearfield.argument_checks import require_number, require_optional_counts
 from nearfield.engine.job import Ticket
 from nearfield.errors import TooLarge
-from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, PictureLimits
+from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, MediaLimits
 
 #: Characters up to which inputs are tokenised on the event loop: a thread would cost more time than it saves.
 INLINE_CHARACTERS = 8_192
@@ -39,14 +39,14 @@ class CallLimits:
         deadline: seconds from now within which the result is needed; None for no deadline.
         max_tokens: maximum number of tokens of all inputs together; None for no limit.
         account: counts the tokens before they are queued; None if nothing counts them.
-        pictures: limits of each picture.
+        media: limits of each picture and sound.
     """
 
     bulk: bool = False
     deadline: float | None = None
     max_tokens: int | None = None
     account: TokenAccount | None = None
-    pictures: PictureLimits = DEFAULT_PICTURE_LIMITS
+    media: MediaLimits = DEFAULT_MEDIA_LIMITS
 
     def __post_init__(self) -> None:
         if self.deadline is not None:

@@ -1,8 +1,8 @@
-"""Zero-shot classification: labels as texts, compared with pictures by the scale with which a model was trained."""
+"""Zero-shot classification: labels as texts, compared with inputs by the scale with which a model was trained."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,12 +14,16 @@ from nearfield.recipe import Recipe, ZeroShot
 from nearfield.text_inputs import check_texts, many_texts
 from nearfield.vectors.dense import normalize
 
-#: The sentence of a label, where a caller gives no other: what CLIP's authors used for photos.
-DEFAULT_TEMPLATES = ("a photo of a {}.",)
+#: The sentence of a label, where a caller gives no other: what the authors of CLIP and of CLAP used.
+DEFAULT_TEMPLATES: Mapping[str, str] = {"image": "a photo of a {}.", "audio": "This is a sound of {}."}
 
 
-def label_prompts(labels: object, templates: Sequence[str] | str | None) -> tuple[list[str], list[str]]:
+def label_prompts(
+    labels: object, templates: Sequence[str] | str | None, modalities: Sequence[str]
+) -> tuple[list[str], list[str]]:
     """Return the labels, and their sentences: for each label one of each template.
+
+    ``modalities`` are those that the model reads: of pictures one says something else than of sounds.
 
     Raises:
         InputError: there is no label, or one twice; or a template has no place for the label.
@@ -28,15 +32,15 @@ def label_prompts(labels: object, templates: Sequence[str] | str | None) -> tupl
     if not names:
         raise InputError("labels is empty: give the names of the classes.", param="labels")
     require_once("labels", names)
-    patterns = (
-        [templates] if isinstance(templates, str) else list(DEFAULT_TEMPLATES if templates is None else templates)
-    )
+    if templates is None:
+        templates = DEFAULT_TEMPLATES["audio" if "audio" in modalities else "image"]
+    patterns = [templates] if isinstance(templates, str) else list(templates)
     check_texts(patterns, "templates", "Template")
     for pattern in patterns:
         if "{}" not in pattern:
             raise InputError(f"The template {pattern!r} has no {{}} for the label.", param="templates")
     if not patterns:
-        raise InputError("templates is empty: leave it out for 'a photo of a {}.'.", param="templates")
+        raise InputError("templates is empty: leave it out for one that fits.", param="templates")
     return names, [pattern.replace("{}", name) for name in names for pattern in patterns]
 
 
@@ -59,11 +63,11 @@ def zero_shot_spec(recipe: Recipe) -> ZeroShot:
     """Return the scale and activation of a model.
 
     Raises:
-        InputError: the model was not trained to compare pictures with texts, or its folder holds no scale.
+        InputError: the model was not trained to compare texts with other inputs, or its folder holds no scale.
     """
     if recipe.zero_shot is None:
         raise InputError(
-            f"{recipe.name} has no scale for the scores of labels: zero_shot is for models such as CLIP and SigLIP. "
+            f"{recipe.name} has no scale for scores of labels: zero_shot is for models such as CLIP and CLAP. "
             "Compare vectors by similarity instead.",
             param="model",
         )

@@ -16,6 +16,7 @@ from nearfield.checkpoint.tokenizer import long_texts
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.errors import InputError, InputTooLong
 from nearfield.inference.preparation.media_inputs import is_medium, read_item, runs
+from nearfield.media.audio import Audio
 from nearfield.media.image import Image, ImageSource
 from nearfield.tensors import is_tensor, tensor_to_array
 
@@ -25,20 +26,20 @@ if TYPE_CHECKING:
 #: One input: a text, or token ids.
 Text = str | Sequence[int]
 #: One input of any modality.
-Input = Text | Image
+Input = Text | Image | Audio
 #: One input or many.
 Texts = Text | Iterable[Text]
-#: One input or many, of any modality. What a picture may be is said in `Image`.
+#: One input or many, of any modality. What a picture or a sound may be is said in `Image` and `Audio`.
 if TYPE_CHECKING:
-    Inputs: TypeAlias = Texts | ImageSource | Mapping[str, Any] | Iterable[Any]
+    Inputs: TypeAlias = Texts | ImageSource | Audio | Mapping[str, Any] | Iterable[Any]
 else:  # without Pillow's class, which is not imported here
-    Inputs = Texts | Image | os.PathLike[str] | Mapping[str, Any] | Iterable[Any]
+    Inputs = Texts | Image | Audio | os.PathLike[str] | Mapping[str, Any] | Iterable[Any]
 #: Texts in the first window of a long call and in the largest. The first is small, so that lanes start early.
 FIRST_WINDOW, LARGEST_WINDOW = 128, 4096
 #: Characters at which a window ends, whatever its number of texts, so that memory stays bounded.
 WINDOW_CHARACTERS = 4_000_000
-#: Characters as which a picture counts: some 60 pictures are prepared ahead of those that run.
-_PICTURE_CHARACTERS = 64_000
+#: Characters as which a picture or sound counts: some 60 are prepared ahead of those that run.
+_MEDIUM_CHARACTERS = 64_000
 #: Characters of a document whose chunks are encoded together: far more than any model reads.
 MAX_DOCUMENT_CHARACTERS = 2**20
 #: Sentences that are tokenised in one call, and characters of a sentence, which is split at spaces beyond that.
@@ -152,8 +153,8 @@ def windows(inputs: Iterable[Input], max_size: int) -> Iterator[tuple[str, list[
 def _up_to(inputs: Iterator[Input], characters: int) -> Iterator[Input]:
     for item in inputs:
         yield item
-        if isinstance(item, Image):
-            characters -= _PICTURE_CHARACTERS
+        if isinstance(item, (Image, Audio)):
+            characters -= _MEDIUM_CHARACTERS
         else:
             characters -= len(item) if isinstance(item, (str, list, tuple, np.ndarray)) else 0
         if characters <= 0:

@@ -10,20 +10,25 @@ from typing import Any, cast
 import numpy as np
 
 from nearfield.errors import InputError
-from nearfield.media.image import Image, ImageSource, is_image
+from nearfield.media.audio import Audio
+from nearfield.media.files import absolute_path, open_regular_file
+from nearfield.media.image import Image, is_image
+from nearfield.media.sound_formats import HEAD, find_sound_format
 from nearfield.text_inputs import describe
 
-#: Modalities of inputs. A part of a mapping, such as ``{"image": ...}``, has the name of its modality.
-MODALITIES = ("text", "image")
-#: What an input of each modality is called in messages.
+#: What an input of each modality is called in messages, one and several. A part of a mapping, such as
+#: ``{"image": picture}``, has the name of its modality.
 NOUNS: Mapping[str, str] = {"text": "a text", "image": "a picture", "audio": "a sound"}
-#: Sources of pictures whose type does not say that they are pictures.
+_SEVERAL: Mapping[str, str] = {"text": "texts", "image": "pictures", "audio": "sounds"}
+#: Sources of pictures and sounds whose type does not say which of both they are.
 _RAW = (bytes, bytearray, memoryview, os.PathLike)
 
 
 def modality_of(item: object) -> str:
     """Return the modality of one input that ``read_item`` has returned."""
-    return "image" if isinstance(item, Image) else "text"
+    if isinstance(item, Image):
+        return "image"
+    return "audio" if isinstance(item, Audio) else "text"
 
 
 def runs(items: Iterable[Any]) -> Iterator[tuple[str, Iterator[Any]]]:
@@ -32,14 +37,14 @@ def runs(items: Iterable[Any]) -> Iterator[tuple[str, Iterator[Any]]]:
 
 
 def is_medium(item: object, reads: tuple[str, ...]) -> bool:
-    """Return whether a value is one picture, or names its modality, for a model that ``reads`` some modalities.
+    """Return whether a value is one picture or sound, or names its modality, for a model that ``reads`` modalities.
 
-    Bytes, paths and arrays of pixels are pictures to a model that reads pictures. To a model of texts alone they stay
-    what they were: a mistake, for which the advice is to decode or to read them.
+    Bytes, paths and arrays of pixels are media to a model that reads media. To a model of texts alone they are a
+    mistake, for which the advice is to decode or to read them.
     """
     if isinstance(item, str):
         return False
-    if is_image(item):
+    if is_image(item) or isinstance(item, Audio):
         return True
     if reads == ("text",):
         return False
@@ -47,40 +52,58 @@ def is_medium(item: object, reads: tuple[str, ...]) -> bool:
 
 
 def read_item(item: object, number: int, reads: tuple[str, ...]) -> Any:
-    """Return an input for which ``is_medium`` is true as an `Image`, or as the text that it contains.
+    """Return an input for which ``is_medium`` is true as an `Image`, an `Audio`, or the text that it contains.
 
     Raises:
         InputError: it is of a modality that the model does not read, or has a part of another type.
     """
-    part = _part_of(item)
-    modality, value = part or ("image", item)
-    if modality == "text":
-        if not isinstance(value, str):
-            raise InputError(f"Input {number}: text must be a text, and is {describe(value)}.", param="input")
-        return value
-    if modality not in reads:
-        raise InputError(f"Input {number} is {NOUNS[modality]}, and this model reads {listed(reads)}.", param="input")
-    if isinstance(value, str):  # only where its key says that it is a picture
-        return _of_text(value, number)
     try:
-        return value if isinstance(value, Image) else Image(cast("ImageSource", value))
+        modality, value = _part_of(item) or (_kind_of(item, reads), item)
+        if modality == "text":
+            if not isinstance(value, str):
+                raise InputError(f"text must be a text, and is {describe(value)}.", param="input")
+            return value
+        if modality not in reads:
+            raise InputError(f"This is {NOUNS[modality]}, and the model reads {listed(reads)}.", param="input")
+        return _create(modality, value)
     except InputError as error:
-        raise InputError(f"Input {number}: {error}", param="input") from error
+        raise type(error)(f"Input {number}: {error}", param="input") from error
 
 
 def listed(modalities: tuple[str, ...]) -> str:
     """Return the modalities that a model reads, for a message."""
-    nouns = [{"text": "texts", "image": "pictures", "audio": "sounds"}[name] for name in modalities]
-    return " and ".join(nouns)
+    return " and ".join(_SEVERAL[name] for name in modalities)
 
 
-def _of_text(value: str, number: int) -> Image:
+def _create(modality: str, value: object) -> Image | Audio:
+    kind = Image if modality == "image" else Audio
+    if isinstance(value, kind):
+        return value
+    if not isinstance(value, str):
+        return kind(cast(Any, value))
+    # Only where its key says what it is.
     if value.startswith("data:"):
-        return Image(uri=value)
+        return kind(uri=value)
     raise InputError(
-        f"Input {number}: the string in 'image' is no data URI. For a file, write nearfield.Image(path=...).",
+        f"the string in {modality!r} is no data URI. For a file, write nearfield.{kind.__name__}(path=...).",
         param="input",
     )
+
+
+def _kind_of(item: object, reads: tuple[str, ...]) -> str:
+    """Return the modality of a medium: by its type, by what the model reads, or by its first bytes."""
+    if isinstance(item, Audio):
+        return "audio"
+    if not isinstance(item, _RAW) or "audio" not in reads:
+        return "image"
+    return "audio" if "image" not in reads or find_sound_format(_first_bytes(item)) else "image"
+
+
+def _first_bytes(item: object) -> bytes:
+    if not isinstance(item, os.PathLike):
+        return bytes(memoryview(cast(bytes, item))[:HEAD])
+    with open_regular_file(absolute_path(item), 2**62) as file:
+        return file.read(HEAD)
 
 
 def _part_of(item: object) -> tuple[str, Any] | None:

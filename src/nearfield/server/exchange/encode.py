@@ -11,7 +11,7 @@ from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
 from nearfield.inference.encode_options import EncodeKeywords, EncodeOptions
 from nearfield.inference.postprocess import concatenate_results
-from nearfield.inference.preparation.media_inputs import modality_of
+from nearfield.inference.preparation.media_inputs import NOUNS, listed, modality_of
 from nearfield.server.exchange.exchange import Bounds, Exchange, check_inputs
 from nearfield.server.http.limits import RequestLimits
 from nearfield.server.models.description import ModelDescription
@@ -85,9 +85,8 @@ class Encode(Exchange):
         if not model.is_encoder:
             return InputError(f"{model.name} scores texts and gives no vectors.", param="model")
         if unread := self._unread(model):
-            noun = {"text": "texts", "image": "pictures"}
-            reads = " and ".join(noun[name] for name in model.modalities)
-            return InputError(f"{model.name} reads {reads}, and the input has {noun[unread]}.", param="input")
+            reads = listed(model.modalities)
+            return InputError(f"{model.name} reads {reads}, and an input is {NOUNS[unread]}.", param="input")
         missing = next((name for name in self.needs if name not in model.outputs), None)
         if missing is None:
             return super().misfit(model)
@@ -97,8 +96,6 @@ class Encode(Exchange):
 
     def _unread(self, model: ModelDescription) -> str | None:
         """Return a modality of the inputs that a model does not read, or None."""
-        if len(model.modalities) > 1:
-            return None
         return next((name for name in map(modality_of, self.inputs) if name not in model.modalities), None)
 
     def check(self, limits: RequestLimits) -> None:

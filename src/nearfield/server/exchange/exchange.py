@@ -11,6 +11,7 @@ from typing import Any
 from nearfield.errors import InputError, TooLarge, WrongModel
 from nearfield.inference.calls.limits import CallLimits, TokenAccount
 from nearfield.inference.loaded_model import LoadedModel
+from nearfield.media.audio import Audio
 from nearfield.media.image import Image
 from nearfield.server.http.limits import Pace, RequestLimits
 from nearfield.server.models.description import ModelDescription, describe
@@ -46,7 +47,7 @@ class Bounds:
         """Return the limits of a call with ``size`` inputs."""
         max_tokens, _ = self.max_tokens(model)
         bulk = self.bulk or size >= self.limits.bulk_items
-        return CallLimits(bulk, self.seconds, max_tokens, self.account, self.limits.pictures)
+        return CallLimits(bulk, self.seconds, max_tokens, self.account, self.limits.media)
 
 
 @dataclass(kw_only=True)
@@ -171,7 +172,7 @@ def check_inputs(inputs: Sequence[Any], limits: RequestLimits, field_name: str =
         raise InputError(f"{field_name} is empty: give at least one text or list of token ids.", param=field_name)
     check_size(len(inputs), limits, field_name)
     for index, item in enumerate(inputs):
-        if not isinstance(item, (str, Image)) and not item:
+        if not isinstance(item, (str, Image, Audio)) and not item:
             raise InputError(f"Input {index} is an empty list of token ids.", param=field_name)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from nearfield.engine.engine import Engine
 from nearfield.errors import OutOfMemory
 from nearfield.hardware import MemoryLimit, memory_limit, return_memory
-from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, PictureLimits
+from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, MediaLimits, PictureLimits
 
 #: Seconds for which an engine's measured speed is reused: reading it takes the lock that its lanes need.
 _SPEED_MAX_AGE = 0.1
@@ -38,8 +38,13 @@ class RequestLimits:
     seconds: float
     #: Number of inputs from which on a request runs in the bulk class.
     bulk_items: int
-    #: Limits of each picture.
-    pictures: PictureLimits = DEFAULT_PICTURE_LIMITS
+    #: Limits of each picture and sound.
+    media: MediaLimits = DEFAULT_MEDIA_LIMITS
+
+    @property
+    def pictures(self) -> PictureLimits:
+        """Limits of each picture."""
+        return self.media.pictures
 
 
 class Pace:

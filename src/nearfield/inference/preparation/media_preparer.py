@@ -1,0 +1,115 @@
+"""Preparation of pictures and sounds for the engine: they are decoded in threads, beside the lanes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from nearfield.engine.job import Ticket
+from nearfield.errors import InputError
+from nearfield.features import Features
+from nearfield.inference.encode_options import ResolvedOptions
+from nearfield.inference.model_info import ModelInfo
+from nearfield.inference.preparation.input_preparer import InputCounts, PreparedInputs, output_requests
+from nearfield.inference.preparation.worker_threads import WorkerThreads
+from nearfield.inference.processors import MediaProcessor
+from nearfield.media.audio import Audio
+from nearfield.media.image import Image
+from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, MediaLimits
+
+#: Decoders and resizers run without Python's lock, so that each core prepares an input.
+_THREADS = WorkerThreads(max(2, os.cpu_count() or 1), "nearfield-decode")
+
+
+class MediaPreparer:
+    """Turns pictures, or sounds, into tickets, as `InputPreparer` does with texts."""
+
+    def __init__(self, processor: MediaProcessor) -> None:
+        self._processor = processor
+
+    def prepare(
+        self,
+        model: ModelInfo,
+        items: Sequence[Image | Audio],
+        options: ResolvedOptions,
+        *,
+        bulk: bool = False,
+        expires_at: float | None = None,
+        first_index: int = 0,
+    ) -> PreparedInputs:
+        """Decode and prepare inputs, and create their ticket; arguments are those of ``InputPreparer.prepare``.
+
+        Raises:
+            InputError: an input cannot be decoded, or an option is for texts alone. The input's number is named.
+        """
+        _check(options)
+        numbered = list(enumerate(items, first_index))
+        features = _THREADS.map(lambda pair: self._read(*pair), numbered)
+        return self._prepared(model, items, features, options, bulk, expires_at, first_index)
+
+    async def prepare_in_threads(
+        self,
+        model: ModelInfo,
+        items: Sequence[Image | Audio],
+        options: ResolvedOptions,
+        *,
+        bulk: bool = False,
+        expires_at: float | None = None,
+        first_index: int = 0,
+        limits: MediaLimits = DEFAULT_MEDIA_LIMITS,
+    ) -> PreparedInputs:
+        """Prepare inputs as ``prepare`` does, beside the event loop. The owners of requests take turns by inputs.
+
+        Raises:
+            InputError: as for ``prepare``.
+            DeadlineExceeded: ``expires_at`` passed first.
+        """
+        _check(options)
+        reads = [partial(self._read, number, item, limits) for number, item in enumerate(items, first_index)]
+        tasks = [asyncio.ensure_future(_THREADS.run_until(read, expires_at, "decoded")) for read in reads]
+        try:
+            features = [await task for task in tasks]
+        finally:
+            for task in tasks:
+                task.cancel()
+        return self._prepared(model, items, features, options, bulk, expires_at, first_index)
+
+    def _read(self, number: int, item: Image | Audio, limits: MediaLimits = DEFAULT_MEDIA_LIMITS) -> Sequence[Features]:
+        try:
+            return self._processor.read(item, limits)  # type: ignore[arg-type]  # runs have one modality
+        except InputError as error:
+            raise type(error)(f"Input {number}: {error}", param="input") from error
+
+    def _prepared(
+        self,
+        model: ModelInfo,
+        items: Sequence[Image | Audio],
+        parts: Sequence[Sequence[Features]],
+        options: ResolvedOptions,
+        bulk: bool,
+        expires_at: float | None,
+        first_index: int,
+    ) -> PreparedInputs:
+        """Return inputs with their ticket; an input that has several parts, such as windows, gets their mean."""
+        features = [part for several in parts for part in several]
+        requests = output_requests(model, options, len(features))
+        ticket = Ticket.create(model, features, None, requests, bulk=bulk, deadline=expires_at, first_index=first_index)
+        counts = [InputCounts(sum(part.cost for part in several)) for several in parts]
+        modality = self._processor.modality
+        if len(features) == len(items):
+            return PreparedInputs(items, counts, ticket, modality=modality)
+        owners = np.repeat(np.arange(len(items)), [len(several) for several in parts])
+        sizes = tuple(part.cost for part in features)
+        return PreparedInputs(items, counts, ticket, owners, sizes, modality)
+
+
+def _check(options: ResolvedOptions) -> None:
+    """Raise InputError for options of texts: only these have prompts, and adapters are those of the text tower."""
+    if options.prompt_is_chosen:
+        raise InputError("Only texts have a prompt: leave out prompt, prompt_name and instruction.", param="prompt")
+    if options.adapter is not None:
+        raise InputError("An adapter changes the vectors of texts alone.", param="adapter")
