@@ -47,7 +47,7 @@ SHORTER = {
 }
 #: In the table, and not run here: pictures, sound, unknown custom code, or an unknown template.
 ELSEWHERE = re.compile(
-    r"siglip|/CLIP|/clip-|clap|jina-clip|vision|multimodal|mmE5|Omni|-VL-|omni|jina-embeddings-v5|jina-colbert|"
+    r"clap|jina-clip|vision|multimodal|mmE5|Omni|-VL-|omni|jina-embeddings-v5|jina-colbert|"
     r"jina-reranker|gte-Qwen1\.5|rerank-(base|large)-v2|splade-code|nomic-embed-code"
 )
 
@@ -62,7 +62,10 @@ def test_each_entry_is_whole(entry: CatalogEntry) -> None:
     assert entry.family in families.REGISTRY.names()
     assert entry.pooling in POOLINGS
     assert entry.dimensions == 1 if entry.kind == "scores" else 48 <= entry.dimensions <= 50265
-    assert 64 <= entry.max_length <= 32768
+    assert entry.max_length == 16 if entry.id == "google/siglip-so400m-patch14-224" else 64 <= entry.max_length <= 32768
+    assert entry.modalities in (("text",), ("text", "image"), ("image",))
+    assert (entry.image_size is None) == ("image" not in entry.modalities)
+    assert entry.image_size is None or 224 <= entry.image_size <= 512
     assert (entry.pooling is None) or entry.kind == "dense"
     assert entry.commercial != ("-nc" in entry.licence)
     assert entry.licence
@@ -119,7 +122,7 @@ def test_it_agrees_with_the_table_it_was_made_from() -> None:
     for entry in catalog.entries():
         row = rows.get(entry.id)
         if row is None:
-            assert entry.id in UNPINNED
+            assert entry.id in UNPINNED or entry.modalities == ("image",)  # the table is of models that read texts
             continue
         checked += 1
         assert entry.revision == row["revision"], entry.id
@@ -149,6 +152,23 @@ def test_corrections_are_applied() -> None:
     for name, expected in facts.items():
         entry = catalog.find(name)
         assert entry is not None and (entry.dimensions, entry.max_length) == expected, name
+
+
+@pytest.mark.parametrize(
+    ("name", "modalities", "size", "revision"),
+    [
+        ("openai/clip-vit-large-patch14", ("text", "image"), 224, "32bd64288804d66eefd0ccbe215aa642df71cc41"),
+        ("clip", ("text", "image"), 224, "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268"),
+        ("siglip2", ("text", "image"), 224, "75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2"),
+        ("siglip2-so400m", ("text", "image"), 384, "e8e487298228002f3d8a82e0cd5c8ea9c567f57f"),
+        ("dinov2-giant", ("image",), 224, "611a9d42f2335e0f921f1e313ad3c1b7178d206d"),
+        ("minilm", ("text",), None, "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"),
+    ],
+)
+def test_what_models_read(name: str, modalities: tuple[str, ...], size: int | None, revision: str) -> None:
+    entry = catalog.find(name)
+    assert entry is not None
+    assert (entry.modalities, entry.image_size, entry.revision) == (modalities, size, revision)
 
 
 def test_what_folders_leave_out() -> None:

@@ -244,6 +244,15 @@ def test_models_list_tells_the_catalogue(cache: Path, nearfield: Run) -> None:
     assert all(entry.id in table for entry in catalog.entries())
 
 
+def test_models_list_by_input(cache: Path, nearfield: Run) -> None:
+    pictures = json.loads(nearfield("models", "list", "--input", "image", "--json").out)
+    assert {row["id"]: row["image_size"] for row in pictures}["google/siglip2-base-patch16-512"] == 512
+    assert all("image" in row["modalities"] for row in pictures)
+    texts = {row["id"] for row in json.loads(nearfield("models", "list", "--input", "text", "--json").out)}
+    assert "openai/clip-vit-base-patch32" in texts and "facebook/dinov2-base" not in texts
+    assert "'audio' is not one of text, image" in nearfield("models", "list", "--input", "audio").err
+
+
 @pytest.mark.slow
 def test_models_list_filters(cache: Path, nearfield: Run) -> None:
     chosen = json.loads(

@@ -10,8 +10,10 @@ import pytest
 
 from nearfield import catalog
 from nearfield.catalog import CatalogEntry
+from nearfield.checkpoint.model_folder import read_model_folder
 from nearfield.cli.terminal.model_report import to_json_object, to_text
 from nearfield.recipe import ClassScores, EncodeTask, Multivector, Normalize, Pooling, Recipe, RerankPrompt, RoleFormat
+from tests.support import tiny_pictures
 
 
 @pytest.mark.parametrize("entry", catalog.entries(), ids=lambda entry: entry.id)
@@ -47,6 +49,15 @@ def test_each_fact_has_its_origin(tmp_path: Path) -> None:
     assert lines["query"] == "'search: ' (default)"
     assert lines["Warnings"] == "this is odd"
     assert lines["Files"] == str(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_model_of_pictures_and_texts(tmp_path: Path) -> None:
+    recipe = read_model_folder(tiny_pictures.write_clip(tmp_path / "clip"))
+    text = to_text("clip", catalog.find("clip"), recipe)
+    assert re.search(r"Input: +texts and pictures, scaled to 32 x 32 pixels \(from the model's files\)", text)
+    assert re.search(r"Normalization: +vectors have unit length, unless a call says otherwise", text)
+    assert re.search(r"Maximum length: +257 patches", to_text("x", catalog.find("dinov2-base"), None))
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,13 @@ _INTRO = """The models that the catalogue describes. Any other folder or Hub mod
 what its own files say. `nearfield models list` filters this table, and `nearfield models show NAME` prints everything that
 is known about one model.
 
+- **input**: what the model reads, and the pixels of a side to which pictures are scaled.
 - **dims**: length of the vectors. More than one value: the model was trained to be truncated to these (Matryoshka).
-- **tokens**: longest input.
+- **tokens**: longest input; patches, for a model of pictures alone.
 - **licence**: `*` marks a licence that does not allow commercial use. Such a model loads with `--accept-license` only.
 
 This page is generated from the catalogue by `python -m tools.reference`."""
-_HEAD = ("model", "aliases", "output", "parameters", "dims", "tokens", "licence")
+_HEAD = ("model", "aliases", "input", "output", "parameters", "dims", "tokens", "licence")
 
 
 def render() -> str:
@@ -32,4 +33,6 @@ def _rows() -> Iterator[tuple[str, ...]]:
         dims = ", ".join(map(str, sorted({entry.dimensions, *entry.matryoshka}, reverse=True)))
         licence = entry.licence + ("" if entry.commercial else " \\*")
         name = entry.id if entry.family in families.REGISTRY.names() else f"{entry.id} (not run by this version)"
-        yield name, ", ".join(entry.aliases), entry.kind, size, dims, str(entry.max_length), licence
+        pixels = f" ({entry.image_size} px)" if entry.image_size else ""
+        inputs = ", ".join(entry.modalities) + pixels
+        yield name, ", ".join(entry.aliases), inputs, entry.kind, size, dims, str(entry.max_length), licence

@@ -37,6 +37,8 @@ class CatalogEntry:
     ``kind`` is dense, sparse, multivector or scores; ``max_length`` the usable length in tokens; ``commercial`` whether
     the licence allows commercial use; ``gated`` whether the Hub asks for consent first; ``pooling`` one of the modes of
     ``recipe.Pooling`` where the folder may omit it; ``languages`` ISO 639-1 codes, or ``multilingual``.
+    ``modalities`` is what it reads, of text and image, and ``image_size`` the pixels of a side to which pictures are
+    scaled; ``max_length`` counts the patches of a model of pictures alone.
 
     What folders leave out: ``instruction`` is the template of a free instruction, ``answer`` how a language model is
     asked to rerank, ``tasks`` prompts with adapters, ``exclude_prompt`` whether pooling leaves the prompt out,
@@ -69,6 +71,8 @@ class CatalogEntry:
     commercial: bool = True
     gated: bool = False
     languages: tuple[str, ...] = ("en",)
+    modalities: tuple[str, ...] = ("text",)
+    image_size: int | None = None
     score: CatalogScore | None = None
     package: ModelPackage | None = None
     notes: str | None = None

@@ -22,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 KINDS = ("dense", "sparse", "multivector", "scores")
+MODALITIES = ("text", "image")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="Name, alias, Hub id or folder.")]
 
@@ -47,6 +48,9 @@ def list_models(
     kind: Annotated[
         str | None, typer.Option(help="Only models with this output: dense, sparse, multivector or scores.")
     ] = None,
+    modality: Annotated[
+        str | None, typer.Option("--input", help="Only models that read this kind of input: text or image.")
+    ] = None,
     dimensions: Annotated[
         int | None, typer.Option("--dims", help="Only models with so many dimensions, whole or shortened.")
     ] = None,
@@ -58,6 +62,7 @@ def list_models(
 
     cached = {model.name: model for model in hub.cached_models()}
     tests = list(_tests(language, max_parameters, min_parameters, commercial, licence, kind, dimensions, min_length))
+    tests += [] if modality is None else [_reads(modality)]
     rows = [_row(entry, entry.id in cached) for entry in catalog.entries() if all(test(entry) for test in tests)]
     if not tests:
         known = {entry.id for entry in catalog.entries()}
@@ -167,6 +172,13 @@ def _tests(
         yield lambda entry: entry.max_length >= length
 
 
+def _reads(modality: str) -> Callable[[CatalogEntry], bool]:
+    """Return a test of whether a model reads a kind of input."""
+    if modality not in MODALITIES:
+        raise typer.BadParameter(f"{modality!r} is not one of {', '.join(MODALITIES)}")
+    return lambda entry: modality in entry.modalities
+
+
 def _count(text: str) -> float:
     scale = {"k": 1e3, "m": 1e6, "b": 1e9}.get(text[-1:].lower(), 1.0)
     try:
@@ -181,6 +193,8 @@ def _row(entry: CatalogEntry, here: bool) -> JsonObject:
     return {
         "id": entry.id,
         "aliases": list(entry.aliases),
+        "modalities": list(entry.modalities),
+        "image_size": entry.image_size,
         "kind": entry.kind,
         "parameters": entry.parameters,
         "dimensions": entry.dimensions,
@@ -196,14 +210,16 @@ def _row(entry: CatalogEntry, here: bool) -> JsonObject:
 
 
 def _table(rows: list[JsonObject]) -> str:
-    form = "{:62} {:20} {:11} {:>6} {:>5} {:>6}  {:12} {:15} {}"
-    lines = [form.format("model", "alias", "output", "size", "dims", "tokens", "languages", "licence", "status")]
+    form = "{:62} {:20} {:10} {:11} {:>6} {:>5} {:>6}  {:12} {:15} {}"
+    head = ("model", "alias", "input", "output", "size", "dims", "tokens", "languages", "licence", "status")
+    lines = [form.format(*head)]
     for row in rows:
         size = f"{row['parameters'] / 1e6:.0f}M" if row.get("parameters") else "?"
         sizes = (size, row.get("dimensions", "?"), row.get("max_length", "?"))
         words = (",".join(row.get("languages", [])), _licence(row), _state(row))
-        names = (quote_name(row["id"]), (row.get("aliases") or [""])[0], row.get("kind", "?"))
-        lines.append(form.format(*names, *sizes, *words).rstrip())
+        names = (quote_name(row["id"]), (row.get("aliases") or [""])[0])
+        kinds = (",".join(row.get("modalities", ["?"])), row.get("kind", "?"))
+        lines.append(form.format(*names, *kinds, *sizes, *words).rstrip())
     if any(not row.get("commercial", True) for row in rows):
         lines.append("* The licence does not allow commercial use.")
     return "\n".join(lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING
 
@@ -73,7 +73,8 @@ def _about(entry: CatalogEntry | None) -> Iterator[tuple[str, str]]:
     supported = "" if entry.family in families.REGISTRY.names() else " (not supported by this version)"
     yield "Architecture", entry.family + supported
     yield "Size", "unknown" if entry.parameters is None else f"{entry.parameters / 1e6:,.0f} million parameters"
-    yield "Languages", ", ".join(entry.languages)
+    if "text" in entry.modalities:
+        yield "Languages", ", ".join(entry.languages)
     use = "commercial use is allowed" if entry.commercial else "commercial use is not allowed"
     yield "Licence", f"{entry.licence}; {use}"
     if entry.gated:
@@ -86,9 +87,11 @@ def _of_entry(entry: CatalogEntry | None) -> Iterator[tuple[str, str]]:
     """Yield what the catalogue says of a model without files."""
     if entry is None:
         return
+    sides = None if entry.image_size is None else (entry.image_size, entry.image_size)
+    yield "Input", f"{_inputs(entry.modalities, sides)} ({_CATALOGUE})"
     yield "Output", entry.kind
     yield "Dimensions", f"{entry.dimensions:,}{_shorter(entry.matryoshka)}"
-    yield "Maximum length", f"{entry.max_length:,} tokens ({_CATALOGUE})"
+    yield "Maximum length", f"{entry.max_length:,} {_length_unit(entry.modalities)} ({_CATALOGUE})"
     yield "Pooling", f"{entry.pooling} ({_CATALOGUE})" if entry.pooling else "in the model's files"
     if entry.prompts:
         yield from _prompts(entry.prompts, entry.default_prompt_name, _CATALOGUE)
@@ -104,14 +107,17 @@ def _of_recipe(recipe: Recipe) -> Iterator[tuple[str, str]]:
         source = recipe.origins.get(fact)
         return _FILES if source is None else _ORIGINS.get(source, f"from {source}")
 
+    yield "Input", f"{_inputs(recipe.modalities, _picture_size(recipe))} ({_FILES})"
     yield "Output", ", ".join(recipe.outputs)
     yield "Dimensions", f"{recipe.dimensions:,}{_shorter(recipe.matryoshka)}"
     if recipe.truncate_dim is not None:
         yield "Truncated to", f"{recipe.truncate_dim:,} dimensions by default"
-    yield "Maximum length", f"{recipe.max_length:,} tokens ({origin('max_length')})"
+    yield "Maximum length", f"{recipe.max_length:,} {_length_unit(recipe.modalities)} ({origin('max_length')})"
     yield "Pooling", f"{_pooling(recipe)} ({origin('pooling')})" if recipe.modules else "none"
     if recipe.modules:
         normalized = "vectors have unit length" if recipe.normalized else "none"
+        if recipe.normalize_by_default:
+            normalized = "vectors have unit length, unless a call says otherwise"
         yield "Normalization", f"{normalized} ({origin('normalize')})"
     yield from _prompts(recipe.prompts, recipe.default_prompt_name, origin("prompts"))
     if recipe.instruction:
@@ -124,12 +130,39 @@ def _of_recipe(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield "Warnings", "; ".join(recipe.warnings) or "none"
 
 
-def _pooling(recipe: Recipe) -> str:
-    from nearfield.recipe import Pooling
+def _inputs(modalities: Sequence[str], sides: tuple[int, int] | None) -> str:
+    """Return what a model reads; ``sides`` are height and width to which pictures are scaled."""
+    names = {"text": "texts", "image": "pictures", "audio": "sounds"}
+    if sides is not None:
+        names["image"] += f", scaled to {sides[1]} x {sides[0]} pixels"
+    return " and ".join(names[modality] for modality in modalities)
 
-    pooling = next((module for module in recipe.modules if isinstance(module, Pooling)), None)
+
+def _length_unit(modalities: Sequence[str]) -> str:
+    return "tokens" if "text" in modalities else "patches"
+
+
+def _picture_size(recipe: Recipe) -> tuple[int, int] | None:
+    """Return height and width of prepared pictures; None for a model without pictures, or of pictures of any size."""
+    from nearfield.checkpoint.processors.image import read_image_processor
+    from nearfield.errors import ModelRefused
+
+    tower = recipe if recipe.modality == "image" else recipe.towers.get("image")
+    try:
+        processor = None if tower is None else read_image_processor(tower.folder)
+    except ModelRefused:  # a warning says so
+        return None
+    return None if processor is None else processor.size
+
+
+def _pooling(recipe: Recipe) -> str:
+    from nearfield.recipe import Pooling, ProbePooling
+
+    pooling = next((module for module in recipe.modules if isinstance(module, (Pooling, ProbePooling))), None)
     if pooling is None:
         return "none"
+    if isinstance(pooling, ProbePooling):
+        return "attention of a learned query"
     return " and ".join(pooling.modes) + ("" if pooling.include_prompt else ", without the prompt's tokens")
 
 

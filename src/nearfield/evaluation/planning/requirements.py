@@ -153,6 +153,7 @@ def _has_length(need: Requirements, entry: CatalogEntry) -> bool:
 _ENTRY_TESTS: Mapping[str, Callable[[Requirements, CatalogEntry], bool]] = MappingProxyType(
     {
         "of another kind": lambda need, entry: entry.kind == need.kind,
+        "for pictures": lambda _, entry: entry.modalities == ("text",),
         "not run by this version": lambda _, entry: entry.family in _families(),
         "by their licence": _has_licence,
         "by their languages": _supports_languages,
