@@ -25,7 +25,7 @@ from nearfield.inference.space import space_name
 from nearfield.ops import Graph, Ops
 from nearfield.packing import pack_rows
 from nearfield.recipe import Recipe
-from tests.support import tiny_models, tiny_towers
+from tests.support import tiny_towers
 
 pytestmark = pytest.mark.slow
 
@@ -185,78 +185,6 @@ def test_scores_of_labels_are_read(written: Any) -> None:
     np.testing.assert_allclose([clip.scale, clip.bias, siglip.scale, siglip.bias], [np.exp(2), 0, np.exp(2), -3])
     assert (clip.activation, siglip.activation) == ("softmax", "sigmoid")
     assert read_model_folder(written("dinov2")).zero_shot is None
-
-
-def open_clip(folder: Path, out: Path) -> Path:
-    """Write CLIP's weights as open_clip names and lays them out."""
-    from safetensors.numpy import load_file, save_file
-
-    theirs = load_file(folder / "model.safetensors")
-    parts = {"visual.transformer.resblocks": "vision_model", "transformer.resblocks": "text_model"}
-    names = {
-        "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
-        "visual.class_embedding": "vision_model.embeddings.class_embedding",
-        "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
-        "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
-        "positional_embedding": "text_model.embeddings.position_embedding.weight",
-        "logit_scale": "logit_scale",
-    }
-    norms = {"visual.ln_pre": "vision_model.pre_layrnorm", "visual.ln_post": "vision_model.post_layernorm"}
-    norms["ln_final"] = "text_model.final_layer_norm"
-    inner = {"attn.out_proj": "self_attn.out_proj", "ln_1": "layer_norm1", "ln_2": "layer_norm2"}
-    inner |= {"mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2"}
-    for blocks, part in parts.items():
-        norms |= {
-            f"{blocks}.{number}.{new}": f"{part}.encoder.layers.{number}.{old}"
-            for number in range(2)
-            for new, old in inner.items()
-        }
-    tensors = {new: theirs[old] for new, old in names.items()}
-    for kind in ("weight", "bias"):
-        tensors |= {f"{new}.{kind}": theirs[f"{old}.{kind}"] for new, old in norms.items()}
-        for blocks, part in parts.items():
-            for number in range(2):
-                stack = [theirs[f"{part}.encoder.layers.{number}.self_attn.{one}_proj.{kind}"] for one in "qkv"]
-                tensors[f"{blocks}.{number}.attn.in_proj_{kind}"] = np.concatenate(stack)
-    tensors["visual.proj"] = np.ascontiguousarray(theirs["visual_projection.weight"].T)
-    tensors["text_projection"] = np.ascontiguousarray(theirs["text_projection.weight"].T)
-    save_file(tensors, out / "open_clip_model.safetensors")
-    vision = {"image_size": 32, "layers": 2, "width": 48, "head_width": 12, "patch_size": 8, "mlp_ratio": 80 / 48}
-    text = {"context_length": 16, "vocab_size": 99, "width": 32, "heads": 4, "layers": 2, "mlp_ratio": 2.0}
-    model = {"embed_dim": 24, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
-    tiny_models.dump(out / "open_clip_config.json", {"model_cfg": model, "preprocess_cfg": {"size": 32}})
-    return out
-
-
-def test_open_clips_layout_gives_the_same_vectors(written: Any, tmp_path: Path) -> None:
-    folder = written("clip")
-    other = open_clip(folder, tmp_path)
-    items = pictures(tower(folder, "image"), [(4, 4)] * 2)
-    for modality, inputs in (("image", items), ("text", list(map(TextFeatures, TEXTS)))):
-        ours, theirs = (embed(tower(one, modality), "reference", inputs) for one in (other, folder))
-        np.testing.assert_array_equal(ours, theirs)
-    assert read_model_folder(other).zero_shot == read_model_folder(folder).zero_shot
-
-
-@pytest.mark.parametrize(
-    ("part", "name", "value"),
-    [
-        ("vision_cfg", "timm_model_name", "vit_base_patch16_siglip_224"),
-        ("vision_cfg", "layers", [3, 4, 6, 3]),
-        ("text_cfg", "pool_type", "last"),
-        ("text_cfg", "hf_model_name", "roberta-base"),
-        ("vision_cfg", "novel", 1),
-    ],
-)
-def test_other_architectures_of_open_clip_are_refused(
-    part: str, name: str, value: Any, written: Any, tmp_path: Path
-) -> None:
-    folder = open_clip(written("clip"), tmp_path)
-    config = tiny_models.read(folder / "open_clip_config.json")
-    config["model_cfg"][part][name] = value
-    tiny_models.dump(folder / "open_clip_config.json", config)
-    with pytest.raises(ModelRefused, match=f"{name} of {part}"):
-        read_model_folder(folder)
 
 
 def test_the_weights_of_a_probe_head_are_named_by_content(written: Any, tmp_path: Path) -> None:

@@ -67,17 +67,18 @@ class Transformer:
     modalities: object = None
 
 
-def read_transformer(folder: Path, *, tower: bool = False) -> Transformer:
+def read_transformer(folder: Path, *, tower: JsonDict | None = None) -> Transformer:
     """Read ``config.json`` and ``sentence_bert_config.json``; a setting that would be ignored is refused instead.
 
-    Of a ``tower``, what reads which modality is not checked here (see `nearfield.checkpoint.towers`).
+    ``tower`` is the config of a two-tower model, in place of config.json. What reads which modality is not checked
+    here then (see `nearfield.checkpoint.towers`).
     """
-    if not (folder / "config.json").is_file():
+    if tower is None and not (folder / "config.json").is_file():
         raise ModelRefused(f"{folder} has no config.json, and so is no Hugging Face model folder")
-    config = json_file.read_object(folder / "config.json")
+    config = json_file.read_object(folder / "config.json") if tower is None else tower
     path = next((folder / name for name in FILES if (folder / name).is_file()), folder / FILES[0])
     settings = json_file.read_optional(path)
-    _check(path, settings, tower)
+    _check(path, settings, tower is not None)
     changes = _arguments(path, settings, "config", None)
     own = {key: value for key, value in changes.items() if key not in HARMLESS_CONFIG}
     tokenizer = _arguments(path, settings, "tokenizer", KNOWN_TOKENIZER)

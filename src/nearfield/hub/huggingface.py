@@ -164,7 +164,8 @@ def _download(search: SourceSearch) -> Path:
 def _patterns(repo: str, revision: str | None) -> list[str]:
     """Return the file patterns to download: torch weights only where the repository has no safetensors.
 
-    open_clip's weights are left out where those of transformers lie beside them: they are the same.
+    open_clip's weights are left out where those of transformers lie beside them: they are the same. Those of timm,
+    which writes no image processor, are the image tower alone.
     """
     from huggingface_hub import HfApi
 
@@ -174,6 +175,8 @@ def _patterns(repo: str, revision: str | None) -> list[str]:
     safe = [name for name in files if name.endswith(".safetensors") and "/" not in name]
     if not safe:
         return [*NEEDED_PATTERNS, "*.bin", "*.pt"]
+    if "open_clip_config.json" in files and "preprocessor_config.json" not in files:
+        return [*NEEDED_PATTERNS, *safe]
     return [*NEEDED_PATTERNS, *([name for name in safe if not name.startswith("open_clip_")] or safe)]
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nearfield.checkpoint import json_file, modules
+from nearfield.checkpoint import modules
 from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.modules import ModuleStage
-from nearfield.checkpoint.towers.open_clip import OPEN_CLIP_CONFIG, read_open_clip_config
+from nearfield.checkpoint.towers.open_clip import read_tower_config
 from nearfield.checkpoint.towers.text_rules import read_text_rules
 from nearfield.checkpoint.towers.tower_config import MODALITIES, count_patches, is_tower, tower_configs
 from nearfield.checkpoint.towers.tower_modules import read_tower_modules
@@ -51,17 +51,13 @@ class Tower:
 
 
 def holds_towers(folder: Path) -> bool:
-    """Whether a folder holds towers, in the layout of transformers or of open_clip alone."""
-    if (folder / "config.json").is_file():
-        return is_tower(json_file.read_object(folder / "config.json"))
-    return (folder / OPEN_CLIP_CONFIG).is_file()
+    """Whether a folder holds towers, in the layout of transformers or of open_clip."""
+    return is_tower(read_tower_config(folder))
 
 
 def read_tower_transformer(folder: Path) -> Transformer:
     """Return config and settings of a folder with towers."""
-    if (folder / "config.json").is_file():
-        return read_transformer(folder, tower=True)
-    return Transformer(folder, read_open_clip_config(folder), None, False)
+    return read_transformer(folder, tower=read_tower_config(folder))
 
 
 def read_towers(folder: Path, config: JsonObject, stages: tuple[ModuleStage, ...] | None) -> tuple[Tower, ...]:

@@ -19,7 +19,12 @@ def read_text_rules(folder: Path, config: JsonObject) -> tuple[TextRules, bool]:
         return TextRules(ends_at_eos=True), False
     if not str(config["model_type"]).startswith("siglip"):
         return TextRules(), False
+    length = int(config["max_position_embeddings"])
+    if "text_cleaning" in config:
+        # open_clip's files say it.
+        cleaning = config["text_cleaning"]
+        return TextRules(pad_to=length, canonicalize=cleaning == "canonicalize"), cleaning != "whitespace"
     settings = json_file.read_optional(folder / "tokenizer_config.json")
     first = str(settings.get("tokenizer_class", "")).removesuffix("Fast") == "SiglipTokenizer"
     lowercase = bool(settings.get("do_lower_case", True)) if first else True
-    return TextRules(pad_to=int(config["max_position_embeddings"]), canonicalize=first), lowercase
+    return TextRules(pad_to=length, canonicalize=first), lowercase

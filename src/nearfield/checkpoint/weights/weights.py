@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from nearfield.checkpoint import json_file
-from nearfield.checkpoint.weights import safetensors_file, torch_file
+from nearfield.checkpoint.weights import open_clip, safetensors_file, torch_file
 from nearfield.checkpoint.weights.digest import of_files
 from nearfield.checkpoint.weights.lazy_tensor import LazyTensor
-from nearfield.checkpoint.weights.open_clip import OPEN_CLIP_FILES, rename_open_clip
 from nearfield.errors import WeightsError, nearest
 
 #: Tried in this order; the first that exists is the model. An index names the shards beside it.
@@ -24,7 +23,6 @@ CANDIDATES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
     "model.pt",
-    *OPEN_CLIP_FILES,
 )
 #: Other formats of weights, named when they are all that is there.
 UNREAD = frozenset({".onnx", ".xml", ".gguf", ".h5", ".msgpack", ".ot", ".tflite", ".mlpackage"})
@@ -238,7 +236,7 @@ class Weights:
 
 def files(folder: Path) -> tuple[Path, ...]:
     """Return the weight files of a folder, shards included. A folder that has only other formats is refused."""
-    single = next((folder / name for name in CANDIDATES if (folder / name).is_file()), None)
+    single = next((folder / name for name in _candidates(folder) if (folder / name).is_file()), None)
     if single is None:
         others = sorted(str(path.relative_to(folder)) for path in folder.glob("**/*") if path.suffix in UNREAD)
         only = f" It has {', '.join(others[:3])}: that format is not read." if others else ""
@@ -246,6 +244,12 @@ def files(folder: Path) -> tuple[Path, ...]:
     if single.suffix != ".json":
         return (single,)
     return tuple(_shard(single, name) for name in sorted(set(_index(single).values())))
+
+
+def _candidates(folder: Path) -> tuple[str, ...]:
+    """Return the names of weight files in the order in which they count; many folders have those of two libraries."""
+    others = open_clip.FILES
+    return (*others, *CANDIDATES) if open_clip.is_open_clip(folder) else (*CANDIDATES, *others)
 
 
 def _index(path: Path) -> dict[str, str]:
@@ -266,7 +270,7 @@ def _shard(index: Path, name: str) -> Path:
 
 def _check_index(folder: Path, tensors: Mapping[str, LazyTensor]) -> None:
     """Every tensor that the index in use promises must be in the shard it names."""
-    single = next((name for name in CANDIDATES if (folder / name).is_file()), "")
+    single = next((name for name in _candidates(folder) if (folder / name).is_file()), "")
     if not single.endswith(".json"):
         return
     for name, file in _index(folder / single).items():
@@ -275,6 +279,6 @@ def _check_index(folder: Path, tensors: Mapping[str, LazyTensor]) -> None:
 
 
 def _read(file: Path) -> dict[str, LazyTensor]:
-    is_safetensors = file.suffix == ".safetensors"
-    tensors = safetensors_file.read_safetensors(file) if is_safetensors else torch_file.read_torch_file(file)
-    return rename_open_clip(tensors) if file.name in OPEN_CLIP_FILES else tensors
+    safe = file.suffix == ".safetensors"
+    tensors = safetensors_file.read_safetensors(file) if safe else torch_file.read_torch_file(file)
+    return open_clip.rename_tensors(tensors) if file.name in open_clip.FILES else tensors
