@@ -22,6 +22,7 @@ COMMANDS = (
     ("ask", "search", "ASK_EXAMPLES"),
     ("mcp", "mcp", "EXAMPLES"),
     ("similarity", "similarity", "EXAMPLES"),
+    ("classify", "classify", "EXAMPLES"),
     ("rerank", "rerank", "EXAMPLES"),
     ("doctor", "doctor", "EXAMPLES"),
     ("demo", "demo", "EXAMPLES"),
