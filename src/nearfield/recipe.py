@@ -77,6 +77,11 @@ class ProbePooling:
     layer: str = "vision_model.head"
 
 
+@dataclass(frozen=True)
+class SelectorPooling(ProbePooling):
+    """Pool tokens by a probe, and add what a gated feed-forward makes of them to the first token's state (Nomic)."""
+
+
 Module = Pooling | ProbePooling | Dense | LayerNorm | Normalize
 
 

@@ -51,6 +51,7 @@ REGISTRY = Registry(
         "clap_text_model": "nearfield.families.towers.bert_text:ClapText",
         "altclip_text_model": "nearfield.families.towers.bert_text:AltClipText",
         "dinov3_vit": "nearfield.families.towers.dinov3:Dinov3",
+        "nomic_vision": "nearfield.families.towers.nomic_vision:NomicVision",
         "clip_vision_model": "nearfield.families.towers.vision:VisionTransformer",
         "chinese_clip_vision_model": "nearfield.families.towers.vision:VisionTransformer",
         "altclip_vision_model": "nearfield.families.towers.vision:VisionTransformer",

@@ -11,10 +11,10 @@ from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Family
 from nearfield.heads import Head, HeadInput, Results
-from nearfield.heads.probe import probe_pool
+from nearfield.heads.probe import probe_pool, select_pool
 from nearfield.ops import Ops, T
 from nearfield.packing import PackedRows
-from nearfield.recipe import Dense, LayerNorm, Module, Normalize, Pooling, ProbePooling
+from nearfield.recipe import Dense, LayerNorm, Module, Normalize, Pooling, ProbePooling, SelectorPooling
 
 #: torch.nn classes that a Dense module may name, and what they are called here.
 ACTIVATIONS = {
@@ -56,6 +56,7 @@ def inputs(modules: Sequence[Module]) -> tuple[str, ...]:
     """Return the names of the token weights that these modules' poolings read."""
     names = [f"pool.{mode}" for module in modules if isinstance(module, Pooling) for mode in module.modes]
     # A probe's softmax reads what counts of a row, as a maximum does.
+    names += ["pool.cls"] * any(isinstance(module, SelectorPooling) for module in modules)
     return (*names, *(["pool.max"] * any(isinstance(module, ProbePooling) for module in modules)))
 
 
@@ -97,6 +98,8 @@ def apply(ops: Ops[T], hidden: T, modules: Sequence[Module], arrays: Mapping[str
 def _module(ops: Ops[T], x: T, module: Module, arrays: Mapping[str, T], width: int) -> tuple[T, int]:
     if isinstance(module, Pooling):
         return ops.concat([_pool(ops, x, mode, arrays) for mode in module.modes]), width * len(module.modes)
+    if isinstance(module, SelectorPooling):
+        return select_pool(ops, x, module, arrays["pool.max"], arrays["pool.cls"], width), width
     if isinstance(module, ProbePooling):
         return probe_pool(ops, x, module, arrays["pool.max"], width), width
     if isinstance(module, Dense):

@@ -13,6 +13,7 @@ from typing import Any
 
 from nearfield.checkpoint import json_file
 from nearfield.checkpoint.json_file import JsonDict, JsonObject
+from nearfield.checkpoint.towers.nomic_vision import is_nomic_vision, read_nomic_vision
 from nearfield.checkpoint.weights.open_clip import CONFIG, is_open_clip
 from nearfield.errors import ModelRefused, nearest
 
@@ -54,11 +55,14 @@ _TANH = re.compile(r"vit_(base_patch32_siglip_256|large_patch16_siglip_512|(so40
 def read_tower_config(folder: Path) -> JsonDict:
     """Return the content of config.json, or what it would be for a folder in open_clip's layout; empty without either.
 
+    That of Nomic's image tower is returned in the names of the others.
+
     Raises:
         ModelRefused: the file of open_clip describes another architecture, or has an unknown key or value.
     """
     if not is_open_clip(folder):
-        return json_file.read_optional(folder / "config.json")
+        config = json_file.read_optional(folder / "config.json")
+        return read_nomic_vision(folder / "config.json", config) if is_nomic_vision(config) else config
     model = json_file.read_object(folder / CONFIG).get("model_cfg")
     if not isinstance(model, dict):
         raise ModelRefused(f"{folder / CONFIG} has no model_cfg, which describes the towers")

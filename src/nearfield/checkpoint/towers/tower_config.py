@@ -26,6 +26,7 @@ MODALITIES: Mapping[str, str] = {
     "dinov2": "image",
     "dinov2_with_registers": "image",
     "dinov3_vit": "image",
+    "nomic_vision": "image",
 }
 _BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 _CLIP = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
@@ -103,6 +104,7 @@ DEFAULTS: Mapping[str, JsonObject] = {
         "patch_size": 16,
         "num_register_tokens": 0,
     },
+    "nomic_vision": {},
 }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
-from nearfield.recipe import Dense, Module, Normalize, Pooling, ProbePooling
+from nearfield.recipe import Dense, Module, Normalize, Pooling, ProbePooling, SelectorPooling
 
 #: The activations of probe heads, by their names in config.json.
 _PROBE_ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
@@ -91,6 +91,20 @@ def _clap_projected(folder: Path, start: tuple[Module, ...], config: JsonObject,
     return (*start, first, second, Normalize()), dimensions
 
 
+def _selector(folder: Path, config: JsonObject, _weights: Weights) -> Chain:
+    size = int(config["hidden_size"])
+    head = SelectorPooling(
+        size=size,
+        heads=int(config["num_attention_heads"]),
+        intermediate_size=int(config["intermediate_size"]),
+        activation="silu",
+        eps=float(config["layer_norm_eps"]),
+        weights=folder,
+        layer="selector",
+    )
+    return (head,), size
+
+
 def _class_token(_folder: Path, config: JsonObject, _weights: Weights) -> Chain:
     return (Pooling(("cls",)),), int(config["hidden_size"])
 
@@ -119,6 +133,7 @@ _READERS: Mapping[str, Callable[[Path, JsonObject, Weights], Chain]] = {
     "siglip_vision_model": _siglip_vision,
     "siglip2_text_model": _siglip_text,
     "siglip2_vision_model": _siglip_vision,
+    "nomic_vision": _selector,
     "dinov2": _class_token,
     "dinov2_with_registers": _class_token,
     "dinov3_vit": _class_token,

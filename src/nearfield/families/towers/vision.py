@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -71,6 +72,7 @@ FLAGS = {
     "siglip2_vision_model": VisionFlags(flexible=True),
     "dinov2": _DINO,
     "dinov2_with_registers": replace(_DINO, registers="register_tokens"),
+    "nomic_vision": VisionFlags(patch="proj", class_token="cls_token", positions="pos_embed", last_norm=""),
     "dinov3_vit": replace(_DINO, patch="patch_embeddings", registers="register_tokens", last_norm="norm"),
 }
 
@@ -84,8 +86,8 @@ class VisionTransformer(Family):
     """
 
     inputs: tuple[str, ...] = ("patches", "segments", "positions")
-    weight_prefixes = ("vision_model.", "dinov2.", "dinov2_with_registers.", "")
-    unread = (
+    weight_prefixes: ClassVar[tuple[str, ...]] = ("vision_model.", "dinov2.", "dinov2_with_registers.", "")
+    unread: ClassVar[tuple[str, ...]] = (
         r"(^|\.)position_ids$",
         r"^text_model\.",
         r"^(text|visual)_projection\.",
@@ -168,6 +170,8 @@ class VisionTransformer(Family):
             x = ops.layer_norm(x, weights.norm(self.flags.first_norm, self.hidden_size), self.eps)
         rope = (inputs["rope.cos"], inputs["rope.sin"]) if "rope.cos" in inputs else None
         x = self._named_blocks(weights).run(ops, weights, x, self.attention_mask(inputs), rope)
+        if not self.flags.last_norm:
+            return x
         return ops.layer_norm(x, weights.norm(self.flags.last_norm, self.hidden_size), self.eps)
 
     def _named_blocks(self, weights: Weights) -> PrenormBlocks:
