@@ -30,6 +30,7 @@ from tests.compat import flag_cases
 from tests.inference import test_golden_values as published
 from tests.parity import decoder, m3, scores
 from tests.support import tiny_models
+from tests.support.requirements import missing
 
 pytestmark = pytest.mark.slow
 FLOAT32: dict[str, Any] = {"use_fp16": False}
@@ -62,7 +63,7 @@ def test_recorded_values(name: str, tmp_path: Path) -> None:
     golden, case = flag_cases.read_golden()[name], flag_cases.CASES[name]
     folder = case.write(tmp_path)
     if flag_cases.digest(folder) != golden["digest"]:
-        pytest.skip("these versions write another checkpoint: python -m tools.flagembedding records anew")
+        missing("these versions write another checkpoint: python -m tools.flagembedding records anew")
     results = flag_cases.run(case, folder, "nearfield.compat.flag_embedding")
     assert len(results) == len(golden["results"])
     for call, ours, expected in zip(case.calls, results, golden["results"], strict=True):

@@ -256,5 +256,5 @@ class LateInteractionTextEmbedding(_SizedModel):
         items = list(iterate_texts(texts, "texts"))
         tokens = tokenizer.encode(items, max_length=tokenizer.max_length - 1)
         length = self.model.model_description.input_format.query_length or 1
-        least = 0 if is_doc or not include_extension else length - 1
-        return sum(max(len(item.ids), least) + include_extension for item in tokens)
+        minimum = 0 if is_doc or not include_extension else length - 1
+        return sum(max(len(item.ids), minimum) + include_extension for item in tokens)

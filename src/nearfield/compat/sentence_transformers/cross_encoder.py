@@ -16,15 +16,10 @@ from nearfield.compat.inputs import iterate_pairs
 from nearfield.compat.sentence_transformers.load_options import (
     CONSTRUCTOR,
     call_length,
-    find_local,
-    load_options,
-    load_within_positions,
-    model_name,
     read_kind,
 )
 from nearfield.compat.sentence_transformers.old_names import accept_old_names
 from nearfield.compat.sentence_transformers.pretrained_model import PretrainedModel, check_batch_size
-from nearfield.compat.sentence_transformers.saved_folder import SavedSettings
 from nearfield.errors import InputError
 from nearfield.inference.calls.rerank_options import activate
 from nearfield.inference.preparation.pair_inputs import check_pairs, list_texts
@@ -123,15 +118,7 @@ class CrossEncoder(PretrainedModel):
         arguments = dict(locals())
         _check_activation(activation_fn)
         require_optional_counts(max_length=max_length)
-        self._options = load_options(arguments, "CrossEncoder")
-        if max_length is not None:
-            self._options["max_length"] = max_length
-        name = model_name(model_name_or_path, self.default_huggingface_organization)
-        self._name = find_local(name, arguments, self._options)
-        reranker = load_within_positions(self._load_model, self._options)
-        saved = SavedSettings.read(reranker.recipe.folder, self.model_type)
-        arguments["default_prompt_name"] = default_prompt_name or saved.default_prompt_name
-        super().__init__(reranker, saved.prompts, arguments)
+        super().__init__(arguments)
         self._check_labels(num_labels if num_labels is not None else (config_kwargs or {}).get("num_labels"))
         self._activation_fn = activation_fn
 

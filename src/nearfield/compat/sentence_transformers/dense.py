@@ -19,16 +19,11 @@ from nearfield.compat.sentence_transformers.dense_arguments import ARGUMENTS
 from nearfield.compat.sentence_transformers.dense_results import ResultForm, check_truncation, tensor_or_array
 from nearfield.compat.sentence_transformers.load_options import (
     call_length,
-    find_local,
     input_list,
-    load_options,
-    load_within_positions,
-    model_name,
     read_kind,
 )
 from nearfield.compat.sentence_transformers.old_names import accept_old_names
 from nearfield.compat.sentence_transformers.pretrained_model import PretrainedModel, check_batch_size
-from nearfield.compat.sentence_transformers.saved_folder import SavedSettings
 from nearfield.compat.sentence_transformers.token_features import TokenFeatures, token_features
 from nearfield.compat.sentence_transformers.util.similarity import SimilarityFunction
 from nearfield.encoder import Encoder
@@ -81,14 +76,10 @@ class SentenceTransformer(PretrainedModel):
         #: Where inputs are cut; "report" is what the folder says.
         self._side = str(processor.pop("truncation_side", "report"))
         arguments["processor_kwargs"] = processor
-        self._options = load_options(arguments, "SentenceTransformer")
-        name = model_name(model_name_or_path, self.default_huggingface_organization)
-        self._name = find_local(name, arguments, self._options)
-        encoder = load_within_positions(self._load_model, self._options)
-        saved = SavedSettings.read(encoder.recipe.folder, self.model_type)
-        arguments["default_prompt_name"] = default_prompt_name or saved.default_prompt_name
-        super().__init__(encoder, saved.prompts, arguments)
-        self.default_prompt_name = arguments["default_prompt_name"]
+        super().__init__(arguments)
+        saved = self._saved
+        # The catalogue's default is none of the folder's.
+        self.default_prompt_name = default_prompt_name or saved.default_prompt_name
         self.truncate_dim = saved.truncate_dim if truncate_dim is None else truncate_dim
         self.similarity_fn_name = similarity_fn_name or _supported(saved.similarity_fn_name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar, cast
 
@@ -21,8 +21,6 @@ _log = logging.getLogger(__name__)
 
 ModelT = TypeVar("ModelT")
 
-_LOADER = Effect("ignored", "Files are read by Nearfield.")
-_TRAINING = Effect("ignored", "It matters in training only.")
 #: Arguments that all classes have.
 CONSTRUCTOR: Mapping[str, Effect] = {
     "model_name_or_path": USED,
@@ -50,23 +48,28 @@ CONSTRUCTOR: Mapping[str, Effect] = {
     "model_card_data": Effect("ignored", "It is stored as an attribute."),
     "backend": Effect("ignored", "The device decides what computes, and the numbers are those of the model."),
 }
-MODEL_KWARGS: Mapping[str, Effect] = {
-    **dict.fromkeys(("torch_dtype", "dtype", "device_map", "file_name"), USED),
-    **dict.fromkeys(("attn_implementation", "low_cpu_mem_usage", "use_safetensors"), _LOADER),
-    **dict.fromkeys(("provider", "provider_options", "session_options", "export", "ov_config"), _LOADER),
-    "trust_remote_code": REMOTE_CODE,
-}
-PROCESSOR_KWARGS: Mapping[str, Effect] = {
-    "model_max_length": USED,
-    **dict.fromkeys(("use_fast", "clean_up_tokenization_spaces", "legacy"), _LOADER),
-    "padding_side": Effect("ignored", "Padding does not change a result."),
-    "trust_remote_code": REMOTE_CODE,
-}
-CONFIG_KWARGS: Mapping[str, Effect] = {
-    "num_labels": USED,
-    **dict.fromkeys(("classifier_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob"), _TRAINING),
-    "trust_remote_code": REMOTE_CODE,
-}
+_MODEL_KWARGS = frozenset(
+    (
+        *("torch_dtype", "dtype", "device_map", "file_name", "trust_remote_code"),
+        # Hints for the loader, which have no effect.
+        *("attn_implementation", "low_cpu_mem_usage", "use_safetensors"),
+        *("provider", "provider_options", "session_options", "export", "ov_config"),
+    )
+)
+_PROCESSOR_KWARGS = frozenset(
+    (
+        "model_max_length",
+        # Hints for the tokenizer, which have no effect.
+        *("use_fast", "clean_up_tokenization_spaces", "legacy", "padding_side", "trust_remote_code"),
+    )
+)
+_CONFIG_KWARGS = frozenset(
+    (
+        "num_labels",
+        # They matter in training only.
+        *("classifier_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob", "trust_remote_code"),
+    )
+)
 #: The class for each output of models.
 _CLASSES: Mapping[str, str] = {
     "dense": "SentenceTransformer",
@@ -104,32 +107,30 @@ def load_options(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     _check_modules(values["modules"], values["model_name_or_path"], where)
     report_remote_code(values["trust_remote_code"])
     _check_token(values["token"])
-    model = _known(values["model_kwargs"], MODEL_KWARGS, "model_kwargs")
-    processor = _known(values["processor_kwargs"], PROCESSOR_KWARGS, "processor_kwargs")
-    _known(values["config_kwargs"], CONFIG_KWARGS, "config_kwargs")
+    model = _known(values["model_kwargs"], _MODEL_KWARGS, "model_kwargs")
+    processor = _known(values["processor_kwargs"], _PROCESSOR_KWARGS, "processor_kwargs")
+    _known(values["config_kwargs"], _CONFIG_KWARGS, "config_kwargs")
     options = _device_options(_device_of_map(model.get("device_map")) or values["device"])
     dtype = model.get("dtype", model.get("torch_dtype"))
     options["precision"] = _precision(dtype, options.get("backend", "openvino"))
     options["revision"] = values["revision"]
-    options["max_length"] = processor.get("model_max_length")
+    options["max_length"] = values.get("max_length") or processor.get("model_max_length")
     if options["max_length"] is not None:
         require_number("model_max_length", options["max_length"])
     options["file"] = model.get("file_name")
     return {name: value for name, value in options.items() if value is not None}
 
 
-def find_local(name: str, arguments: Mapping[str, Any], options: dict[str, Any]) -> str:
-    """Return the name of a model; with ``local_files_only`` the place on this machine that has it becomes an option.
+def local_source(name: str, options: Mapping[str, Any]) -> str:
+    """Return the source on this machine that has the files of a model.
 
     Raises:
-        ModelNotFound, SourceUnavailable: ``local_files_only`` is true, and the model is not on this machine.
+        ModelNotFound, SourceUnavailable: the model is not on this machine.
     """
-    if arguments["local_files_only"]:
-        entry, file = catalog.find(name), options.get("file")
-        pin = entry.pin if entry else None
-        files = (file,) if file else ()
-        options["source"] = hub.locate(name, pin=pin, revision=options.get("revision"), fetch=False, files=files).source
-    return name
+    entry, file = catalog.find(name), options.get("file")
+    pin = entry.pin if entry else None
+    files = (file,) if file else ()
+    return hub.locate(name, pin=pin, revision=options.get("revision"), fetch=False, files=files).source
 
 
 def read_kind(name: str, options: Mapping[str, Any], output: str) -> UncompiledModel:
@@ -225,10 +226,10 @@ def _check_modules(modules: Any, name: Any, where: str) -> None:
         _log.warning("The modules argument is ignored, because a model is named too: %s", name)
 
 
-def _known(kwargs: Mapping[str, Any] | None, table: Mapping[str, Effect], where: str) -> Mapping[str, Any]:
+def _known(kwargs: Mapping[str, Any] | None, names: Collection[str], where: str) -> Mapping[str, Any]:
     for name in kwargs or {}:
-        if name not in table:
-            raise InputError(f"{where}[{name!r}] is not supported. {nearest(name, table)}", param=where)
+        if name not in names:
+            raise InputError(f"{where}[{name!r}] is not supported. {nearest(name, names)}", param=where)
     return kwargs or {}
 
 

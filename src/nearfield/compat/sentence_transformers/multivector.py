@@ -13,11 +13,7 @@ from nearfield.compat.arguments import BAR, BATCHES, DEVICE_OF_CALL, USED, Argum
 from nearfield.compat.sentence_transformers.load_options import (
     CONSTRUCTOR,
     call_length,
-    find_local,
     input_list,
-    load_options,
-    load_within_positions,
-    model_name,
     read_kind,
 )
 from nearfield.compat.sentence_transformers.old_names import accept_old_names
@@ -99,14 +95,7 @@ class MultiVectorEncoder(PretrainedModel):
         similarity_fn_name: str | SimilarityFunction | None = None,
     ) -> None:
         arguments = dict(locals())
-        self._options = load_options(arguments, "MultiVectorEncoder")
-        name = model_name(model_name_or_path, self.default_huggingface_organization)
-        self._name = find_local(name, arguments, self._options)
-        encoder = load_within_positions(self._load_model, self._options)
-        self._spec = cast(Multivector, encoder.recipe.head("multivector"))
-        #: The texts of the markers of roles, which the model inserts as tokens.
-        self._markers = {"query": self._spec.query.prefix, "document": self._spec.document.prefix}
-        super().__init__(encoder, _marked_prompts(encoder.recipe.prompts, self._markers), arguments)
+        super().__init__(arguments)
         self.similarity_fn_name = similarity_fn_name
 
     def encode(
@@ -156,8 +145,8 @@ class MultiVectorEncoder(PretrainedModel):
             max_length=call_length(kwargs, self._max_seq_length, "MultiVectorEncoder.encode"),
         )["multivector"]
         rows = [normalize(row) if normalize_embeddings else row for row in vectors]
-        place = self._result_device(device, pool)
-        results = _as_requested(rows, task, token_pooling, convert_to_numpy, place)
+        target = self._result_device(device, pool)
+        results = _as_requested(rows, task, token_pooling, convert_to_numpy, target)
         return results[0] if vectors.single else results
 
     @staticmethod
@@ -244,6 +233,18 @@ class MultiVectorEncoder(PretrainedModel):
     def encoder(self) -> Encoder:
         """The encoder that computes the vectors."""
         return self._model
+
+    @property
+    def _spec(self) -> Multivector:
+        return cast(Multivector, self._model.recipe.head("multivector"))
+
+    @property
+    def _markers(self) -> dict[str, str]:
+        """The texts of the markers of roles, which the model inserts as tokens."""
+        return {"query": self._spec.query.prefix, "document": self._spec.document.prefix}
+
+    def _model_prompts(self) -> Mapping[str, str | None]:
+        return _marked_prompts(self._model.recipe.prompts, self._markers)
 
     def _load_model(self, **options: Any) -> Encoder:
         options = {**self._options, **options}

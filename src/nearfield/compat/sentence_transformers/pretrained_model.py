@@ -1,4 +1,4 @@
-"""`PretrainedModel`: what CrossEncoder, SparseEncoder and MultiVectorEncoder share."""
+"""`PretrainedModel`: what the classes of sentence-transformers share."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nearfield.argument_checks import require_count
-from nearfield.compat.sentence_transformers.load_options import load_within_positions
-from nearfield.compat.sentence_transformers.saved_folder import save_folder
+from nearfield.compat.sentence_transformers.load_options import (
+    load_options,
+    load_within_positions,
+    local_source,
+    model_name,
+)
+from nearfield.compat.sentence_transformers.saved_folder import SavedSettings, save_folder
 from nearfield.compat.sentence_transformers.token_features import load_tokenizer
 from nearfield.errors import InputError
 from nearfield.inference.loaded_model import LoadedModel
@@ -73,25 +78,41 @@ class PretrainedModel:
     model_type: ClassVar[str] = ""
     #: Whether the model is trained: it never is.
     training: ClassVar[bool] = False
-    #: Keywords with which the model was loaded.
-    _options: dict[str, Any]
+    _model: LoadedModel
 
-    def __init__(self, model: LoadedModel, prompts: Mapping[str, str | None], arguments: Mapping[str, Any]) -> None:
-        self._model = model
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        """Load a model.
+
+        Args:
+            arguments: those of the class's constructor, by name.
+
+        Raises:
+            InputError: an argument has a value that is not supported.
+            ModelRefused: the model is none of this class.
+        """
+        self._options = load_options(arguments, self.model_type)
+        self._name = model_name(arguments["model_name_or_path"], self.default_huggingface_organization)
+        if arguments["local_files_only"]:
+            self._options["source"] = local_source(self._name, self._options)
+        self._model = load_within_positions(self._load_model, self._options)
+        self._saved = SavedSettings.read(self._model.recipe.folder, self.model_type)
         self._max_seq_length: int | None = None
         self._tokenizer: Any = None
         self.backend: str = arguments["backend"]
         self.model_card_data = arguments["model_card_data"] or ModelCard()
         self.trust_remote_code = bool(arguments["trust_remote_code"])
         changed = arguments["prompts"] or {}
-        merged = {**self._default_prompts, **prompts, **changed}
+        merged = {**self._default_prompts, **self._model_prompts(), **changed}
         self.prompts: dict[str, str] = {name: text or "" for name, text in merged.items()}
-        own = model.recipe.default_prompt_name
-        self.default_prompt_name: str | None = arguments["default_prompt_name"] or (
-            own if own in self.prompts else None
-        )
+        own = self._model.recipe.default_prompt_name
+        chosen = arguments["default_prompt_name"] or self._saved.default_prompt_name
+        self.default_prompt_name: str | None = chosen or (own if own in self.prompts else None)
         if self.default_prompt_name is not None:
             self._prompt_named(self.default_prompt_name)
+
+    def _model_prompts(self) -> Mapping[str, str | None]:
+        """Return the prompts of the model itself, by name."""
+        return self._saved.prompts
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._model.name!r}, max_seq_length={self.max_seq_length})"

@@ -10,16 +10,11 @@ from nearfield.compat.arguments import BAR, BATCHES, DEVICE_OF_CALL, USED, Argum
 from nearfield.compat.sentence_transformers.load_options import (
     CONSTRUCTOR,
     call_length,
-    find_local,
     input_list,
-    load_options,
-    load_within_positions,
-    model_name,
     read_kind,
 )
 from nearfield.compat.sentence_transformers.old_names import accept_old_names
 from nearfield.compat.sentence_transformers.pretrained_model import PretrainedModel, check_batch_size
-from nearfield.compat.sentence_transformers.saved_folder import SavedSettings
 from nearfield.compat.sentence_transformers.sparse_embeddings import (
     as_sparse_vectors,
     decode_tokens,
@@ -104,13 +99,8 @@ class SparseEncoder(PretrainedModel):
     ) -> None:
         arguments = dict(locals())
         require_optional_counts(max_active_dims=max_active_dims)
-        self._options = load_options(arguments, "SparseEncoder")
-        name = model_name(model_name_or_path, self.default_huggingface_organization)
-        self._name = find_local(name, arguments, self._options)
-        encoder = load_within_positions(self._load_model, self._options)
-        saved = SavedSettings.read(encoder.recipe.folder, self.model_type)
-        arguments["default_prompt_name"] = default_prompt_name or saved.default_prompt_name
-        super().__init__(encoder, saved.prompts, arguments)
+        super().__init__(arguments)
+        saved = self._saved
         self.max_active_dims = saved.max_active_dims if max_active_dims is None else max_active_dims
         known = saved.similarity_fn_name in self.SUPPORTED_SIMILARITY_FN_NAMES
         self.similarity_fn_name = similarity_fn_name or (saved.similarity_fn_name if known else None)
@@ -162,8 +152,8 @@ class SparseEncoder(PretrainedModel):
             max_length=call_length(kwargs, self._max_seq_length, "SparseEncoder.encode"),
         )["sparse"]
         strong: SparseVectors = vectors if count is None else strongest(vectors, count)
-        place = None if save_to_cpu else self._result_device(device, pool)
-        return to_requested_form(strong, convert_to_tensor, convert_to_sparse_tensor, place)
+        target = None if save_to_cpu else self._result_device(device, pool)
+        return to_requested_form(strong, convert_to_tensor, convert_to_sparse_tensor, target)
 
     @accept_old_names(sentences="inputs")
     def encode_query(
