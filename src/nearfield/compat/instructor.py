@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +21,7 @@ from nearfield.compat.arguments import (
     wants_bar,
 )
 from nearfield.compat.inputs import iterate_pairs
+from nearfield.compat.model_sources import check_tokens, device_options
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
 from nearfield.inference.uncompiled_model import UncompiledModel, read_model
@@ -79,13 +79,9 @@ class INSTRUCTOR:
         report_remote_code(trust_remote_code)
         if model_name_or_path is None or modules is not None:
             raise InputError("INSTRUCTOR needs the id of a model or a folder, and no modules.", param="modules")
-        for name, value in (("token", token), ("use_auth_token", use_auth_token)):
-            if isinstance(value, str) and value != os.environ.get("HF_TOKEN"):
-                raise InputError("A token for the Hub is read from the environment: set HF_TOKEN.", param=name)
-        kind = str(device or "cpu")
-        options: dict[str, Any] = {} if kind.partition(":")[0] == "cpu" else {"backend": "torch", "device": kind}
+        check_tokens(token=token, use_auth_token=use_auth_token)
         model = _without_instructions(read_model(str(model_name_or_path), revision=revision))
-        self.encoder = Encoder(model, precision="float32", **options)
+        self.encoder = Encoder(model, precision="float32", **device_options(device))
         #: Tokens read of each instruction and text together. It can be set to fewer than the model reads.
         self.max_seq_length = self.encoder.max_length
 

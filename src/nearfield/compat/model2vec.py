@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -24,6 +23,7 @@ from nearfield.checkpoint import json_file
 from nearfield.checkpoint.weights.safetensors_file import read_safetensors
 from nearfield.compat.arguments import BATCHES, HUB_TOKEN, USED, ArgumentTable, Effect
 from nearfield.compat.inputs import read_texts
+from nearfield.compat.model_sources import check_tokens
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
 from nearfield.inference.uncompiled_model import read_model
@@ -176,8 +176,7 @@ class StaticModel:
             InputError: there is no table in the folder, or an argument has an invalid value.
             ModelNotFound, SourceUnavailable: there is no such model, or its files cannot be downloaded.
         """
-        if isinstance(token, str) and token != os.environ.get("HF_TOKEN"):
-            raise InputError("A token for the Hub is read from the environment: set HF_TOKEN.", param="token")
+        check_tokens(token=token)
         root = _locate(str(path), subfolder)
         folder = _table_folder(root)
         tensors = {

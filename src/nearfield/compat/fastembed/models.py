@@ -14,10 +14,10 @@ from typing import Any, cast
 
 import tokenizers
 
-from nearfield import catalog, hub
 from nearfield.checkpoint import json_file
 from nearfield.checkpoint.default_pooling import token_width
 from nearfield.checkpoint.max_length import UNBOUNDED, count_positions
+from nearfield.compat.model_sources import local_source
 from nearfield.errors import InputError
 from nearfield.inference.uncompiled_model import UncompiledModel, read_model
 from nearfield.recipe import Module, Multivector, Normalize, Pooling, Recipe, RoleFormat
@@ -176,8 +176,7 @@ def _read_by_name(
         )
     name = description.loads or description.model
     if location.local_files_only:
-        entry = catalog.find(name)
-        hub.locate(name, pin=entry.pin if entry else None, fetch=False, files=(file,) if file else ())
+        local_source(name, [file] if file else [])
     return read_model(name, kind=kind, file=file)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from nearfield import catalog, hub
 from nearfield.argument_checks import require_number
 from nearfield.compat.arguments import HUB_TOKEN, REMOTE_CODE, USED, Effect, refuse_changed, report_remote_code
+from nearfield.compat.model_sources import check_tokens, device_options
 from nearfield.errors import InputError, ModelRefused, nearest
 from nearfield.inference.uncompiled_model import ReadModelKeywords, UncompiledModel, read_model
 from nearfield.text_inputs import one_or_many, refuse_item
@@ -106,11 +107,11 @@ def load_options(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """
     _check_modules(values["modules"], values["model_name_or_path"], where)
     report_remote_code(values["trust_remote_code"])
-    _check_token(values["token"])
+    check_tokens(token=values["token"])
     model = _known(values["model_kwargs"], _MODEL_KWARGS, "model_kwargs")
     processor = _known(values["processor_kwargs"], _PROCESSOR_KWARGS, "processor_kwargs")
     _known(values["config_kwargs"], _CONFIG_KWARGS, "config_kwargs")
-    options = _device_options(_device_of_map(model.get("device_map")) or values["device"])
+    options = device_options(_device_of_map(model.get("device_map")) or values["device"])
     dtype = model.get("dtype", model.get("torch_dtype"))
     options["precision"] = _precision(dtype, options.get("backend", "openvino"))
     options["revision"] = values["revision"]
@@ -119,18 +120,6 @@ def load_options(values: Mapping[str, Any], where: str) -> dict[str, Any]:
         require_number("model_max_length", options["max_length"])
     options["file"] = model.get("file_name")
     return {name: value for name, value in options.items() if value is not None}
-
-
-def local_source(name: str, options: Mapping[str, Any]) -> str:
-    """Return the source on this machine that has the files of a model.
-
-    Raises:
-        ModelNotFound, SourceUnavailable: the model is not on this machine.
-    """
-    entry, file = catalog.find(name), options.get("file")
-    pin = entry.pin if entry else None
-    files = (file,) if file else ()
-    return hub.locate(name, pin=pin, revision=options.get("revision"), fetch=False, files=files).source
 
 
 def read_kind(name: str, options: Mapping[str, Any], output: str) -> UncompiledModel:
@@ -233,11 +222,6 @@ def _known(kwargs: Mapping[str, Any] | None, names: Collection[str], where: str)
     return kwargs or {}
 
 
-def _check_token(token: bool | str | None) -> None:
-    if isinstance(token, str) and token != os.environ.get("HF_TOKEN"):
-        raise InputError("A token for the Hub is read from the environment: set HF_TOKEN.", param="token")
-
-
 def _device_of_map(device_map: Any) -> Any:
     """Return the one device of a map, or None if it leaves the choice."""
     devices = set(device_map.values()) if isinstance(device_map, Mapping) else {device_map}
@@ -245,11 +229,6 @@ def _device_of_map(device_map: Any) -> Any:
         raise InputError(f"device_map={device_map!r}: a model runs on one device. Name that.", param="model_kwargs")
     device = devices.pop()
     return None if device in (None, "auto", "balanced", "sequential") else device
-
-
-def _device_options(device: Any) -> dict[str, Any]:
-    name = f"cuda:{device}" if isinstance(device, int) else str(device or "cpu")
-    return {} if name.partition(":")[0] == "cpu" else {"backend": "torch", "device": name}
 
 
 def _precision(dtype: Any, backend: str) -> str:

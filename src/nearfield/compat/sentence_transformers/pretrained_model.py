@@ -11,10 +11,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nearfield.argument_checks import require_count
+from nearfield.compat.model_sources import local_source
 from nearfield.compat.sentence_transformers.load_options import (
     load_options,
     load_within_positions,
-    local_source,
     model_name,
 )
 from nearfield.compat.sentence_transformers.saved_folder import SavedSettings, save_folder
@@ -93,7 +93,8 @@ class PretrainedModel:
         self._options = load_options(arguments, self.model_type)
         self._name = model_name(arguments["model_name_or_path"], self.default_huggingface_organization)
         if arguments["local_files_only"]:
-            self._options["source"] = local_source(self._name, self._options)
+            files = [self._options["file"]] if "file" in self._options else []
+            self._options["source"] = local_source(self._name, files, self._options.get("revision"))
         self._model = load_within_positions(self._load_model, self._options)
         self._saved = SavedSettings.read(self._model.recipe.folder, self.model_type)
         self._max_seq_length: int | None = None
