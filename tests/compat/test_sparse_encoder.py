@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -187,7 +187,10 @@ def test_without_torch_results_are_sparse_vectors(
     vectors, one = ours.encode(WORDS), ours.encode(WORDS[0])
     assert isinstance(vectors, SparseVectors) and one.single
     assert_equal(np.asarray(vectors), expected)
-    assert ours.decode(one) == ours.decode(vectors)[0] == ours.decode(np.asarray(one))
+    assert ours.decode(one) == ours.decode(np.asarray(one))
+    # How sums are rounded depends on the shape of a batch.
+    beside, alone = dict(cast(Any, ours.decode(vectors)[0])), dict(cast(Any, ours.decode(one)))
+    assert beside == pytest.approx(alone, abs=1e-5)
     assert ours.sparsity(vectors) == ours.sparsity(np.asarray(vectors))
     assert_equal(np.asarray(ours.intersection(one, vectors)), dense(theirs.intersection(*_tensors(expected))).numpy())
 
