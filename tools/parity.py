@@ -1,6 +1,7 @@
 """Write ``docs/reference/parity.md``: differences of each family and head from its reference on tiny checkpoints.
 
-``python -m tools.parity`` measures again; ``--only NAME`` prints the rows whose family or name has it.
+``python -m tools.parity`` measures again; ``--only NAME`` prints the rows whose family or name has it, and
+``--pictures`` measures and writes the part about pictures alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from nearfield.families import NoFamily
 from nearfield.hardware import has_bf16
 from tests.parity import Array, Case, cases
 from tests.parity.measure import inputs, nearness, ours
+from tests.parity.pictures import CASES as PICTURES
+from tests.parity.pictures.case import PictureCase
+from tests.parity.pictures.measure import encode, measure, scaled, write_files
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "parity.md"
 _HEAD = """# Parity
@@ -41,6 +45,21 @@ compute, from which the results of `nearfield.compat.flag_embedding` differ by l
 (`tests/compat/test_flag_embedding.py`); `python -m tools.pylate` compares late interaction with PyLate (2e-6); and
 `python -m tools.instructor` compares with InstructorEmbedding.
 """
+_PICTURES = """## Pictures
+
+From picture files on disk to vectors. The files are JPEG, PNG and WebP of the model's own size, smaller, larger,
+narrow, flat and grey. `python -m tools.parity --pictures` measures and writes this part.
+
+- **same pixels**: the reference's model reads the pixels that Nearfield prepared, one picture at a time.
+- **files**: the reference prepares the files itself, with Pillow. Nearfield reads them in one call, in a call for each,
+  and in one call with texts between them. Where the reference has no preparation with Pillow, torch resizes.
+- **texts** are those of that last call. **difference** is the largest of all, relative to the largest value.
+
+`tests/inference/test_picture_parity.py` requires 0.99999 in all of them.
+`tests/checkpoint/processors/test_image.py` compares the pixels of odd pictures (modes, orientation, transparency, 16
+bits, sizes) with the reference's.
+"""
+_WAYS = ("same pixels, batched", "files, batched", "files, alone", "files, mixed", "texts, mixed")
 _COLUMNS = (
     *("family", "head", "reference", "padding", "float32, batched", "float32, alone", "float32, over-long"),
     *("difference", "auto, mean"),
@@ -75,26 +94,67 @@ def rounded(case: Case, folder: Path, items: Sequence[Any]) -> list[Array]:
         return ours(case, folder, items, backend="transformers", precision="bfloat16", device="cpu")
 
 
+def picture_row(case: PictureCase, files: Sequence[Path], place: Path) -> tuple[str, ...]:
+    """Return the row of a model that reads pictures, which is written to a folder."""
+    folder = case.write(place)
+    near = measure(case, folder, files)
+    options: dict[str, Any] = {} if has_bf16() else {"backend": "torch", "device": "cpu"}
+    auto = encode(folder, [files], "auto" if has_bf16() else "bfloat16", **options)[0]
+    figures = [f"{near[way].least:.6f}" if way in near else "" for way in _WAYS]
+    apart = max(one.apart for one in near.values())
+    bf16 = scaled(auto, case.of_files(folder, files)).mean
+    return (case.family, case.name, case.reference, *figures, f"{apart:.1e}", f"{bf16:.4f}")
+
+
+def picture_rows(only: str) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of models that read pictures, whose family or name has ``only``."""
+    with tempfile.TemporaryDirectory() as place:
+        files = write_files(Path(place) / "pictures")
+        for number, case in enumerate(sorted(PICTURES, key=lambda case: (case.family, case.name))):
+            if only in f"{case.family} {case.name}":
+                (folder := Path(place) / str(number)).mkdir()
+                yield picture_row(case, files, folder)
+
+
 def main() -> None:
     """Measure, and write the page or print what was asked for."""
     parser = argparse.ArgumentParser(prog="parity", description=__doc__)
     parser.add_argument("--only", default="")
-    only = parser.parse_args().only
+    parser.add_argument("--pictures", action="store_true", help="the part about pictures alone")
+    arguments = parser.parse_args()
     transformers.utils.logging.disable_progress_bar()
-    chosen = sorted(cases(), key=lambda case: (case.output, case.family, case.name))
-    found = [row for case in chosen if only in f"{case.family} {case.name}" for row in _shown(case)]
-    if only:
+    texts = [] if arguments.pictures else list(_shown(_text_rows(arguments.only)))
+    pictures = list(_shown(picture_rows(arguments.only)))
+    if arguments.only:
         return
-    libraries = ("sentence-transformers", "transformers", "torch", "openvino")
-    made = "Measured with " + ", ".join(f"{name} {version(name)}" for name in libraries)
-    made += f"; bf16 by {'openvino' if has_bf16() else 'torch'}."
-    lines = ["| " + " | ".join(_COLUMNS) + " |", "|" + "---|" * len(_COLUMNS)]
-    lines += ["| " + " | ".join(row) + " |" for row in found]
-    PAGE.write_text(f"{_HEAD}\n{made}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    before = PAGE.read_text(encoding="utf-8").partition("\n## Pictures")[0]
+    if texts:
+        made = _made("sentence-transformers", "transformers", "torch", "openvino")
+        before = f"{_HEAD}\n{made}\n\n{_table(_COLUMNS, texts)}"
+    columns = ("family", "layout", "reference", *_WAYS, "difference", "auto, mean")
+    made = _made("sentence-transformers", "transformers", "torch", "openvino", "pillow")
+    PAGE.write_text(f"{before}\n{_PICTURES}\n{made}\n\n{_table(columns, pictures)}", encoding="utf-8")
 
 
-def _shown(case: Case) -> Iterator[tuple[str, ...]]:
-    for row in rows(case):
+def _text_rows(only: str) -> Iterator[tuple[str, ...]]:
+    for case in sorted(cases(), key=lambda case: (case.output, case.family, case.name)):
+        if only in f"{case.family} {case.name}":
+            yield from rows(case)
+
+
+def _made(*libraries: str) -> str:
+    """Return with which versions the figures were measured."""
+    versions = ", ".join(f"{name} {version(name)}" for name in libraries)
+    return f"Measured with {versions}; bf16 by {'openvino' if has_bf16() else 'torch'}."
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+
+
+def _shown(rows: Iterator[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    for row in rows:
         print(" | ".join(row), flush=True)
         yield row
 

@@ -43,7 +43,7 @@ def cases() -> list[Case]:
     """Return all cases of all modules here."""
     found: list[Case] = []
     for module in pkgutil.iter_modules(__path__):
-        if module.name == "measure":
+        if module.ispkg or module.name == "measure":
             continue
         found += importlib.import_module(f"{__name__}.{module.name}").CASES
     return found
