@@ -190,6 +190,21 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_audio_seconds: Annotated[
         PositiveInt, Meta(description="Maximum number of seconds of one sound; longer ones are not decoded.")
     ] = 600
+    media_urls: Annotated[
+        Literal["off", "https", "http"],
+        Meta(
+            description="Addresses of pictures that are fetched for requests: off (none), https, or http (both). Only "
+            "public addresses are fetched."
+        ),
+    ] = "off"
+    media_hosts: Annotated[
+        Names,
+        Meta(
+            description="Hosts that pictures are fetched from, such as images.example.com or *.example.com; all public "
+            "hosts if not set."
+        ),
+        Flag("--media-host"),
+    ] = ()
     max_queued_tokens: Annotated[
         PositiveInt, Meta(description="Maximum number of waiting tokens; further requests get status 429.")
     ] = 1_000_000

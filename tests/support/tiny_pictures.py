@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,14 @@ def pictures() -> list[PIL.Image.Image]:
     random = np.random.default_rng(0)
     sizes = ((40, 60), (100, 33), (EDGE, EDGE), (7, 90), (33, 34))
     return [PIL.Image.fromarray(random.integers(0, 256, (*size, 3), np.uint8)) for size in sizes]
+
+
+def png_files() -> list[bytes]:
+    """Return ``pictures`` as the bytes of PNG files."""
+    files = [io.BytesIO() for _ in pictures()]
+    for file, picture in zip(files, pictures(), strict=True):
+        picture.save(file, "PNG")
+    return [file.getvalue() for file in files]
 
 
 def reference_scale(folder: Path) -> float:

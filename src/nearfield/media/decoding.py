@@ -81,10 +81,10 @@ def decode_file(data: bytes, limits: PictureLimits, name: str) -> Picture:
     _check_bytes(len(data), limits, name)
     kind = require_format(data, name)
     image = require_pillow()
-    import_module(f"PIL.{_plugin(kind)}")
+    import_module(f"PIL.{plugin_of(kind)}")
     frames = count_frames(data, kind, limits.max_frames)
     _check_frames(frames, limits, name)
-    with _own_errors(name, kind, limits), image.open(io.BytesIO(data), formats=(kind,)) as file:
+    with own_errors(name, kind, limits), image.open(io.BytesIO(data), formats=(kind,)) as file:
         _check_sides(file.width, file.height, limits, name)
         if kind not in ("JPEG", "GIF", "TIFF"):  # a JPEG's further pictures are its depth map or a preview
             frames = getattr(file, "n_frames", 1)
@@ -106,7 +106,7 @@ def convert_image(image: PillowImage, limits: PictureLimits, name: str) -> Pictu
         InputError: its file is damaged, or its mode has no 8-bit values (``I`` and ``F``).
         TooLarge: it has more pixels than the limits.
     """
-    with _own_errors(name, image.format or "an image", limits):
+    with own_errors(name, image.format or "an image", limits):
         _check_sides(image.width, image.height, limits, name)
         with decode_memory().reserve(_memory_of(image)):
             with _LOAD_LOCKS[id(image) % len(_LOAD_LOCKS)]:
@@ -147,7 +147,7 @@ def require_pillow() -> Any:
         raise MissingExtra("Pictures need Pillow: pip install 'nearfield[media]'") from error
 
 
-def _plugin(kind: str) -> str:
+def plugin_of(kind: str) -> str:
     """Return Pillow's module for a format; to import it registers it, and no other."""
     return {"JPEG": "JpegImagePlugin", "WEBP": "WebPImagePlugin", "AVIF": "AvifImagePlugin"}.get(
         kind, f"{kind.capitalize()}ImagePlugin"
@@ -192,7 +192,7 @@ def _memory_of(image: PillowImage) -> int:
 
 
 @contextmanager
-def _own_errors(name: str, kind: str, limits: PictureLimits) -> Iterator[None]:
+def own_errors(name: str, kind: str, limits: PictureLimits) -> Iterator[None]:
     """Raise errors of ours in place of those of Pillow, zlib, struct and others, which damaged files cause."""
     try:
         yield

@@ -14,6 +14,7 @@ from nearfield.media.data_uri import decode_data_uri
 from nearfield.media.decoding import Picture, convert_array, convert_image, decode_file
 from nearfield.media.files import absolute_path, open_regular_file
 from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, PictureLimits
+from nearfield.media.picture_header import PictureHeader, read_header
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -76,14 +77,31 @@ class Image:
         source = self._source
         if isinstance(source, np.ndarray):
             return convert_array(source, limits, self.name)
+        if isinstance(source, (bytes, str, Path)):
+            return decode_file(self._read_file(limits), limits, self.name)
+        return convert_image(source, limits, self.name)
+
+    def header(self, limits: PictureLimits = DEFAULT_PICTURE_LIMITS) -> PictureHeader:
+        """Return what the header of its file says: sides, format, bits of a pixel. No pixel is decoded.
+
+        Raises:
+            InputError: it does not exist, is no picture of a format that is read, or is an array or one of Pillow.
+            TooLarge: it has more bytes than the limits.
+            MissingExtra: Pillow is not installed.
+        """
+        if not isinstance(self._source, (bytes, str, Path)):
+            raise InputError("Pixels have no header: only a file has one.", param="image")
+        return read_header(self._read_file(limits), limits, self.name)
+
+    def _read_file(self, limits: PictureLimits) -> bytes:
+        """Return the bytes of its file, wherever that is."""
+        source = self._source
         if isinstance(source, str):
-            source = decode_data_uri(source, limits.max_bytes)
+            return decode_data_uri(source, limits.max_bytes)
         if isinstance(source, Path):
             with open_regular_file(source, limits.max_bytes) as file:
-                source = file.read(limits.max_bytes + 1)
-        if isinstance(source, bytes):
-            return decode_file(source, limits, self.name)
-        return convert_image(source, limits, self.name)
+                return file.read(limits.max_bytes + 1)
+        return bytes(source)
 
     def __repr__(self) -> str:
         source = self._source

@@ -25,6 +25,7 @@ from nearfield.server.batches.batch_runner import BatchRunner
 from nearfield.server.collections.collection_service import CollectionService
 from nearfield.server.dialects import REGISTRY, Dialect, Route
 from nearfield.server.exchange import Bounds, Exchange
+from nearfield.server.exchange.picture_fetcher import PictureFetcher, policy_of
 from nearfield.server.files.file_store import FileStore
 from nearfield.server.files.quota import StorageLimits
 from nearfield.server.http.connection_limit import ConnectionLimit
@@ -71,6 +72,7 @@ class ServerState:
     pending_bodies: PendingBodies = field(default_factory=PendingBodies)
     decode_thread: DecodeThread = field(default_factory=DecodeThread)
     encode_thread: EncodeThread = field(default_factory=EncodeThread)
+    picture_fetcher: PictureFetcher = field(default_factory=PictureFetcher)
     loop_lag: LoopLag = field(default_factory=LoopLag)
     #: Returns the metrics of all front-ends, if there are several processes.
     merged_metrics: Callable[[], Awaitable[bytes]] | None = None
@@ -100,6 +102,7 @@ class ServerState:
                 PictureLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
                 SoundLimits(max_bytes=settings.max_audio_bytes, max_seconds=settings.max_audio_seconds),
             ),
+            policy_of(settings.media_urls, settings.media_hosts, settings.max_image_bytes),
         )
         memory = MemoryGuard()
         # Over a Unix socket there may be a proxy: its clients are not on this machine.
@@ -156,6 +159,7 @@ class ServerState:
         """Close collections and the cache, once no request runs any more."""
         self.decode_thread.close()
         self.encode_thread.close()
+        self.picture_fetcher.close()
         self.collections.close()
         self.files.close()
         if self.cache is not None and self.cache.disk is not None:
@@ -201,8 +205,18 @@ class ServerState:
 
     # -- work ----------------------------------------------------------------------------------------------------
 
-    async def perform(self, exchange: Exchange, key: ApiKey, seconds: float, *, bulk: bool = False) -> None:
+    async def perform(
+        self,
+        exchange: Exchange,
+        key: ApiKey,
+        seconds: float,
+        *,
+        bulk: bool = False,
+        reserve: Callable[[int], None] = lambda _: None,
+    ) -> None:
         """Perform an exchange within ``seconds``; its tokens count against the key before they are queued.
+
+        ``reserve`` counts the bytes of pictures that are fetched for it.
 
         Raises:
             RateLimited: the key has used up its tokens of this minute.
@@ -211,7 +225,9 @@ class ServerState:
         """
         self.memory.claim(_BYTES_PER_INPUT * exchange.size)
         account = RequestAccount(key)
-        bounds = Bounds(self.limits, seconds, self.pace, key.allows, bulk, account)
+        bounds = Bounds(
+            self.limits, seconds, self.pace, key.allows, bulk, account, fetcher=self.picture_fetcher, reserve=reserve
+        )
         try:
             await exchange.perform(self.models, bounds)
             account.settle(exchange.tokens)

@@ -197,11 +197,11 @@ def test_inputs_that_cannot_be_embedded(v2: cohere.ClientV2, extra: dict[str, An
     assert body["error"]["param"] == field
     assert body["message"] == body["detail"] == body["error"]["message"]
     if IMAGE in str(extra):
-        assert re.search("read text only|Exactly one", body["message"])
+        assert re.search("reads texts, and an input is a picture|Exactly one", body["message"])
 
 
 def test_v1_needs_texts(v1: cohere.Client) -> None:
-    with pytest.raises(cohere.BadRequestError, match="read text only"):
+    with pytest.raises(cohere.BadRequestError, match="reads texts, and an input is a picture"):
         v1.embed(images=[IMAGE], model="tiny")
     with pytest.raises(cohere.BadRequestError, match="texts is missing"):
         v1.embed(model="tiny", batching=False)

@@ -79,7 +79,7 @@ def test_truncation_is_reported(fleet_url: str) -> None:
 @pytest.mark.parametrize(
     ("item", "status", "words"),
     [
-        (_input("aGVsbG8=", "tiny", kind="image"), 400, "read text"),
+        (_input("aGVsbG8=", "tiny", kind="image"), 400, "reads texts, and an input is a picture"),
         (_input({"text": "cat"}, "tiny", kind="object"), 400, "object"),
         (_input(7, "tiny"), 400, "int"),
         (_input("cat", "nobody/nothing"), 404, "not served"),

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 
 import pytest
 
 from nearfield.errors import InputError, TooLarge
+from nearfield.media.fetch import FetchPolicy
 from nearfield.media.limits import PictureLimits
+from nearfield.server.exchange.encode import Encode
+from nearfield.server.exchange.picture_fetcher import PictureAddress
 from nearfield.server.exchange.picture_inputs import picture_from_bytes, picture_from_text
+from nearfield.server.http.limits import RequestLimits
 from tests.support import odd_pictures
 
 DATA = dict(odd_pictures.odd_pictures())["PNG RGB"]
@@ -36,8 +41,7 @@ def test_spellings(value: str) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("https://example.com/a.png", "Input 2 is an address, and fetching is off. Send the picture as a data URI"),
-        ("HTTP://127.0.0.1/", "is an address"),
+        ("ftp://example.com/a.png", "Input 2 is an address that is not fetched. Send the picture as a data URI"),
         ("file:///etc/passwd", "is an address"),
         ("s3://bucket/a.png", "is an address"),
         ("", "Input 2 is empty. Send the picture as a data URI (data:image/png;base64,...) or as base64."),
@@ -50,6 +54,21 @@ def test_what_is_no_picture(value: str, message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)) as caught:
         picture_from_text(value, None, "Input 2", request_field="images")
     assert caught.value.param == "images"
+
+
+@pytest.mark.parametrize("value", ["https://example.com/a.png", "HTTP://127.0.0.1/", " http://[::1]/"])
+def test_addresses_are_refused_or_fetched_later(value: str) -> None:
+    address = picture_from_text(value, None, "Input 2", request_field="images")
+    assert isinstance(address, PictureAddress)
+    assert (address.url, address.label, address.field) == (value.strip(), "Input 2", "images")
+    with pytest.raises(InputError, match="must start with 'data:'"):
+        address.read()
+    exchange = Encode(inputs=["a", address])
+    limits = RequestLimits(body_bytes=1, items=9, tokens=9, seconds=1.0, bulk_items=9)
+    with pytest.raises(InputError, match=r"Input 2 is an address, and fetching is off\. Send the picture") as caught:
+        exchange.check(limits)
+    assert caught.value.param == "images"
+    exchange.check(replace(limits, media_urls=FetchPolicy(enabled=True)))
 
 
 def test_base64_alone_where_an_api_has_none() -> None:

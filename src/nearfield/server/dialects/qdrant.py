@@ -1,10 +1,11 @@
 """Qdrant's inference hook: https://github.com/qdrant/qdrant/blob/master/src/common/inference/service.rs
 
-With ``inference: {address: http://host/qdrant/infer}`` in its config, Qdrant itself sends texts of points and queries.
+With ``inference: {address: http://host/qdrant/infer}`` in its config, Qdrant itself sends the inputs of
+points and queries.
 
-Texts of points are encoded as documents, texts of searches as queries. Each gets the vector of the model's main output,
-or of the output in its ``options``: ``Document(text=..., model=..., options={"output": "sparse"})``. Qdrant sends its
-``token`` in the body: it is used as the API key.
+Inputs of points are encoded as documents, those of searches as queries. Each gets the vector of the model's main
+output, or of the output in its ``options``: ``Document(text=..., model=..., options={"output": "sparse"})``. Qdrant
+sends its ``token`` in the body: it is used as the API key.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import msgspec
 import numpy as np
 
 from nearfield.errors import InputError, NearfieldError
+from nearfield.media.image import Image
 from nearfield.server.dialects import JsonObject, JsonValue, Route, message_of
 from nearfield.server.dialects.schemas import Name, to_json_rows
 from nearfield.server.exchange import CompositeExchange, Encode, EncodeOptions
+from nearfield.server.exchange.picture_inputs import picture_from_text
 from nearfield.server.http.request_context import RequestContext
 from nearfield.vectors.dense import Vectors
 from nearfield.vectors.multivector import MultiVectors
@@ -68,7 +71,7 @@ class QdrantOptions(msgspec.Struct):
 
 
 class QdrantInput(msgspec.Struct):
-    """One input: text (``data_type`` image and object are known but refused)."""
+    """One input: a text, or with ``data_type`` image a picture as base64, data URI or address; object is refused."""
 
     data: JsonValue
     model: Name
@@ -121,16 +124,15 @@ def _read_infer(request: QdrantRequest, context: RequestContext) -> CompositeExc
         raise InputError("inputs is empty: send at least one.", param="inputs")
     groups: dict[tuple[str, bytes], list[int]] = {}
     for index, item in enumerate(request.inputs):
-        _check_input(index, item)
         groups.setdefault((item.model, msgspec.json.encode(item.options)), []).append(index)
     return CompositeExchange(
-        parts=[_create_part(request, indices) for indices in groups.values()],
+        parts=[_create_part(request, indices, context) for indices in groups.values()],
         reply_options={"count": len(request.inputs)},
         ignored=tuple(sorted(_unknown_options(context))),
     )
 
 
-def _create_part(request: QdrantRequest, indices: Sequence[int]) -> Encode:
+def _create_part(request: QdrantRequest, indices: Sequence[int], context: RequestContext) -> Encode:
     """Return one exchange for the inputs that have the same model and options."""
     first = request.inputs[indices[0]]
     fields = msgspec.structs.asdict(first.options or QdrantOptions())
@@ -138,20 +140,26 @@ def _create_part(request: QdrantRequest, indices: Sequence[int]) -> Encode:
     options |= {_OPTION_NAMES[name]: value for name, value in fields.items() if value is not None}
     return Encode(
         model=first.model,
-        inputs=[request.inputs[index].data for index in indices],
+        inputs=[_read_input(index, request.inputs[index], context) for index in indices],
+        input_field="inputs",
         options=EncodeOptions(**options),
         needs=(str(options["outputs"]),) if "outputs" in options else (),
         reply_options={"indices": indices},
     )
 
 
-def _check_input(index: int, item: QdrantInput) -> None:
-    if item.data_type != "text" or not isinstance(item.data, str):
-        kind = item.data_type if item.data_type != "text" else type(item.data).__name__
+def _read_input(index: int, item: QdrantInput, context: RequestContext) -> str | Image:
+    if item.data_type not in ("text", "image") or not isinstance(item.data, str):
+        kind = item.data_type if item.data_type not in ("text", "image") else type(item.data).__name__
         raise InputError(
-            f"Input {index} is {kind[:100]!r}; the models here read text: send 'data_type': 'text' and a string.",
+            f"Input {index} is {kind[:100]!r}; the models here read texts and pictures: send 'data_type': 'text' or "
+            "'image', and a string.",
             param="inputs",
         )
+    if item.data_type == "text":
+        return item.data
+    limits = context.limits.pictures if context.limits is not None else None
+    return picture_from_text(item.data, limits, f"Input {index}", request_field="inputs")
 
 
 def _unknown_options(context: RequestContext) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,7 @@ from nearfield.inference.encode_options import EncodeKeywords, EncodeOptions
 from nearfield.inference.postprocess import concatenate_results
 from nearfield.inference.preparation.media_inputs import NOUNS, listed, modality_of
 from nearfield.server.exchange.exchange import Bounds, Exchange, check_inputs
+from nearfield.server.exchange.picture_fetcher import PictureAddress
 from nearfield.server.http.limits import RequestLimits
 from nearfield.server.models.description import ModelDescription
 from nearfield.vectors.dense import Vectors
@@ -31,6 +33,8 @@ class Encode(Exchange):
     options: EncodeOptions = _NO_OPTIONS
     #: Returns the options that depend on the model.
     options_for: Callable[[ModelDescription], EncodeKeywords] | None = None
+    #: Name of the API's field with the inputs, for errors.
+    input_field: str = "input"
     #: Outputs that the response needs.
     needs: tuple[str, ...] = ("dense",)
     result: Vectors | SparseVectors | MultiVectors | Outputs | None = None
@@ -68,6 +72,13 @@ class Encode(Exchange):
             self._token_counts = _sum(self.result.tokens), _sum(self.result.dropped), _sum(self.result.unknown)
         return self._token_counts
 
+    def tokens_of(self, modality: str) -> int:
+        """Return the number of tokens that the model read of the inputs of one modality; patches of pictures count."""
+        counts = None if self.result is None else self.result.tokens
+        if counts is None:
+            return 0
+        return sum(int(count) for item, count in zip(self.inputs, counts, strict=True) if modality_of(item) == modality)
+
     @property
     def number_count(self) -> int:
         results = [self.result] if not isinstance(self.result, Outputs) else list(self.result.kinds.values())
@@ -86,7 +97,7 @@ class Encode(Exchange):
             return InputError(f"{model.name} scores texts and gives no vectors.", param="model")
         if unread := self._unread(model):
             reads = listed(model.modalities)
-            return InputError(f"{model.name} reads {reads}, and an input is {NOUNS[unread]}.", param="input")
+            return InputError(f"{model.name} reads {reads}, and an input is {NOUNS[unread]}.", param=self.input_field)
         missing = next((name for name in self.needs if name not in model.outputs), None)
         if missing is None:
             return super().misfit(model)
@@ -100,6 +111,11 @@ class Encode(Exchange):
 
     def check(self, limits: RequestLimits) -> None:
         check_inputs(self.inputs, limits)
+        address = next((item for item in self.inputs if isinstance(item, PictureAddress)), None)
+        if address is not None and not limits.media_urls.enabled:
+            raise InputError(
+                f"{address.label} is an address, and fetching is off. {address.advice}", param=address.field
+            )
 
     def resolve_options(self) -> EncodeOptions:
         """Return the options, with those that depend on the model."""
@@ -108,10 +124,25 @@ class Encode(Exchange):
         return replace(self.options, **self.options_for(self.description))
 
     async def run(self, model: Encoder, bounds: Bounds) -> None:
+        bounds = await self._fetch_pictures(bounds)
         limits = bounds.call_limits(model, self.size)
-        run = await model.run_encode(list(self.inputs), self.resolve_options(), limits)
+        try:
+            run = await model.run_encode(list(self.inputs), self.resolve_options(), limits)
+        except InputError as error:
+            error.param = self.input_field if error.param == "input" else error.param
+            raise
         self.result = run.result
         self.stage_seconds.update(run.timings)
+
+    async def _fetch_pictures(self, bounds: Bounds) -> Bounds:
+        """Put the pictures in place of their addresses; return the bounds with the seconds that are left."""
+        if bounds.fetcher is None or not any(isinstance(item, PictureAddress) for item in self.inputs):
+            return bounds
+        started = time.perf_counter()
+        policy = bounds.limits.media_urls
+        self.inputs = await bounds.fetcher.fetch(self.inputs, policy, bounds.seconds, bounds.reserve)
+        self.stage_seconds["fetch"] = seconds = time.perf_counter() - started
+        return replace(bounds, seconds=max(0.0, bounds.seconds - seconds))
 
 
 def _sum(counts: Array | None) -> int:

@@ -13,6 +13,7 @@ from nearfield.inference.calls.limits import CallLimits, TokenAccount
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.media.audio import Audio
 from nearfield.media.image import Image
+from nearfield.server.exchange.picture_fetcher import PictureFetcher
 from nearfield.server.http.limits import Pace, RequestLimits
 from nearfield.server.models.description import ModelDescription, describe
 from nearfield.server.models.model_pool import ModelPool
@@ -35,6 +36,10 @@ class Bounds:
     bulk: bool = False
     #: Counts the tokens of the request against its key's rate limit.
     account: TokenAccount | None = None
+    #: Fetches pictures at addresses.
+    fetcher: PictureFetcher | None = None
+    #: Counts the bytes of fetched pictures as those of the request's body.
+    reserve: Callable[[int], None] = lambda _: None
 
     def max_tokens(self, model: LoadedModel) -> tuple[int, bool]:
         """Return the maximum number of tokens, and whether time limits them rather than ``max_request_tokens``."""

@@ -8,8 +8,10 @@ from nearfield.errors import InputError, TooLarge
 from nearfield.media.data_uri import decode_base64, decode_data_uri
 from nearfield.media.image import Image
 from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, PictureLimits
+from nearfield.server.exchange.picture_fetcher import PictureAddress
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,20}://", re.IGNORECASE)
+_WEB_ADDRESS = re.compile(r"\s*https?://", re.IGNORECASE)
 _DATA_URI = re.compile(r"\s*data:", re.IGNORECASE)
 
 
@@ -18,8 +20,8 @@ def picture_from_text(
 ) -> Image:
     """Return the picture that a text contains: a data URI, or base64 where the API has it.
 
-    It is decoded from base64 here, which a large body does in the thread that decodes bodies, and its pixels later.
-    Nothing is fetched and no file is opened.
+    It is decoded from base64 here, which a large body does in the thread that decodes bodies, and its pixels later. An
+    address becomes a `PictureAddress`, which the exchange fetches or refuses. No file is opened.
 
     Args:
         value: the text. The alphabet may be the URL-safe one; whitespace and missing padding are accepted.
@@ -29,15 +31,17 @@ def picture_from_text(
         request_field: name of the field of the request, the ``param`` of errors.
 
     Raises:
-        InputError: it is an address, or not base64.
+        InputError: it is an address of another scheme than http and https, or not base64.
         TooLarge: it has more bytes than the limits allow.
     """
     most = (limits or DEFAULT_PICTURE_LIMITS).max_bytes
     try:
         if _DATA_URI.match(value):
             return Image(decode_data_uri(value.lstrip(), most, f"{field}: the data URI"))
+        if _WEB_ADDRESS.match(value):
+            return PictureAddress(value.strip(), field, request_field, _what_to_send(bare_base64))
         if _ADDRESS.match(value):
-            raise InputError(f"{field} is an address, and fetching is off. {_what_to_send(bare_base64)}")
+            raise InputError(f"{field} is an address that is not fetched. {_what_to_send(bare_base64)}")
         if not bare_base64:
             raise InputError(f"{field} is no data URI. {_what_to_send(bare_base64)}")
         if not value.strip():

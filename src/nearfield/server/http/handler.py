@@ -30,6 +30,8 @@ from nearfield.server.server_state import ServerState
 
 #: Seconds within which the body of a client without a valid key must arrive.
 _STRANGER_SECONDS = 5.0
+#: Header in which Google's clients send a key.
+_GOOGLE_KEY = "x-goog-api-key"
 #: Timeout of a file upload in seconds: 200 MB at two megabits a second.
 _UPLOAD_SECONDS = 900.0
 
@@ -116,7 +118,7 @@ class RequestHandler:
             if not isinstance(exchange, Exchange):
                 return reply_response(exchange)
             state.exchange = exchange
-            await server.perform(exchange, state.key, deadline.remaining)
+            await server.perform(exchange, state.key, deadline.remaining, reserve=body.reserve)
             server.memory.claim(estimated_bytes(exchange))
             share = await server.reply_budget.reserve(body.owner, estimated_bytes(exchange))
             return await exchange_response(route, exchange, server.prometheus, server.encode_thread, body.owner, share)
@@ -176,7 +178,8 @@ class RequestHandler:
         if state.chosen.route.public:
             return
         try:
-            state.key = self._server.authenticate(request.headers.get("authorization"), state.peer, request.headers)
+            secret = request.headers.get("authorization") or request.headers.get(_GOOGLE_KEY)
+            state.key = self._server.authenticate(secret, state.peer, request.headers)
         except NearfieldError as error:
             state.denied = error
 

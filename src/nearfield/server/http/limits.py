@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from nearfield.engine.engine import Engine
 from nearfield.errors import OutOfMemory
 from nearfield.hardware import MemoryLimit, memory_limit, return_memory
+from nearfield.media.fetch import FetchPolicy
 from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, MediaLimits, PictureLimits
 
 #: Seconds for which an engine's measured speed is reused: reading it takes the lock that its lanes need.
@@ -22,6 +23,8 @@ _SPARE_BYTES, _SPARE_PART = 64 * 2**20, 16
 _CACHE_PART = 4
 #: Seconds between two readings of what is free, and between two attempts to return freed memory to the system.
 _READ_SECONDS, _TRIM_SECONDS = 0.1, 5.0
+#: What is fetched where no setting says otherwise.
+NOTHING_FETCHED = FetchPolicy()
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class RequestLimits:
     bulk_items: int
     #: Limits of each picture and sound.
     media: MediaLimits = DEFAULT_MEDIA_LIMITS
+    #: Addresses of pictures that are fetched (the setting ``media_urls``).
+    media_urls: FetchPolicy = NOTHING_FETCHED
 
     @property
     def pictures(self) -> PictureLimits:

@@ -56,10 +56,13 @@ class RequestLineHandler:
         )
         try:
             exchange = await read_exchange(candidate.route, context)
-            await server.perform(exchange, key, max(seconds, server.limits.seconds), bulk=True)
-            response = await exchange_response(
-                candidate.route, exchange, server.prometheus, server.encode_thread, owner_of(key, None)
-            )
+            with server.body_budget.open_body(owner_of(key, None)) as fetched:
+                await server.perform(
+                    exchange, key, max(seconds, server.limits.seconds), bulk=True, reserve=fetched.reserve
+                )
+                response = await exchange_response(
+                    candidate.route, exchange, server.prometheus, server.encode_thread, owner_of(key, None)
+                )
         except (Overloaded, ShuttingDown, Cancelled):
             raise
         except NearfieldError as error:

@@ -36,7 +36,7 @@ _CLOSE_TIMEOUT = 5.0
 #: Routes of probes and scrapers, called every few seconds: they are not traced.
 _PROBES = frozenset({"/health", "/ready", "/metrics"})
 _METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
-_STAGES = ("tokenise", "queue", "run")
+_STAGES = ("fetch", "tokenise", "queue", "run")
 _NOTE = "trace"
 #: Maximum bytes of what a client says about its trace; the specification asks for at least 512.
 _MAX_CONTEXT_BYTES = 1024

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from nearfield.errors import InputError
+from nearfield.media.image import Image
+from nearfield.media.picture_header import PictureHeader
+from nearfield.message_text import count_of
 from nearfield.server.dialects import JsonObject
 from nearfield.server.dialects.cohere.responses import reply_meta
 from nearfield.server.dialects.cohere.schemas import CohereEmbedRequest, CohereEmbedV1Request, CohereInput
 from nearfield.server.dialects.schemas import to_base64
 from nearfield.server.exchange import Encode, EncodeKeywords, EncodeOptions
+from nearfield.server.exchange.picture_inputs import picture_from_text
 from nearfield.server.http.request_context import RequestContext
 from nearfield.server.models.description import ModelDescription
 from nearfield.vectors.dense import Vectors, quantize
@@ -30,8 +34,9 @@ _TASK_NAMES: Mapping[str, tuple[str, ...]] = {
 
 def read_embed_v1(request: CohereEmbedV1Request, context: RequestContext) -> Encode:
     """Convert a body of POST /v1/embed to an exchange."""
-    if request.texts is None and request.images is None:
-        raise InputError("texts is missing: send a list of texts.", param="texts")
+    if (request.texts is None) == (request.images is None):
+        problem = "is missing: send a list of texts, or images" if request.texts is None else "and images are present"
+        raise InputError(f"texts {problem}.", param="texts")
     kinds = tuple(dict.fromkeys(request.embedding_types or ()))
     return _create_encode(request, context, kinds or ("float",), {"version": "1", "by_type": bool(kinds)}, {})
 
@@ -54,33 +59,55 @@ def _create_encode(
     reply: Mapping[str, object],
     options: EncodeKeywords,
 ) -> Encode:
-    if request.images is not None or request.input_type == "image":
-        param = "images" if request.images is not None else "input_type"
-        raise InputError("Images cannot be embedded here: the models read text only. Send texts.", param=param)
-    texts = request.texts
-    if texts is None and isinstance(request, CohereEmbedRequest):
-        texts = [_join_parts(item, index) for index, item in enumerate(request.inputs or ())]
+    field = next((name for name in ("texts", "images") if getattr(request, name) is not None), "inputs")
+    inputs = _read_inputs(request, context)
+    if request.input_type == "image" and any(isinstance(item, str) for item in inputs):
+        raise InputError(
+            "input_type is 'image', and the request has texts. Send images, or another input_type.", param="input_type"
+        )
     options["truncate"] = _TRUNCATE[request.truncate or "END"]
     return Encode(
         model=request.model,
-        inputs=texts or [],
+        inputs=inputs,
+        input_field=field,
         options=EncodeOptions(**options),
         options_for=_choose_options(request.input_type, kinds),
         reply_options={**reply, "id": context.request_id, "kinds": kinds},
     )
 
 
-def _join_parts(item: CohereInput, index: int) -> str:
-    """Return the texts of an input's parts, joined by line ends."""
-    parts = []
-    for part in item.content:
-        if part.type == "image_url" or part.text is None:
-            problem = "an image" if part.type == "image_url" else "a part of type text without text"
-            raise InputError(f"inputs[{index}] contains {problem}: the models read text only.", param="inputs")
-        parts.append(part.text)
-    if not parts:
-        raise InputError(f"inputs[{index}] has no content: send at least one part with text.", param="inputs")
-    return "\n".join(parts)
+def _read_inputs(request: CohereEmbedV1Request | CohereEmbedRequest, context: RequestContext) -> Sequence[str | Image]:
+    if request.texts is not None:
+        return request.texts
+    if request.images is not None:
+        return [_read_picture(uri, context, f"images[{index}]", "images") for index, uri in enumerate(request.images)]
+    inputs = request.inputs if isinstance(request, CohereEmbedRequest) else None
+    return [_read_parts(item, index, context) for index, item in enumerate(inputs or ())]
+
+
+def _read_parts(item: CohereInput, index: int, context: RequestContext) -> str | Image:
+    """Return the texts of an input's parts, joined by line ends, or its picture."""
+    name = f"inputs[{index}]"
+    texts = [part.text for part in item.content if part.type == "text"]
+    uris = [part.image_url for part in item.content if part.type == "image_url"]
+    if not item.content:
+        raise InputError(f"{name} has no content: send at least one part with text or a picture.", param="inputs")
+    if len(uris) + bool(texts) > 1:
+        raise InputError(
+            f"{name} has {count_of(len(uris), 'picture')} and {count_of(len(texts), 'text')}, and the models here give "
+            "each picture a separate vector. Send each as one of the inputs.",
+            param="inputs",
+        )
+    if None in texts or None in uris:
+        raise InputError(f"{name} has a part without its {'image_url' if uris else 'text'}.", param="inputs")
+    if uris:
+        return _read_picture(uris[0].url if uris[0] is not None else "", context, name, "inputs")
+    return "\n".join(text or "" for text in texts)
+
+
+def _read_picture(uri: str, context: RequestContext, name: str, field: str) -> Image:
+    limits = context.limits.pictures if context.limits is not None else None
+    return picture_from_text(uri, limits, name, bare_base64=False, request_field=field)
 
 
 def _choose_options(input_type: str | None, kinds: tuple[str, ...]) -> Callable[[ModelDescription], EncodeKeywords]:
@@ -92,7 +119,7 @@ def _choose_options(input_type: str | None, kinds: tuple[str, ...]) -> Callable[
                 "scale. Request float, base64, binary or ubinary.",
                 param="embedding_types",
             )
-        return {} if input_type is None else _input_type_options(model, input_type)
+        return {} if input_type in (None, "image") else _input_type_options(model, input_type)
 
     return choose
 
@@ -112,16 +139,35 @@ def write_embed(exchange: Encode) -> JsonObject:
     """Return the response body: the vectors in each requested type."""
     reply, vectors = exchange.reply_options, exchange.vectors
     embeddings = {kind: _rows_of_type(vectors, kind) for kind in reply["kinds"]}
-    meta = reply_meta(reply["version"], exchange.dropped, input_tokens=exchange.tokens)
+    pictures = [item.header() for item in exchange.inputs if isinstance(item, Image)]
+    meta = reply_meta(reply["version"], exchange.dropped, **_billed_units(exchange, len(pictures)))
     if {"int8", "uint8"} & set(embeddings):
         low, high = unit_ranges(vectors.dim)[:, 0].tolist()
         meta["embedding_range"] = [low, high]
-    return {
+    body: JsonObject = {
         "response_type": "embeddings_by_type" if reply["by_type"] else "embeddings_floats",
         "id": reply["id"],
-        "texts": list(exchange.inputs),
+        "texts": [item for item in exchange.inputs if isinstance(item, str)],
         "embeddings": embeddings if reply["by_type"] else embeddings["float"],
         "meta": meta,
+    }
+    return body | ({"images": [_describe_picture(header) for header in pictures]} if pictures else {})
+
+
+def _billed_units(exchange: Encode, pictures: int) -> dict[str, int]:
+    """Return the tokens of the texts, and if there are pictures their number and patches."""
+    if not pictures:
+        return {"input_tokens": exchange.tokens}
+    image_tokens = exchange.tokens_of("image")
+    return {"images": pictures, "input_tokens": exchange.tokens - image_tokens, "image_tokens": image_tokens}
+
+
+def _describe_picture(header: PictureHeader) -> JsonObject:
+    return {
+        "width": header.width,
+        "height": header.height,
+        "format": header.format.lower(),
+        "bit_depth": header.bits,
     }
 
 

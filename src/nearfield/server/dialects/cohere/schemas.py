@@ -24,23 +24,29 @@ class CohereEmbedV1Request(msgspec.Struct):
     """
 
     texts: list[str] | None = None
-    images: list[JsonValue] | None = None
+    images: list[str] | None = None
     model: Name | None = None
     input_type: InputType | None = None
     embedding_types: list[Kind] | None = None
     truncate: Truncate | None = None
 
 
+class CohereImageUrl(msgspec.Struct):
+    """A picture as a data URI."""
+
+    url: str
+
+
 class CohereContent(msgspec.Struct):
-    """A part of an input; the models here read text only."""
+    """A part of an input: text or picture."""
 
     type: Literal["text", "image_url"]
     text: str | None = None
-    image_url: JsonValue = None
+    image_url: CohereImageUrl | None = None
 
 
 class CohereInput(msgspec.Struct):
-    """An input in parts, whose texts are joined by line ends and become one vector."""
+    """An input in parts that becomes one vector: texts, which are joined by line ends, or one picture."""
 
     content: list[CohereContent]
 
@@ -51,7 +57,7 @@ class CohereEmbedRequest(msgspec.Struct):
     model: Name
     input_type: InputType
     texts: list[str] | None = None
-    images: list[JsonValue] | None = None
+    images: list[str] | None = None
     inputs: list[CohereInput] | None = None
     max_tokens: Count | None = None
     output_dimension: int | None = None
@@ -68,7 +74,11 @@ class CohereVersion(msgspec.Struct):
 class CohereUnits(msgspec.Struct, omit_defaults=True):
     """Units that the hosted API would bill; nothing is billed here."""
 
+    images: int | None = None
+    #: Tokens of the texts.
     input_tokens: int | None = None
+    #: Patches of the pictures.
+    image_tokens: int | None = None
     search_units: int | None = None
 
 
@@ -82,13 +92,23 @@ class CohereMeta(msgspec.Struct, omit_defaults=True):
     warnings: list[str] | None = None
 
 
-class CohereFloatsReply(msgspec.Struct, tag_field="response_type", tag="embeddings_floats"):
+class CoherePicture(msgspec.Struct):
+    """What the file of a picture says of itself; ``bit_depth`` is the number of bits of a pixel."""
+
+    width: int
+    height: int
+    format: str
+    bit_depth: int
+
+
+class CohereFloatsReply(msgspec.Struct, omit_defaults=True, tag_field="response_type", tag="embeddings_floats"):
     """Response body of POST /v1/embed without ``embedding_types``."""
 
     id: str
     texts: list[str]
     embeddings: list[list[float]]
     meta: CohereMeta
+    images: list[CoherePicture] | None = None
 
 
 class CohereVectors(msgspec.Struct, omit_defaults=True, rename={"floats": "float"}):
@@ -106,13 +126,17 @@ class CohereVectors(msgspec.Struct, omit_defaults=True, rename={"floats": "float
     base64: list[str] | None = None
 
 
-class CohereByTypeReply(msgspec.Struct, tag_field="response_type", tag="embeddings_by_type"):
-    """Response body of /v2/embed, and of /v1/embed with ``embedding_types``."""
+class CohereByTypeReply(msgspec.Struct, omit_defaults=True, tag_field="response_type", tag="embeddings_by_type"):
+    """Response body of /v2/embed, and of /v1/embed with ``embedding_types``.
+
+    ``texts`` and ``images`` are those of the request, each in order.
+    """
 
     id: str
     texts: list[str]
     embeddings: CohereVectors
     meta: CohereMeta
+    images: list[CoherePicture] | None = None
 
 
 class CohereRerankV1Request(msgspec.Struct):

@@ -32,6 +32,7 @@ def get_model(_: None, context: RequestContext) -> Reply:
 class SieModelFacts:
     """Facts of a model, loaded or not; 0, None or empty if unknown."""
 
+    inputs: tuple[str, ...] = ("text",)
     outputs: tuple[str, ...] = ()
     dims: dict[str, int] = field(default_factory=dict)
     max_length: int = 0
@@ -42,19 +43,19 @@ class SieModelFacts:
         """Create the facts from the model if it is loaded, otherwise from the catalogue."""
         model = entry.description
         if model is not None:
-            return cls(model.outputs, dict(model.sizes), model.max_length, model.revision)
+            return cls(model.modalities, model.outputs, dict(model.sizes), model.max_length, model.revision)
         known = catalog.find_by_id(entry.name)
         if known is None:
             return cls()
         dims = {known.kind: known.dimensions} if known.kind != "scores" else {}
-        return cls((known.kind,), dims, known.max_length, known.revision)
+        return cls(outputs=(known.kind,), dims=dims, max_length=known.max_length, revision=known.revision)
 
 
 def _model_to_dict(entry: ModelEntry) -> JsonObject:
     facts = SieModelFacts.from_entry(entry)
     return {
         "name": entry.name,
-        "inputs": ["text"],
+        "inputs": list(facts.inputs),
         "outputs": ["score" if output == "scores" else output for output in facts.outputs],
         "dims": facts.dims,
         "loaded": entry.description is not None,

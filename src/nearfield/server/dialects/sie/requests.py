@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from nearfield.errors import InputError
+from nearfield.media.image import Image
 from nearfield.server.dialects.sie.schemas import SieEncodeRequest, SieItem, SieOptions, SieParams, SieScoreRequest
 from nearfield.server.exchange import Encode, EncodeOptions, Rank, RerankOptions
+from nearfield.server.exchange.picture_inputs import picture_from_bytes, picture_from_text
 from nearfield.server.http.request_body import JSON, MSGPACK
 from nearfield.server.http.request_context import RequestContext
 
@@ -55,7 +57,8 @@ def read_encode(request: SieEncodeRequest, context: RequestContext) -> Encode:
     )
     return Encode(
         model=model_name(context),
-        inputs=_item_texts(request.items, "items"),
+        inputs=_read_items(request.items, context),
+        input_field="items",
         options=encode_options,
         needs=tuple(kinds),
         reply_options={
@@ -85,8 +88,8 @@ def read_score(request: SieScoreRequest, context: RequestContext) -> Rank:
     policy = _OVERFLOW_POLICIES[options.overflow_policy or "default"]
     return Rank(
         model=model_name(context),
-        query=_item_texts([request.query], "query")[0],
-        documents=_item_texts(request.items, "items"),
+        query=_read_texts([request.query], "query")[0],
+        documents=_read_texts(request.items, "items"),
         options=RerankOptions(truncate=policy, adapter=options.lora_id),
         field_name="items",
         reply_options={
@@ -103,17 +106,56 @@ def model_name(context: RequestContext) -> str:
     return context.path["model"].removesuffix(":default").removesuffix("@default")
 
 
-def _item_texts(items: Sequence[SieItem], field: str) -> list[str]:
+def _read_items(items: Sequence[SieItem], context: RequestContext) -> list[str | Image]:
+    """Return the text or the picture of each item."""
+    if not items:
+        raise InputError("items is empty: send at least one.", param="items")
+    return [_read_item(item, index, context) for index, item in enumerate(items)]
+
+
+def _read_item(item: SieItem, index: int, context: RequestContext) -> str | Image:
+    if not item.images:
+        return _read_text(item, f"Item {index} of items")
+    _refuse_media(item, f"Item {index} of items", ("audio", "video", "document"))
+    if item.text is not None or len(item.images) > 1:
+        more = "a text beside its pictures" if item.text is not None else f"{len(item.images)} pictures"
+        raise InputError(
+            f"Item {index} of items has {more}, and the models here give each picture a separate vector: send each as "
+            "an item.",
+            param="items",
+        )
+    (image,) = item.images
+    name = f"The picture of item {index}"
+    limits = context.limits.pictures if context.limits is not None else None
+    if isinstance(image.data, str):
+        return picture_from_text(image.data, limits, name, request_field="items")
+    if not isinstance(image.data, bytes):
+        raise InputError(f"{name} must be bytes or base64, not {type(image.data).__name__}.", param="items")
+    return picture_from_bytes(image.data, limits, name, request_field="items")
+
+
+def _read_texts(items: Sequence[SieItem], field: str) -> list[str]:
     if not items:
         raise InputError(f"{field} is empty: send at least one.", param=field)
-    texts = []
-    for index, item in enumerate(items):
-        media = next((name for name in ("images", "audio", "video", "document") if getattr(item, name)), None)
-        if media is not None or item.text is None:
-            problem = f"has {media}, and the models here read text" if media is not None else "has no text"
-            raise InputError(f"Item {index} of {field} {problem}: send 'text'.", param=field)
-        texts.append(item.text)
-    return texts
+    names = [f"Item {index} of {field}" for index in range(len(items))]
+    for item, name in zip(items, names, strict=True):
+        _refuse_media(item, name, ("images",))
+    return [_read_text(item, name) for item, name in zip(items, names, strict=True)]
+
+
+def _read_text(item: SieItem, name: str) -> str:
+    _refuse_media(item, name, ("audio", "video", "document"))
+    if item.text is None:
+        raise InputError(f"{name} has no text: send 'text'.", param=name.split()[-1])
+    return item.text
+
+
+def _refuse_media(item: SieItem, name: str, fields: Sequence[str]) -> None:
+    """Raise InputError if an item has a field of a medium that is not read."""
+    medium = next((field for field in fields if getattr(item, field)), None)
+    if medium is not None:
+        hint = "rerankers read text" if medium == "images" else "the models here read texts and pictures"
+        raise InputError(f"{name} has {medium}, and {hint}: send 'text'.", param=name.split()[-1])
 
 
 def _check_options(options: SieOptions, body_options: Mapping[str, object]) -> None:

@@ -12,12 +12,19 @@ from nearfield.server.dialects.schemas import Dtype, Name
 Kind = Literal["dense", "sparse", "multivector"]
 
 
+class SieImage(msgspec.Struct):
+    """The file of a picture: bytes in msgpack, base64 or a data URI in JSON. Its format is found in the bytes."""
+
+    data: JsonValue
+    format: str | None = None
+
+
 class SieItem(msgspec.Struct):
-    """One input: text. The fields of other media are known but refused, as the models here read text only."""
+    """One input: a text, or one picture. The fields of other media are known but refused."""
 
     id: str | None = None
     text: str | None = None
-    images: JsonValue = None
+    images: list[SieImage] | None = None
     audio: JsonValue = None
     video: JsonValue = None
     document: JsonValue = None
@@ -97,10 +104,11 @@ class SieEncodedItem(msgspec.Struct, omit_defaults=True):
     multivector: SieTokenVectors | None = None
 
 
-class SieUsage(msgspec.Struct):
-    """Number of tokens read."""
+class SieUsage(msgspec.Struct, omit_defaults=True):
+    """Number of tokens read, patches of pictures included, and of pictures if there are any."""
 
     input_tokens: int
+    images: int | None = None
 
 
 class SieEncodeReply(msgspec.Struct):

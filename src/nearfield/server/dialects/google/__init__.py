@@ -1,0 +1,1 @@
+"""Google's embedding APIs: Gemini's ``:embedContent`` and Vertex AI's ``:predict``."""
