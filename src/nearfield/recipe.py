@@ -56,6 +56,11 @@ class LayerNorm:
 
 
 @dataclass(frozen=True)
+class Centre:
+    """Subtract the mean of a vector's values: a layer norm without weights, but for the length."""
+
+
+@dataclass(frozen=True)
 class Normalize:
     """Scale to unit length."""
 
@@ -82,7 +87,7 @@ class SelectorPooling(ProbePooling):
     """Pool tokens by a probe, and add what a gated feed-forward makes of them to the first token's state (Nomic)."""
 
 
-Module = Pooling | ProbePooling | Dense | LayerNorm | Normalize
+Module = Pooling | ProbePooling | Dense | LayerNorm | Centre | Normalize
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,9 @@ class CatalogEntry:
 
     What folders leave out: ``instruction`` is the template of a free instruction, ``answer`` how a language model is
     asked to rerank, ``tasks`` prompts with adapters, ``exclude_prompt`` whether pooling leaves the prompt out,
-    ``centre`` whether a layer norm precedes truncation, ``is_causal = false`` that a decoder reads both ways, and
-    ``forbid`` number formats that the model cannot be computed in.
+    ``centre`` whether a layer norm precedes truncation, ``is_causal = false`` that a decoder reads both ways,
+    ``text_model`` the id of the model whose texts share the space of a model of pictures, and ``forbid`` number formats
+    that the model cannot be computed in.
     """
 
     id: str
@@ -67,6 +68,7 @@ class CatalogEntry:
     exclude_prompt: bool = False
     centre: bool = False
     is_causal: bool | None = None
+    text_model: str | None = None
     forbid: tuple[str, ...] = ()
     commercial: bool = True
     gated: bool = False

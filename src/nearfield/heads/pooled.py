@@ -14,7 +14,7 @@ from nearfield.heads import Head, HeadInput, Results
 from nearfield.heads.probe import probe_pool, select_pool
 from nearfield.ops import Ops, T
 from nearfield.packing import PackedRows
-from nearfield.recipe import Dense, LayerNorm, Module, Normalize, Pooling, ProbePooling, SelectorPooling
+from nearfield.recipe import Centre, Dense, LayerNorm, Module, Normalize, Pooling, ProbePooling, SelectorPooling
 
 #: torch.nn classes that a Dense module may name, and what they are called here.
 ACTIVATIONS = {
@@ -107,6 +107,8 @@ def _module(ops: Ops[T], x: T, module: Module, arrays: Mapping[str, T], width: i
     if isinstance(module, LayerNorm):
         norm = Weights.open(module.weights).norm("norm", module.dimension)
         return ops.layer_norm(x, norm, _LAYER_NORM_EPS), width
+    if isinstance(module, Centre):
+        return ops.affine(x, np.asarray(np.eye(width) - 1 / width, np.float32), None), width
     if isinstance(module, Normalize):
         return ops.normalize(x), width
     raise ModelRefused(f"Unknown module {module!r}.")
