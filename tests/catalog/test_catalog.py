@@ -122,7 +122,8 @@ def test_it_agrees_with_the_table_it_was_made_from() -> None:
     for entry in catalog.entries():
         row = rows.get(entry.id)
         if row is None:
-            assert entry.id in UNPINNED or entry.modalities == ("image",)  # the table is of models that read texts
+            # The table is of models that read texts, and older than the last.
+            assert entry.id in UNPINNED | {"google/embeddinggemma-2"} or entry.modalities == ("image",)
             continue
         checked += 1
         assert entry.revision == row["revision"], entry.id

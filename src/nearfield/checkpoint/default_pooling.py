@@ -14,6 +14,8 @@ from nearfield.recipe import Module, Normalize, Pooling
 
 #: Names that configs give to the size of a token's vector.
 WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")
+#: Those of architectures whose own last layer changes that size.
+PROJECTED = {"embedding_gemma2_text": ("embedding_dim",)}
 
 
 def dense_modules(
@@ -40,7 +42,8 @@ def token_width(folder: Path, config: JsonObject) -> int:
     Raises:
         ModelRefused: the config does not say it.
     """
-    width = next((config[key] for key in WIDTHS if key in config), None)
+    names = (*PROJECTED.get(str(config.get("model_type")), ()), *WIDTHS)
+    width = next((config[key] for key in names if key in config), None)
     if type(width) is not int or width < 1:
         raise ModelRefused(f"the config.json of {folder} gives no size of a token's vector ({', '.join(WIDTHS)})")
     return width

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nearfield.checkpoint import json_file
 from nearfield.checkpoint.json_file import JsonDict, JsonObject
+from nearfield.checkpoint.text_part import read_text_part
 from nearfield.errors import ModelRefused, nearest
 
 #: Older versions named the file after the architecture; the first that exists counts.
@@ -75,7 +76,8 @@ def read_transformer(folder: Path, *, tower: JsonDict | None = None) -> Transfor
     """
     if tower is None and not (folder / "config.json").is_file():
         raise ModelRefused(f"{folder} has no config.json, and so is no Hugging Face model folder")
-    config = json_file.read_object(folder / "config.json") if tower is None else tower
+    home = folder / "config.json"
+    config = read_text_part(home, json_file.read_object(home)) if tower is None else tower
     path = next((folder / name for name in FILES if (folder / name).is_file()), folder / FILES[0])
     settings = json_file.read_optional(path)
     _check(path, settings, tower is not None)

@@ -43,6 +43,8 @@ REGISTRY = Registry(
         "qwen2": "nearfield.families.decoder:Decoder",
         "qwen3": "nearfield.families.decoder:Decoder",
         "gemma3_text": "nearfield.families.decoder:Decoder",
+        "qwen3_vl_text": "nearfield.families.decoder:Qwen3VlText",
+        "embedding_gemma2_text": "nearfield.families.embedding_gemma2:EmbeddingGemma2",
         "clap_audio_model": "nearfield.families.clap:Clap",
         "clip_text_model": "nearfield.families.towers.text:TextTower",
         "siglip_text_model": "nearfield.families.towers.text:TextTower",

@@ -1,4 +1,4 @@
-"""Decoders as encoders: Llama, Mistral, Qwen2, Qwen3 and Gemma 3 (EmbeddingGemma), distinguished by a table of flags.
+"""Decoders as encoders: Llama, Mistral, Qwen2, Qwen3 (and the text part of Qwen3-VL) and Gemma 3, by a table of flags.
 
 Pre-norm transformer with rotary positions and grouped queries (Touvron et al. 2023, arXiv:2302.13971; Jiang et al.
 2023, arXiv:2310.06825; Gemma team 2025, arXiv:2503.19786). Causal unless the config says otherwise.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -43,6 +44,8 @@ FLAGS = {
     "mistral": Flags(),
     "qwen2": Flags(qkv_bias=True, switched_window=True),
     "qwen3": Flags(head_norms=True, switched_window=True),
+    # Its rotary positions are triples of time, row and column, which are one number for a text.
+    "qwen3_vl_text": Flags(head_norms=True),
     "gemma3_text": Flags(head_norms=True, gemma=True, activation="hidden_activation"),
 }
 
@@ -50,8 +53,8 @@ FLAGS = {
 class Decoder(Family):
     """One class for the tribe; ``model_type`` picks the flags."""
 
-    weight_prefixes = ("model.", "")
-    unread = (r"(^|\.)rotary_emb\.inv_freq$", r"^lm_head\.", r"^score\.")
+    weight_prefixes: ClassVar[tuple[str, ...]] = ("model.", "")
+    unread: ClassVar[tuple[str, ...]] = (r"(^|\.)rotary_emb\.inv_freq$", r"^lm_head\.", r"^score\.")
     class_pooling = "lasttoken"
 
     def __init__(self, config: JsonObject) -> None:
@@ -68,7 +71,7 @@ class Decoder(Family):
         self.bias = bool(config.get("attention_bias", False))
         self.mlp_bias = bool(config.get("mlp_bias", False))
         self.tied = bool(config.get("tie_word_embeddings", self.flags.gemma))
-        self.act = _activation(config, self.flags.activation)
+        self.act = known_activation(config, self.flags.activation)
         self.causal = config.get("is_causal") is not False and not config.get("use_bidirectional_attention")
         self.scale = float(config["query_pre_attn_scalar"]) ** -0.5 if self.flags.gemma else None
         self.kinds, self.window = _windows(config, self.flags, self.layers, self.causal)
@@ -172,7 +175,15 @@ class Decoder(Family):
         return ops.linear(x, weights.top.linear("score", self.hidden_size, count, bias=False))
 
 
-def _activation(config: JsonObject, name: str) -> str:
+class Qwen3VlText(Decoder):
+    """The part of Qwen3-VL that reads texts, beside its vision tower."""
+
+    weight_prefixes = ("model.language_model.", "language_model.", "model.", "")
+    unread = (*Decoder.unread, r"^(model\.)?visual\.")
+
+
+def known_activation(config: JsonObject, name: str) -> str:
+    """Return the activation that a field of config.json names, as ``ops`` calls it; any unknown one is refused."""
     stored = config.get(name) or config.get("hidden_act") or ("gelu_pytorch_tanh" if name != "hidden_act" else "silu")
     if stored not in ACTIVATIONS:
         raise ModelRefused(f"config.json: {name} {stored!r} is not known here. Known: {', '.join(ACTIVATIONS)}.")
