@@ -152,7 +152,7 @@ def resolve(options: EncodeOptions, model: ModelInfo, defaults: OptionDefaults) 
         precision=options.precision,
         ranges=options.ranges,
         space=model.space_of(adapter) + ("n" if normalize else ""),
-        prompt_is_chosen=(options.prompt_name, options.prompt, options.instruction) != (None, None, None),
+        prompt_is_chosen=bool(options.prompt_name or options.prompt or options.instruction),
     )
 
 

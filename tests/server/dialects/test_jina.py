@@ -205,9 +205,9 @@ def test_multivectors(fleet_url: str, fleet: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("item", "text"),
     [
-        ({"image": "https://example.org/cat.png"}, "input 1 contains 'image'"),
-        ({"pdf": "JVBERi0="}, "input 1 contains 'pdf'"),
-        ({"url": "https://example.org/cat.png"}, "input 1 contains 'url'"),
+        ({"image": "https://example.org/cat.png"}, "reads texts, and an input is a picture"),
+        ({"pdf": "JVBERi0="}, "input 1 contains a pdf"),
+        ({"url": "https://example.org/cat.png"}, "reads texts, and an input is a picture"),
         ({}, "input 1 has no text"),
     ],
 )

@@ -144,7 +144,8 @@ def test_fields_of_infinity_s_client(url: str, tiny: Encoder) -> None:
         np.array([reply.json()["data"][0]["embedding"]], np.float32), np.asarray(tiny.encode(["cat"]))
     )
     refused = httpx.post(url + "/embeddings", json={**body, "modality": "image"})
-    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "modality")
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "input")
+    assert "reads texts" in refused.json()["detail"]
 
 
 def test_truncation_is_reported_or_refused(client: openai.OpenAI, tiny: Encoder) -> None:

@@ -6,12 +6,13 @@ converts a request body to an ``Exchange``, and an answered ``Exchange`` to a re
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from nearfield.errors import NearfieldError, UnsupportedDimensions
 from nearfield.registry import Registry
+from nearfield.server.files.form_body import FormPart
 from nearfield.server.http.request_body import JSON
 from nearfield.server.http.request_context import RequestContext
 
@@ -96,6 +97,10 @@ class Route:
     rate_limit_exempt: bool = False
     #: Media types that the request body may have.
     request_media: tuple[str, ...] = (JSON,)
+    #: Turns the parts of a form into a body, for routes that also read forms.
+    read_form: Callable[[Sequence[FormPart]], dict[str, Any]] | None = None
+    #: Struct that describes the form in the OpenAPI document.
+    form_type: Any = None
     #: Media types that the response may have, chosen by the Accept header.
     response_media: tuple[str, ...] = (JSON,)
     #: Returns the API key from the request body, for clients that send no Authorization header.

@@ -12,9 +12,13 @@ from typing import Annotated, Literal
 import msgspec
 
 from nearfield.errors import InputError, InputTooLong, NearfieldError, nearest
+from nearfield.media.image import Image
 from nearfield.server.dialects import JsonObject, JsonValue, Reply, Route, message_of, shared_error_body
 from nearfield.server.dialects.schemas import RERANK_EXAMPLE, Name, rank_results, to_base64, to_json_rows
 from nearfield.server.exchange import Encode, EncodeKeywords, EncodeLateChunks, EncodeOptions, Rank, RerankOptions
+from nearfield.server.exchange.content_parts import join_parts
+from nearfield.server.exchange.picture_inputs import picture_from_text
+from nearfield.server.http.request_body import convert
 from nearfield.server.http.request_context import RequestContext
 from nearfield.server.models.description import ModelDescription
 from nearfield.vectors.outputs import Outputs
@@ -32,7 +36,7 @@ _PARAM_NAMES = {"precision": "embedding_type", "truncate_dim": "dimensions", "ro
 
 
 class JinaItem(msgspec.Struct):
-    """One input or document: text. Other media are known but refused: the models here read text only."""
+    """One input or document: a text, or in inputs a picture (``url`` and ``bytes`` are older names), or its parts."""
 
     text: str | None = None
     image: JsonValue = None
@@ -40,6 +44,12 @@ class JinaItem(msgspec.Struct):
     content: JsonValue = None
     url: JsonValue = None
     bytes: JsonValue = None
+
+
+class JinaContent(msgspec.Struct):
+    """The parts of an input that are read together."""
+
+    content: list[str | JinaItem]
 
 
 class JinaEmbeddingRequest(msgspec.Struct):
@@ -158,11 +168,12 @@ def is_embeddings_request(context: RequestContext) -> bool:
     return isinstance(inputs, list) and dict in map(type, inputs)
 
 
-def _read_embeddings(request: JinaEmbeddingRequest, _: RequestContext) -> Encode:
+def _read_embeddings(request: JinaEmbeddingRequest, context: RequestContext) -> Encode:
     kind = request.embedding_type or request.encoding_type
-    texts = [request.input] if isinstance(request.input, str) else _input_texts(request.input, "input")
+    items = [request.input] if isinstance(request.input, str) else request.input
+    inputs = [_read_item(item, f"input {index}", context) for index, item in enumerate(items)]
     if request.return_multivector:
-        return _read_multivector(request, texts, kind)
+        return _read_multivector(request, inputs, kind)
     options: EncodeKeywords = {"precision": kind if kind in ("binary", "ubinary") else "float32"}
     if request.dimensions is not None:
         options["truncate_dim"] = request.dimensions
@@ -171,16 +182,19 @@ def _read_embeddings(request: JinaEmbeddingRequest, _: RequestContext) -> Encode
     base64 = kind == "base64" or (kind is None and request.encoding_format == "base64")
     exchange: Encode
     if request.late_chunking:
+        texts = [item for item in inputs if isinstance(item, str)]
+        if len(texts) < len(inputs):
+            raise InputError("late_chunking is for texts: send pictures without it.", param="late_chunking")
         exchange = EncodeLateChunks(model=request.model, inputs=[texts], options=EncodeOptions(**options))
     else:
         options["truncate"] = _truncation_policy(request)
-        exchange = Encode(model=request.model, inputs=texts, options=EncodeOptions(**options))
+        exchange = Encode(model=request.model, inputs=inputs, options=EncodeOptions(**options))
     exchange.options_for = _choose_task_options(request.task)
     exchange.reply_options = {"base64": base64}
     return exchange
 
 
-def _read_multivector(request: JinaEmbeddingRequest, texts: Sequence[str], kind: str | None) -> Encode:
+def _read_multivector(request: JinaEmbeddingRequest, inputs: Sequence[str | Image], kind: str | None) -> Encode:
     if request.dimensions is not None or request.late_chunking:
         other = "late_chunking" if request.late_chunking else "dimensions"
         raise InputError(f"return_multivector cannot be combined with {other}: leave one of them out.", param=other)
@@ -190,7 +204,7 @@ def _read_multivector(request: JinaEmbeddingRequest, texts: Sequence[str], kind:
         )
     return Encode(
         model=request.model,
-        inputs=texts,
+        inputs=inputs,
         options=EncodeOptions(outputs="multivector", truncate=_truncation_policy(request)),
         needs=("multivector",),
         options_for=_choose_task_options(request.task),
@@ -221,6 +235,41 @@ def _choose_task_options(task: str | None) -> Callable[[ModelDescription], Encod
     return choose
 
 
+def _read_item(item: str | JinaItem, field: str, context: RequestContext) -> str | Image:
+    """Return an input; a string is a text, whatever it looks like.
+
+    Raises:
+        InputError: it has no part or several, or one that no model here reads.
+    """
+    if isinstance(item, str):
+        return item
+    present = [name for name in item.__struct_fields__ if getattr(item, name) is not None]
+    if len(present) > 1:
+        raise InputError(f"{field} has {' and '.join(present)}: send each in a separate input.", param="input")
+    if present == ["content"]:
+        return _read_content(item.content, field, context)
+    if not present or present[0] == "pdf":
+        raise InputError(
+            f"{field} {'contains a pdf' if present else 'has no text'}: send a string, "
+            '{"text": "..."} or {"image": "..."}.',
+            param="input",
+        )
+    value = getattr(item, present[0])
+    if present == ["text"]:
+        return str(value)
+    if not isinstance(value, str):
+        raise InputError(f"{field}: {present[0]} must be a string: a data URI or base64.", param="input")
+    return picture_from_text(value, context.picture_limits, field)
+
+
+def _read_content(content: JsonValue, field: str, context: RequestContext) -> str | Image:
+    """Return the one input that the parts of ``content`` make."""
+    parts = convert({"content": content}, JinaContent).content
+    if any(isinstance(part, JinaItem) and part.content is not None for part in parts):
+        raise InputError(f"{field} has content within content.", param="input")
+    return join_parts([_read_item(part, field, context) for part in parts], field, "input")
+
+
 def _input_texts(items: Sequence[str | JinaItem], field: str) -> list[str]:
     return [_input_text(item, f"{field} {index}", field) for index, item in enumerate(items)]
 
@@ -233,7 +282,7 @@ def _input_text(item: str | JinaItem, label: str, field: str) -> str:
     media = [name for name in ("image", "pdf", "content", "url", "bytes") if getattr(item, name) is not None]
     problem = f"contains {media[0]!r}" if media else "has no text"
     raise InputError(
-        f'{label} {problem}, but this server reads text only: send a string or {{"text": "..."}}.', param=field
+        f'{label} {problem}, and documents are ranked by text only: send a string or {{"text": "..."}}.', param=field
     )
 
 
@@ -305,7 +354,7 @@ class JinaDialect:
         *(
             Route(
                 path,
-                "Embed texts",
+                "Embed texts and pictures",
                 _read_embeddings,
                 _write_embeddings,
                 JinaEmbeddingRequest,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from nearfield.errors import InputError, TooLarge
 from nearfield.media.data_uri import decode_base64, decode_data_uri
@@ -50,6 +51,12 @@ def picture_from_text(
     except InputError as error:
         error.param = request_field
         raise
+
+
+def pictures_from_texts(values: str | Sequence[str], limits: PictureLimits | None) -> list[Image]:
+    """Return the pictures of one or more inputs. Raises as ``picture_from_text`` does, with the index of the input."""
+    values = [values] if isinstance(values, str) else values
+    return [picture_from_text(value, limits, f"Input {index}") for index, value in enumerate(values)]
 
 
 def picture_from_bytes(

@@ -12,6 +12,7 @@ import msgspec
 
 from nearfield import __version__
 from nearfield.server.dialects import Dialect, Route
+from nearfield.server.files.form_body import FORM
 from nearfield.server.http.request_body import JSON
 
 #: A part of the document.
@@ -54,7 +55,7 @@ def document(dialects: Iterable[Dialect]) -> JsonObject:
         dict.fromkeys(
             kind
             for dialect, route in routes
-            for kind in (route.request_type, route.response_type, dialect.error_type)
+            for kind in (route.request_type, route.form_type, route.response_type, dialect.error_type)
             if kind
         )
     )
@@ -91,8 +92,10 @@ def _operation(dialect: Dialect, route: Route, schemas: dict[Any, JsonObject]) -
         body: JsonObject = {"schema": schemas[route.request_type]}
         if route.example is not None:
             body["example"] = route.example
-        media = ("multipart/form-data",) if route.upload else route.request_media
+        media = (FORM,) if route.upload else route.request_media
         operation["requestBody"] = {"required": True, "content": dict.fromkeys(media, body)}
+        if route.form_type is not None:
+            operation["requestBody"]["content"][FORM] = {"schema": schemas[route.form_type]}
     success: JsonObject = {"description": "The answer"}
     if route.response_type is not None:
         content = {"schema": schemas[route.response_type]}

@@ -410,14 +410,14 @@ _DECODERS = {
 }
 
 
-def convert(body: Mapping[str, Any], request_type: type[RequestType]) -> RequestType:
-    """Convert a decoded body to a request type.
+def convert(body: Mapping[str, Any], request_type: type[RequestType], *, strict: bool = True) -> RequestType:
+    """Convert a decoded body to a request type. With ``strict=False``, texts such as ``8`` and ``true`` are values.
 
     Raises:
         InputError: the body does not fit the type; ``param`` names the field.
     """
     try:
-        return msgspec.convert(body, request_type)
+        return msgspec.convert(body, request_type, strict=strict)
     except msgspec.ValidationError as error:
         raise invalid_request_error(error, request_type) from error
 

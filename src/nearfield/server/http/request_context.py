@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, PictureLimits
 from nearfield.server.batches.batch_runner import BatchRunner
 from nearfield.server.collections.collection_service import CollectionService
 from nearfield.server.files.file_store import FileStore
@@ -27,6 +28,8 @@ class RequestContext:
     body: Mapping[str, Any] = field(default_factory=dict)
     #: Names of all fields of the body, including those that are null.
     fields: frozenset[str] = frozenset()
+    #: Whether the body was a form, whose values are all texts.
+    is_form: bool = False
     #: Number of lone surrogates in the body, for which U+FFFD was read.
     replaced: int = 0
     request_id: str = ""
@@ -47,3 +50,8 @@ class RequestContext:
     upload: MultipartUpload | None = None
     #: Runs a function that converts a large body beside the event loop; None if the body is small.
     in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None
+
+    @property
+    def picture_limits(self) -> PictureLimits:
+        """Limits of each picture of the request."""
+        return DEFAULT_PICTURE_LIMITS if self.limits is None else self.limits.pictures

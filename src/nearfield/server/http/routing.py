@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from nearfield.errors import MissingBody, NearfieldError, UnsupportedMedia
 from nearfield.server.dialects import Dialect, Route, return_unchanged
 from nearfield.server.exchange import Exchange
+from nearfield.server.files.form_body import FORM, decode_form
 from nearfield.server.http.content_bounds import LARGE_BODY, LARGE_MSGPACK, Buffer, ContentBounds, is_light_msgpack
 from nearfield.server.http.request_body import JSON, MSGPACK, convert, decode_repaired, ignored_fields, media_type
 from nearfield.server.http.request_context import RequestContext
@@ -48,6 +49,8 @@ class PathRoutes:
         self._body_optional = all(route.request_type is None for route in routes)
         self._any_content_type = any(route.any_content_type for route in routes)
         self._media_types = frozenset(name for route in routes for name in route.request_media)
+        if self.fallback.route.read_form is not None:
+            self._media_types |= {FORM}
 
     def choose(self, context: RequestContext) -> RouteCandidate:
         """Return the route that serves a request."""
@@ -80,10 +83,23 @@ class PathRoutes:
         kind = JSON if as_json else media_type(context.headers)
         if kind not in self._media_types:
             raise UnsupportedMedia(f"The body must be JSON: send 'Content-Type: application/json', not {kind!r}.")
-        content, context.replaced = decode_repaired(data, kind, bounds)
+        if kind == FORM:
+            content = self._decode_form(context, data, bounds)
+        else:
+            content, context.replaced = decode_repaired(data, kind, bounds)
         context.body = {name: value for name, value in content.items() if value is not None}
         context.fields = frozenset(content)
         return self.choose(context)
+
+    def _decode_form(self, context: RequestContext, data: Buffer, bounds: ContentBounds | None) -> dict[str, Any]:
+        """Return the body that a form stands for. A path with forms has one API."""
+        read = self.fallback.route.read_form
+        if read is None:
+            raise RuntimeError("the route reads no forms")
+        # A small body cannot have many.
+        most = LARGE_BODY if bounds is None else bounds.strings
+        context.is_form = True
+        return read(decode_form(data, context.headers.get("content-type", ""), most))
 
 
 def group_routes(dialects: Sequence[Dialect]) -> dict[tuple[str, str], PathRoutes]:
@@ -124,8 +140,10 @@ async def read_exchange(route: Route, context: RequestContext) -> Any:
 
 
 def _convert_and_read(route: Route, context: RequestContext) -> Any:
-    request = convert(context.body, route.request_type) if route.request_type is not None else None
-    return route.read(request, context)
+    if route.request_type is None:
+        return route.read(None, context)
+    # All values of a form are texts.
+    return route.read(convert(context.body, route.request_type, strict=not context.is_form), context)
 
 
 # -- middleware ------------------------------------------------------------------------------------------------------

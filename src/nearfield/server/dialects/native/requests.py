@@ -7,16 +7,21 @@ from importlib.util import find_spec
 from typing import Any
 
 from nearfield.errors import InputError, NotAcceptable
+from nearfield.media.image import Image
+from nearfield.media.limits import PictureLimits
 from nearfield.server.dialects import JsonObject
 from nearfield.server.dialects.native.arrow import ARROW_TYPE
 from nearfield.server.dialects.native.schemas import (
     Kind,
     NativeClassifyRequest,
     NativeEncodeRequest,
+    NativePart,
     NativeRankRequest,
 )
 from nearfield.server.dialects.schemas import list_inputs
 from nearfield.server.exchange import Encode, EncodeLateChunks, EncodeOptions, Predict, Rank, RerankOptions
+from nearfield.server.exchange.picture_inputs import picture_from_bytes, picture_from_text
+from nearfield.server.files.form_body import FormPart
 from nearfield.server.http.limits import RequestLimits
 from nearfield.server.http.request_body import JSON, MSGPACK
 from nearfield.server.http.request_context import RequestContext
@@ -77,15 +82,67 @@ def read_encode(request: NativeEncodeRequest, context: RequestContext) -> Encode
     reply = {"media_type": media_type, "base64": request.encoding == "base64"}
     if request.input is None:
         return _read_late_chunks(request, kinds, options, reply)
+    items = [request.input] if isinstance(request.input, NativePart) else request.input
     if kinds not in (None, ["dense"]):
         options["outputs"] = kinds
     return Encode(
         model=request.model,
-        inputs=list_inputs(request.input),
+        inputs=[items] if isinstance(items, str) else _read_parts(items, context),
         options=EncodeOptions(**options),
         needs=("dense",) if media_type == ARROW_TYPE else tuple(kinds or ()),
         reply_options=reply,
     )
+
+
+def _read_parts(
+    items: Sequence[str | int | list[int] | NativePart], context: RequestContext
+) -> Sequence[str | list[int] | Image]:
+    """Return inputs with the pictures and texts of parts in their place."""
+    if not any(isinstance(item, NativePart) for item in items):
+        return list_inputs([item for item in items if not isinstance(item, NativePart)])
+    return [_read_part(item, f"Input {index}", context.picture_limits) for index, item in enumerate(items)]
+
+
+def _read_part(item: str | int | list[int] | NativePart, field: str, limits: PictureLimits) -> str | list[int] | Image:
+    if isinstance(item, int):
+        raise InputError(f"{field} is a number, and others are not: send token ids as a list.", param="input")
+    if not isinstance(item, NativePart):
+        return item
+    if (item.text is None) == (item.image is None):
+        problem = "has both 'text' and 'image'" if item.text is not None else "has neither 'text' nor 'image'"
+        raise InputError(f"{field} {problem}: send one of them in each part.", param="input")
+    if item.text is not None:
+        return item.text
+    if isinstance(item.image, str):
+        return picture_from_text(item.image, limits, field)
+    if isinstance(item.image, bytes):
+        return picture_from_bytes(item.image, limits, field)
+    raise InputError(
+        f"{field}: image must be a data URI, base64, or bytes in msgpack, not {type(item.image).__name__}.",
+        param="input",
+    )
+
+
+def read_encode_form(parts: Sequence[FormPart]) -> dict[str, Any]:
+    """Return the body that a form stands for: its parts ``image`` and ``text`` are the inputs, in their order.
+
+    Raises:
+        InputError: a field has several values, or a text is not UTF-8.
+    """
+    body: dict[str, Any] = {}
+    for part in parts:
+        if part.name in ("image", "text"):
+            content = part.data if part.name == "image" else part.text
+            body.setdefault("input", []).append({part.name: content})
+        elif part.name == "outputs":
+            body.setdefault("outputs", []).append(part.text)
+        elif part.name in ("input", "documents"):
+            raise InputError(f"A form has no {part.name}: call its parts 'text' and 'image'.", param=part.name)
+        elif part.name in body:
+            raise InputError(f"The form has {part.name!r:.100} twice.", param=part.name)
+        else:
+            body[part.name] = part.text
+    return body
 
 
 def _read_late_chunks(

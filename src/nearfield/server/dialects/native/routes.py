@@ -1,6 +1,7 @@
 """Nearfield's own API, for everything that the engine can do: vectors of several kinds in one pass, ranks, labels.
 
-The paths are ``/encode``, ``/rank`` and ``/classify``; docs/guides/encode.md has examples. A body is JSON or msgpack.
+The paths are ``/encode``, ``/rank`` and ``/classify``; docs/guides/encode.md has examples. A body is JSON or msgpack;
+that of ``/encode`` may also be a form (multipart/form-data) with files of pictures.
 The Accept header chooses the media type of the response:
 
 - ``application/json`` (default): each input's vectors as lists, or with ``"encoding": "base64"`` each array as base64
@@ -21,11 +22,12 @@ from __future__ import annotations
 from nearfield.errors import NearfieldError
 from nearfield.server.dialects import JsonObject, Route
 from nearfield.server.dialects.native.arrow import ARROW_TYPE
-from nearfield.server.dialects.native.requests import read_classify, read_encode, read_rank
+from nearfield.server.dialects.native.requests import read_classify, read_encode, read_encode_form, read_rank
 from nearfield.server.dialects.native.responses import error_body, write_labels, write_ranks, write_vectors
 from nearfield.server.dialects.native.schemas import (
     NativeClassifyReply,
     NativeClassifyRequest,
+    NativeEncodeForm,
     NativeEncodeReply,
     NativeEncodeRequest,
     NativeRankReply,
@@ -46,13 +48,15 @@ class NativeDialect:
     routes = (
         Route(
             "/encode",
-            "Embed texts as vectors of any kind",
+            "Embed texts and pictures as vectors of any kind",
             read_encode,
             write_vectors,
             NativeEncodeRequest,
             NativeEncodeReply,
             example=_ENCODE_EXAMPLE,
             request_media=_BODY_TYPES,
+            read_form=read_encode_form,
+            form_type=NativeEncodeForm,
             response_media=(JSON, MSGPACK, ARROW_TYPE),
         ),
         Route(

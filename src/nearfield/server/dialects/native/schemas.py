@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -10,6 +10,23 @@ from nearfield.server.dialects.schemas import Dtype, Name
 
 Kind = Literal["dense", "sparse", "multivector"]
 Activation = Literal["identity", "sigmoid", "softmax", "tanh"]
+
+
+#: A picture: a data URI or base64 in JSON, and in msgpack the bytes of its file, too.
+PictureData = Annotated[
+    Any,
+    msgspec.Meta(
+        description="A picture as a data URI or as base64; in msgpack also the bytes of its file.",
+        extra_json_schema={"type": "string"},
+    ),
+]
+
+
+class NativePart(msgspec.Struct, forbid_unknown_fields=True):
+    """One input by its kind: a text or a picture."""
+
+    text: str | None = None
+    image: PictureData = None
 
 
 class NativeEncodeRequest(msgspec.Struct):
@@ -20,7 +37,7 @@ class NativeEncodeRequest(msgspec.Struct):
     """
 
     model: Name | None = None
-    input: str | list[str | int | list[int]] | None = None
+    input: str | NativePart | list[str | int | list[int] | NativePart] | None = None
     documents: list[list[str]] | None = None
     outputs: Kind | list[Kind] | None = None
     role: Literal["query", "document"] | None = None
@@ -35,6 +52,21 @@ class NativeEncodeRequest(msgspec.Struct):
     dtype: Dtype = "float32"
     truncate: Literal["report", "error", "left", "right", "chunk"] | None = None
     encoding: Literal["list", "base64"] = "list"
+
+
+class NativeEncodeForm(msgspec.Struct):
+    """Form of POST /encode: parts called ``image`` (files) and ``text``, in the order of the inputs.
+
+    The other fields are those of the JSON body, as texts.
+    """
+
+    image: list[bytes] | None = None
+    text: list[str] | None = None
+    model: Name | None = None
+    outputs: list[Kind] | None = None
+    role: Literal["query", "document"] | None = None
+    dimensions: int | None = None
+    dtype: Dtype = "float32"
 
 
 class NativeUsage(msgspec.Struct):

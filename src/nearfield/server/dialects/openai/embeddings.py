@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 
 from nearfield.errors import InputError, ModelNotFound
+from nearfield.media.image import Image
 from nearfield.server.dialects import JsonObject
 from nearfield.server.dialects.openai import cl100k
 from nearfield.server.dialects.openai.schemas import OpenAiEmbeddingRequest
 from nearfield.server.dialects.schemas import list_inputs, to_base64, to_json_rows
 from nearfield.server.exchange import Encode, EncodeOptions
+from nearfield.server.exchange.picture_inputs import pictures_from_texts
 from nearfield.server.http.request_context import RequestContext
 
 #: The name that the pages of Text Embeddings Inference (TEI) use in examples; a TEI server has one model, and ignores
@@ -22,6 +24,8 @@ _THREAD_TOKENS = 20_000
 
 def read_embeddings(request: OpenAiEmbeddingRequest, context: RequestContext) -> Encode | Awaitable[Encode]:
     """Convert a request body to an exchange; many token ids are decoded in a thread."""
+    if request.modality == "image":
+        return _create_encode(request, _read_pictures(request.input, context), context)
     inputs = list_inputs(request.input)
     if sum(len(item) for item in inputs if not isinstance(item, str)) > _THREAD_TOKENS:
         return _read_in_thread(request, inputs, context)
@@ -35,8 +39,15 @@ async def _read_in_thread(
     return _create_encode(request, texts, context)
 
 
+def _read_pictures(inputs: str | list[str | int | list[int]], context: RequestContext) -> list[Image]:
+    texts = [inputs] if isinstance(inputs, str) else [item for item in inputs if isinstance(item, str)]
+    if not isinstance(inputs, str) and len(texts) < len(inputs):
+        raise InputError("input has token ids, and its modality is image: send data URIs or base64.", param="input")
+    return pictures_from_texts(texts, context.picture_limits)
+
+
 def _create_encode(
-    request: OpenAiEmbeddingRequest, inputs: Sequence[str | list[int]], context: RequestContext
+    request: OpenAiEmbeddingRequest, inputs: Sequence[str | list[int] | Image], context: RequestContext
 ) -> Encode:
     options = EncodeOptions(
         # Infinity's client sends 0 for all dimensions.
@@ -48,14 +59,14 @@ def _create_encode(
         precision=request.embedding_dtype or "float32",
     )
     return Encode(
-        model=_resolve_name(request.model, context),
+        model=resolve_name(request.model, context),
         inputs=inputs,
         options=options,
         reply_options={"base64": request.encoding_format == "base64"},
     )
 
 
-def _resolve_name(name: str, context: RequestContext) -> str | None:
+def resolve_name(name: str, context: RequestContext) -> str | None:
     """Return the name of the model; None for TEI's placeholder, unless a model has that name."""
     if name != _TEI_PLACEHOLDER:
         return name

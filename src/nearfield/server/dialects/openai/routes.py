@@ -1,7 +1,7 @@
 """OpenAI's embeddings and models API: https://platform.openai.com/docs/api-reference/embeddings
 
 The body of an embeddings request takes further fields of our own: input_type, prompt_name, instruction, truncate,
-embedding_dtype.
+embedding_dtype. Pictures come in vLLM's chat form (``messages``) and in Infinity's (``modality``).
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from nearfield.errors import NearfieldError
 from nearfield.server.dialects import JsonObject, Route
 from nearfield.server.dialects.openai.embeddings import read_embeddings, write_embeddings
 from nearfield.server.dialects.openai.errors import error_body
+from nearfield.server.dialects.openai.image_embeddings import is_chat_request, read_chat, read_infinity_images
 from nearfield.server.dialects.openai.models import get_model, list_models
 from nearfield.server.dialects.openai.schemas import (
+    ChatEmbeddingRequest,
+    InfinityImageRequest,
     OpenAiEmbeddingReply,
     OpenAiEmbeddingRequest,
     OpenAiModel,
@@ -39,6 +42,26 @@ class OpenAiDialect:
                 example=_EXAMPLE,
             )
             for path in ("/v1/embeddings", "/embeddings")
+        ),
+        *(
+            Route(
+                path,
+                "Embed a message of text or of a picture",
+                read_chat,
+                write_embeddings,
+                ChatEmbeddingRequest,
+                OpenAiEmbeddingReply,
+                matches=is_chat_request,
+            )
+            for path in ("/v1/embeddings", "/embeddings")
+        ),
+        Route(
+            "/embeddings_image",
+            "Embed pictures",
+            read_infinity_images,
+            write_embeddings,
+            InfinityImageRequest,
+            OpenAiEmbeddingReply,
         ),
         Route("/v1/models", "List the models", list_models, response_type=OpenAiModelList, method="GET"),
         # OpenAI's clients with a base URL without /v1. Their list, at /models, is that of model management.

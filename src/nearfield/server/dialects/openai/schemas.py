@@ -23,8 +23,58 @@ class OpenAiEmbeddingRequest(msgspec.Struct):
     instruction: str | None = None
     truncate: Truncate | None = None
     embedding_dtype: Dtype | None = None
-    #: A field of Infinity, whose client always sends it, and sends 0 ``dimensions`` to get all of them.
-    modality: Literal["text"] | None = None
+    #: A field of Infinity, whose client always sends it, and sends 0 ``dimensions`` to get all of them. With ``image``,
+    #: the inputs are pictures: data URIs or base64.
+    modality: Literal["text", "image"] | None = None
+
+
+class InfinityImageRequest(msgspec.Struct):
+    """Body of POST /embeddings_image, Infinity's older form: pictures as data URIs or base64."""
+
+    input: str | list[str]
+    model: Name
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = None
+    user: str | None = None
+
+
+class ChatImageUrl(msgspec.Struct):
+    """A picture of a message, as a data URI."""
+
+    url: str
+
+
+class ChatPart(msgspec.Struct):
+    """One part of a message: a text, or a picture. Other types are known but refused."""
+
+    type: Name
+    text: str | None = None
+    image_url: ChatImageUrl | str | None = None
+
+
+class ChatEmbeddingMessage(msgspec.Struct):
+    """One message of a conversation."""
+
+    role: Name
+    content: str | list[ChatPart] | None = None
+
+
+class ChatEmbeddingRequest(msgspec.Struct):
+    """Body of POST /v1/embeddings in vLLM's form, with ``messages`` in place of ``input``: one vector of one message.
+
+    Models here have no chat template, so that the content of the message is the input: texts, joined by line breaks, or
+    one picture. A ``truncate_prompt_tokens`` of -1 reads as many tokens as the model does, which is also the default.
+    """
+
+    messages: list[ChatEmbeddingMessage]
+    model: Name
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = None
+    user: str | None = None
+    truncate_prompt_tokens: Literal[-1] | None = None
+    input_type: Literal["query", "document"] | None = None
+    truncate: Truncate | None = None
+    embedding_dtype: Dtype | None = None
 
 
 class OpenAiEmbedding(msgspec.Struct):

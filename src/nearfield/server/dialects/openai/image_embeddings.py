@@ -1,0 +1,87 @@
+"""Pictures on the paths of OpenAI's embeddings API: vLLM's chat form, and Infinity's ``modality``.
+
+vLLM: https://docs.vllm.ai/en/latest/models/pooling_models.html
+Infinity: https://github.com/michaelfeil/infinity
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from nearfield.errors import InputError
+from nearfield.media.image import Image
+from nearfield.server.dialects.openai.embeddings import resolve_name
+from nearfield.server.dialects.openai.schemas import (
+    ChatEmbeddingMessage,
+    ChatEmbeddingRequest,
+    ChatPart,
+    InfinityImageRequest,
+)
+from nearfield.server.exchange import Encode, EncodeOptions
+from nearfield.server.exchange.content_parts import join_parts
+from nearfield.server.exchange.picture_inputs import picture_from_text, pictures_from_texts
+from nearfield.server.http.request_context import RequestContext
+
+
+def is_chat_request(context: RequestContext) -> bool:
+    """Return whether a body of /v1/embeddings has vLLM's chat form."""
+    return "messages" in context.body and "input" not in context.body
+
+
+def read_chat(request: ChatEmbeddingRequest, context: RequestContext) -> Encode:
+    """Convert messages to an exchange with one input."""
+    parts = list(_content_of(request.messages, context))
+    return Encode(
+        model=resolve_name(request.model, context),
+        inputs=[join_parts(parts, "The content of messages", "messages", "\n")],
+        options=EncodeOptions(
+            truncate_dim=request.dimensions,
+            role=request.input_type,
+            truncate=request.truncate or "report",
+            precision=request.embedding_dtype or "float32",
+        ),
+        reply_options={"base64": request.encoding_format == "base64"},
+    )
+
+
+def read_infinity_images(request: InfinityImageRequest, context: RequestContext) -> Encode:
+    """Convert a body of Infinity's older form to an exchange."""
+    return Encode(
+        model=resolve_name(request.model, context),
+        inputs=pictures_from_texts(request.input, context.picture_limits),
+        options=EncodeOptions(truncate_dim=request.dimensions or None),
+        reply_options={"base64": request.encoding_format == "base64"},
+    )
+
+
+def _content_of(messages: Sequence[ChatEmbeddingMessage], context: RequestContext) -> Iterator[str | Image]:
+    """Yield the parts of the only message that has any; clients of chat models add empty ones, for the answer.
+
+    Raises:
+        InputError: several messages have content, or a part is neither a text nor a picture.
+    """
+    filled = [(index, message) for index, message in enumerate(messages) if message.content]
+    if len(filled) > 1:
+        roles = ", ".join(message.role for _, message in filled)
+        raise InputError(
+            f"messages has content of several messages ({roles}), and the models here have no chat template that joins "
+            "them: send one message of the role user.",
+            param="messages",
+        )
+    for index, message in filled:
+        if isinstance(message.content, str):
+            yield message.content
+            continue
+        for number, part in enumerate(message.content or ()):
+            yield _read_part(part, f"messages {index}, part {number}", context)
+
+
+def _read_part(part: ChatPart, field: str, context: RequestContext) -> str | Image:
+    if part.type == "text" and part.text is not None:
+        return part.text
+    if part.type == "image_url" and part.image_url is not None:
+        url = part.image_url if isinstance(part.image_url, str) else part.image_url.url
+        return picture_from_text(url, context.picture_limits, field, bare_base64=False, request_field="messages")
+    known = part.type in ("text", "image_url")
+    problem = f"is {part.type!r} and has no {part.type}" if known else f"is {part.type!r:.100}"
+    raise InputError(f"{field} {problem}: send parts of type 'text' or 'image_url'.", param="messages")
