@@ -274,6 +274,42 @@ def check_sie(check: Check) -> None:
         refused(lambda: client.encode("nothing", {"text": "cat"}), "not served")
 
 
+def check_gemini(check: Check) -> None:
+    from google import genai
+
+    client = genai.Client(api_key="none", http_options={"base_url": check.url})
+    _check_google(check, client)
+
+
+def check_vertex(check: Check) -> None:
+    from google import genai
+    from google.auth.credentials import AnonymousCredentials
+
+    credentials = AnonymousCredentials()
+    credentials.token = "none"
+    options = {"base_url": check.url}
+    client = genai.Client(vertexai=True, project="p", location="l", credentials=credentials, http_options=options)
+    _check_google(check, client)
+
+
+def _check_google(check: Check, client: Any) -> None:
+    found = client.models.embed_content(model="tiny", contents=check.texts)
+    check.vectors([each.values for each in found.embeddings])
+    found = client.models.embed_content(model="tiny", contents=check.texts[0], config={"task_type": "RETRIEVAL_QUERY"})
+    check.first(found.embeddings[0].values, "query")
+    refused(lambda: client.models.embed_content(model="nothing", contents="cat"), "404", "NOT_FOUND", "not served")
+
+
+def check_bedrock(check: Check) -> None:
+    import boto3
+
+    keys = {"region_name": "us-east-1", "aws_access_key_id": "none", "aws_secret_access_key": "none"}
+    client = boto3.client("bedrock-runtime", endpoint_url=check.url, **keys)
+    body = json.dumps({"inputText": check.texts[0]})
+    check.first(json.loads(client.invoke_model(modelId="tiny", body=body)["body"].read())["embedding"])
+    refused(lambda: client.invoke_model(modelId="nothing", body=body), "ResourceNotFoundException", "not served")
+
+
 CHECKS: dict[str, Callable[[Check], None]] = {
     name.removeprefix("check_").replace("_", "-"): value
     for name, value in globals().items()

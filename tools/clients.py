@@ -61,6 +61,7 @@ ENVIRONMENTS = {
         ("voyage", "llama-index-voyage"),
     ),
     "litellm": Environment(("litellm", "infinity-client", "langchain-community"), ("litellm", "infinity")),
+    "clouds": Environment(("google-genai", "boto3"), ("gemini", "vertex", "bedrock")),
     "sie": Environment(("sie-sdk==0.10.1",), ("sie",), "python3.12"),
 }
 

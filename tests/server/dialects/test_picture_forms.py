@@ -245,7 +245,7 @@ def test_vertex(url: str, model: str, encoder: Encoder, vector: Any) -> None:
 
 
 def test_gemini(url: str, model: str, encoder: Encoder, vector: Any) -> None:
-    path = "/v1beta/models/tiny:batchEmbedContents"
+    path = "/v1/models/tiny:batchEmbedContents"
     contents = [{"parts": [{"text": "cat"}, {"text": "dog"}]}, {"parts": [{"text": "cat\ndog"}]}]
     requests: list[dict[str, Any]] = [{"model": "models/tiny", "content": content} for content in contents]
     requests.insert(1, {"content": contents[1], "taskType": "RETRIEVAL_QUERY"})

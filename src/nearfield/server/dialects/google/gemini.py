@@ -171,14 +171,11 @@ def _write_batch(exchange: CompositeExchange) -> JsonObject:
 _CONTENT = {"parts": [{"text": "How tall is Mont Blanc?"}]}
 
 
-class GeminiDialect:
-    """Gemini's embedding API."""
-
-    name = "gemini"
-    error_type = GoogleError
-    routes = (
+def _create_routes(version: str) -> tuple[Route, Route]:
+    """Return the routes of a version of the API; the official client uses either, depending on its release."""
+    return (
         Route(
-            "/v1beta/models/{model:path}:embedContent",
+            f"/{version}/models/{{model:path}}:embedContent",
             "Embed a content",
             _read_one,
             _write_one,
@@ -187,7 +184,7 @@ class GeminiDialect:
             example={"content": _CONTENT, "taskType": "RETRIEVAL_QUERY"},
         ),
         Route(
-            "/v1beta/models/{model:path}:batchEmbedContents",
+            f"/{version}/models/{{model:path}}:batchEmbedContents",
             "Embed several contents",
             _read_batch,
             _write_batch,
@@ -196,6 +193,14 @@ class GeminiDialect:
             example={"requests": [{"content": _CONTENT}]},
         ),
     )
+
+
+class GeminiDialect:
+    """Gemini's embedding API."""
+
+    name = "gemini"
+    error_type = GoogleError
+    routes = tuple(route for version in ("v1beta", "v1") for route in _create_routes(version))
 
     def refuse(self, error: NearfieldError) -> JsonObject:
         """Return Google's error body."""
