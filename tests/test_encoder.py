@@ -203,7 +203,7 @@ def test_an_iterable_of_any_size(encoder: Encoder) -> None:
 
 def test_a_bad_input_late_in_a_list_leaves_no_jobs_behind(encoder: Encoder) -> None:
     with pytest.raises(InputError):
-        encoder.encode(["cat"] * 5000 + [None])  # type: ignore[list-item]
+        encoder.encode(["cat"] * 5000 + [None])
     assert encoder.engine.drain.__self__.stats().queued_jobs == 0  # type: ignore[attr-defined]
 
 

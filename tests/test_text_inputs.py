@@ -231,7 +231,7 @@ def test_a_bad_token_id_is_named_with_its_input(tiny: Encoder) -> None:
     with pytest.raises(InputError, match=r"^Input 1: token id 99999 is out of range"):
         tiny.encode([[5], [99999]])
     with pytest.raises(InputError, match=r"^Input 1: token ids must be whole numbers, and 'a' is none"):
-        tiny.encode([[5], [6, "a"]])  # type: ignore[arg-type]
+        tiny.encode([[5], [6, "a"]])
 
 
 def test_the_number_of_a_bad_item_deep_in_a_stream_is_absolute(tiny: Encoder) -> None:

@@ -61,7 +61,8 @@ def _result_classes() -> dict[str, Any]:
     from nearfield.corpus.indexing.report import IndexReport
     from nearfield.corpus.manifest.document_info import DocumentInfo
     from nearfield.corpus.search.hit import Location, SearchHit
-    from nearfield.reranker import Prediction, Ranked, Scores
+    from nearfield.inference.calls.prediction import Prediction
+    from nearfield.reranker import Ranked, Scores
 
     return {
         "Collection.search": SearchHit,

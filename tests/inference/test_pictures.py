@@ -19,6 +19,7 @@ from nearfield.errors import InputError, TooLarge
 from nearfield.inference.calls.limits import CallLimits
 from nearfield.inference.encode_options import EncodeOptions
 from nearfield.inference.result_cache import ResultCache
+from nearfield.inference.weightless import pack_weightless, unpack_weightless
 from nearfield.media.image import Image
 from nearfield.media.limits import MediaLimits, PictureLimits
 from tests.support import tiny_pictures
@@ -241,3 +242,16 @@ def test_limits_of_a_call(encoder: Encoder) -> None:
     inputs: list[Any] = [TEXTS[0], PICTURES[0]]
     with pytest.raises(TooLarge, match="Input 1"):
         asyncio.run(encoder.run_encode(inputs, EncodeOptions(), limits))
+
+
+def test_a_process_without_weights_prepares_the_same(encoder: Encoder) -> None:
+    encoder.load_towers()
+    (copy,) = unpack_weightless(pack_weightless([encoder]), encoder.engine)
+    assert isinstance(copy, Encoder) and len(copy.runners) == len(encoder.runners) == 2
+    items: list[Any] = [Image(PICTURES[0]), Image(PICTURES[1])]
+    tickets = [
+        one._prepare("image", items, one._resolve(EncodeOptions()), bulk=False).ticket for one in (copy, encoder)
+    ]
+    digests = [[job.features.digest() for job in ticket.jobs] for ticket in tickets]
+    assert digests[0] == digests[1]
+    assert tickets[0].runner is copy.runners[1]

@@ -15,8 +15,8 @@ from nearfield.errors import InputError
 from nearfield.inference import encode_options, postprocess
 from nearfield.inference.base_encoder import BaseEncoder
 from nearfield.inference.calls.limits import CallLimits
-from nearfield.inference.compiled_model import CompiledModel
 from nearfield.inference.encode_options import EncodeOptions, ResolvedOptions
+from nearfield.inference.model_info import ModelInfo
 from nearfield.inference.postprocess import Result, TicketRows
 from nearfield.inference.preparation import inputs
 from nearfield.inference.preparation.input_preparer import InputPreparer, PreparedInputs
@@ -55,7 +55,7 @@ class EncodeStages(BaseEncoder):
 
     # -- preparation -------------------------------------------------------------------------------------------------
 
-    def _reader(self, modality: str) -> tuple[CompiledModel, InputPreparer | MediaPreparer]:
+    def _reader(self, modality: str) -> tuple[ModelInfo, InputPreparer | MediaPreparer]:
         """Return the tower that reads a modality, and what prepares its inputs.
 
         Raises:
@@ -243,7 +243,7 @@ class EncodeStages(BaseEncoder):
         return postprocess.build_result(self.recipe, options, [], [], single=False)
 
 
-def _options_for(model: CompiledModel, modality: str, options: ResolvedOptions) -> ResolvedOptions:
+def _options_for(model: ModelInfo, modality: str, options: ResolvedOptions) -> ResolvedOptions:
     """Return the options of a call for a tower: prompts, lengths and adapters are those of texts."""
     if modality == "text":
         return options

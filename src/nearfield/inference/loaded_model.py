@@ -17,6 +17,7 @@ from nearfield.errors import SpaceMismatch
 from nearfield.hardware import memory_used
 from nearfield.inference.calls.keywords import report_remote_code
 from nearfield.inference.compiled_model import CompiledModel
+from nearfield.inference.model_info import ModelInfo
 from nearfield.inference.tower_set import TowerSet, select_towers
 from nearfield.inference.uncompiled_model import (
     ReadModelKeywords,
@@ -162,6 +163,11 @@ class LoadedModel:
         return self.recipe.modalities
 
     @property
+    def runners(self) -> tuple[ModelInfo, ...]:
+        """What the engine runs for this model: the main tower, and the others that are loaded."""
+        return self._model, *(tower.model for tower in self._towers)
+
+    @property
     def max_length(self) -> int:
         """Tokens read of each text, special tokens and prompt included; patches of a model of pictures alone."""
         return self._model.processor.max_length
@@ -224,9 +230,8 @@ class LoadedModel:
         self._finalizer.detach()
         if self._owns_engine:
             self.engine.close(drain=drain)
-        for tower in self._towers:
-            self.engine.forget(tower.model)
-        self.engine.forget(self._model)
+        for runner in self.runners:
+            self.engine.forget(runner)
 
     def __enter__(self) -> Self:
         return self

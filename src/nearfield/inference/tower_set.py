@@ -12,6 +12,7 @@ from nearfield.engine.engine import Engine
 from nearfield.errors import InputError, nearest
 from nearfield.fork_safety import ProcessLock
 from nearfield.inference.compiled_model import CompiledModel
+from nearfield.inference.model_info import ModelInfo
 from nearfield.inference.preparation.media_inputs import NOUNS, listed
 from nearfield.inference.preparation.media_preparer import MediaPreparer
 from nearfield.inference.processors import space_of_recipe
@@ -23,7 +24,7 @@ from nearfield.text_inputs import check_texts
 class LoadedTower:
     """A compiled tower, and what prepares its inputs."""
 
-    model: CompiledModel
+    model: ModelInfo
     preparer: MediaPreparer
 
     @classmethod
@@ -43,7 +44,7 @@ class TowerSet:
         engine: the engine that runs the towers. It releases them once this object is gone.
     """
 
-    def __init__(self, recipe: Recipe, compile_tower: Callable[[Recipe], CompiledModel], engine: Engine) -> None:
+    def __init__(self, recipe: Recipe, compile_tower: Callable[[Recipe], CompiledModel], engine: Engine | None) -> None:
         self._recipe, self._engine = recipe, engine
         self._compile = compile_tower
         self._lock = ProcessLock()
@@ -52,6 +53,13 @@ class TowerSet:
     def __iter__(self) -> Iterator[LoadedTower]:
         """Yield the towers that are compiled."""
         return iter(list(self._towers.values()))
+
+    def without_weights(self) -> TowerSet:
+        """Return the towers that are compiled without their weights, for a process that leaves computing to another."""
+        towers = TowerSet(self._recipe, _refuse, None)
+        for modality, tower in self._towers.items():
+            towers._towers[modality] = LoadedTower(ModelInfo.from_model(tower.model), tower.preparer)
+        return towers
 
     def load(self, modalities: Sequence[str]) -> None:
         """Compile the towers of some modalities now; that of the main tower is compiled already."""
@@ -82,9 +90,15 @@ class TowerSet:
         with self._lock:
             if modality not in self._towers:
                 tower = LoadedTower.from_model(self._compile(recipe))
-                weakref.finalize(self, self._engine.release, tower.model).atexit = False
+                if self._engine is not None:
+                    weakref.finalize(self, self._engine.release, tower.model).atexit = False
                 self._towers[modality] = tower
         return self._towers[modality]
+
+
+def _refuse(recipe: Recipe) -> CompiledModel:
+    """Raise RuntimeError: a process without weights compiles nothing."""
+    raise RuntimeError(f"The tower of {recipe.name} was not loaded when this process began.")
 
 
 def select_towers(recipe: Recipe, modalities: Sequence[str] | None) -> tuple[Recipe, str]:

@@ -60,7 +60,8 @@ def unpack_weightless(packed: bytes, engine: Engine | RemoteEngine) -> list[Load
 def _state(model: LoadedModel) -> dict[str, object]:
     state = vars(model)
     reset = {name: value for name, value in _PROCESS_STATE.items() if name in state}
-    return {**state, **reset, "_model": ModelInfo.from_model(model._model)}
+    weightless = {"_model": ModelInfo.from_model(model._model), "_towers": model._towers.without_weights()}
+    return {**state, **reset, **weightless}
 
 
 def _frozen(values: dict[object, object]) -> Mapping[object, object]:

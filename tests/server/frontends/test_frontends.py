@@ -585,10 +585,10 @@ def test_a_shell_knows_the_adapters_of_its_model(tmp_path: Path) -> None:
         assert made.adapters == model.adapters == ("law", "tax")
         for name in (None, "law", "tax"):
             expected, found = (
-                each._preparer.prepare(each._model, ["cat"], each._resolve(EncodeOptions(adapter=name))).ticket
+                each._texts.prepare(each._model, ["cat"], each._resolve(EncodeOptions(adapter=name))).ticket
                 for each in (model, made)
             )
-            assert found.jobs[0].ids == expected.jobs[0].ids
+            assert found.jobs[0].features == expected.jobs[0].features
             assert found.jobs[0].extra == expected.jobs[0].extra
             assert made._resolve(EncodeOptions(adapter=name)).space == model._resolve(EncodeOptions(adapter=name)).space
 

@@ -84,7 +84,7 @@ def prepare(config: FrontendConfig, channel: Channel, connections: socket.socket
     configure_logging(settings.log_level, settings.log_format)
     engine = RemoteEngine(channel, config.engine)
     loaded = weightless.unpack_weightless(config.models, engine)
-    engine.serve([model._model for model in loaded])
+    engine.serve([runner for model in loaded for runner in model.runners])
     models = FixedModels(loaded, config.aliases)
     app = create_app(settings, models, traces=open_traces(settings.otel_endpoint))
     server: ServerState = app.state.server

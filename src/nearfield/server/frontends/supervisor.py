@@ -118,7 +118,7 @@ class FrontendSupervisor:
         self._listening = listening
         self._settings = settings
         self._engine = engine
-        self._runners = [model._model for model in loaded]
+        self._runners = [runner for model in loaded for runner in model.runners]
         self._packed = weightless.pack_weightless(loaded)
         self._aliases = model_aliases(loaded, settings)
         self._processes = list(processes)
