@@ -27,6 +27,7 @@ from benchmarks import (
     mixed,
     outputs,
     picture,
+    pictures,
     quality,
     reproducible,
     retrieval,
@@ -63,7 +64,7 @@ def main() -> None:
         nargs="*",
         default=[],
         help="peak, throughput, bert_base, http, frontends, dialects, cache, families, outputs, reproducible, memory, "
-        "cold_start, first_use, advise, array_type, indexing, chunking, retrieval, quality, mixed",
+        "pictures, cold_start, first_use, advise, array_type, indexing, chunking, retrieval, quality, mixed",
     )
     parser.add_argument("--minutes", type=float, help="of mixed traffic [30; with --quick 2]")
     parser.add_argument(
@@ -90,6 +91,7 @@ def main() -> None:
         "outputs": lambda: outputs.measure(rounds, quick=asked.quick),
         "reproducible": lambda: reproducible.measure(folder, rounds, quick=asked.quick),
         "memory": lambda: memory.serving(quick=asked.quick),
+        "pictures": lambda: pictures.measure(rounds, quick=asked.quick),
         "cold_start": lambda: memory.cold_start(folder),
         "first_use": lambda: first_use.measure(folder, rounds),
         "chunking": lambda: chunking.measure(quick=asked.quick),

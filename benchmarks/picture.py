@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 #: Parts of the results that compare with other engines.
-COMPARED = ("throughput", "bert_base", "http", "dialects")
+COMPARED = ("throughput", "bert_base", "http", "dialects", "pictures")
 
 
 def draw(results: dict[str, Any], target: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from nearfield.testing import write_tiny_model
 from tests.parity.scores import classifier
+from tests.support import tiny_pictures
 
 pytestmark = pytest.mark.process
 
@@ -404,3 +405,26 @@ def test_other_backends_work_in_a_forked_process(backend: str, folder: Path) -> 
         pytest.importorskip("torch")
     start = _START.replace('precision="float32"', f'precision="float32", backend="{backend}"')
     _run(start + _CASES["an encoder that was used"] + _CASES["a child that ends like any other program"], folder)
+
+
+#: The child uses the threads that decode pictures, and a tower that the parent compiled, or the child does.
+_PICTURES = """
+pictures = [np.full((40, 60, 3), number, np.uint8) for number in range(0, 250, 10)]
+inputs = [pictures[0], "a cat", *pictures, "a dog"]
+def compile_and_encode():
+    assert encoder.encode(inputs).shape == (28, 24)
+encoder.encode(TEXTS)
+assert forked(compile_and_encode) == 0
+expected = np.asarray(encoder.encode(inputs))
+def encode():
+    np.testing.assert_allclose(np.asarray(encoder.encode(inputs)), expected, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(asyncio.run(encoder.aencode(inputs))), expected, atol=1e-6)
+assert forked(encode) == 0
+encode()
+"""
+
+
+@pytest.mark.slow
+def test_pictures_in_a_forked_process(tmp_path: Path) -> None:
+    folder = tiny_pictures.write_clip(tmp_path / "clip")
+    _run(_START + _PICTURES, folder)
