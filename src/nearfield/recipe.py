@@ -202,16 +202,19 @@ class EncodeTask:
 
 @dataclass(frozen=True)
 class TextRules:
-    """How the text tower of a two-tower model is fed, where that differs from other text models.
+    """How texts are fed to a model, where that differs from other text models: mostly towers of two-tower models.
 
     ``pad_to`` is the number of tokens that each text is padded to; the padding is attended to (SigLIP). With
     ``canonicalize``, ASCII punctuation is removed and runs of white space become one space (SigLIP's first version).
     With ``ends_at_eos``, tokens after the first end token are dropped: they are after the one that is pooled (CLIP).
+    ``tail`` follows each text, however much of that is dropped: the end of a chat's template (Qwen3-VL-Embedding).
     """
 
     pad_to: int | None = None
     canonicalize: bool = False
     ends_at_eos: bool = False
+    #: Not shown: digests of tokenizers, which are stored, contain what is shown.
+    tail: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class Entry:
     licence: str = "apache-2.0"
     kind: str = "dense"
     instruction: str | None = None
+    tail: str = ""
     answer: RerankPrompt | None = None
     tasks: Mapping[str, EncodeTask] = field(default_factory=dict)
     exclude_prompt: bool = False

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from nearfield import catalog, families
 from nearfield.checkpoint.model_folder import read_model_folder
 from nearfield.encoder import Encoder
 from nearfield.errors import ModelRefused
+from nearfield.inference.processors import load_tokenizer
+from nearfield.recipe import TextRules
 from tests.support import tiny_multimodal
 from tests.support.tiny_models import TEXTS
 
@@ -71,3 +75,24 @@ def test_a_model_without_a_part_for_texts_is_refused(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**config, "text_config": None}))
     with pytest.raises(ModelRefused, match="text_config must be an object"):
         read_model_folder(folder)
+
+
+def test_the_template_of_qwen3_vl_surrounds_each_text(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    folder = tiny_multimodal.qwen3_vl(tmp_path / "model", end=False)
+    words = AutoTokenizer.from_pretrained(folder)
+    entry = catalog.find("Qwen/Qwen3-VL-Embedding-2B")
+    assert entry is not None
+    recipe = read_model_folder(folder, entry=entry)
+    family = families.resolve(recipe.config)
+    tokenizer = load_tokenizer(recipe, family, 96)
+    prompt = "<|im_start|>system\nRepresent the user's input.<|im_end|>\n<|im_start|>user\n"
+    assert recipe.prompts[recipe.default_prompt_name or ""] == prompt
+    tail = words("<|im_end|>\n<|im_start|>assistant\n").input_ids
+    whole = tokenizer.encode(["a river"], prompt="system ")[0].ids
+    assert whole == words("system a river").input_ids + tail
+    # What is dropped of a long text is of the text.
+    long = tokenizer.encode(["a river " * 50], max_length=len(tail) + 9)[0].ids
+    assert long == words("a river " * 50).input_ids[:9] + tail
+    assert tokenizer.digest != load_tokenizer(replace(recipe, text_rules=TextRules()), family).digest

@@ -40,11 +40,11 @@ class CatalogEntry:
     ``modalities`` is what it reads, of text and image, and ``image_size`` the pixels of a side to which pictures are
     scaled; ``max_length`` counts the patches of a model of pictures alone.
 
-    What folders leave out: ``instruction`` is the template of a free instruction, ``answer`` how a language model is
-    asked to rerank, ``tasks`` prompts with adapters, ``exclude_prompt`` whether pooling leaves the prompt out,
-    ``centre`` whether a layer norm precedes truncation, ``is_causal = false`` that a decoder reads both ways,
-    ``text_model`` the id of the model whose texts share the space of a model of pictures, and ``forbid`` number formats
-    that the model cannot be computed in.
+    What folders leave out: ``instruction`` is the template of a free instruction, ``tail`` what follows each text,
+    ``answer`` how a language model is asked to rerank, ``tasks`` prompts with adapters, ``exclude_prompt`` whether
+    pooling leaves the prompt out, ``centre`` whether a layer norm precedes truncation, ``is_causal = false`` that a
+    decoder reads both ways, ``text_model`` the id of the model whose texts share the space of a model of pictures, and
+    ``forbid`` number formats that the model cannot be computed in.
     """
 
     id: str
@@ -63,6 +63,7 @@ class CatalogEntry:
     matryoshka: tuple[int, ...] = ()
     similarity: str = "cosine"
     instruction: str | None = None
+    tail: str = ""
     answer: RerankPrompt | None = None
     tasks: Mapping[str, EncodeTask] = field(default_factory=lambda: MappingProxyType({}))
     exclude_prompt: bool = False

@@ -55,6 +55,10 @@ class CatalogFacts(Protocol):
         """Template of a prompt with an instruction in it."""
 
     @property
+    def tail(self) -> str:
+        """What follows each text in the model's template."""
+
+    @property
     def answer(self) -> RerankPrompt | None:
         """How a language model is asked to score pairs."""
 

@@ -17,7 +17,7 @@ from nearfield.checkpoint.prompts import instruction_template, read_default_prom
 from nearfield.checkpoint.transformer_config import Transformer, read_transformer
 from nearfield.checkpoint.weights import weights
 from nearfield.errors import ModelRefused, nearest
-from nearfield.recipe import ClassScores, HeadSpec, Module, Recipe, RerankPrompt
+from nearfield.recipe import ClassScores, HeadSpec, Module, Recipe, RerankPrompt, TextRules
 
 SIMILARITIES = {name: name for name in ("cosine", "dot", "euclidean", "manhattan")} | {"dot_product": "dot"}
 #: The modules to the dense vector, the other heads, and the size of the main output.
@@ -114,6 +114,7 @@ class _RecipeBuilder:
             max_length=read_max_length(transformer, self._facts),
             do_lower_case=transformer.do_lower_case,
             tokenizer_settings=MappingProxyType(transformer.tokenizer_settings),
+            text_rules=TextRules(tail=self._entry.tail if self._entry else ""),
             centre=bool(self._entry and self._entry.centre),
             tasks=self._entry.tasks if self._entry else MappingProxyType({}),
             unsupported_precisions=self._entry.forbid if self._entry else (),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import tokenizers
-from tokenizers import Regex, normalizers
+from tokenizers import Regex, normalizers, processors
 
 from nearfield.checkpoint.tokenizer.truncation import Tokens
+from nearfield.errors import ModelRefused
 from nearfield.recipe import TextRules
 
 #: ASCII punctuation, all of it: Python's ``string.punctuation``.
@@ -26,6 +27,19 @@ def canonicalize(backend: tokenizers.Tokenizer) -> None:
     ]
     own = backend.normalizer
     backend.normalizer = normalizers.Sequence(steps if own is None else [*steps, own])
+
+
+def append_tail(backend: tokenizers.Tokenizer, tail: str) -> None:
+    """Put the tokens of ``tail`` after each text: they count as special.
+
+    Raises:
+        ModelRefused: the tokenizer puts other tokens around a text, for which the template has no place.
+    """
+    if backend.encode("a").ids != backend.encode("a", add_special_tokens=False).ids:
+        raise ModelRefused("the tokenizer puts special tokens around a text, and the model has a template for that")
+    encoding = backend.encode(tail, add_special_tokens=False)
+    token = {"id": "tail", "ids": encoding.ids, "tokens": encoding.tokens}
+    backend.post_processor = processors.TemplateProcessing(single="$A tail", special_tokens=[token])
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from nearfield.checkpoint.tokenizer.guarded_tokenizer import (
     find_lone_surrogate,
     surrogate_error,
 )
-from nearfield.checkpoint.tokenizer.input_rules import InputRules, canonicalize
+from nearfield.checkpoint.tokenizer.input_rules import InputRules, append_tail, canonicalize
 from nearfield.checkpoint.tokenizer.truncation import (
     TRUNCATIONS,
     Tokens,
@@ -68,6 +68,8 @@ class Tokenizer:
             canonicalize(backend)
         if lowercase:
             _lowercase(backend)
+        if rules.tail:
+            append_tail(backend, rules.tail)
         self._backend = GuardedTokenizer(backend)
         self._run = self._backend.encode_batch_fast
         self.prefix, self.suffix = _frame(self._backend)
@@ -84,7 +86,7 @@ class Tokenizer:
         self.check_special_tokens([*self.prefix, *self.suffix])
         self.pad_id = vocab.pad_id
         self.side: Truncate = "left" if vocab.side == "left" else "right"
-        own = "" if rules == TextRules() else f" {rules!r}"
+        own = "" if rules == TextRules() else f" {rules!r}{rules.tail}"
         self.digest = hashlib.sha256(f"{vocab.digest} {lowercase}{own}".encode()).hexdigest()
         eos = self.suffix[-1] if self.suffix else None
         self._rules = InputRules(rules, eos, self.pad_id) if own else None
