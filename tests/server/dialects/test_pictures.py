@@ -14,6 +14,7 @@ import numpy as np
 import openai
 import PIL.Image
 import pytest
+import voyageai
 from openai.types import CreateEmbeddingResponse
 
 from nearfield.encoder import Encoder
@@ -299,6 +300,27 @@ def test_jina_s_items(clip: Encoder, url: str, name: str, task: str | None) -> N
 )
 def test_jina_s_items_that_are_refused(url: str, item: Any, words: str) -> None:
     assert words in refusal(httpx.post(url + "/v1/embeddings", json={"model": "clip", "input": ["cat", item]}), 422)
+
+
+# -- Voyage
+
+
+def test_voyage_s_client(clip: Encoder, url: str) -> None:
+    voyage = voyageai.Client(api_key="none", base_url=url + "/v1")
+    reply = voyage.multimodal_embed([[PICTURES[0]], ["a ", "cat"], [PICTURES[1]]], model="clip")
+    expected = clip.encode([PICTURES[0], "a cat", PICTURES[1]])
+    np.testing.assert_array_equal(np.array(reply.embeddings, np.float32), np.asarray(expected))
+    assert reply.text_tokens == int(expected.tokens[1])
+    assert reply.image_pixels == sum(picture.width * picture.height for picture in PICTURES[:2])
+    assert (reply.video_pixels, reply.total_tokens) == (0, int(expected.tokens.sum()))
+    for content, words in (
+        ([{"type": "image_base64", "image_base64": DIGITS[0]}], "inputs 0 is no data URI"),
+        ([{"type": "image_url", "image_url": "https://example.com/a.png"}], "inputs 0 is an address"),
+        ([{"type": "image_url"}], "has no image_url"),
+        ([], "inputs 0 is empty"),
+    ):
+        body = {"model": "clip", "inputs": [{"content": content}]}
+        assert words in refusal(httpx.post(url + "/v1/multimodalembeddings", json=body))
 
 
 # -- all of them

@@ -6,16 +6,19 @@ there are other keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Annotated, Literal
 
 import msgspec
 
 from nearfield.errors import InputError, NearfieldError
+from nearfield.media.image import Image
 from nearfield.server.dialects import JsonObject, Route, message_of
 from nearfield.server.dialects.schemas import RERANK_EXAMPLE, Name, rank_results, to_base64, to_json_rows
 from nearfield.server.exchange import Encode, EncodeLateChunks, EncodeOptions, Rank, RerankOptions
+from nearfield.server.exchange.content_parts import join_parts
+from nearfield.server.exchange.picture_inputs import picture_from_text
 from nearfield.server.http.request_context import RequestContext
 
 Role = Literal["query", "document"]
@@ -51,14 +54,18 @@ class VoyageContextualizedRequest(msgspec.Struct):
 
 
 class VoyageContentPart(msgspec.Struct):
-    """One part of an input: text. The other types are known but refused, as the models here read text only."""
+    """One part of an input: a text, or a picture as a data URI. Videos are known but refused."""
 
     type: Literal["text", "image_url", "image_base64", "video_url", "video_base64"]
     text: str | None = None
+    image_url: str | None = None
+    image_base64: str | None = None
+    video_url: str | None = None
+    video_base64: str | None = None
 
 
 class VoyageMultimodalInput(msgspec.Struct):
-    """One input: parts whose texts are joined."""
+    """One input: parts whose texts are joined, or one picture."""
 
     content: list[VoyageContentPart]
 
@@ -186,10 +193,15 @@ def _read_contextualized(request: VoyageContextualizedRequest, _: RequestContext
     )
 
 
-def _read_multimodal(request: VoyageMultimodalRequest, _: RequestContext) -> Encode:
+def _read_multimodal(request: VoyageMultimodalRequest, context: RequestContext) -> Encode:
+    inputs = []
+    for index, item in enumerate(request.inputs):
+        parts = [_read_part(part, f"inputs {index}", context) for part in item.content]
+        inputs.append(join_parts(parts, f"inputs {index}", "inputs"))
     return Encode(
         model=request.model,
-        inputs=[_join_parts(index, item.content) for index, item in enumerate(request.inputs)],
+        inputs=inputs,
+        input_field="inputs",
         options=replace(_encode_options(request), truncate=_truncation_policy(request.truncation)),
         reply_options={"base64": bool(request.encoding_format or request.output_encoding)},
     )
@@ -206,24 +218,15 @@ def _truncation_policy(truncation: bool) -> str:
     return "report" if truncation else "error"
 
 
-def _join_parts(index: int, parts: Sequence[VoyageContentPart]) -> str:
-    """Return the texts of an input's parts, joined.
-
-    Raises:
-        InputError: there are no parts, or one of them is not text.
-    """
-    if not parts:
-        raise InputError(f"inputs {index} has no content: send at least one part of type 'text'.", param="inputs")
-    for part in parts:
-        if part.type != "text":
-            raise InputError(
-                f"inputs {index} contains {part.type!r}, but the models of this server read text only: send parts of "
-                "type 'text'.",
-                param="inputs",
-            )
-        if part.text is None:
-            raise InputError(f"inputs {index} contains a part of type 'text' that has no text.", param="inputs")
-    return "".join(part.text or "" for part in parts)
+def _read_part(part: VoyageContentPart, field: str, context: RequestContext) -> str | Image:
+    value = getattr(part, part.type)
+    if part.type.startswith("video"):
+        raise InputError(f"{field} contains {part.type!r}, and no model of this server reads videos.", param="inputs")
+    if value is None:
+        raise InputError(f"{field} contains a part of type {part.type!r} that has no {part.type}.", param="inputs")
+    if part.type == "text":
+        return str(value)
+    return picture_from_text(value, context.picture_limits, field, bare_base64=False, request_field="inputs")
 
 
 def _write_embeddings(exchange: Encode) -> JsonObject:
@@ -237,7 +240,13 @@ def _write_embeddings(exchange: Encode) -> JsonObject:
 
 def _write_multimodal(exchange: Encode) -> JsonObject:
     # The client adds up all four, and fails if one is missing.
-    usage = {"text_tokens": exchange.tokens, "image_pixels": 0, "video_pixels": 0, "total_tokens": exchange.tokens}
+    headers = [item.header() for item in exchange.inputs if isinstance(item, Image)]
+    usage = {
+        "text_tokens": exchange.tokens_of("text"),
+        "image_pixels": sum(header.width * header.height for header in headers),
+        "video_pixels": 0,
+        "total_tokens": exchange.tokens,
+    }
     return {**_write_embeddings(exchange), "usage": usage}
 
 
@@ -327,7 +336,7 @@ class VoyageDialect:
         ),
         Route(
             "/v1/multimodalembeddings",
-            "Embed inputs of several parts (text only)",
+            "Embed texts and pictures",
             _read_multimodal,
             _write_multimodal,
             VoyageMultimodalRequest,
