@@ -21,6 +21,7 @@ class Progress:
     def __init__(self, total: int | None, *, label: str = "Encoding", unit: str = "texts", shown: bool = True) -> None:
         self.texts: float = 0
         self.tokens = 0
+        self.megapixels = 0.0
         self._total = total
         self._label = label
         self._unit = unit
@@ -59,14 +60,21 @@ class Progress:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=escape_controls(label))
 
-    def advance(self, texts: float, tokens: int) -> None:
-        """Add the texts, or a part of one, and tokens done since the last call; may be called from any thread."""
+    def advance(self, texts: float, tokens: int, megapixels: float = 0.0) -> None:
+        """Add the texts, or a part of one, and tokens done since the last call; may be called from any thread.
+
+        Where there are pictures, the bar shows millions of pixels in place of tokens.
+        """
         with self._lock:
             self.texts += texts
             self.tokens += tokens
+            self.megapixels += megapixels
         if self._bar is not None and self._task is not None:
             seconds = max(self.seconds, 1e-9)
-            speed = f"{self.texts / seconds:,.0f} {self._unit}/s  {self.tokens / seconds:,.0f} tokens/s"
+            amount = f"{self.tokens / seconds:,.0f} tokens/s"
+            if self.megapixels:
+                amount = f"{self.megapixels / seconds:,.1f} megapixels/s"
+            speed = f"{self.texts / seconds:,.0f} {self._unit}/s  {amount}"
             self._bar.update(self._task, advance=texts, speed=speed)
 
 

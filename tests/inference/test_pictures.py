@@ -178,6 +178,7 @@ def test_wrong_labels_are_refused(encoder: Encoder, arguments: dict[str, Any], m
 def test_one_tower_alone(folder: Path, encoder: Encoder, truth: tuple[Any, Any]) -> None:
     with Encoder(str(folder), precision="float32", compile_cache=False, modalities=("image",)) as pictures:
         assert pictures.modalities == ("image",)
+        assert "max_length=17" in repr(pictures)
         assert np.abs(np.asarray(pictures.encode(PICTURES)) - truth[1]).max() < TOLERANCE
         assert pictures.fingerprint == encoder.fingerprint
         refused: Any

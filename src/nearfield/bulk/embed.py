@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nearfield.bulk.file_job import OUTPUT_FORMATS, FileJob, check_output
 from nearfield.bulk.input_table import InputTable, expand_paths
+from nearfield.bulk.picture_source import PictureSource, reads_pictures
 from nearfield.bulk.preflight import Sharding, ShardRequest, parse_share
 from nearfield.bulk.report import EmbedReport, Forecast
 from nearfield.bulk.shard_job import ShardJob
@@ -45,12 +46,13 @@ class EmbedRequest:
         inputs: files, folders and patterns; ``-`` is stdin.
         output: the file to write, or a folder of shards if it ends in a slash.
         model: the model's name.
-        form: the format of the inputs; None chooses by their names.
+        form: the format of the inputs, ``image`` for pictures; None chooses by their names.
         field: the field or column of the texts.
         id_field: the field or column of the ids.
         options: how to encode, as keywords of ``Encoder.encode``.
         loading: how to load the model, as keywords of ``Encoder``.
         folder: options of a folder of shards.
+        skip_unreadable: leave out pictures that cannot be read.
         restart: ignore what an earlier run has written.
         shown: show a progress bar.
     """
@@ -64,6 +66,7 @@ class EmbedRequest:
     options: EncodeKeywords = dataclasses.field(default_factory=EncodeKeywords)
     loading: LoadKeywords = dataclasses.field(default_factory=LoadKeywords)
     folder: FolderOptions = FolderOptions()
+    skip_unreadable: bool = False
     restart: bool = False
     shown: bool = False
 
@@ -76,6 +79,10 @@ def embed(request: EmbedRequest, *, on_warning: Callable[[str], None] = lambda _
         OSError: the output cannot be written.
         StorageFull: the disk is full; what was completed stays.
     """
+    if reads_pictures(request.inputs, request.form):
+        return _embed_pictures(request, on_warning)
+    if request.skip_unreadable:
+        raise InputError("--skip-unreadable is for pictures, and the inputs are texts.", param="skip_unreadable")
     if is_folder(request.output):
         return _embed_to_folder(request, on_warning)
     return _embed_to_file(request, on_warning)
@@ -88,6 +95,17 @@ def is_folder(output: str) -> bool:
     return output.endswith(("/", os.sep)) or (path.is_dir() and not named_file)
 
 
+def _embed_pictures(request: EmbedRequest, on_warning: Callable[[str], None]) -> EmbedReport:
+    output = Path(request.output)
+    if is_folder(request.output) or request.folder.first_set() is not None:
+        raise InputError("Pictures are written to one file, not to shards: name a .parquet or .jsonl.", param="output")
+    if request.id_field is not None:
+        raise InputError("The ids of pictures are their paths: leave --id-field out.", param="id_field")
+    source = PictureSource(request.inputs, output, skip_unreadable=request.skip_unreadable, on_skipped=on_warning)
+    loading: LoadKeywords = {**request.loading, "modalities": ("image",)}
+    return _write_file(dataclasses.replace(request, loading=loading), source, on_warning)
+
+
 def _embed_to_file(request: EmbedRequest, on_warning: Callable[[str], None]) -> EmbedReport:
     output, option = Path(request.output), request.folder.first_set()
     if option is not None:
@@ -98,6 +116,13 @@ def _embed_to_file(request: EmbedRequest, on_warning: Callable[[str], None]) -> 
     source = TextSource(
         expand_paths(request.inputs, request.form, output), request.form, request.field, request.id_field
     )
+    return _write_file(request, source, on_warning)
+
+
+def _write_file(
+    request: EmbedRequest, source: TextSource | PictureSource, on_warning: Callable[[str], None]
+) -> EmbedReport:
+    output = Path(request.output)
     check_output(output, source)
     probe_writing_file(output)
     job = FileJob(_load(request, on_warning), source, output, request.options)

@@ -15,12 +15,13 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.bulk.formats import arrow_schema, arrow_table, json_lines, npy_header
+from nearfield.bulk.picture_source import PictureSource
 from nearfield.bulk.repeated_ids import IdDigests
 from nearfield.bulk.report import TOKEN_COUNTS, EmbedReport
 from nearfield.bulk.text_source import TextSource
@@ -31,6 +32,7 @@ from nearfield.fileio.locks import exclusive_lock
 from nearfield.fileio.tabular import require_parquet
 from nearfield.inference.encode_options import EncodeKeywords
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
+from nearfield.media.image import Image
 from nearfield.progress import Progress
 from nearfield.vectors.dense import Vectors
 
@@ -57,14 +59,15 @@ def output_format(output: Path) -> str:
     return form
 
 
-def check_output(output: Path, source: TextSource) -> None:
+def check_output(output: Path, source: TextSource | PictureSource) -> None:
     """Raise an error for an output that cannot be written, before any work is done.
 
     Raises:
         InputError: the format is unknown or cannot hold ids, or the output is an input.
     """
     if output_format(output) == "npy" and source.id_field is not None:
-        raise InputError(f"{output}: NPY holds no ids. Write .jsonl or .parquet, or leave --id-field out.")
+        remedy = "." if source.unit == "picture" else ", or leave --id-field out."
+        raise InputError(f"{output}: NPY holds no ids. Write .jsonl or .parquet{remedy}")
     inputs = [path.resolve() for path in source.paths]
     for written in (output, _sidecar(output)):
         if written.resolve() in inputs:
@@ -95,7 +98,9 @@ def output_lock(output: Path) -> AbstractContextManager[None]:
 class FileJob:
     """One source to one output file."""
 
-    def __init__(self, encoder: Encoder, source: TextSource, output: Path, options: EncodeKeywords) -> None:
+    def __init__(
+        self, encoder: Encoder, source: TextSource | PictureSource, output: Path, options: EncodeKeywords
+    ) -> None:
         self.encoder = encoder
         self.source = source
         self.output = output
@@ -126,17 +131,21 @@ class FileJob:
 
     def _run(self, restart: bool, shown: bool, on_warning: Callable[[str], None]) -> EmbedReport:
         total = self.source.count(self._digests.add)
+        self._files = self.source.digest(total or 0)
         if self.source.resumable:
             self._warn_of_repeated(on_warning)
         done = self._resume(restart)
-        with Progress(total and total - done, label=self.output.name, shown=shown) as progress:
+        unit = f"{self.source.unit}s"
+        with Progress(total and total - done, label=self.output.name, unit=unit, shown=shown) as progress:
             with (self._partial / "rows.bin").open("r+b") as rows, (self._partial / "counts.bin").open("r+b") as counts:
                 rows.seek(0, os.SEEK_END), counts.seek(0, os.SEEK_END)
                 for window in self.encoder.stream(self._texts(done), unread=self._unread, **self.options):
+                    start = int(self._counts["rows"])
                     self._append(window, rows, counts)
-                    progress.advance(len(window), int(_or_empty(window.tokens).sum()))
+                    megapixels = self.source.megapixels(start, start + len(window))
+                    progress.advance(len(window), int(_or_empty(window.tokens).sum()), megapixels)
             report = self._report(done, progress)
-        if self._job_identity() != self._identity:
+        if self._job_identity() != self._identity or self.source.digest(total or 0) != self._files:
             raise InputError("An input changed while it was read: run the command again.", param="inputs")
         if not self.source.resumable:
             self._warn_of_repeated(on_warning)
@@ -148,13 +157,13 @@ class FileJob:
         if warning is not None:
             on_warning(warning)
 
-    def _texts(self, done: int) -> Iterator[str]:
-        """Yield the remaining texts. Stdin can be read only once, so its ids are saved on the way."""
+    def _texts(self, done: int) -> Iterator[str | Image]:
+        """Yield the remaining texts or pictures. Stdin can be read only once, so its ids are saved on the way."""
         if self.source.resumable or self.source.id_field is None:
-            yield from (text for _, text in islice(self.source.rows(), done, None))
+            yield from (cast("str | Image", item) for _, item in islice(self.source.rows(), done, None))
             return
         with self._stdin_ids.open("w", encoding="utf-8") as file:
-            for key, text in self.source.rows():
+            for key, text in cast(TextSource, self.source).rows():
                 self._digests.add(key)
                 file.write(json.dumps(key) + "\n")
                 yield text
@@ -163,7 +172,7 @@ class FileJob:
         """Prepare the partial folder for appending; return how many texts it holds already."""
         state = self._load_state()
         usable = not restart and self.source.resumable and state is not None and state["identity"] == self._identity
-        if not usable or not self._is_intact(int(state["counts"]["rows"])):
+        if not usable or not self._is_intact(int(state["counts"]["rows"]), state.get("files", "")):
             shutil.rmtree(self._partial, ignore_errors=True)
             self._partial.mkdir(parents=True)
             for name in self._row_bytes:
@@ -183,8 +192,13 @@ class FileJob:
         """Bytes per text in each file."""
         return {"rows.bin": int(self._blank.data.shape[1] * self._blank.data.itemsize), "counts.bin": 16}
 
-    def _is_intact(self, done: int) -> bool:
-        """Return whether the partial files are as long as the state says: a disk may lose what it confirmed."""
+    def _is_intact(self, done: int, digest: str) -> bool:
+        """Return whether the rows are those of the inputs, and the partial files are as long as the state says.
+
+        A disk may lose what it confirmed.
+        """
+        if self.source.digest(done) != digest:
+            return False
         files = {self._partial / name: done * size for name, size in self._row_bytes.items()}
         return all(file.is_file() and file.stat().st_size >= size for file, size in files.items())
 
@@ -207,7 +221,10 @@ class FileJob:
             return None
 
     def _save_state(self) -> None:
-        write_atomic(self._state, json.dumps({"identity": self._identity, "counts": self._counts}))
+        state: dict[str, Any] = {"identity": self._identity, "counts": self._counts}
+        if digest := self.source.digest(int(self._counts["rows"])):
+            state["files"] = digest
+        write_atomic(self._state, json.dumps(state))
 
     def _append(self, window: Vectors, rows: BinaryIO, counts: BinaryIO) -> None:
         tokens, dropped = _or_empty(window.tokens), _or_empty(window.dropped)
@@ -236,6 +253,9 @@ class FileJob:
             seconds=round(seconds, 3),
             texts_per_second=round(progress.texts / seconds, 1),
             tokens_per_second=round(progress.tokens / seconds, 1),
+            unit=self.source.unit,
+            megapixels=round(self.source.megapixels(0, self._counts["rows"]), 3),
+            skipped_files=self.source.skipped,
         )
 
     def _finish(self, report: EmbedReport) -> None:

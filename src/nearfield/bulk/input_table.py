@@ -21,6 +21,9 @@ _SUFFIXES = {
     "txt": (".txt", ".text", ".md"),
 }
 _TABLE_SUFFIXES = tuple(suffix for form, suffixes in _SUFFIXES.items() if form != "txt" for suffix in suffixes)
+#: The format of pictures, and the suffixes by which they are searched.
+PICTURES = "image"
+_SUFFIXES[PICTURES] = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 
 
 def expand_paths(inputs: Sequence[Path], form: str | None, output: Path) -> tuple[Path, ...]:
@@ -46,8 +49,8 @@ def expand_paths(inputs: Sequence[Path], form: str | None, output: Path) -> tupl
 
 
 def _expand(path: Path, form: str | None, output: Path) -> list[Path]:
-    matches = [path] if path.is_dir() else _glob(str(path))
-    files = [file for match in matches for file in ([match] if match.is_file() else _files_in(match, form))]
+    matches = [path] if path.is_dir() else glob_files(str(path))
+    files = [file for match in matches for file in ([match] if match.is_file() else list_files(match, form))]
     written = output.resolve()
     inputs = [file for file in files if written not in (file.resolve(), *file.resolve().parents)]
     if not inputs:
@@ -59,18 +62,24 @@ def _expand(path: Path, form: str | None, output: Path) -> list[Path]:
     return inputs
 
 
-def _glob(pattern: str) -> list[Path]:
+def glob_files(pattern: str) -> list[Path]:
+    """Return what a pattern matches, sorted."""
     # Path.glob takes no absolute pattern.
     return sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207
 
 
-def _files_in(folder: Path, form: str | None) -> list[Path]:
-    """Return the files of known formats in a folder, sorted; links to folders may form a cycle and are not followed."""
+def list_files(path: Path, form: str | None) -> list[Path]:
+    """Return the files of a format, or of tables, in a folder, sorted; or a file itself if its suffix is one of those.
+
+    Links to folders may form a cycle and are not followed.
+    """
+    if path.is_file():
+        return [path] if path.name.lower().endswith(_suffixes(form)) else []
     files: list[Path] = []
-    for parent, folders, names in os.walk(folder, onerror=_raise):
+    for parent, folders, names in os.walk(path, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith((".", "_"))]
         names = [name for name in names if not name.startswith((".", "_")) and name.lower().endswith(_suffixes(form))]
-        files += (path for path in (Path(parent, name) for name in names) if path.is_file())
+        files += (file for file in (Path(parent, name) for name in names) if file.is_file())
     return sorted(files)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from nearfield.message_text import count_of, escape_controls, quote_name
 
@@ -17,6 +17,9 @@ class EmbedReport:
 
     ``unknown_tokens`` are tokens that the model does not know. ``unread_texts`` are texts with more unknown tokens than
     known ones, or with unknown tokens for most characters, or with characters and no token.
+
+    ``texts`` are the rows, whose ``unit`` is text or picture, and ``tokens`` of pictures are patches. ``megapixels`` is
+    the millions of pixels of all pictures, and ``skipped_files`` the number of those that cannot be read.
     """
 
     output: str
@@ -32,6 +35,9 @@ class EmbedReport:
     seconds: float
     texts_per_second: float
     tokens_per_second: float
+    unit: str = field(default="text", kw_only=True)
+    megapixels: float = field(default=0.0, kw_only=True)
+    skipped_files: int = field(default=0, kw_only=True)
 
     def to_json(self) -> str:
         """Return the report as JSON."""
@@ -40,20 +46,27 @@ class EmbedReport:
     def to_text(self) -> str:
         """Return the report as text for a terminal."""
         lines = [
-            f"{self._action()}: {count_of(self.texts, 'text')}, {count_of(self.tokens, 'token')}",
+            f"{self._action()}: {count_of(self.texts, self.unit)}, {self._amount()}",
             f"  Model:        {escape_controls(self.model)}",
             f"  Fingerprint:  {self.fingerprint}",
-            f"  Truncated:    {self._truncated()}",
         ]
+        if self.unit == "text":
+            lines.append(f"  Truncated:    {self._truncated()}")
+        if self.skipped_files:
+            lines.append(f"  Left out:     {count_of(self.skipped_files, 'file')} that cannot be read")
         if self.unknown_tokens or self.unread_texts:
             lines.append(f"  Unknown:      {self._unknown()}")
         if self.texts_per_second:
-            lines.append(
-                f"  Speed:        {self.texts_per_second:,.0f} texts/s, {self.tokens_per_second:,.0f} tokens/s"
-            )
+            lines.append(f"  Speed:        {self.texts_per_second:,.0f} {self.unit}s/s{self._second_speed()}")
         if self.resumed_at:
-            lines.append(f"  Resumed:      after {count_of(self.resumed_at, 'text')} that an earlier run encoded")
+            lines.append(f"  Resumed:      after {count_of(self.resumed_at, self.unit)} that an earlier run encoded")
         return "\n".join(lines)
+
+    def _amount(self) -> str:
+        return count_of(self.tokens, "token") if self.unit == "text" else f"{self.megapixels:,.1f} megapixels"
+
+    def _second_speed(self) -> str:
+        return f", {self.tokens_per_second:,.0f} tokens/s" if self.unit == "text" else ""
 
     def _action(self) -> str:
         """Return what this run did with the output."""

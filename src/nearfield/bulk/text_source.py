@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from nearfield.errors import InputError, nearest
 from nearfield.fileio.tabular import FORMATS, TableRow, check_unicode, read_stream, read_table
@@ -22,6 +23,10 @@ class TextSource:
     form: str | None = None
     field: str = "text"
     id_field: str | None = None
+    #: What a row is called in reports.
+    unit: ClassVar[str] = "text"
+    #: Rows that were left out.
+    skipped: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         for path in self.paths:
@@ -42,6 +47,14 @@ class TextSource:
             (str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in self.paths if path != STDIN
         ]
         return [stats, self.form, self.field, self.id_field]
+
+    def digest(self, rows: int) -> str:  # noqa: ARG002 - a source of pictures needs it
+        """Return a digest of the first rows: none, since ``identity`` says it of all."""
+        return ""
+
+    def megapixels(self, start: int, stop: int) -> float:  # noqa: ARG002 - as above
+        """Return the millions of pixels of some rows: texts have none."""
+        return 0.0
 
     def rows(self) -> Iterator[tuple[object, str]]:
         """Yield (id or None, text) for each text.

@@ -1,4 +1,4 @@
-"""nearfield embed: from files of texts to files of vectors."""
+"""nearfield embed: from files of texts or pictures to files of vectors."""
 
 from __future__ import annotations
 
@@ -33,14 +33,22 @@ nearfield embed "data/2026-*.parquet" --shard-rows 50000 --dtype float16 -o vect
 
 nearfield embed data/ -o /mnt/shared/vectors/ --shard 2/8
 
-nearfield embed data/ -o vectors/ --check"""
+nearfield embed data/ -o vectors/ --check
+
+Pictures go to one file, a row for each. The id is the path below the folder. In a folder with tables, these are read,
+unless --format image says otherwise:
+
+nearfield embed photos/ -o photos.parquet
+
+nearfield embed "photos/*.jpg" -o photos.parquet --model clip --skip-unreadable"""
 
 
 def embed(
+    context: typer.Context,
     inputs: Annotated[
         list[Path],
         typer.Argument(
-            help="Files (.txt, .jsonl, .csv, .tsv, .parquet), folders or patterns of files, or - for stdin."
+            help="Files (.txt, .jsonl, .csv, .tsv, .parquet, or pictures), folders or patterns of them, or - for stdin."
         ),
     ],
     output: Annotated[
@@ -51,9 +59,15 @@ def embed(
             help="File to write (.npy, .jsonl or .parquet), or a folder of shards, which ends with a slash.",
         ),
     ],
-    model: Annotated[str, typer.Option("--model", "-m", help="Model to use.")] = "all-MiniLM-L6-v2",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "-m", help="Model to use. For pictures, the default is google/siglip2-base-patch16-224."
+        ),
+    ] = "all-MiniLM-L6-v2",
     form: Annotated[
-        str | None, typer.Option("--format", help="Format of the input [by its name; txt for stdin].")
+        str | None,
+        typer.Option("--format", help="Format of the input, image for pictures [by its name; txt for stdin]."),
     ] = None,
     field: Annotated[str, typer.Option(help="Field or column of the text.")] = "text",
     id_field: Annotated[str | None, typer.Option(help="Field or column of the id.")] = None,
@@ -94,6 +108,12 @@ def embed(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count rows and shards, and estimate tokens and time. Nothing is written.")
     ] = False,
+    skip_unreadable: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unreadable", help="Name pictures that cannot be read, and leave them out; decodes each twice."
+        ),
+    ] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Start from the beginning and replace what an earlier run has written.")
     ] = False,
@@ -103,12 +123,14 @@ def embed(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Turn files of texts into files of vectors.
+    """Turn files of texts, or pictures, into files of vectors.
 
     Memory is bounded, an interrupted run can be continued, and the report counts truncated texts.
     """
     from nearfield.bulk.embed import EmbedRequest, FolderOptions
     from nearfield.bulk.embed import embed as run
+    from nearfield.bulk.picture_source import reads_pictures
+    from nearfield.cli.terminal.picture_arguments import choose_model
     from nearfield.errors import InputError, UnsupportedDimensions
 
     options = {
@@ -123,13 +145,14 @@ def embed(
     request = EmbedRequest(
         inputs=inputs,
         output=output,
-        model=model,
+        model=choose_model(context, model, reads_pictures(inputs, form)),
         form=form,
         field=field,
         id_field=id_field,
         options=cast("EncodeKeywords", {name: value for name, value in options.items() if value is not None}),
         loading={"precision": precision, "progress": not quiet, "accept_license": accept_license},
         folder=FolderOptions(keep, shard_format, shard_rows, shard, check, dry_run),
+        skip_unreadable=skip_unreadable,
         restart=restart,
         shown=not quiet and sys.stderr.isatty(),
     )

@@ -123,7 +123,7 @@ class BaseEncoder(LoadedModel):
 
         It can be set, to at most the number of positions that the model has. The space of the vectors stays the same.
         """
-        return self.tokenizer.max_length
+        return self._model.processor.max_length
 
     @max_length.setter
     def max_length(self, tokens: int) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -45,6 +45,8 @@ _ROWS = 256
 #: Locks of pictures that Pillow has opened and not yet decoded, which two threads must not do at the same time.
 _LOAD_LOCKS = [Lock() for _ in range(64)]
 _MAX_REASON = 200
+#: Bytes at the start of a file by which its format is recognised.
+_HEAD_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,6 +99,23 @@ def decode_file(data: bytes, limits: PictureLimits, name: str) -> Picture:
         warnings = (f"only the first of {count_of(frames, what)} was read", *warnings)
     height, width = pixels.shape[:2]
     return Picture(pixels, width, height, kind, hashlib.sha256(data).digest(), warnings)
+
+
+def read_size(file: BinaryIO, limits: PictureLimits, name: str) -> tuple[int, int]:
+    """Return width and height of a picture by its header, before it is turned upright. Nothing is decoded.
+
+    Raises:
+        InputError: it is no picture of a format that is read, or its header is damaged. ``name`` begins the message.
+        TooLarge: it has more pixels than the limits.
+        MissingExtra: Pillow is not installed.
+    """
+    kind = require_format(file.read(_HEAD_BYTES), name)
+    file.seek(0)
+    image = require_pillow()
+    import_module(f"PIL.{_plugin(kind)}")
+    with _own_errors(name, kind, limits), image.open(file, formats=(kind,)) as opened:
+        _check_sides(opened.width, opened.height, limits, name)
+        return opened.width, opened.height
 
 
 def convert_image(image: PillowImage, limits: PictureLimits, name: str) -> Picture:

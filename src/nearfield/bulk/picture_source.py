@@ -1,0 +1,152 @@
+"""Pictures of files, folders and patterns, as a source of bulk embedding: one row for each, its path as the id."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+
+from nearfield.bulk.input_table import PICTURES, expand_paths, glob_files, list_files
+from nearfield.bulk.text_source import STDIN
+from nearfield.errors import InputError
+from nearfield.media.decoding import read_size
+from nearfield.media.files import open_regular_file
+from nearfield.media.image import Image
+from nearfield.media.limits import DEFAULT_PICTURE_LIMITS
+from nearfield.message_text import count_of
+
+#: Unreadable files that a message names.
+_NAMED = 10
+
+
+def reads_pictures(inputs: Sequence[Path], form: str | None) -> bool:
+    """Return whether inputs are pictures: the format says so, or it is None and every input has pictures alone.
+
+    A file has them by its suffix. A folder has them if it holds files with such suffixes, and none that is a table.
+    """
+    return form == PICTURES or (form is None and bool(inputs) and all(map(_has_pictures, inputs)))
+
+
+def _has_pictures(path: Path) -> bool:
+    if path == STDIN:
+        return False
+    if path.is_dir():
+        return not list_files(path, None) and bool(list_files(path, PICTURES))
+    if path.is_file():
+        return bool(list_files(path, PICTURES))
+    matches = glob_files(str(path))
+    return bool(matches) and all(map(_has_pictures, matches))
+
+
+class PictureSource:
+    """Files of pictures, in the order of their paths. Ids are paths below the folder, if one folder is the only input.
+
+    Otherwise they are the paths as they were written.
+
+    Args:
+        inputs: files, folders and patterns.
+        output: what the run writes, which is no input.
+        skip_unreadable: decode every picture once before the work, and leave out those that cannot be read.
+        on_skipped: called with a message for each of them.
+    """
+
+    unit = "picture"
+    id_field = "path"
+    resumable = True
+
+    def __init__(
+        self,
+        inputs: Sequence[Path],
+        output: Path,
+        *,
+        skip_unreadable: bool = False,
+        on_skipped: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.paths = expand_paths(inputs, PICTURES, output)
+        self.skipped = 0
+        self._root = inputs[0] if len(inputs) == 1 and inputs[0].is_dir() else None
+        self._skip_unreadable = skip_unreadable
+        self._on_skipped = on_skipped
+        self._pixels: list[int] = []
+        self._hash, self._hashed = hashlib.sha256(), 0
+
+    def identity(self) -> list[object]:
+        """Return what distinguishes this source from another, beside its files."""
+        return [PICTURES, None if self._root is None else str(self._root.resolve())]
+
+    def digest(self, rows: int) -> str:
+        """Return a digest of the files of the first rows, by names, sizes and times of change.
+
+        A run can be resumed if those files are the same that it has encoded, whatever follows.
+        """
+        if rows < self._hashed:
+            self._hash, self._hashed = hashlib.sha256(), 0
+        for path in self.paths[self._hashed : rows]:
+            status = path.stat()
+            self._hash.update(json.dumps([str(path.resolve()), status.st_size, status.st_mtime_ns]).encode() + b"\n")
+        self._hashed = rows
+        return self._hash.hexdigest()
+
+    def count(self, on_id: Callable[[object], None] = lambda _: None) -> int:
+        """Return the number of pictures, after reading the header of each, or with ``skip_unreadable`` all of it.
+
+        Raises:
+            InputError: some cannot be read; the message names the first ones.
+        """
+        check = _decode if self._skip_unreadable else _read_header
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            results = list(threads.map(partial(_try, check), self.paths))
+        errors = [result for result in results if isinstance(result, InputError)]
+        if errors and not self._skip_unreadable:
+            raise _unreadable(errors, len(self.paths))
+        for error in errors:
+            self._on_skipped(f"{error} It is left out.")
+        read = [(path, size) for path, size in zip(self.paths, results, strict=True) if isinstance(size, int)]
+        self.paths, self.skipped = tuple(path for path, _ in read), len(errors)
+        self._pixels = [0, *accumulate(size for _, size in read)]
+        for key, _ in self.rows():
+            on_id(key)
+        return len(read)
+
+    def rows(self) -> Iterator[tuple[str, Image]]:
+        """Yield id and picture; a picture is opened when it is encoded."""
+        for path in self.paths:
+            yield (path if self._root is None else path.relative_to(self._root)).as_posix(), Image(path=path)
+
+    def megapixels(self, start: int, stop: int) -> float:
+        """Return the millions of pixels of some rows, after ``count``."""
+        return (self._pixels[stop] - self._pixels[start]) / 1e6
+
+
+def _try(check: Callable[[Path], int], path: Path) -> int | InputError:
+    try:
+        return check(path)
+    except InputError as error:
+        return error
+
+
+def _read_header(path: Path) -> int:
+    limits = DEFAULT_PICTURE_LIMITS
+    with open_regular_file(path, limits.max_bytes) as file:
+        width, height = read_size(file, limits, str(path))
+    return width * height
+
+
+def _decode(path: Path) -> int:
+    picture = Image(path=path).read()
+    return picture.width * picture.height
+
+
+def _unreadable(errors: Sequence[InputError], total: int) -> InputError:
+    more = f"\n  and {len(errors) - _NAMED:,} more" if len(errors) > _NAMED else ""
+    names = "".join(f"\n  {error}" for error in errors[:_NAMED])
+    return InputError(
+        f"{len(errors):,} of {count_of(total, 'picture')} cannot be read. Remove them, or add --skip-unreadable:"
+        f"{names}{more}",
+        param="inputs",
+    )
