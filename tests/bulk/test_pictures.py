@@ -94,25 +94,23 @@ def test_unreadable_files_are_named_before_the_work(embed: Run, photos: Path) ->
 
 def test_unreadable_files_are_left_out(embed: Run, photos: Path) -> None:
     (photos / "bad.jpg").write_text("a text")
-    (photos / "cut.png").write_bytes((photos / "b.png").read_bytes()[:-3000])
+    (photos / "cut.png").write_bytes((photos / "b.png").read_bytes()[:1000])
     ran = embed("photos", "-o", "x.parquet", "--skip-unreadable")
     assert ran.code == 0, ran.err
     assert "bad.jpg" in ran.err and "cut.png" in ran.err and "2 files that cannot be read" in ran.out
     assert parquet.read_table("x.parquet")["id"].to_pylist() == list(NAMES)
 
 
-def test_a_run_that_met_a_damaged_picture_continues_without_it(
-    embed: Run, photos: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(200):
+def test_a_run_that_met_a_damaged_picture_continues_without_it(embed: Run, photos: Path, encoder: Encoder) -> None:
+    for number in range(420):
         shutil.copy(photos / "b.png", photos / f"f{number:03}.png")
-    (photos / "g.png").write_bytes((photos / "b.png").read_bytes()[:-3000])
+    (photos / "g.png").write_bytes((photos / "b.png").read_bytes()[:1000])
     shutil.copy(photos / "a.JPG", photos / "h.jpg")
     ran = embed("photos", "-o", "x.parquet")
     assert ran.code == 2 and "g.png cannot be decoded as PNG" in ran.err
     (photos / "g.png").unlink()
     report = json.loads(embed("photos", "-o", "x.parquet", "--json").out)
-    assert report["texts"] == 206 and report["resumed_at"] >= 50
+    assert report["texts"] == 426 and report["resumed_at"] >= 100
     rows = np.array(parquet.read_table("x.parquet")["embedding"].to_pylist())
     np.testing.assert_allclose(rows[-1], np.asarray(encoder.encode(Image(path=photos / "h.jpg"))), atol=1e-6)
     np.testing.assert_allclose(rows[2], rows[-1], atol=1e-6)
@@ -123,12 +121,12 @@ def test_what_cannot_be_written_is_refused(embed: Run, photos: Path) -> None:
     assert "not to shards" in embed("photos", "-o", "x/").err
     assert "leave --id-field out" in embed("photos", "-o", "x.parquet", "--id-field", "id").err
     assert "is for pictures" in embed("photos/notes.txt", "-o", "x.npy", "--skip-unreadable").err
-    assert "no prompt" in embed("photos", "-o", "x.parquet", "--prompt", "query: ").err
+    assert "Only texts have a prompt" in embed("photos", "-o", "x.parquet", "--prompt", "query: ").err
     with pytest.raises(InputError, match="ends in"):
         PictureSource([photos / "2024" / ".."], photos)
 
 
-def test_the_bar_counts_pictures_and_megapixels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bar_counts_pictures_and_megapixels() -> None:
     progress = Progress(3, unit="pictures", shown=True)
     with progress:
         progress.advance(2, 34, 1.5)
