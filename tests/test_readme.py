@@ -19,6 +19,7 @@ from nearfield.cli import app, demo
 from nearfield.errors import SourceUnavailable
 from tests.parity import m3
 from tests.parity.scores import classifier
+from tests.support import tiny_pictures
 from tests.support.paths import ROOT
 from tests.support.requirements import missing
 from tests.support.serving import serving
@@ -116,6 +117,22 @@ def test_the_example_of_several_outputs(example: str, tmp_path: Path, capsys: py
     exec(code, {})
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("(1, 32) {") and re.fullmatch(r"[01] -?\d+\.\d+", second)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", _blocks(GUIDES / "pictures.md", "python"), ids=["search", "labels"])
+def test_the_examples_of_pictures(
+    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = tiny_pictures.write_clip(tmp_path / "clip")
+    (tmp_path / "photos").mkdir()
+    for name, picture in zip(("hat", "shoe"), tiny_pictures.pictures(), strict=False):
+        picture.save(tmp_path / "photos" / f"{name}.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert "google/siglip2-base-patch16-224" in example
+    exec(example.replace("google/siglip2-base-patch16-224", str(clip)), {})
+    first, second = capsys.readouterr().out.split(maxsplit=1)
+    assert (first in ("shoe", "hat") and "'hat'" in second) or second.strip() == "photos/hat.jpg"
 
 
 @pytest.mark.slow
