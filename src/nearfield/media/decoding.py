@@ -112,8 +112,8 @@ def read_size(file: BinaryIO, limits: PictureLimits, name: str) -> tuple[int, in
     kind = require_format(file.read(_HEAD_BYTES), name)
     file.seek(0)
     image = require_pillow()
-    import_module(f"PIL.{_plugin(kind)}")
-    with _own_errors(name, kind, limits), image.open(file, formats=(kind,)) as opened:
+    import_module(f"PIL.{plugin_of(kind)}")
+    with own_errors(name, kind, limits), image.open(file, formats=(kind,)) as opened:
         _check_sides(opened.width, opened.height, limits, name)
         return opened.width, opened.height
 
