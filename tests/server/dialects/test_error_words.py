@@ -12,7 +12,14 @@ from nearfield.server.dialects import REGISTRY, Reply
 _FORCED = UnsupportedDimensions("tiny was not trained for truncate_dim.txt. It was trained for 8.", can_force=True)
 _OUTSIDE = UnsupportedDimensions("must be an integer from 1 to 32 for truncate_dim.txt, not 99.")
 #: The field with the number of dimensions, of APIs in which it is not ``dimensions``.
-_FIELDS = {"cohere": "output_dimension", "voyage": "output_dimension", "qdrant": "mrl"}
+_FIELDS = {
+    "bedrock": "embeddingConfig.outputEmbeddingLength",
+    "gemini": "outputDimensionality",
+    "vertex": "dimension",
+    "cohere": "output_dimension",
+    "voyage": "output_dimension",
+    "qdrant": "mrl",
+}
 #: Their requests have no dimensions: models and collections have, by the names of settings.
 _WITHOUT_FIELD = {"manage", "collections"}
 
