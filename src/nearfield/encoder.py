@@ -347,7 +347,7 @@ class Encoder(EncodeStages):
 
     def stream(
         self,
-        texts: Iterable[Input],
+        texts: Iterable[Any],
         *,
         window: int = LARGEST_WINDOW,
         steady: bool = False,
@@ -356,8 +356,10 @@ class Encoder(EncodeStages):
     ) -> Iterator[Any]:
         """Encode any number of inputs in bounded memory; yield results of up to ``window`` inputs, in order.
 
+        A bad input raises once the results of the windows before it are given: none of them is lost.
+
         Args:
-            texts: strings, or lists of token ids.
+            texts: inputs as in a list for ``encode``.
             window: maximum number of inputs of one result.
             steady: submit a window only after the previous one is done. Which texts share a batch then does not depend
                 on timing: on one machine with an idle engine, the same texts give the same bytes.
@@ -367,7 +369,12 @@ class Encoder(EncodeStages):
         parsed, form = read_encode_keywords("Encoder.stream", options, ("steady", "unread", "window"), tokens=False)
         resolved = self._resolve(parsed)
         parts = self._windows(
-            parse_inputs(texts, self.modalities)[1], resolved, unread or UnreadInputs(), max_size=window, steady=steady
+            parse_inputs(texts, self.modalities)[1],
+            resolved,
+            unread or UnreadInputs(),
+            max_size=window,
+            steady=steady,
+            ends_after_error=True,
         )
         return map(form.convert, parts) if form.as_tensor else parts
 

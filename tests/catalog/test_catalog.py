@@ -63,7 +63,7 @@ def test_each_entry_is_whole(entry: CatalogEntry) -> None:
     assert entry.pooling in POOLINGS
     assert entry.dimensions == 1 if entry.kind == "scores" else 48 <= entry.dimensions <= 50265
     assert entry.max_length == 16 if entry.id == "google/siglip-so400m-patch14-224" else 64 <= entry.max_length <= 32768
-    assert entry.modalities in (("text",), ("text", "image"), ("image",))
+    assert entry.modalities in (("text",), ("text", "image"), ("image",), ("text", "audio"))
     assert (entry.image_size is None) == ("image" not in entry.modalities)
     assert entry.image_size is None or 224 <= entry.image_size <= 512
     assert (entry.pooling is None) or entry.kind == "dense"
@@ -162,6 +162,7 @@ def test_corrections_are_applied() -> None:
         ("clip", ("text", "image"), 224, "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268"),
         ("siglip2", ("text", "image"), 224, "75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2"),
         ("siglip2-so400m", ("text", "image"), 384, "e8e487298228002f3d8a82e0cd5c8ea9c567f57f"),
+        ("clap", ("text", "audio"), None, "8fa0f1c6d0433df6e97c127f64b2a1d6c0dcda8a"),
         ("dinov2-giant", ("image",), 224, "611a9d42f2335e0f921f1e313ad3c1b7178d206d"),
         ("minilm", ("text",), None, "8b3219a92973c328a8e22fadcfa821b5dc75636a"),
     ],

@@ -125,6 +125,14 @@ def test_calls_without_waiting(encoder: Encoder, truth: tuple[Any, Any]) -> None
         encoder.submit(items)
 
 
+def test_a_stream_loses_nothing_before_a_bad_input(encoder: Encoder) -> None:
+    items: list[Any] = [*PICTURES, *TEXTS, PICTURES[0], b"no picture", TEXTS[0]]
+    stream = encoder.stream(items, window=1)
+    assert [next(stream).shape for _ in range(9)] == [(1, 24)] * 9
+    with pytest.raises(InputError, match="Input 9"):
+        next(stream)
+
+
 def test_roles_and_similarity(encoder: Encoder, truth: tuple[Any, Any]) -> None:
     scores = encoder.similarity(encoder.encode_query(TEXTS), encoder.encode_document(PICTURES))
     assert np.abs(scores - truth[0] @ truth[1].T).max() < TOLERANCE

@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 KINDS = ("dense", "sparse", "multivector", "scores")
-MODALITIES = ("text", "image")
+MODALITIES = ("text", "image", "audio")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="Name, alias, Hub id or folder.")]
 

@@ -196,21 +196,32 @@ class EncodeStages(BaseEncoder):
         *,
         max_size: int = LARGEST_WINDOW,
         steady: bool = False,
+        ends_after_error: bool = False,
     ) -> Iterator[Result]:
-        """Yield results in order, with at most two windows prepared ahead of the lanes, or several short ones."""
-        pending, number = deque[PreparedInputs](), 0
+        """Yield results in order, with at most two windows prepared ahead of the lanes, or several short ones.
+
+        With ``ends_after_error``, a bad input is reported only after the results of the windows before it.
+        """
+        pending, number, error = deque[PreparedInputs](), 0, None
         try:
-            for modality, window in inputs.windows(items, max_size):
-                prepared = self._prepare(modality, window, options, bulk=True, first_index=number)
-                number += len(window)
-                if steady and pending:
-                    pending[-1].ticket.result()
-                self.engine.submit(prepared.ticket, wait=True)
-                pending.append(prepared)
-                while _is_full(pending, steady):
-                    yield self._finish_oldest(pending, options, unread)
+            try:
+                for modality, window in inputs.windows(items, max_size):
+                    prepared = self._prepare(modality, window, options, bulk=True, first_index=number)
+                    number += len(window)
+                    if steady and pending:
+                        pending[-1].ticket.result()
+                    self.engine.submit(prepared.ticket, wait=True)
+                    pending.append(prepared)
+                    while _is_full(pending, steady):
+                        yield self._finish_oldest(pending, options, unread)
+            except InputError as bad:
+                if not ends_after_error:
+                    raise
+                error = bad
             while pending:
                 yield self._finish_oldest(pending, options, unread)
+            if error is not None:
+                raise error
         finally:
             for prepared in pending:
                 self.engine.cancel(prepared.ticket)
