@@ -19,7 +19,7 @@ from nearfield.text_inputs import describe
 #: What an input of each modality is called in messages, one and several. A part of a mapping, such as
 #: ``{"image": picture}``, has the name of its modality.
 NOUNS: Mapping[str, str] = {"text": "a text", "image": "a picture", "audio": "a sound"}
-_SEVERAL: Mapping[str, str] = {"text": "texts", "image": "pictures", "audio": "sounds"}
+SEVERAL: Mapping[str, str] = {"text": "texts", "image": "pictures", "audio": "sounds"}
 #: Sources of pictures and sounds whose type does not say which of both they are.
 _RAW = (bytes, bytearray, memoryview, os.PathLike)
 
@@ -72,7 +72,7 @@ def read_item(item: object, number: int, reads: tuple[str, ...]) -> Any:
 
 def listed(modalities: tuple[str, ...]) -> str:
     """Return the modalities that a model reads, for a message."""
-    return " and ".join(_SEVERAL[name] for name in modalities)
+    return " and ".join(SEVERAL[name] for name in modalities)
 
 
 def _create(modality: str, value: object) -> Image | Audio:

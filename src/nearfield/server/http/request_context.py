@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, PictureLimits
+from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, DEFAULT_PICTURE_LIMITS, PictureLimits, SoundLimits
 from nearfield.server.batches.batch_runner import BatchRunner
 from nearfield.server.collections.collection_service import CollectionService
 from nearfield.server.files.file_store import FileStore
@@ -50,6 +50,11 @@ class RequestContext:
     upload: MultipartUpload | None = None
     #: Runs a function that converts a large body beside the event loop; None if the body is small.
     in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None
+
+    @property
+    def sound_limits(self) -> SoundLimits:
+        """Limits of each sound of the request."""
+        return (DEFAULT_MEDIA_LIMITS if self.limits is None else self.limits.media).sounds
 
     @property
     def picture_limits(self) -> PictureLimits:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 
 from nearfield.errors import InputError, ModelNotFound
+from nearfield.media.audio import Audio
 from nearfield.media.image import Image
 from nearfield.server.dialects import JsonObject
 from nearfield.server.dialects.openai import cl100k
@@ -13,6 +14,7 @@ from nearfield.server.dialects.openai.schemas import OpenAiEmbeddingRequest
 from nearfield.server.dialects.schemas import list_inputs, to_base64, to_json_rows
 from nearfield.server.exchange import Encode, EncodeOptions
 from nearfield.server.exchange.picture_inputs import pictures_from_texts
+from nearfield.server.exchange.sound_inputs import sounds_from_texts
 from nearfield.server.http.request_context import RequestContext
 
 #: The name that the pages of Text Embeddings Inference (TEI) use in examples; a TEI server has one model, and ignores
@@ -25,7 +27,9 @@ _THREAD_TOKENS = 20_000
 def read_embeddings(request: OpenAiEmbeddingRequest, context: RequestContext) -> Encode | Awaitable[Encode]:
     """Convert a request body to an exchange; many token ids are decoded in a thread."""
     if request.modality == "image":
-        return _create_encode(request, _read_pictures(request.input, context), context)
+        return _create_encode(request, pictures_from_texts(_texts_of(request), context.picture_limits), context)
+    if request.modality == "audio":
+        return _create_encode(request, sounds_from_texts(_texts_of(request), context.sound_limits), context)
     inputs = list_inputs(request.input)
     if sum(len(item) for item in inputs if not isinstance(item, str)) > _THREAD_TOKENS:
         return _read_in_thread(request, inputs, context)
@@ -39,15 +43,18 @@ async def _read_in_thread(
     return _create_encode(request, texts, context)
 
 
-def _read_pictures(inputs: str | list[str | int | list[int]], context: RequestContext) -> list[Image]:
+def _texts_of(request: OpenAiEmbeddingRequest) -> list[str]:
+    """Return the texts that hold pictures or sounds."""
+    inputs = request.input
     texts = [inputs] if isinstance(inputs, str) else [item for item in inputs if isinstance(item, str)]
     if not isinstance(inputs, str) and len(texts) < len(inputs):
-        raise InputError("input has token ids, and its modality is image: send data URIs or base64.", param="input")
-    return pictures_from_texts(texts, context.picture_limits)
+        problem = f"input has token ids, and its modality is {request.modality}: send data URIs or base64."
+        raise InputError(problem, param="input")
+    return texts
 
 
 def _create_encode(
-    request: OpenAiEmbeddingRequest, inputs: Sequence[str | list[int] | Image], context: RequestContext
+    request: OpenAiEmbeddingRequest, inputs: Sequence[str | list[int] | Image | Audio], context: RequestContext
 ) -> Encode:
     options = EncodeOptions(
         # Infinity's client sends 0 for all dimensions.

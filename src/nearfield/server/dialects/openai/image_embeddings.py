@@ -1,4 +1,4 @@
-"""Pictures on the paths of OpenAI's embeddings API: vLLM's chat form, and Infinity's ``modality``.
+"""Pictures and sounds on the paths of OpenAI's embeddings API: vLLM's chat form, and Infinity's ``modality``.
 
 vLLM: https://docs.vllm.ai/en/latest/models/pooling_models.html
 Infinity: https://github.com/michaelfeil/infinity
@@ -9,18 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from nearfield.errors import InputError
+from nearfield.media.audio import Audio
 from nearfield.media.image import Image
 from nearfield.server.dialects.openai.embeddings import resolve_name
 from nearfield.server.dialects.openai.schemas import (
     ChatEmbeddingMessage,
     ChatEmbeddingRequest,
     ChatPart,
-    InfinityImageRequest,
+    InfinityMediaRequest,
 )
 from nearfield.server.exchange import Encode, EncodeOptions
 from nearfield.server.exchange.content_parts import join_parts
 from nearfield.server.exchange.picture_inputs import picture_from_text, pictures_from_texts
+from nearfield.server.exchange.sound_inputs import sound_from_text, sounds_from_texts
 from nearfield.server.http.request_context import RequestContext
+
+#: Types of parts of a message that are read.
+_PARTS = ("text", "image_url", "input_audio", "audio_url")
 
 
 def is_chat_request(context: RequestContext) -> bool:
@@ -44,7 +49,7 @@ def read_chat(request: ChatEmbeddingRequest, context: RequestContext) -> Encode:
     )
 
 
-def read_infinity_images(request: InfinityImageRequest, context: RequestContext) -> Encode:
+def read_infinity_images(request: InfinityMediaRequest, context: RequestContext) -> Encode:
     """Convert a body of Infinity's older form to an exchange."""
     return Encode(
         model=resolve_name(request.model, context),
@@ -54,7 +59,17 @@ def read_infinity_images(request: InfinityImageRequest, context: RequestContext)
     )
 
 
-def _content_of(messages: Sequence[ChatEmbeddingMessage], context: RequestContext) -> Iterator[str | Image]:
+def read_infinity_sounds(request: InfinityMediaRequest, context: RequestContext) -> Encode:
+    """Convert a body of Infinity's older form for sounds to an exchange."""
+    return Encode(
+        model=resolve_name(request.model, context),
+        inputs=sounds_from_texts(request.input, context.sound_limits),
+        options=EncodeOptions(truncate_dim=request.dimensions or None),
+        reply_options={"base64": request.encoding_format == "base64"},
+    )
+
+
+def _content_of(messages: Sequence[ChatEmbeddingMessage], context: RequestContext) -> Iterator[str | Image | Audio]:
     """Yield the parts of the only message that has any; clients of chat models add empty ones, for the answer.
 
     Raises:
@@ -76,12 +91,17 @@ def _content_of(messages: Sequence[ChatEmbeddingMessage], context: RequestContex
             yield _read_part(part, f"messages {index}, part {number}", context)
 
 
-def _read_part(part: ChatPart, field: str, context: RequestContext) -> str | Image:
+def _read_part(part: ChatPart, field: str, context: RequestContext) -> str | Image | Audio:
     if part.type == "text" and part.text is not None:
         return part.text
     if part.type == "image_url" and part.image_url is not None:
         url = part.image_url if isinstance(part.image_url, str) else part.image_url.url
         return picture_from_text(url, context.picture_limits, field, bare_base64=False, request_field="messages")
-    known = part.type in ("text", "image_url")
-    problem = f"is {part.type!r} and has no {part.type}" if known else f"is {part.type!r:.100}"
-    raise InputError(f"{field} {problem}: send parts of type 'text' or 'image_url'.", param="messages")
+    if part.type == "input_audio" and part.input_audio is not None:
+        return sound_from_text(part.input_audio.data, context.sound_limits, field, request_field="messages")
+    if part.type == "audio_url" and part.audio_url is not None:
+        url = part.audio_url if isinstance(part.audio_url, str) else part.audio_url.url
+        return sound_from_text(url, context.sound_limits, field, request_field="messages")
+    problem = f"is {part.type!r} and has no {part.type}" if part.type in _PARTS else f"is {part.type!r:.100}"
+    known = ", ".join(map(repr, _PARTS))
+    raise InputError(f"{field} {problem}: send parts of type {known}.", param="messages")

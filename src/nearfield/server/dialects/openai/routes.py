@@ -10,11 +10,16 @@ from nearfield.errors import NearfieldError
 from nearfield.server.dialects import JsonObject, Route
 from nearfield.server.dialects.openai.embeddings import read_embeddings, write_embeddings
 from nearfield.server.dialects.openai.errors import error_body
-from nearfield.server.dialects.openai.image_embeddings import is_chat_request, read_chat, read_infinity_images
+from nearfield.server.dialects.openai.image_embeddings import (
+    is_chat_request,
+    read_chat,
+    read_infinity_images,
+    read_infinity_sounds,
+)
 from nearfield.server.dialects.openai.models import get_model, list_models
 from nearfield.server.dialects.openai.schemas import (
     ChatEmbeddingRequest,
-    InfinityImageRequest,
+    InfinityMediaRequest,
     OpenAiEmbeddingReply,
     OpenAiEmbeddingRequest,
     OpenAiModel,
@@ -46,7 +51,7 @@ class OpenAiDialect:
         *(
             Route(
                 path,
-                "Embed a message of text or of a picture",
+                "Embed a message of text, of a picture or of a sound",
                 read_chat,
                 write_embeddings,
                 ChatEmbeddingRequest,
@@ -60,7 +65,15 @@ class OpenAiDialect:
             "Embed pictures",
             read_infinity_images,
             write_embeddings,
-            InfinityImageRequest,
+            InfinityMediaRequest,
+            OpenAiEmbeddingReply,
+        ),
+        Route(
+            "/embeddings_audio",
+            "Embed sounds",
+            read_infinity_sounds,
+            write_embeddings,
+            InfinityMediaRequest,
             OpenAiEmbeddingReply,
         ),
         Route("/v1/models", "List the models", list_models, response_type=OpenAiModelList, method="GET"),

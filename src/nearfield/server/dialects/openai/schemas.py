@@ -24,12 +24,12 @@ class OpenAiEmbeddingRequest(msgspec.Struct):
     truncate: Truncate | None = None
     embedding_dtype: Dtype | None = None
     #: A field of Infinity, whose client always sends it, and sends 0 ``dimensions`` to get all of them. With ``image``,
-    #: the inputs are pictures: data URIs or base64.
-    modality: Literal["text", "image"] | None = None
+    #: or ``audio``, the inputs are pictures or sounds: data URIs or base64.
+    modality: Literal["text", "image", "audio"] | None = None
 
 
-class InfinityImageRequest(msgspec.Struct):
-    """Body of POST /embeddings_image, Infinity's older form: pictures as data URIs or base64."""
+class InfinityMediaRequest(msgspec.Struct):
+    """Body of POST /embeddings_image and /embeddings_audio, Infinity's older forms: data URIs or base64."""
 
     input: str | list[str]
     model: Name
@@ -44,12 +44,27 @@ class ChatImageUrl(msgspec.Struct):
     url: str
 
 
+class ChatInputAudio(msgspec.Struct):
+    """A sound of a message, in base64. The format is read from the bytes."""
+
+    data: str
+    format: str | None = None
+
+
+class ChatAudioUrl(msgspec.Struct):
+    """A sound of a message, as a data URI."""
+
+    url: str
+
+
 class ChatPart(msgspec.Struct):
-    """One part of a message: a text, or a picture. Other types are known but refused."""
+    """One part of a message: a text, a picture or a sound. Other types are known but refused."""
 
     type: Name
     text: str | None = None
     image_url: ChatImageUrl | str | None = None
+    input_audio: ChatInputAudio | None = None
+    audio_url: ChatAudioUrl | str | None = None
 
 
 class ChatEmbeddingMessage(msgspec.Struct):
@@ -63,7 +78,7 @@ class ChatEmbeddingRequest(msgspec.Struct):
     """Body of POST /v1/embeddings in vLLM's form, with ``messages`` in place of ``input``: one vector of one message.
 
     Models here have no chat template, so that the content of the message is the input: texts, joined by line breaks, or
-    one picture. A ``truncate_prompt_tokens`` of -1 reads as many tokens as the model does, which is also the default.
+    one picture or sound. A ``truncate_prompt_tokens`` of -1 reads as many tokens as the model does, as is the default.
     """
 
     messages: list[ChatEmbeddingMessage]

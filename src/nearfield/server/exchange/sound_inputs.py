@@ -1,0 +1,49 @@
+"""Sounds in requests, whatever their API: data URIs and base64 texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from nearfield.errors import InputError
+from nearfield.media.audio import Audio
+from nearfield.media.data_uri import decode_base64, decode_data_uri
+from nearfield.media.limits import SoundLimits
+
+_DATA_URI = re.compile(r"\s*data:", re.IGNORECASE)
+_ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]{1,20}://", re.IGNORECASE)
+_ADVICE = "Send the sound as a data URI (data:audio/wav;base64,...) or as base64."
+
+
+def sound_from_text(value: str, limits: SoundLimits, field: str, *, request_field: str = "input") -> Audio:
+    """Return the sound that a text contains: a data URI, or base64.
+
+    It is decoded from base64 here, and its samples later. Addresses of sounds are not fetched, and no file is opened.
+
+    Args:
+        value: the text. The alphabet may be the URL-safe one; whitespace and missing padding are accepted.
+        limits: the limits of each sound.
+        field: where it is in the request, such as ``input 3``; messages begin with it.
+        request_field: name of the field of the request, the ``param`` of errors.
+
+    Raises:
+        InputError: it is an address, empty, or not base64.
+        TooLarge: it has more bytes than the limits allow.
+    """
+    try:
+        if _DATA_URI.match(value):
+            return Audio(decode_data_uri(value.lstrip(), limits.max_bytes, f"{field}: the data URI"))
+        if _ADDRESS.match(value):
+            raise InputError(f"{field} is an address, and sounds are not fetched. {_ADVICE}")
+        if not value.strip():
+            raise InputError(f"{field} is empty. {_ADVICE}")
+        return Audio(decode_base64(value, limits.max_bytes, f"{field}: the text"))
+    except InputError as error:
+        error.param = request_field
+        raise
+
+
+def sounds_from_texts(values: str | Sequence[str], limits: SoundLimits) -> list[Audio]:
+    """Return the sounds of one or more inputs. Raises as ``sound_from_text`` does, with the index of the input."""
+    values = [values] if isinstance(values, str) else values
+    return [sound_from_text(value, limits, f"Input {index}") for index, value in enumerate(values)]
