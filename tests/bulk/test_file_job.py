@@ -282,9 +282,9 @@ def test_the_bar_knows_how_many_are_left(embed: Run, monkeypatch: pytest.MonkeyP
     totals: list[int | None] = []
 
     class Watched(Progress):
-        def __init__(self, total: int | None, *, label: str = "", shown: bool = True) -> None:
+        def __init__(self, total: int | None, **options: Any) -> None:
             totals.append(total)
-            super().__init__(total, label=label, shown=shown)
+            super().__init__(total, **options)
 
     monkeypatch.setattr(file_job, "Progress", Watched)
     _write("csv", Path("texts.csv"))

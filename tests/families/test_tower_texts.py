@@ -114,7 +114,7 @@ def test_a_normalize_module_goes_for_both_towers(clip: Path, tmp_path: Path) -> 
     ("field", "value"),
     [
         ("modality_config", {"text": {"method": "get_text_states"}}),
-        ("modality_config", {"audio": {"method": "get_audio_features"}}),
+        ("modality_config", {"video": {"method": "get_video_features"}}),
         ("modality_config", "text"),
         ("processing_kwargs", {"text": {"padding": False}}),
     ],

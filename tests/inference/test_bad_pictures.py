@@ -27,8 +27,8 @@ GOOD = odd_pictures.encode(odd_pictures.smooth(60, 50, 1), "PNG")
 #: Content of files, the class of the error, and a part of its message.
 BAD: dict[str, tuple[bytes, type[InputError], str]] = {
     "truncated.jpg": (PHOTO[: len(PHOTO) // 2], InputError, "cannot be decoded as JPEG"),
-    "huge.png": (odd_pictures.png_header(60_000, 60_000), TooLarge, "3,600,000,000 pixels"),
-    "large.png": (odd_pictures.png_header(12_000, 12_000), TooLarge, "144,000,000 pixels"),
+    "huge.png": (odd_pictures.png_header(60_000, 60_000), TooLarge, "(60,000 x 60,000|3,600,000,000) pixels"),
+    "large.png": (odd_pictures.png_header(12_000, 12_000), TooLarge, "(12,000 x 12,000|144,000,000) pixels"),
     "frames.gif": (odd_pictures.gif_of(10_000), TooLarge, "1,000 frames"),
     "drawing.svg": (b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", InputError, "SVG"),
     "letter.jpg": (b"Dear Sir or Madam, this is a letter.", InputError, "a text, no picture"),
@@ -134,7 +134,7 @@ def test_a_picture_for_a_model_of_texts(tmp_path: Path) -> None:
         before = model.encode("red").tolist()
         pictures: Any
         for pictures in (Image(GOOD), [Image(GOOD)], ["red", Image(GOOD)], [odd_pictures.smooth(9, 9)]):
-            with pytest.raises(InputError, match=r"is a picture, and this model reads texts"):
+            with pytest.raises(InputError, match=r"This is a picture, and the model reads texts"):
                 model.encode(pictures)
         assert model.encode("red").tolist() == before
 

@@ -44,7 +44,7 @@ def test_a_model_that_does_not_fit_is_refused(
     [MemoryError(), RuntimeError(), SystemError(), OSError(12, "Cannot allocate memory"), ValueError("bad array")],
 )
 def test_memory_that_runs_out_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def compile_model(*_: object) -> None:
+    def compile_model(*_: object, **_options: object) -> None:
         raise error
 
     monkeypatch.setattr(loaded_model, "CompiledModel", compile_model)

@@ -22,7 +22,7 @@ from nearfield.errors import InputError, SourceUnavailable
 from nearfield.evaluation.planning.advisor import BENCHMARKS, _benchmark_of, advise
 from nearfield.evaluation.planning.calibration import Calibration, Clock, WidthTiming, _solve, calibrate
 from nearfield.evaluation.planning.model_shapes import ModelShape, shape_of
-from nearfield.evaluation.planning.requirements import KINDS, Requirements
+from nearfield.evaluation.planning.requirements import KINDS, MULTIMODAL_TEXTS, Requirements
 from tests.support.cli_runner import Ran, run
 from tests.support.paths import SHARED_FOLDER
 from tests.support.requirements import missing
@@ -114,7 +114,8 @@ def test_every_model_that_fits_a_plain_need_can_be_proposed() -> None:
     told = advise(Requirements(tokens=1, texts=1, index_hours=None, queries_per_second=0, commercial=False), count=200)
     proposed = {each["id"] for each in told["candidates"]}
     english = [entry for entry in catalog.entries() if {"en", "multilingual"} & set(entry.languages)]
-    assert proposed == {entry.id for entry in english if entry.kind == "dense" and entry.image_size is None}
+    texts = [entry for entry in english if entry.modalities == ("text",) and entry.family not in MULTIMODAL_TEXTS]
+    assert proposed == {entry.id for entry in texts if entry.kind == "dense"}
 
 
 # -- ranking --------------------------------------------------------------------------------------------------------
@@ -251,7 +252,9 @@ def test_a_need_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", [entry for entry in catalog.entries() if entry.modalities == ("text",)], ids=lambda entry: entry.id
+    "entry",
+    [entry for entry in catalog.entries() if entry.modalities == ("text",) and entry.family not in MULTIMODAL_TEXTS],
+    ids=lambda entry: entry.id,
 )
 def test_a_shape_has_the_parameters_that_are_published(entry: CatalogEntry) -> None:
     shape = shape_of(entry)

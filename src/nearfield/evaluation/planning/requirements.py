@@ -29,6 +29,9 @@ RERANKED = 50
 _DTYPES = ("float32", "int8", "binary")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 
+#: Families of the texts of multimodal models: for texts alone a model of texts is better, and smaller.
+MULTIMODAL_TEXTS = frozenset({"embedding_gemma2_text", "qwen3_vl_text"})
+
 
 @dataclass(frozen=True)
 class Requirements:
@@ -153,7 +156,7 @@ def _has_length(need: Requirements, entry: CatalogEntry) -> bool:
 _ENTRY_TESTS: Mapping[str, Callable[[Requirements, CatalogEntry], bool]] = MappingProxyType(
     {
         "of another kind": lambda need, entry: entry.kind == need.kind,
-        "for pictures": lambda _, entry: entry.modalities == ("text",),
+        "for pictures": lambda _, entry: entry.modalities == ("text",) and entry.family not in MULTIMODAL_TEXTS,
         "not run by this version": lambda _, entry: entry.family in _families(),
         "by their licence": _has_licence,
         "by their languages": _supports_languages,
