@@ -198,7 +198,10 @@ class ShardJob:
             fingerprint=self._preflight.blank.fingerprint,
             texts=manifest["rows"],
             tokens=manifest["tokens"],
-            **{name: manifest[name] for name in TOKEN_COUNTS},
+            truncated_texts=manifest["truncated_texts"],
+            truncated_tokens=manifest["truncated_tokens"],
+            unknown_tokens=manifest["unknown_tokens"],
+            unread_texts=manifest["unread_texts"],
             resumed_at=resumed_at,
             seconds=round(seconds, 3),
             texts_per_second=round(progress.texts / seconds, 1),
@@ -206,7 +209,10 @@ class ShardJob:
             state=manifest["state"],
             shards=shards,
             elsewhere=shards - self._counts["written"] - self._counts["skipped"],
-            **self._counts,
+            written=self._counts["written"],
+            skipped=self._counts["skipped"],
+            damaged=self._counts["damaged"],
+            removed=self._counts["removed"],
         )
 
 
