@@ -396,7 +396,9 @@ class Encoder(EncodeStages):
         expires_at = CallLimits(deadline=deadline).expires_at()
         resolved = self._resolve(read_options("Encoder.submit", options, _LIMITS[:2]))
         items = list_inputs(inputs, self.modalities)[1]
-        prepared = self._prepare(_one_modality(items), items, resolved, bulk=bulk, expires_at=expires_at)
+        prepared = self._prepare(
+            _one_modality(items, self.recipe.modality), items, resolved, bulk=bulk, expires_at=expires_at
+        )
         return self.engine.submit(prepared.ticket)
 
     async def aencode(
@@ -471,13 +473,13 @@ class Encoder(EncodeStages):
 _SHOWN, _LIMITS = ("show_progress_bar",), ("bulk", "deadline", "max_tokens")
 
 
-def _one_modality(items: Sequence[Input]) -> str:
-    """Return the modality of all inputs.
+def _one_modality(items: Sequence[Input], default: str) -> str:
+    """Return the modality of all inputs; ``default`` if there are none.
 
     Raises:
         InputError: there are several.
     """
-    modalities = sorted({modality_of(item) for item in items}) or ["text"]
+    modalities = sorted({modality_of(item) for item in items}) or [default]
     if len(modalities) > 1:
         raise InputError(f"submit takes inputs of one kind, and these are {' and '.join(modalities)}.", param="input")
     return modalities[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import io
 import pickle
 from collections.abc import Iterator
@@ -244,6 +245,21 @@ def test_prompts_are_for_texts(encoder: Encoder) -> None:
     for options in ({"prompt": "query: "}, {"instruction": "find"}):
         with pytest.raises(InputError, match="Only texts have a prompt"):
             encoder.encode(PICTURES[0], **options)
+
+
+def test_several_bad_pictures_leave_no_error_behind(encoder: Encoder) -> None:
+    noise: list[Any] = []
+
+    async def call() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
+        with pytest.raises(InputError, match="Input 1"):
+            await encoder.aencode([TEXTS[0], b"bad", b"worse", b"worst", TEXTS[1]])
+        gc.collect()
+        await asyncio.sleep(0.05)
+
+    asyncio.run(call())
+    gc.collect()
+    assert noise == []
 
 
 def test_limits_of_a_call(encoder: Encoder) -> None:

@@ -25,6 +25,7 @@ from nearfield.inference.preparation.media_inputs import listed, runs
 from nearfield.inference.preparation.media_preparer import MediaPreparer
 from nearfield.inference.preparation.tokenizer_threads import run_in_thread, runs_inline, tokenize_in_parts
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
+from nearfield.inference.preparation.worker_threads import in_order
 from nearfield.media.audio import Audio
 from nearfield.media.image import Image
 
@@ -181,12 +182,7 @@ class EncodeStages(BaseEncoder):
     async def _run_all(self, prepared: Sequence[PreparedInputs], options: ResolvedOptions) -> list[TicketRows]:
         if len(prepared) == 1:
             return [await self._run(prepared[0], options)]
-        tasks = [asyncio.ensure_future(self._run(part, options)) for part in prepared]
-        try:
-            return [await task for task in tasks]
-        finally:
-            for task in tasks:
-                task.cancel()
+        return await in_order([self._run(part, options) for part in prepared])
 
     def _windows(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -70,12 +69,7 @@ class MediaPreparer:
         """
         _check(options)
         reads = [partial(self._read, number, item, limits) for number, item in enumerate(items, first_index)]
-        tasks = [asyncio.ensure_future(_THREADS.run_until(read, expires_at, "decoded")) for read in reads]
-        try:
-            features = [await task for task in tasks]
-        finally:
-            for task in tasks:
-                task.cancel()
+        features = await _THREADS.map_until(reads, expires_at, "decoded")
         return self._prepared(model, items, features, options, bulk, expires_at, first_index)
 
     def _read(self, number: int, item: Image | Audio, limits: MediaLimits = DEFAULT_MEDIA_LIMITS) -> Sequence[Features]:

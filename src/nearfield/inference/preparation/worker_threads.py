@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from nearfield.engine.fair_turns import FairTurns
@@ -18,6 +18,20 @@ from nearfield.fork_safety import PerProcess
 
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
+
+
+async def in_order(calls: Sequence[Coroutine[Any, Any, ResultT]]) -> list[ResultT]:
+    """Await calls that run at the same time, and return their results in order.
+
+    If one raises, the others are cancelled, and their errors are dropped: asyncio would log those that nobody awaits.
+    """
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return [await task for task in tasks]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class WorkerThreads:
@@ -55,6 +69,17 @@ class WorkerThreads:
             return await asyncio.wait_for(self.run(function), seconds)
         except (asyncio.TimeoutError, TimeoutError):
             raise DeadlineExceeded(f"The deadline passed while the inputs were {work}.") from None
+
+    async def map_until(
+        self, functions: Sequence[Callable[[], ResultT]], expires_at: float | None, work: str
+    ) -> list[ResultT]:
+        """Return the results of functions that run at the same time, in order; arguments as for ``run_until``.
+
+        Raises:
+            DeadlineExceeded: the time came first.
+            Exception: that of the first function that raises one. What has not begun is dropped.
+        """
+        return await in_order([self.run_until(function, expires_at, work) for function in functions])
 
     def map(self, function: Callable[[ItemT], ResultT], items: list[ItemT]) -> list[ResultT]:
         """Return the results of a function for each item, in order; the items are worked on at the same time.
