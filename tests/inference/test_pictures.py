@@ -19,6 +19,7 @@ from nearfield.encoder import Encoder
 from nearfield.errors import InputError, TooLarge
 from nearfield.inference.calls.limits import CallLimits
 from nearfield.inference.encode_options import EncodeOptions
+from nearfield.inference.preparation.worker_threads import in_order
 from nearfield.inference.result_cache import ResultCache
 from nearfield.inference.weightless import pack_weightless, unpack_weightless
 from nearfield.media.image import Image
@@ -247,15 +248,17 @@ def test_prompts_are_for_texts(encoder: Encoder) -> None:
             encoder.encode(PICTURES[0], **options)
 
 
-def test_several_bad_pictures_leave_no_error_behind(encoder: Encoder) -> None:
+def test_calls_that_fail_together_leave_no_error_behind() -> None:
     noise: list[Any] = []
+
+    async def fail(number: int) -> None:
+        raise InputError(f"Input {number}")
 
     async def call() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
-        with pytest.raises(InputError, match="Input 1"):
-            await encoder.aencode([TEXTS[0], b"bad", b"worse", b"worst", TEXTS[1]])
+        with pytest.raises(InputError, match="Input 0"):
+            await in_order([fail(0), fail(1), fail(2)])
         gc.collect()
-        await asyncio.sleep(0.05)
 
     asyncio.run(call())
     gc.collect()
