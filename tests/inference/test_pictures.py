@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import gc
 import io
 import pickle
 from collections.abc import Iterator
@@ -19,7 +18,6 @@ from nearfield.encoder import Encoder
 from nearfield.errors import InputError, TooLarge
 from nearfield.inference.calls.limits import CallLimits
 from nearfield.inference.encode_options import EncodeOptions
-from nearfield.inference.preparation.worker_threads import in_order
 from nearfield.inference.result_cache import ResultCache
 from nearfield.inference.weightless import pack_weightless, unpack_weightless
 from nearfield.media.image import Image
@@ -246,23 +244,6 @@ def test_prompts_are_for_texts(encoder: Encoder) -> None:
     for options in ({"prompt": "query: "}, {"instruction": "find"}):
         with pytest.raises(InputError, match="Only texts have a prompt"):
             encoder.encode(PICTURES[0], **options)
-
-
-def test_calls_that_fail_together_leave_no_error_behind() -> None:
-    noise: list[Any] = []
-
-    async def fail(number: int) -> None:
-        raise InputError(f"Input {number}")
-
-    async def call() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
-        with pytest.raises(InputError, match="Input 0"):
-            await in_order([fail(0), fail(1), fail(2)])
-        gc.collect()
-
-    asyncio.run(call())
-    gc.collect()
-    assert noise == []
 
 
 def test_limits_of_a_call(encoder: Encoder) -> None:
