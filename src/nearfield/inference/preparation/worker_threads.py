@@ -23,7 +23,7 @@ ItemT = TypeVar("ItemT")
 async def in_order(calls: Sequence[Coroutine[Any, Any, ResultT]]) -> list[ResultT]:
     """Await calls that run at the same time, and return their results in order.
 
-    If one raises, the others are cancelled, and their errors are dropped: asyncio would log those that nobody awaits.
+    If one raises, the others are cancelled, and their errors are dropped: asyncio logs errors that are not awaited.
     """
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
