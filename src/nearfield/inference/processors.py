@@ -62,7 +62,7 @@ class PictureProcessor:
         Raises:
             InputError: it cannot be decoded, or has more bytes, pixels or frames than the limits.
         """
-        return [self.images.process(picture.read(limits.pictures), self.layout)]
+        return self.images.parts(picture.read(limits.pictures), self.layout)
 
     def probes(self) -> tuple[PatchFeatures, PatchFeatures]:
         """Return the features of two pictures, a small one first: every model is tested with them when it loads."""

@@ -13,6 +13,7 @@ from nearfield.checkpoint.processors.image_processor import ImageProcessor
 from nearfield.checkpoint.processors.open_clip import read_preprocess_cfg
 from nearfield.checkpoint.processors.patch_budget import PatchBudget, SmartResize, SoftTokenBudget
 from nearfield.checkpoint.processors.resize_and_crop import ResizeAndCrop
+from nearfield.checkpoint.processors.tiles import TileSplit
 from nearfield.errors import ModelRefused, nearest
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -70,6 +71,16 @@ _GEMMA: Mapping[str, Any] = {
     "max_soft_tokens": 280,
     "pooling_kernel_size": 3,
 }
+_TILES: Mapping[str, Any] = {
+    **_NORMALISED,
+    "resample": 1,
+    "size": {"longest_edge": 4 * 364},
+    "image_mean": _HALF,
+    "image_std": _HALF,
+    "do_image_splitting": True,
+    "max_image_size": {"longest_edge": 364},
+    "return_row_col_info": False,
+}
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,7 @@ TYPES: Mapping[str, ImageProcessorType] = {
     "DINOv3ViTImageProcessor": ImageProcessorType(_DINOV3, ResizeAndCrop.rescaling_first),
     "Siglip2ImageProcessor": ImageProcessorType(_NAFLEX, PatchBudget.from_config),
     "Qwen2VLImageProcessor": ImageProcessorType(_QWEN, SmartResize.from_config),
+    "Idefics3ImageProcessor": ImageProcessorType(_TILES, TileSplit.from_config),
     "Gemma4ImageProcessor": ImageProcessorType(_GEMMA, SoftTokenBudget.from_config),
 }
 #: Types of files that name none, by the model's type.

@@ -62,7 +62,19 @@ class ImageProcessor(ABC):
             )
         # A convolution skips what is left over at the bottom and the right, too.
         pixels = pixels[: rows * layout.patch, : columns * layout.patch]
-        return PatchFeatures(pixels, _normalising(layout, self.rescale, self.mean, self.std), picture.content)
+        return PatchFeatures(pixels, self.normalising(layout), picture.content)
+
+    def parts(self, picture: Picture, layout: PatchLayout) -> list[PatchFeatures]:
+        """Return what a tower reads of a picture, each part by itself: one, unless pictures are cut into tiles.
+
+        Raises:
+            InputError: as for ``process``.
+        """
+        return [self.process(picture, layout)]
+
+    def normalising(self, layout: PatchLayout) -> PatchLayout:
+        """Return a layout with the folder's ``rescale``, ``mean`` and ``std``."""
+        return _normalising(layout, self.rescale, self.mean, self.std)
 
     @cached_property
     def digest(self) -> str:
