@@ -20,6 +20,7 @@ import pytest
 from nearfield.errors import InputError, TooLarge
 from nearfield.media.audio import Audio, read_sound
 from nearfield.media.limits import SoundLimits
+from nearfield.media.sound_decoding import decode_sound_here
 from nearfield.media.sound_formats import SOUND_FORMATS
 
 soundfile = pytest.importorskip("soundfile")
@@ -219,7 +220,7 @@ def test_what_is_refused(name: str, capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_header_that_claims_an_hour_costs_no_memory() -> None:
     tracemalloc.start()
     with pytest.raises(InputError, match="cannot be decoded as FLAC"):
-        read_sound(_flac(48_000 * 3600), 48_000)
+        decode_sound_here(io.BytesIO(_flac(48_000 * 3600)), 48_000, SoundLimits(), "It")
     assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()
 
@@ -271,9 +272,11 @@ def test_arguments(keywords: dict[str, Any], message: str) -> None:
         Audio(**keywords).read(48_000)
 
 
-def test_a_missing_library_is_named() -> None:
+def test_a_missing_library_is_named(tmp_path: Path) -> None:
+    """The process that decodes has the import path of its parent."""
+    (tmp_path / "soundfile.py").write_text("raise ModuleNotFoundError")
     code = (
-        "import sys; sys.modules['soundfile'] = None\n"
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
         "from nearfield.media.audio import Audio\n"
         "try: Audio(b'fLaC' + bytes(99)).read(48000)\n"
         "except ImportError as error: print(error)"

@@ -485,7 +485,7 @@ def test_pillow_is_imported_when_a_picture_is_read() -> None:
     code = (
         "import sys; sys.modules['PIL.Image'] = None; sys.modules['PIL'] = None\n"
         "from nearfield.media.image import read_picture\n"
-        "try: read_picture(b'\\xff\\xd8\\xff')\n"
+        "try: read_picture(b'\\xff\\xd8\\xff\\xda\\0\\0')\n"
         "except ImportError as error: print(error)"
     )
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -14,10 +14,11 @@ from pathlib import Path
 from nearfield.bulk.input_table import PICTURES, expand_paths, glob_files, list_files
 from nearfield.bulk.text_source import STDIN
 from nearfield.errors import InputError
-from nearfield.media.decoding import read_size
+from nearfield.media.decoding import check_sides
 from nearfield.media.files import open_regular_file
 from nearfield.media.image import Image
 from nearfield.media.limits import DEFAULT_PICTURE_LIMITS
+from nearfield.media.picture_header import read_header
 from nearfield.message_text import count_of
 
 #: Unreadable files that a message names.
@@ -133,8 +134,9 @@ def _try(check: Callable[[Path], int], path: Path) -> int | InputError:
 def _read_header(path: Path) -> int:
     limits = DEFAULT_PICTURE_LIMITS
     with open_regular_file(path, limits.max_bytes) as file:
-        width, height = read_size(file, limits, str(path))
-    return width * height
+        header = read_header(file, limits, str(path))
+    check_sides(header.width, header.height, limits, str(path))
+    return header.width * header.height
 
 
 def _decode(path: Path) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -83,7 +82,7 @@ class Audio:
             source = decode_data_uri(source, limits.max_bytes)
         if len(source) > limits.max_bytes:
             raise TooLarge(f"{self.name} has {len(source):,} bytes. At most {limits.max_bytes:,} bytes are read.")
-        return decode_sound(io.BytesIO(source), rate, limits, self.name)
+        return decode_sound(source, rate, limits, self.name)
 
     def __repr__(self) -> str:
         source = self._source

@@ -13,11 +13,13 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+from msgspec import convert, to_builtins
 
 from nearfield.arrays import Array
 from nearfield.errors import InputError, MissingExtra, NearfieldError, TooLarge
-from nearfield.media.formats import count_frames, require_format
-from nearfield.media.limits import PictureLimits, decode_memory
+from nearfield.media.decoder_process.pool import DecoderJob, run_decoder
+from nearfield.media.formats import count_frames, is_bounded, require_format
+from nearfield.media.limits import PictureLimits, decode_memory, limit_values
 from nearfield.message_text import count_of, escape_controls
 
 if TYPE_CHECKING:
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
 #: library decodes into memory elsewhere.
 _PLAIN, _CONVERTED, _COMPOSITED = 8, 12, 17
 _LIBRARY_FORMATS = ("WEBP", "AVIF")
+#: Bits of a pixel by Pillow's modes: https://pillow.readthedocs.io/en/stable/handbook/concepts.html#modes
+_BITS = {"1": 1, "L": 8, "P": 8, "LA": 16, "PA": 16, "RGB": 24, "YCbCr": 24, "LAB": 24, "HSV": 24}
+_OTHER_BITS = 32
+#: Bytes that a child process takes beside a file and its pixels, and seconds that a file may take there.
+_OVERHEAD, DECODE_SECONDS = 2**28, 30.0
 #: EXIF tag of the orientation. Its values 2 to 8 and the transposition that makes the picture upright, by Pillow's
 #: names (EXIF 2.32, table 6).
 _ORIENTATION = 0x0112
@@ -45,8 +52,23 @@ _ROWS = 256
 #: Locks of pictures that Pillow has opened and not yet decoded, which two threads must not do at the same time.
 _LOAD_LOCKS = [Lock() for _ in range(64)]
 _MAX_REASON = 200
-#: Bytes at the start of a file by which its format is recognised.
-_HEAD_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PictureHeader:
+    """What the file of a picture says of itself.
+
+    Args:
+        width: pixels as they are stored, before the picture is turned upright.
+        height: the same.
+        format: one of ``media.formats.FORMATS``.
+        bits: bits of a pixel, such as 24 for RGB.
+    """
+
+    width: int
+    height: int
+    format: str
+    bits: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +82,7 @@ class Picture:
         format: ``"JPEG"`` or another name of ``media.formats.FORMATS``; ``"pixels"`` for arrays and Pillow's pictures.
         content: SHA-256 of the file's bytes, or of shape and pixels.
         warnings: what was left out, such as the other frames of an animation.
+        header: what its file says; None for arrays and Pillow's pictures.
     """
 
     pixels: Array
@@ -68,12 +91,14 @@ class Picture:
     format: str
     content: bytes
     warnings: tuple[str, ...] = ()
+    header: PictureHeader | None = None
 
 
 def decode_file(data: bytes, limits: PictureLimits, name: str) -> Picture:
     """Return the picture in the bytes of a file. May be called from several threads at the same time.
 
-    It waits until ``limits.decode_memory`` has enough bytes free.
+    It waits until ``limits.decode_memory`` has enough bytes free. Formats whose decoders are less tested, and files
+    that may take long for their size, are decoded in a child process.
 
     Raises:
         InputError: it is no picture of a format that is read, or is damaged. ``name`` begins the message.
@@ -81,13 +106,34 @@ def decode_file(data: bytes, limits: PictureLimits, name: str) -> Picture:
         MissingExtra: Pillow is not installed.
     """
     _check_bytes(len(data), limits, name)
+    if is_bounded(data, require_format(data, name)):
+        return decode_here(data, limits, name)
+    memory = _COMPOSITED * limits.max_pixels + 4 * limits.max_bytes + _OVERHEAD
+    options = {"limits": limit_values(limits), "name": name}
+    result = run_decoder(DecoderJob("picture", name, options, memory, DECODE_SECONDS), data)
+    values = result.values
+    header = PictureHeader(**values.pop("header"))
+    return Picture(result.arrays[0], **{**values, "warnings": tuple(values["warnings"])}, header=header)
+
+
+def decode_picture_task(file: BinaryIO, options: dict[str, Any]) -> tuple[dict[str, Any], list[Array]]:
+    """Return fields and pixels of the picture in a file: what the child process does."""
+    picture = decode_here(file.read(), convert(options["limits"], PictureLimits), options["name"])
+    names = ("width", "height", "format", "warnings", "header")
+    values = {name: to_builtins(getattr(picture, name)) for name in names}
+    return {**values, "content": picture.content}, [picture.pixels]
+
+
+def decode_here(data: bytes, limits: PictureLimits, name: str) -> Picture:
+    """Decode a file in this process, whatever its format; otherwise as ``decode_file``."""
     kind = require_format(data, name)
     image = require_pillow()
     import_module(f"PIL.{plugin_of(kind)}")
     frames = count_frames(data, kind, limits.max_frames)
     _check_frames(frames, limits, name)
     with own_errors(name, kind, limits), image.open(io.BytesIO(data), formats=(kind,)) as file:
-        _check_sides(file.width, file.height, limits, name)
+        header = header_of(file, kind)
+        check_sides(header.width, header.height, limits, name)
         if kind not in ("JPEG", "GIF", "TIFF"):  # a JPEG's further pictures are its depth map or a preview
             frames = getattr(file, "n_frames", 1)
             _check_frames(frames, limits, name)
@@ -98,24 +144,13 @@ def decode_file(data: bytes, limits: PictureLimits, name: str) -> Picture:
         what = "page" if kind == "TIFF" else "frame"
         warnings = (f"only the first of {count_of(frames, what)} was read", *warnings)
     height, width = pixels.shape[:2]
-    return Picture(pixels, width, height, kind, hashlib.sha256(data).digest(), warnings)
+    return Picture(pixels, width, height, kind, hashlib.sha256(data).digest(), warnings, header)
 
 
-def read_size(file: BinaryIO, limits: PictureLimits, name: str) -> tuple[int, int]:
-    """Return width and height of a picture by its header, before it is turned upright. Nothing is decoded.
-
-    Raises:
-        InputError: it is no picture of a format that is read, or its header is damaged. ``name`` begins the message.
-        TooLarge: it has more pixels than the limits.
-        MissingExtra: Pillow is not installed.
-    """
-    kind = require_format(file.read(_HEAD_BYTES), name)
-    file.seek(0)
-    image = require_pillow()
-    import_module(f"PIL.{plugin_of(kind)}")
-    with own_errors(name, kind, limits), image.open(file, formats=(kind,)) as opened:
-        _check_sides(opened.width, opened.height, limits, name)
-        return opened.width, opened.height
+def header_of(file: PillowImage, kind: str) -> PictureHeader:
+    """Return the header of a file that Pillow has opened."""
+    bits = 16 if file.mode.startswith("I;16") else _BITS.get(file.mode, _OTHER_BITS)
+    return PictureHeader(file.width, file.height, kind, bits)
 
 
 def convert_image(image: PillowImage, limits: PictureLimits, name: str) -> Picture:
@@ -126,7 +161,7 @@ def convert_image(image: PillowImage, limits: PictureLimits, name: str) -> Pictu
         TooLarge: it has more pixels than the limits.
     """
     with own_errors(name, image.format or "an image", limits):
-        _check_sides(image.width, image.height, limits, name)
+        check_sides(image.width, image.height, limits, name)
         with decode_memory().reserve(_memory_of(image)):
             with _LOAD_LOCKS[id(image) % len(_LOAD_LOCKS)]:
                 image.load()
@@ -149,7 +184,7 @@ def convert_array(array: Array, limits: PictureLimits, name: str) -> Picture:
             f"{name} has the shape {list(array.shape)}. An array of pixels is [height, width, 3] in RGB, or "
             "[height, width] in grey. With other channels, pass PIL.Image.fromarray(array)."
         )
-    _check_sides(array.shape[1], array.shape[0], limits, name)
+    check_sides(array.shape[1], array.shape[0], limits, name)
     rgb = array if array.ndim == 3 else np.broadcast_to(array[:, :, None], (*array.shape, 3))
     return _picture_of(np.array(rgb, order="C"), ())
 
@@ -185,7 +220,8 @@ def _check_bytes(size: int, limits: PictureLimits, name: str) -> None:
         raise TooLarge(f"{name} has {size:,} bytes. At most {limits.max_bytes:,} bytes are read.")
 
 
-def _check_sides(width: int, height: int, limits: PictureLimits, name: str) -> None:
+def check_sides(width: int, height: int, limits: PictureLimits, name: str) -> None:
+    """Raise InputError or TooLarge for a picture that has no pixels, or more than the limits."""
     if min(width, height) < 1:
         raise InputError(f"{name} has no pixels: it is {width} x {height}.")
     if max(width, height) > limits.max_side or width * height > limits.max_pixels:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from nearfield.errors import InputError
 
@@ -48,6 +50,13 @@ _REFUSED = (
     (b"\x1f\x8b", "a gzip archive"),
     (b"<svg", "an SVG drawing"),
 )
+#: Formats whose decoders are tested so much that they run in threads of this process. The time of the others, or what a
+#: damaged file does to them, is less certain.
+_IN_THREADS = ("JPEG", "PNG", "WEBP")
+#: Segments of a JPEG before its pixels, its scans, and chunks of a PNG, up to which a file is decoded in a thread.
+#: Pillow joins segments in time that grows with the square of their number, and each scan visits every pixel.
+_MAX_SEGMENTS, _MAX_SCANS, _MAX_CHUNKS = 300, 24, 10_000
+_START_OF_SCAN = b"\xff\xda"
 _HEIC = frozenset((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"))
 #: Bytes at the start of a file that are looked at, and those of its list of compatible formats.
 _HEAD, _MAX_BRANDS = 1024, 256
@@ -73,6 +82,45 @@ def require_format(data: bytes, name: str) -> str:
     if known is None:
         raise InputError(f"{name} is {_describe(data[:_HEAD])}. Pictures are read from {', '.join(FORMATS)}.")
     return known
+
+
+def is_bounded(data: bytes, kind: str) -> bool:
+    """Return whether a file takes no more time than its bytes and pixels explain, and a decoder that can be trusted."""
+    scans = data.count(_START_OF_SCAN) if kind == "JPEG" else 0
+    return scans <= _MAX_SCANS and has_bounded_header(io.BytesIO(data), kind, to_end=True)
+
+
+def has_bounded_header(file: BinaryIO, kind: str, *, to_end: bool = False) -> bool:
+    """Return whether that is so for the header of a file; with ``to_end``, for the chunks after it too."""
+    if kind not in _IN_THREADS:
+        return False
+    if kind == "JPEG":
+        return _has_plain_segments(file)
+    return kind == "WEBP" or _has_few_chunks(file, to_end)
+
+
+def _has_plain_segments(file: BinaryIO) -> bool:
+    """Return whether a JPEG has few segments before its first scan, and nothing between them (ITU T.81, annex B)."""
+    file.seek(2)
+    for _ in range(_MAX_SEGMENTS):
+        head = file.read(4)
+        if len(head) < 4 or head[0] != 0xFF or head[1] in (0, 0xFF) or 0xD0 <= head[1] <= 0xD9:
+            return False
+        if head[:2] == _START_OF_SCAN:
+            return True
+        file.seek(int.from_bytes(head[2:], "big") - 2, io.SEEK_CUR)
+    return False
+
+
+def _has_few_chunks(file: BinaryIO, to_end: bool) -> bool:
+    """Return whether a PNG has few chunks before its pixels, or before its end."""
+    file.seek(8)
+    for _ in range(_MAX_CHUNKS):
+        head = file.read(8)
+        if len(head) < 8 or head[4:] == b"IEND" or (head[4:] == b"IDAT" and not to_end):
+            return True
+        file.seek(int.from_bytes(head[:4], "big") + 4, io.SEEK_CUR)
+    return False
 
 
 def _describe(head: bytes) -> str:

@@ -11,10 +11,10 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.errors import InputError
 from nearfield.media.data_uri import decode_data_uri
-from nearfield.media.decoding import Picture, convert_array, convert_image, decode_file
+from nearfield.media.decoding import Picture, PictureHeader, convert_array, convert_image, decode_file
 from nearfield.media.files import absolute_path, open_regular_file
 from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, PictureLimits
-from nearfield.media.picture_header import PictureHeader, read_header
+from nearfield.media.picture_header import read_header
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -42,7 +42,7 @@ class Image:
         InputError: there is none of these or more than one, or it has another type.
     """
 
-    __slots__ = ("_source",)
+    __slots__ = ("_header", "_source")
 
     def __init__(
         self,
@@ -78,11 +78,15 @@ class Image:
         if isinstance(source, np.ndarray):
             return convert_array(source, limits, self.name)
         if isinstance(source, (bytes, str, Path)):
-            return decode_file(self._read_file(limits), limits, self.name)
+            picture = decode_file(self._read_file(limits), limits, self.name)
+            self._header = picture.header
+            return picture
         return convert_image(source, limits, self.name)
 
     def header(self, limits: PictureLimits = DEFAULT_PICTURE_LIMITS) -> PictureHeader:
         """Return what the header of its file says: sides, format, bits of a pixel. No pixel is decoded.
+
+        Once the picture was read, this is what its file said then.
 
         Raises:
             InputError: it does not exist, is no picture of a format that is read, or is an array or one of Pillow.
@@ -91,6 +95,9 @@ class Image:
         """
         if not isinstance(self._source, (bytes, str, Path)):
             raise InputError("Pixels have no header: only a file has one.", param="image")
+        header: PictureHeader | None = getattr(self, "_header", None)
+        if header is not None:
+            return header
         return read_header(self._read_file(limits), limits, self.name)
 
     def _read_file(self, limits: PictureLimits) -> bytes:

@@ -59,6 +59,11 @@ class SoundLimits:
         _require_positive(self)
 
 
+def limit_values(limits: PictureLimits | SoundLimits) -> dict[str, int]:
+    """Return the limits by name, as plain numbers, for another process."""
+    return {name: int(getattr(limits, name)) for name in limits.__slots__}
+
+
 def _require_positive(limits: PictureLimits | SoundLimits) -> None:
     for name in limits.__slots__:
         value = getattr(limits, name)
@@ -126,3 +131,8 @@ _memory: PerProcess[ByteSemaphore] = PerProcess()
 def decode_memory() -> ByteSemaphore:
     """Return the semaphore of all decoders of this process. Its ``capacity`` may be changed at any time."""
     return _memory.get(lambda: ByteSemaphore(DECODE_MEMORY))
+
+
+def replace_decode_memory(memory: ByteSemaphore) -> None:
+    """Replace the semaphore of all decoders of this process."""
+    _memory.set(memory)

@@ -3,47 +3,55 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from importlib import import_module
+from typing import Any, BinaryIO
 
-from nearfield.media.decoding import own_errors, plugin_of, require_pillow
-from nearfield.media.formats import require_format
-from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, PictureLimits
+from msgspec import convert, to_builtins
 
-#: Bits of a pixel by Pillow's modes: https://pillow.readthedocs.io/en/stable/handbook/concepts.html#modes
-_BITS = {"1": 1, "L": 8, "P": 8, "LA": 16, "PA": 16, "RGB": 24, "YCbCr": 24, "LAB": 24, "HSV": 24}
-_OTHER_BITS = 32
+from nearfield.arrays import Array
+from nearfield.media.decoder_process.pool import DecoderJob, run_decoder
+from nearfield.media.decoding import (
+    DECODE_SECONDS,
+    PictureHeader,
+    header_of,
+    own_errors,
+    plugin_of,
+    require_pillow,
+)
+from nearfield.media.formats import has_bounded_header, require_format
+from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, PictureLimits, limit_values
 
-
-@dataclass(frozen=True, slots=True)
-class PictureHeader:
-    """What the file of a picture says of itself.
-
-    Args:
-        width: pixels as they are stored, before the picture is turned upright.
-        height: the same.
-        format: one of ``media.formats.FORMATS``.
-        bits: bits of a pixel, such as 24 for RGB.
-    """
-
-    width: int
-    height: int
-    format: str
-    bits: int
+#: Bytes at the start of a file by which its format is recognised, and bytes that a child process may take.
+_HEAD_BYTES, _MEMORY = 1024, 2**29
 
 
 def read_header(
-    data: bytes, limits: PictureLimits = DEFAULT_PICTURE_LIMITS, name: str = "The picture"
+    source: bytes | BinaryIO, limits: PictureLimits = DEFAULT_PICTURE_LIMITS, name: str = "The picture"
 ) -> PictureHeader:
-    """Return the header of a picture's file.
+    """Return the header of a picture's file: its bytes, or the open file.
 
     Raises:
         InputError: it is no picture of a format that is read, or its header is damaged. ``name`` begins the message.
         MissingExtra: Pillow is not installed.
     """
-    kind = require_format(data, name)
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    kind = require_format(file.read(_HEAD_BYTES), name)
+    if has_bounded_header(file, kind):
+        return _read_here(file, kind, limits, name)
+    options = {"limits": limit_values(limits), "name": name, "kind": kind}
+    job = DecoderJob("picture header", name, options, _MEMORY + 3 * limits.max_bytes, DECODE_SECONDS)
+    return PictureHeader(**run_decoder(job, source).values)
+
+
+def read_header_task(file: BinaryIO, options: dict[str, Any]) -> tuple[dict[str, Any], list[Array]]:
+    """Return the fields of a header: what the child process does."""
+    header = _read_here(file, options["kind"], convert(options["limits"], PictureLimits), options["name"])
+    return to_builtins(header), []
+
+
+def _read_here(file: BinaryIO, kind: str, limits: PictureLimits, name: str) -> PictureHeader:
     image = require_pillow()
     import_module(f"PIL.{plugin_of(kind)}")
-    with own_errors(name, kind, limits), image.open(io.BytesIO(data), formats=(kind,)) as file:
-        bits = 16 if file.mode.startswith("I;16") else _BITS.get(file.mode, _OTHER_BITS)
-        return PictureHeader(file.width, file.height, kind, bits)
+    file.seek(0)
+    with own_errors(name, kind, limits), image.open(file, formats=(kind,)) as opened:
+        return header_of(opened, kind)

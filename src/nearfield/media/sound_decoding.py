@@ -14,10 +14,12 @@ from importlib import import_module
 from typing import Any, BinaryIO
 
 import numpy as np
+from msgspec import convert
 
 from nearfield.arrays import Array
 from nearfield.errors import InputError, MissingExtra, NearfieldError, TooLarge
-from nearfield.media.limits import SoundLimits, decode_memory
+from nearfield.media.decoder_process.pool import DecoderJob, run_decoder
+from nearfield.media.limits import SoundLimits, decode_memory, limit_values
 from nearfield.media.sound_formats import HEAD, SOUND_FORMATS, require_sound_format
 from nearfield.message_text import escape_controls
 
@@ -25,6 +27,8 @@ from nearfield.message_text import escape_controls
 MIN_RATE, MAX_RATE = 100, 768_000
 #: Values of a block: samples of all channels.
 _BLOCK = 1 << 18
+#: Bytes that the child process takes beside a file and its samples, and seconds that a file may take there.
+_OVERHEAD, _SECONDS = 2**28, 120.0
 #: From here on, libsndfile does not know how many samples a file has.
 _UNKNOWN = 1 << 60
 #: Largest value that is taken for a sample without a warning, where 1 is full scale.
@@ -61,8 +65,10 @@ class Sound:
         return len(self.samples) / self.rate
 
 
-def decode_sound(file: BinaryIO, rate: int, limits: SoundLimits, name: str) -> Sound:
-    """Return the sound in a file that can seek, at ``rate`` samples a second.
+def decode_sound(source: bytes | BinaryIO, rate: int, limits: SoundLimits, name: str) -> Sound:
+    """Return the sound in the bytes of a file, or in a regular file that is open, at ``rate`` samples a second.
+
+    It is decoded in a child process: one that a damaged file crashes is no loss.
 
     Raises:
         InputError: it is no sound of a format that is read, is damaged or empty, or holds values that are no numbers.
@@ -70,6 +76,22 @@ def decode_sound(file: BinaryIO, rate: int, limits: SoundLimits, name: str) -> S
         TooLarge: it is longer, or has more channels, than the limits.
         MissingExtra: soundfile or soxr is not installed.
     """
+    require_sound_format(source[:HEAD] if isinstance(source, bytes) else source.read(HEAD), name)
+    memory = 12 * limits.max_seconds * rate + (3 * len(source) if isinstance(source, bytes) else 0) + _OVERHEAD
+    options = {"limits": limit_values(limits), "name": name, "rate": rate}
+    result = run_decoder(DecoderJob("sound", name, options, memory, _SECONDS), source)
+    return Sound(result.arrays[0], **{**result.values, "warnings": tuple(result.values["warnings"])})
+
+
+def decode_sound_task(file: BinaryIO, options: dict[str, Any]) -> tuple[dict[str, Any], list[Array]]:
+    """Return fields and samples of the sound in a file: what the child process does."""
+    sound = decode_sound_here(file, options["rate"], convert(options["limits"], SoundLimits), options["name"])
+    values = {"rate": sound.rate, "content": sound.content, "format": sound.format, "warnings": list(sound.warnings)}
+    return values, [sound.samples]
+
+
+def decode_sound_here(file: BinaryIO, rate: int, limits: SoundLimits, name: str) -> Sound:
+    """Decode a file that can seek in this process; otherwise as ``decode_sound``."""
     kind = require_sound_format(file.read(HEAD), name)
     content = _digest(file)
     with _own_errors(name, kind), require_media_module("soundfile").SoundFile(_Bounded(file)) as opened:
