@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import PIL.Image
 import pytest
 
 from nearfield.corpus.document import Document
@@ -376,8 +377,13 @@ def test_pages_of_a_tiff_frames_of_an_animation_and_exif() -> None:
 def test_bombs_and_damaged_pictures_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = scans.encode(scans.blank((20_000, 20_000)).convert("1"))
     assert len(bomb) < 200_000
-    with pytest.raises(InputError, match=r"bomb\.png: 20,000 x 20,000 pixels\. Pictures of up to 120 million"):
+    limit = PIL.Image.MAX_IMAGE_PIXELS
+    with pytest.raises(InputError, match=r"bomb\.png: 400,000,000 pixels\. Pictures of up to 120 million"):
         extract(bomb, "bomb.png")
+    large = scans.encode(scans.blank((12_000, 11_000)).convert("1"))
+    with pytest.raises(InputError, match=r"large\.png: 12,000 x 11,000 pixels\. Pictures of up to 120 million"):
+        extract(large, "large.png")
+    assert limit == PIL.Image.MAX_IMAGE_PIXELS, "the limit is one of the whole process"
     small = scans.encode(scans.page(TEXT))
     for data in (small[: len(small) // 2], b"", b"no picture", b"\x89PNG\r\n\x1a\n" + bytes(50)):
         with pytest.raises(InputError, match=r"bad\.png"):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
+import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from nearfield.corpus.document import Document, Loss
@@ -62,28 +65,52 @@ def _pictures(data: bytes, name: str, builder: DocumentBuilder) -> Iterator[tupl
     """Yield the pages of a picture with their numbers; the number of a single one is 0."""
     from PIL import Image
 
-    Image.MAX_IMAGE_PIXELS = None  # checked below, with a message of ours
-    with Image.open(io.BytesIO(data), formats=_FORMATS) as file:
-        count = getattr(file, "n_frames", 1)
+    with _limit_of_pillow(name):
+        file = Image.open(io.BytesIO(data), formats=_FORMATS)
+    with file:
+        with _limit_of_pillow(name):
+            count = getattr(file, "n_frames", 1)
         if file.format != "TIFF" and count > 1:
             builder.losses.append(Loss(f"{count - 1:,} further frame{'s' if count > 2 else ''} of an animation"))
             count = 1
         if count > MAX_PAGES:
             builder.losses.append(Loss(f"{count_of(count - MAX_PAGES, 'page')} after the first {MAX_PAGES:,}"))
         for number in range(min(count, MAX_PAGES)):
-            file.seek(number)
+            with _limit_of_pillow(name):
+                file.seek(number)
             _check_size(file, name)
             yield (number + 1 if count > 1 else 0), _upright(file)
+
+
+@contextmanager
+def _limit_of_pillow(name: str) -> Iterator[None]:
+    """Raise InputError where Pillow refuses the size of a picture. It warns of sizes that are read here.
+
+    Its limit itself is one of the whole process.
+    """
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            yield
+        except Image.DecompressionBombError as error:
+            count = re.search(r"\d+", str(error))
+            raise _too_large(name, f"{int(count[0]):,}" if count else "too many") from error
 
 
 def _check_size(file: Any, name: str) -> None:
     """Raise InputError if a picture has more pixels than a page can need: it may be a decompression bomb."""
     width, height = file.size
     if width * height > MAX_PIXELS:
-        raise InputError(
-            f"{name}: {width:,} x {height:,} pixels. Pictures of up to {MAX_PIXELS // 10**6} million pixels are read: "
-            "make it smaller, or cut it into parts."
-        )
+        raise _too_large(name, f"{width:,} x {height:,}")
+
+
+def _too_large(name: str, pixels: str) -> InputError:
+    return InputError(
+        f"{name}: {pixels} pixels. Pictures of up to {MAX_PIXELS // 10**6} million pixels are read: make it smaller, "
+        "or cut it into parts."
+    )
 
 
 def _upright(file: Any) -> Any:
