@@ -1,0 +1,65 @@
+"""Threads of preparation: calls that fail together, and what asyncio says of errors that nothing awaits."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from nearfield.errors import InputError
+from nearfield.inference.preparation.worker_threads import WorkerThreads, in_order
+
+
+async def watched(call: Callable[[], Any]) -> list[str]:
+    """Await a call that raises InputError; return what asyncio's handler of exceptions is given then and later."""
+    messages: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: messages.append(context["message"]))
+    with pytest.raises(InputError, match=r"Input 0 is bad"):
+        await call()
+    await asyncio.sleep(0)
+    gc.collect()
+    await asyncio.sleep(0)
+    return messages
+
+
+async def test_calls_that_fail_at_the_same_time_leave_no_error_unawaited() -> None:
+    async def fail(number: int) -> None:
+        raise InputError(f"Input {number} is bad.")
+
+    assert await watched(lambda: in_order([fail(number) for number in range(5)])) == []
+
+
+async def test_calls_that_fail_after_the_first_leave_no_error_unawaited() -> None:
+    async def fail(number: int) -> None:
+        try:
+            await asyncio.sleep(10 if number else 0)
+        finally:
+            raise InputError(f"Input {number} is bad.")
+
+    assert await watched(lambda: in_order([fail(number) for number in range(5)])) == []
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+async def test_functions_that_fail_in_threads_leave_no_error_unawaited(threads: int) -> None:
+    together = threading.Barrier(threads)
+
+    def fail(number: int) -> None:
+        together.wait(10)
+        raise InputError(f"Input {number} is bad.")
+
+    pool = WorkerThreads(threads, "test")
+    functions = [lambda number=number: fail(number) for number in range(threads)]
+    assert await watched(lambda: pool.map_until(functions, None, "read")) == []
+
+
+async def test_results_are_in_order() -> None:
+    async def sleep(number: int) -> int:
+        await asyncio.sleep(0.01 * (3 - number))
+        return number
+
+    assert await in_order([sleep(number) for number in range(4)]) == [0, 1, 2, 3]
+    assert await in_order([]) == []
