@@ -34,6 +34,7 @@ from nearfield.inference.encode_stages import EncodeStages
 from nearfield.inference.loaded_model import LoadKeywords
 from nearfield.inference.postprocess import Result, ResultCollector
 from nearfield.inference.preparation import inputs
+from nearfield.inference.preparation.fused_preparer import FusedPreparer
 from nearfield.inference.preparation.input_preparer import InputPreparer
 from nearfield.inference.preparation.inputs import (
     LARGEST_WINDOW,
@@ -96,6 +97,8 @@ class Encoder(EncodeStages):
         )
         self._defaults = OptionDefaults(self.default_adapter, truncate_dim, force_truncate_dim, formatter)
         self._preparer = self._create_preparer(formatter)
+        fused = self._model.fused_processor
+        self._fused_preparer = None if fused is None else FusedPreparer(fused, self.max_length)
         #: Cache of results for ``aencode``. Models of one event loop can share it.
         self.cache: ResultCache | None = None
         #: Functions called with the name of a stage (tokenise, finish) of each asynchronous call, and its seconds.
@@ -147,6 +150,8 @@ class Encoder(EncodeStages):
                 An empty string is encoded as the model's special tokens alone. An empty list gives no vectors.
                 A model of pictures or sounds takes `Image` and `Audio` too, paths, bytes, Pillow's pictures and
                 arrays of pixels, in any order with texts. A string is always a text, and is never opened.
+                Where the model reads them together, an input may have several parts: ``{"text": "a red shoe",
+                "image": picture}``, or a list of parts within the list of inputs.
             show_progress_bar: True or False; None shows one on a terminal for more than 8,192 texts.
             prompt_name: a prompt of the model, by name or task.
             prompt: a text to put before each input.
@@ -192,7 +197,7 @@ class Encoder(EncodeStages):
 
     def _encode_all(self, texts: Inputs, options: EncodeOptions, show_progress_bar: bool | None) -> Any:
         resolved = self._resolve(options)
-        single, items, total = parse_inputs(texts, self.modalities)
+        single, items, total = parse_inputs(texts, self.modalities, fuses=self.recipe.fuses)
         shown = _progress_is_useful(total) if show_progress_bar is None else show_progress_bar
         collector, unread = ResultCollector(total), UnreadInputs()
         with Progress(total, shown=shown) as progress:
@@ -243,7 +248,7 @@ class Encoder(EncodeStages):
         """
         spec = zero_shot_spec(self.recipe)
         names, prompts = label_prompts(labels, templates, self.modalities)
-        single, listed, _ = parse_inputs(items, self.modalities)
+        single, listed, _ = parse_inputs(items, self.modalities, fuses=self.recipe.fuses)
         vectors = self.encode(list(listed))
         classes = class_vectors(np.asarray(self.encode(prompts)), len(names))
         scores = zero_shot_scores(np.asarray(vectors), classes, spec, activation)
@@ -369,7 +374,7 @@ class Encoder(EncodeStages):
         parsed, form = read_encode_keywords("Encoder.stream", options, ("steady", "unread", "window"), tokens=False)
         resolved = self._resolve(parsed)
         parts = self._windows(
-            parse_inputs(texts, self.modalities)[1],
+            parse_inputs(texts, self.modalities, fuses=self.recipe.fuses)[1],
             resolved,
             unread or UnreadInputs(),
             max_size=window,
@@ -395,7 +400,7 @@ class Encoder(EncodeStages):
         """
         expires_at = CallLimits(deadline=deadline).expires_at()
         resolved = self._resolve(read_options("Encoder.submit", options, _LIMITS[:2]))
-        items = list_inputs(inputs, self.modalities)[1]
+        items = list_inputs(inputs, self.modalities, fuses=self.recipe.fuses)[1]
         prepared = self._prepare(
             _one_modality(items, self.recipe.modality), items, resolved, bulk=bulk, expires_at=expires_at
         )
@@ -439,7 +444,7 @@ class Encoder(EncodeStages):
         """Run ``aencode`` with options as objects, and return the seconds of each stage too; nothing warns."""
         started, expires_at = time.monotonic(), limits.expires_at()
         resolved = self._resolve(options)
-        single, batch = list_inputs(texts, self.modalities)
+        single, batch = list_inputs(texts, self.modalities, fuses=self.recipe.fuses)
         parts = await self._prepare_all(batch, resolved, limits, expires_at)
         self._observe("tokenise", started)
         limits.admit([part.ticket for part in parts])

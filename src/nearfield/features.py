@@ -23,12 +23,17 @@ class Features(Protocol):
         """Rows of hidden states that the model computes for it: tokens of a text, patches of a picture."""
         ...
 
+    @property
+    def rows(self) -> int:
+        """Length of the first axis of each of its arrays: the part of ``cost`` that is in the graph itself."""
+        ...
+
     def digest(self) -> bytes:
         """Return bytes that are equal only for inputs with equal arrays: the key of the result cache."""
         ...
 
     def arrays(self) -> Mapping[str, Array]:
-        """Return what the graph reads, by names of ``ops.INPUTS``; the first axis of each array has ``cost`` rows."""
+        """Return what the graph reads, by names of ``ops.INPUTS``; the first axis of each array has ``rows`` rows."""
         ...
 
 
@@ -40,6 +45,11 @@ class TextFeatures:
 
     @property
     def cost(self) -> int:
+        """Number of tokens."""
+        return len(self.ids)
+
+    @property
+    def rows(self) -> int:
         """Number of tokens."""
         return len(self.ids)
 
@@ -84,6 +94,10 @@ class PatchLayout:
     kernel. ``lead`` rows of zeros come first: slots of the class token and of register tokens, to which the family's
     position table adds their vectors. Pixels of type uint8 are multiplied by ``rescale``, then normalised by ``mean``
     and ``std`` of each channel; pixels of type float32 are normalised already.
+
+    Patches run row by row. With ``merge``, blocks of ``merge`` x ``merge`` patches do, and the patches of a block are
+    neighbours: a tower joins them to one row. With ``temporal``, a patch has the pixels of that many frames, ordered as
+    (channel, frame, row, column); a still picture fills all of them.
     """
 
     patch: int
@@ -92,6 +106,13 @@ class PatchLayout:
     rescale: float = 1 / 255
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    merge: int = 1
+    temporal: int = 1
+
+    @property
+    def width(self) -> int:
+        """Values of a patch."""
+        return 3 * self.temporal * self.patch**2
 
     @cached_property
     def values(self) -> Array:
@@ -102,24 +123,39 @@ class PatchLayout:
         return table
 
     def normalised(self, pixels: Array) -> Array:
-        """Return pixels [H, W, 3] as float32, as the model reads them."""
+        """Return pixels [..., 3] as float32, as the model reads them."""
         if pixels.dtype != np.uint8:
             return pixels
         return np.stack([np.take(self.values[channel], pixels[..., channel]) for channel in range(3)], axis=-1)
 
     def rows(self, pixels: Array) -> Array:
-        """Return patches row by row, float32 [lead + patches, 3 x patch x patch], of pixels [H, W, 3]."""
-        size, (height, width) = self.patch, pixels.shape[:2]
+        """Return patches, float32 [lead + patches, width], of pixels [H, W, 3] or of frames [temporal, H, W, 3]."""
+        size, (height, width) = self.patch, pixels.shape[-3:-1]
+        rows = np.zeros((self.lead + height * width // size**2, self.width), np.float32)
+        if self.merge > 1 or self.temporal > 1:
+            rows[self.lead :] = self._blocks(self.normalised(pixels))
+            return rows
         cut = self.normalised(pixels).reshape(height // size, size, width // size, size, 3)
         order = (0, 2, 1, 3, 4) if self.channels_last else (0, 2, 4, 1, 3)
-        rows = np.zeros((self.lead + height * width // size**2, 3 * size * size), np.float32)
         rows[self.lead :] = cut.transpose(order).reshape(-1, rows.shape[1])
         return rows
+
+    def _blocks(self, pixels: Array) -> Array:
+        """Return the patches of frames, block after block: [patches, width]."""
+        size, merge, (height, width) = self.patch, self.merge, pixels.shape[-3:-1]
+        frames = pixels if pixels.ndim == 4 else np.broadcast_to(pixels, (self.temporal, *pixels.shape))
+        tall, wide = height // (merge * size), width // (merge * size)
+        cut = frames.reshape(self.temporal, tall, merge, size, wide, merge, size, 3)
+        # Axes: 0 frame; 1, 4 block; 2, 5 patch of the block; 3, 6 pixel of the patch; 7 channel.
+        order = (1, 4, 2, 5, 0, 3, 6, 7) if self.channels_last else (1, 4, 2, 5, 7, 0, 3, 6)
+        return cut.transpose(order).reshape(-1, self.width)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PatchFeatures:
     """A picture, resized and cropped: uint8 or float32 [H, W, 3], whose sides are multiples of the patch.
+
+    It may be frames that share their patches, [frames, H, W, 3], as many as the layout's ``temporal``.
 
     ``content`` is a digest of what the picture was decoded from: how it was prepared is part of the model's space.
     """
@@ -131,13 +167,19 @@ class PatchFeatures:
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of patches."""
-        return self.pixels.shape[0] // self.layout.patch, self.pixels.shape[1] // self.layout.patch
+        height, width = self.pixels.shape[-3:-1]
+        return height // self.layout.patch, width // self.layout.patch
 
     @property
     def cost(self) -> int:
         """Number of patches, and of the slots before them."""
         rows, columns = self.grid
         return self.layout.lead + rows * columns
+
+    @property
+    def rows(self) -> int:
+        """Number of patches, and of the slots before them."""
+        return self.cost
 
     def digest(self) -> bytes:
         """Return the digest of the content, or of the pixels where that is unknown."""
@@ -146,7 +188,7 @@ class PatchFeatures:
         return hashlib.sha256(repr(self.pixels.shape).encode() + np.ascontiguousarray(self.pixels).tobytes()).digest()
 
     def arrays(self) -> Mapping[str, Array]:
-        """Return ``patches``, float32 [cost, 3 x patch x patch]."""
+        """Return ``patches``, float32 [cost, width of the layout]."""
         return {"patches": self.layout.rows(self.pixels)}
 
 
@@ -286,6 +328,11 @@ class MelFeatures:
     @property
     def cost(self) -> int:
         """Number of rows: each costs what a token of the last stage's width costs in a transformer of all blocks."""
+        return self.layout.count
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
         return self.layout.count
 
     def digest(self) -> bytes:

@@ -24,8 +24,11 @@ T = TypeVar("T")
 #: input, and ``positions`` are what a family's position table is read by. ``keys`` is ``segments`` with 0 where a token
 #: is not to be attended to; ``types`` is 1 in the second text of a pair; ``adapters`` is the number of the token's
 #: adapter (0: none). ``patches`` [B, L, P] hold the values of each patch of a picture or mel spectrogram, and
-#: ``positions.weights`` [B, L, R] what each of the R rows of a position table counts at a patch. ``rope.*``
-#: [B, L, D] are the cosines and sines of rotary positions. [L, L] are ``buckets`` (relative position buckets, or rows
+#: ``positions.weights`` [B, L, R] what each of the R rows of a position table counts at a patch; where only four rows
+#: count, ``taps.0`` to ``taps.3`` are their numbers, and ``taps.weights`` [B, L, 4] what they count. ``rope.*``
+#: [B, L, D] are the cosines and sines of rotary positions. ``media`` [M, H] are rows that take the place of words, the
+#: first of them zeros; ``media.index`` says which row a token takes (0: none), and ``media.mask`` is 1 where it takes
+#: one. [L, L] are ``buckets`` (relative position buckets, or rows
 #: of a relative table) and ``distances`` (how many columns apart).
 #: ``pool.*`` [B, S, L] hold for each of a row's inputs one weight a token, zero where it does not count, so that every
 #: linear pooling is one matrix product; ``pool.max`` [B, L] is 1 where a token counts, and then a row holds one input.
@@ -37,6 +40,11 @@ INPUTS: Mapping[str, tuple[str, int]] = {
     "places": ("int32", 2),
     "positions": ("int32", 2),
     "positions.weights": ("float32", 3),
+    **{f"taps.{number}": ("int32", 2) for number in range(4)},
+    "taps.weights": ("float32", 3),
+    "media": ("float32", 2),
+    "media.index": ("int32", 2),
+    "media.mask": ("int32", 2),
     "types": ("int32", 2),
     "adapters": ("int32", 2),
     "buckets": ("int32", 2),
@@ -98,7 +106,7 @@ class AttentionMask(Generic[T]):
 
 
 class Ops(ABC, Generic[T]):
-    """Around twenty-five operations; see ``docs/architecture/backends.md`` for when one may be added.
+    """Around thirty operations; see ``docs/architecture/backends.md`` for when one may be added.
 
     ``split`` gives a *heads tensor*, whose layout is the backend's own: the last axis is the head's size D, and only
     ``rms_norm``, ``layer_norm``, ``rope``, ``relative`` and ``attention`` take it.
@@ -114,6 +122,10 @@ class Ops(ABC, Generic[T]):
     @abstractmethod
     def rows(self, table: Array, ids: T) -> T:
         """Pick rows of ``table`` [V, H] by integer ``ids`` [...]: the result is [..., H]."""
+
+    @abstractmethod
+    def gather(self, table: T, ids: T) -> T:
+        """Pick rows as ``rows`` does, of a table [M, H] that is an input of the graph rather than a weight."""
 
     @abstractmethod
     def affine(self, x: T, weight: Array, bias: Array | None) -> T:

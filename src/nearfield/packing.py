@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -120,15 +120,18 @@ def end_to_end(lengths: Sequence[int]) -> RowLayout:
     return RowLayout(np.zeros(count, np.int64), np.arange(count), starts[:-1], int(starts[-1]), 1, count)
 
 
-def pack_rows(lengths: Sequence[int], *, shared: bool = True, one: bool = False) -> PackedRows:
+def pack_rows(lengths: Sequence[int], *, shared: bool = True, one: bool = False, unit: int = 1) -> PackedRows:
     """Return the places of inputs in rows, with the segment and the position of each token.
 
     Args:
         lengths: number of tokens or patches of each input.
         shared: let short inputs share rows.
         one: place all inputs into a single row.
+        unit: of which all lengths are multiples, and the rows' width then too.
     """
     plan = end_to_end(lengths) if one else layout(lengths, shared=shared)
+    if plan.width % unit:
+        plan = replace(plan, width=-(-plan.width // unit) * unit)
     sizes = np.asarray(lengths)
     owner = np.repeat(np.arange(len(lengths)), sizes)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -185,10 +185,22 @@ class RerankPrompt:
     activation: str = "identity"
 
 
-HeadSpec = Lexical | Splade | Multivector | ClassScores | RerankPrompt
+@dataclass(frozen=True)
+class Rows:
+    """What a tower gives for the sequence of a language model: no output that a caller could choose."""
+
+
+HeadSpec = Lexical | Splade | Multivector | ClassScores | RerankPrompt | Rows
 #: The output of each kind of head.
 OUTPUTS: Mapping[type, str] = MappingProxyType(
-    {Lexical: "sparse", Splade: "sparse", Multivector: "multivector", ClassScores: "scores", RerankPrompt: "scores"}
+    {
+        Lexical: "sparse",
+        Splade: "sparse",
+        Multivector: "multivector",
+        ClassScores: "scores",
+        RerankPrompt: "scores",
+        Rows: "rows",
+    }
 )
 
 
@@ -208,6 +220,7 @@ class TextRules:
     ``canonicalize``, ASCII punctuation is removed and runs of white space become one space (SigLIP's first version).
     With ``ends_at_eos``, tokens after the first end token are dropped: they are after the one that is pooled (CLIP).
     ``tail`` follows each text, however much of that is dropped: the end of a chat's template (Qwen3-VL-Embedding).
+    ``empty`` is read in place of a text of no characters.
     """
 
     pad_to: int | None = None
@@ -215,6 +228,7 @@ class TextRules:
     ends_at_eos: bool = False
     #: Not shown: digests of tokenizers, which are stored, contain what is shown.
     tail: str = field(default="", repr=False)
+    empty: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -251,6 +265,8 @@ class Recipe:
     similarity: str = "cosine"
     #: The prompt of a text with an instruction, which contains ``{instruction}``. Empty: the instruction alone.
     instruction: str = ""
+    #: Whether a full stop follows an instruction that does not end in punctuation, as in training (Qwen3-VL-Embedding).
+    ends_instruction: bool = False
     truncate_dim: int | None = None
     #: Maximum number of weights of a sparse vector, the largest ones; None: all.
     max_active_dims: int | None = None
@@ -267,6 +283,9 @@ class Recipe:
     modality: str = "text"
     #: The other towers of a two-tower model, by modality: all give vectors of one space.
     towers: Mapping[str, Recipe] = field(default_factory=_empty)
+    #: The towers, by modality, whose rows enter this model's sequence in place of words: one input may then have texts
+    #: and pictures.
+    fused: Mapping[str, Recipe] = field(default_factory=_empty)
     text_rules: TextRules = field(default_factory=TextRules)
     zero_shot: ZeroShot | None = None
     #: Whether vectors are scaled to unit length unless a call says otherwise, though no module does so.
@@ -293,7 +312,12 @@ class Recipe:
     @property
     def modalities(self) -> tuple[str, ...]:
         """What the model and its other towers read: text, image."""
-        return (self.modality, *self.towers)
+        return (self.modality, *self.towers, *self.fused)
+
+    @property
+    def fuses(self) -> bool:
+        """Whether one input may have several parts, such as a text and pictures."""
+        return bool(self.fused)
 
     def head(self, output: str) -> HeadSpec | None:
         """Return the head that gives an output, or None."""

@@ -13,10 +13,12 @@ from numpy.typing import ArrayLike
 
 from nearfield.argument_checks import require_count, require_optional_texts
 from nearfield.arrays import Array
-from nearfield.checkpoint.tokenizer.pairs import PairEncoder, PairTokens, Prompted
+from nearfield.checkpoint.tokenizer.pairs import PairTokens
 from nearfield.checkpoint.tokenizer.tokenizer import Truncate
 from nearfield.engine.job import Ticket
 from nearfield.errors import InputError, ModelRefused, nearest
+from nearfield.features import TextFeatures
+from nearfield.fused_features import FusedFeatures
 from nearfield.heads import OutputRequest
 from nearfield.inference.calls.keywords import (
     RerankCallKeywords,
@@ -31,10 +33,12 @@ from nearfield.inference.calls.rerank_options import TRUNCATE, RerankKeywords, R
 from nearfield.inference.encode_options import Unpack
 from nearfield.inference.loaded_model import LoadedModel, LoadKeywords
 from nearfield.inference.postprocess import COUNT_TYPE
-from nearfield.inference.preparation.pair_inputs import check_pairs, list_texts, pair_up, split_pairs
+from nearfield.inference.preparation.fused.pairs import FusedPrompted, create_pairs
+from nearfield.inference.preparation.pair_inputs import PairPart, check_pairs, list_texts, pair_up, split_pairs
 from nearfield.inference.preparation.tokenizer_threads import run_in_thread, runs_inline, tokenize_in_parts
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.inference.uncompiled_model import UncompiledModel
+from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, MediaLimits
 from nearfield.recipe import ClassScores, Recipe, RerankPrompt
 from nearfield.text_inputs import one_or_many
 from nearfield.vectors.annotated_array import AnnotatedArray, RowCounts, to_plain
@@ -98,9 +102,7 @@ class Scorer(LoadedModel):
         template = self._head.template if isinstance(self._head, RerankPrompt) else None
         if instruction is not None and template is None:
             raise InputError(f"{self.name} takes no instruction: it has no template.", param="instruction")
-        self._pairs: PairEncoder | Prompted = (
-            Prompted(self.tokenizer, template, instruction) if template else PairEncoder(self.tokenizer)
-        )
+        self._pairs = create_pairs(self._model, template, instruction)
         # The model's own, for the texts of pairs. A template has its own instruction.
         chosen = None if template else self.recipe.default_prompt_name
         self._default_prompt = self.recipe.prompts.get(chosen) if chosen else None
@@ -180,12 +182,12 @@ class Scorer(LoadedModel):
         sizes = list(map(len, firsts)) if seconds is None else self._pairs.sizes(firsts, seconds)
         inline = runs_inline(self.tokenizer, sizes)
         if inline:
-            tokens = self._tokenize(firsts, seconds, options)
+            tokens = self._tokenize(firsts, seconds, options, 0, limits.media)
         else:
             self.engine.check_room()
             tokens = await tokenize_in_parts(
                 lambda part: self._tokenize(
-                    firsts[part], None if seconds is None else seconds[part], options, part.start
+                    firsts[part], None if seconds is None else seconds[part], options, part.start, limits.media
                 ),
                 self.tokenizer,
                 sizes,
@@ -254,12 +256,19 @@ class Scorer(LoadedModel):
         return cast(Scores, np.concatenate(parts))
 
     def _tokenize(
-        self, firsts: Sequence[str], seconds: Sequence[str] | None, options: RerankOptions, first_index: int = 0
+        self,
+        firsts: Sequence[str],
+        seconds: Sequence[str] | None,
+        options: RerankOptions,
+        first_index: int = 0,
+        limits: MediaLimits = DEFAULT_MEDIA_LIMITS,
     ) -> list[PairTokens]:
         truncate, prompt = options.truncate, self._prompt_of(options)
         if truncate not in TRUNCATE:
             raise InputError(f"Unknown truncate {truncate!r}. {nearest(truncate, TRUNCATE)}", param="truncate")
         places: Any = {"first_index": first_index, "max_length": options.max_length}
+        if isinstance(self._pairs, FusedPrompted):
+            places["limits"] = limits
         if seconds is not None:
             return self._pairs.encode(firsts, seconds, truncate=truncate, prompt=prompt, **places)
         policy = cast(Truncate | None, None if truncate == "report" else truncate)
@@ -274,8 +283,10 @@ class Scorer(LoadedModel):
     ) -> Ticket:
         number = self._model.adapter(self.default_adapter if adapter is None else adapter)
         requests = [OutputRequest(outputs=("scores",), second=item.second, adapter=number) for item in tokens]
-        ids = [item.ids for item in tokens]
-        return Ticket.from_ids(self._model, ids, None, requests, bulk=bulk, deadline=expires_at)
+        features = [item.features or TextFeatures(item.ids) for item in tokens]
+        if any(isinstance(item, FusedFeatures) for item in features):
+            self._model.load_media()
+        return Ticket.create(self._model, features, None, requests, bulk=bulk, deadline=expires_at)
 
     def _build_scores(
         self, tokens: list[PairTokens], rows: Sequence[Mapping[str, Array]], activation: str | None
@@ -302,8 +313,8 @@ class Reranker(Scorer):
 
     def score(
         self,
-        query: str | Iterable[str],
-        documents: Iterable[str],
+        query: PairPart | Iterable[PairPart],
+        documents: Iterable[PairPart],
         *,
         activation: str | None = None,
         truncate: str = "report",
@@ -316,7 +327,8 @@ class Reranker(Scorer):
 
         Args:
             query: one query, or one for each document.
-            documents: the texts to score.
+            documents: the texts to score. A model that reads pictures too takes them here and in queries, as
+                ``Encoder.encode`` does: ``Image``, or ``{"text": ..., "image": ...}``.
             activation: identity, sigmoid, softmax or tanh, in place of the model's own.
             truncate: ``report`` (cut the end of an over-long pair, or the side that the model's folder names, and count
                 it in ``Scores.dropped``) or ``error``.
@@ -334,12 +346,17 @@ class Reranker(Scorer):
             InputError: an input is not a text, or the numbers of queries and documents differ.
         """
         form = self._read_form("score", hints)
-        firsts, seconds = pair_up(query, documents)
+        firsts, seconds = pair_up(query, documents, self.recipe)
         scores = self._score(firsts, seconds, RerankOptions(activation, truncate, adapter, prompt, max_length))
         return cast(Scores, form.convert(scores if len(self.labels) > 1 else scores.column(0)))
 
     def rank(
-        self, query: str, documents: Iterable[str], *, top_k: int | None = None, **options: Unpack[RerankCallKeywords]
+        self,
+        query: PairPart,
+        documents: Iterable[PairPart],
+        *,
+        top_k: int | None = None,
+        **options: Unpack[RerankCallKeywords],
     ) -> list[Ranked]:
         """Return documents by falling score, the best ``top_k`` if set. Equal scores keep the order of the documents.
 
@@ -357,8 +374,8 @@ class Reranker(Scorer):
 
     async def arank(
         self,
-        query: str,
-        documents: Sequence[str],
+        query: PairPart,
+        documents: Sequence[PairPart],
         *,
         top_k: int | None = None,
         activation: str | None = None,
@@ -382,8 +399,8 @@ class Reranker(Scorer):
 
     async def run_rank(
         self,
-        query: str,
-        documents: Sequence[str],
+        query: PairPart,
+        documents: Sequence[PairPart],
         top_k: int | None,
         options: RerankOptions,
         limits: CallLimits = NO_LIMITS,
@@ -392,7 +409,7 @@ class Reranker(Scorer):
         """Run ``arank`` with options as objects, and return the seconds of each stage too; nothing warns."""
         if len(self.labels) > 1:
             raise InputError(f"{self.name} gives {len(self.labels)} scores a pair and cannot rank.", param="model")
-        run = await self.run_score(*pair_up(query, documents), options, limits, unread)
+        run = await self.run_score(*pair_up(query, documents, self.recipe), options, limits, unread)
         scores = run.result.column(0)
         return TimedResult((_best(scores, top_k), scores), run.timings)
 

@@ -153,6 +153,10 @@ CASES: dict[str, tuple[tuple[str, ...], Forward]] = {
     "max": (("ids",), lambda run, inputs: run.max(_x(run, inputs), 1)),
     "concat": (("ids",), lambda run, inputs: run.concat([_x(run, inputs), _x(run, inputs)])),
     "normalize": (("ids",), lambda run, inputs: run.normalize(_x(run, inputs))),
+    "gather": (
+        ("ids", "positions"),
+        lambda run, inputs: run.add(_x(run, inputs), run.gather(run.reshape(_x(run, inputs), H), inputs["positions"])),
+    ),
     "take": (("ids",), lambda run, inputs: run.take(_x(run, inputs), np.array([2, 0, 2, 6], np.int32))),
     "reshape": (("ids",), lambda run, inputs: run.reshape(run.take(_x(run, inputs), np.arange(6)), 3, 2 * H)),
     "matmul": (("ids", "pool.mean"), lambda run, inputs: run.matmul(inputs["pool.mean"], _x(run, inputs))),

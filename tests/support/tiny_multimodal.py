@@ -86,6 +86,93 @@ def embedding_gemma2(folder: Path, *, towers: bool = True, **image: Any) -> Path
     return save(folder, model if towers else model.language_model, words, size=40)
 
 
+#: Tokens of Qwen's chats and media.
+CHAT_TOKENS = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+
+
+def qwen3_vl_embedding(folder: Path, *, modules: bool = True, **image: Any) -> Path:
+    """Write Qwen3-VL-Embedding: the tokens of a chat, and the processor of pictures."""
+    import transformers
+    from transformers import Qwen2VLImageProcessorPil
+
+    words = tokenizer(end=False)
+    words.add_special_tokens({"additional_special_tokens": CHAT_TOKENS})
+    words.model_max_length = 400
+    ids = {name: words.convert_tokens_to_ids(f"<|{token}|>") for name, token in QWEN_TOKENS.items()}
+    text = {**QWEN_TEXT, "vocab_size": len(words), "max_position_embeddings": 512}
+    config = transformers.Qwen3VLConfig(text_config=text, vision_config={**QWEN_IMAGE, **image}, **ids)
+    model = transformers.Qwen3VLForConditionalGeneration(config).eval()
+    save(folder, model, words if modules else None, pooling="lasttoken", size=32)
+    words.save_pretrained(folder)
+    half = [0.5, 0.5, 0.5]
+    Qwen2VLImageProcessorPil(
+        patch_size=4, merge_size=2, min_pixels=64, max_pixels=1600, image_mean=half, image_std=half
+    ).save_pretrained(folder)
+    return folder
+
+
+QWEN_TOKENS = {
+    "image_token_id": "image_pad",
+    "video_token_id": "video_pad",
+    "vision_start_token_id": "vision_start",
+    "vision_end_token_id": "vision_end",
+}
+
+
+def qwen3_vl_vectors(
+    folder: Path, inputs: Any, instruction: str = "Represent the user's input.", **processing: Any
+) -> Any:
+    """Return what transformers computes of inputs, one after the other: each a text, and a list of pictures."""
+    import numpy as np
+
+    head = f"<|im_start|>system\n{instruction}<|im_end|>\n<|im_start|>user\n"
+    chats = [[head, *pictures, text, "<|im_end|>\n<|im_start|>assistant\n"] for text, pictures in inputs]
+    states = qwen3_vl_states(folder, chats, **processing)
+    return states / np.linalg.norm(states, axis=1, keepdims=True)
+
+
+def qwen3_vl_scores(folder: Path, pairs: Any, answer: Any) -> Any:
+    """Return the scores of pairs, each of a query and a document, each of them a text and pictures."""
+    import numpy as np
+    from safetensors.numpy import load_file
+    from transformers import AutoTokenizer
+
+    template = answer.template
+    chats = []
+    for pair in pairs:
+        query, document = ([*pictures, text] if text or pictures else ["NULL"] for text, pictures in pair)
+        asked = f"<Instruct>: {template.instruction}<Query>:"
+        chats.append([template.head, asked, *query, "\n<Document>:", *document, template.tail])
+    words = AutoTokenizer.from_pretrained(folder)
+    layer = load_file(folder / "model.safetensors")["lm_head.weight"]
+    yes, no = (layer[words.convert_tokens_to_ids(word)] for word in (answer.true, answer.false))
+    return 1 / (1 + np.exp(-(qwen3_vl_states(folder, chats) @ (yes - no))))
+
+
+def qwen3_vl_states(folder: Path, chats: Any, **processing: Any) -> Any:
+    """Return the last state of sequences of texts and pictures as transformers computes it, one after the other."""
+    import numpy as np
+    import torch
+    from transformers import AutoModel, AutoTokenizer, Qwen2VLImageProcessorPil
+
+    model, words = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    processor, place = Qwen2VLImageProcessorPil.from_pretrained(folder), "<|image_pad|>"
+    states = []
+    for chat in chats:
+        pictures = [part for part in chat if not isinstance(part, str)]
+        media: dict[str, Any] = dict(processor(pictures, return_tensors="pt", **processing)) if pictures else {}
+        sizes = iter([int(grid.prod()) // 4 for grid in media.get("image_grid_thw", ())])
+        shown = [
+            part if isinstance(part, str) else f"<|vision_start|>{place * next(sizes)}<|vision_end|>" for part in chat
+        ]
+        ids = words("".join(shown), return_tensors="pt").input_ids
+        kinds = (ids == words.convert_tokens_to_ids(place)).int()
+        given = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": kinds, **media}
+        with torch.no_grad():
+            states.append(model(**given).last_hidden_state[0, -1].numpy())
+    return np.stack(states)
+
+
 def qwen3_vl(folder: Path, *, head: bool = True, end: bool = True) -> Path:
     """Write Qwen3-VL, with or without the language model's last layer; its names differ between the two."""
     import transformers

@@ -85,6 +85,9 @@ class OpenVinoOps(Ops[Node]):
     def rows(self, table: Array, ids: Node) -> Node:
         return op.gather(self.constant(table), ids, op.constant(np.int64(0)))
 
+    def gather(self, table: Node, ids: Node) -> Node:
+        return op.gather(table, ids, op.constant(np.int64(0)))
+
     def affine(self, x: Node, weight: Array, bias: Array | None) -> Node:
         y = op.matmul(x, self.constant(weight), False, True)
         return y if bias is None else op.add(y, self.constant(bias))

@@ -25,6 +25,9 @@ class NumpyOps(Ops[Array]):
         release_pages(table)
         return y
 
+    def gather(self, table: Array, ids: Array) -> Array:
+        return np.asarray(table[ids])
+
     def affine(self, x: Array, weight: Array, bias: Array | None) -> Array:
         y = x @ weight.astype(np.float64).T
         release_pages(weight)

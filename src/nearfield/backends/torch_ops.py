@@ -64,6 +64,10 @@ class TorchOps(Ops[Tensor]):
     def rows(self, table: Array | Tensor, ids: Tensor) -> Tensor:
         return functional.embedding(ids.long(), self._weight(table))
 
+    def gather(self, table: Tensor, ids: Tensor) -> Tensor:
+        # In the computing type, so that a sum with word embeddings has that type too.
+        return functional.embedding(ids.long(), table.to(self.dtype))
+
     def affine(self, x: Tensor, weight: Array | Tensor, bias: Array | Tensor | None) -> Tensor:
         w = self._weight(weight)
         return functional.linear(x.to(w.dtype), w, None if bias is None else self._weight(bias))

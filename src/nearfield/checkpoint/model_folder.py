@@ -104,7 +104,7 @@ class _RecipeBuilder:
         answer = answer or (self._entry.answer if self._entry else None)
         main = self._main_output(kind, transformer, answer, queries)
         chain, heads, dimensions = self._modules_and_heads(main, transformer, answer, queries)
-        return Recipe(
+        recipe = Recipe(
             folder=home,
             config=MappingProxyType(transformer.config),
             modules=chain,
@@ -120,6 +120,15 @@ class _RecipeBuilder:
             unsupported_precisions=self._entry.forbid if self._entry else (),
             **self._shared(name, revision, dimensions, instructions=True),
         )
+        return recipe if exported_graph is not None else self._fused(recipe, main)
+
+    def _fused(self, recipe: Recipe, main: str) -> Recipe:
+        """Return the recipe with the towers whose rows enter its sequence, and the template around each input."""
+        template = towers.read_chat_template(recipe.folder) if main == output_kinds.DENSE else None
+        recipe = recipe if template is None else template.applied(recipe)
+        warnings: list[str] = []
+        fused = towers.read_fused_towers(recipe.folder, recipe, warnings)
+        return replace(recipe, fused=fused, warnings=(*recipe.warnings, *warnings))
 
     def build_static(self, name: str | None, revision: str | None) -> Recipe:
         """Return the recipe of a table of static embeddings, which has neither a transformer nor a config of one."""

@@ -12,6 +12,7 @@ from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.weights.weights import Linear, Lora, Weights
 from nearfield.errors import ModelRefused, nearest
 from nearfield.features import Features, PatchLayout
+from nearfield.fused_features import FusedFeatures
 from nearfield.ops import AttentionMask, Ops, T
 from nearfield.registry import Registry
 
@@ -43,7 +44,7 @@ REGISTRY = Registry(
         "qwen2": "nearfield.families.decoder:Decoder",
         "qwen3": "nearfield.families.decoder:Decoder",
         "gemma3_text": "nearfield.families.decoder:Decoder",
-        "qwen3_vl_text": "nearfield.families.decoder:Qwen3VlText",
+        "qwen3_vl_text": "nearfield.families.qwen3_vl:Qwen3VlText",
         "embedding_gemma2_text": "nearfield.families.embedding_gemma2:EmbeddingGemma2",
         "clap_audio_model": "nearfield.families.clap:Clap",
         "clip_text_model": "nearfield.families.towers.text:TextTower",
@@ -57,6 +58,7 @@ REGISTRY = Registry(
         "clip_vision_model": "nearfield.families.towers.vision:VisionTransformer",
         "chinese_clip_vision_model": "nearfield.families.towers.vision:VisionTransformer",
         "altclip_vision_model": "nearfield.families.towers.vision:VisionTransformer",
+        "qwen3_vl_vision": "nearfield.families.towers.qwen3_vl:Qwen3VlVision",
         "siglip_vision_model": "nearfield.families.towers.vision:VisionTransformer",
         "siglip2_vision_model": "nearfield.families.towers.vision:VisionTransformer",
         "dinov2": "nearfield.families.towers.vision:VisionTransformer",
@@ -103,6 +105,10 @@ class Family(ABC):
 
     #: How a family of pictures cuts them into patches; None for a family of texts.
     patch_layout: PatchLayout | None = None
+    #: Of a tower whose rows enter another model's sequence: how many neighbouring rows of its input become one row of
+    #: its output, and how many vectors of ``hidden_size`` one row of its output has, end to end.
+    patches_per_row: int = 1
+    row_slots: int = 1
 
     hidden_size: int
     vocab_size: int
@@ -129,6 +135,18 @@ class Family(ABC):
         A family of pictures adds here what depends on a picture's grid.
         """
         return features.arrays()
+
+    def fuse(self, towers: Mapping[str, Family]) -> None:
+        """Read the rows of towers, by modality, in place of words: see `nearfield.families.fused`.
+
+        Raises:
+            ModelRefused: this architecture does not, or the towers' rows have another size.
+        """
+        raise ModelRefused(f"{type(self).__name__} reads texts alone here.")
+
+    def fused_arrays(self, features: FusedFeatures) -> Mapping[str, Array]:
+        """Return arrays of an input with media, a row for each token, that replace those of ``host_inputs``."""
+        return {}
 
     @property
     def sizes(self) -> Mapping[str, int]:

@@ -1,4 +1,4 @@
-"""Decoders as encoders: Llama, Mistral, Qwen2, Qwen3 (and the text part of Qwen3-VL) and Gemma 3, by a table of flags.
+"""Decoders as encoders: Llama, Mistral, Qwen2, Qwen3 and Gemma 3, by a table of flags.
 
 Pre-norm transformer with rotary positions and grouped queries (Touvron et al. 2023, arXiv:2302.13971; Jiang et al.
 2023, arXiv:2310.06825; Gemma team 2025, arXiv:2503.19786). Causal unless the config says otherwise.
@@ -18,6 +18,7 @@ from nearfield.checkpoint.weights.weights import Linear, Norm, Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Family
 from nearfield.families.bert import ACTIVATIONS, size_of
+from nearfield.families.fused import deep_rows, put_rows
 from nearfield.families.rotary import Rotary
 from nearfield.ops import AttentionMask, Ops, T
 
@@ -56,6 +57,8 @@ class Decoder(Family):
     weight_prefixes: ClassVar[tuple[str, ...]] = ("model.", "")
     unread: ClassVar[tuple[str, ...]] = (r"(^|\.)rotary_emb\.inv_freq$", r"^lm_head\.", r"^score\.")
     class_pooling = "lasttoken"
+    #: Layers after which a further vector of a tower's row is added to the state at its place.
+    deep_layers: int = 0
 
     def __init__(self, config: JsonObject) -> None:
         self.flags = FLAGS[str(config["model_type"])]
@@ -95,7 +98,8 @@ class Decoder(Family):
 
     @property
     def sizes(self) -> Mapping[str, int]:
-        return {name: self.head for name in self.inputs if name.startswith("rope.")}
+        sizes = {name: self.head for name in self.inputs if name.startswith("rope.")}
+        return {**sizes, "media": self.hidden_size} if "media" in self.inputs else sizes
 
     def host_inputs(self, places: Array) -> dict[str, Array]:
         cos, sin = self.rotary.angles(places)
@@ -108,9 +112,12 @@ class Decoder(Family):
         x = ops.embed(weights.table("embed_tokens", self.vocab_size, self.hidden_size), inputs["ids"])
         if self.flags.gemma:
             x = ops.multiply(x, ops.constant(np.array([self.hidden_size**0.5], np.float32)))
+        x = put_rows(ops, x, inputs)
         masks = {kind: self._mask(inputs, kind) for kind in dict.fromkeys(self.kinds)}
         for number, kind in enumerate(self.kinds):
             x = self._layer(ops, weights.scope(f"layers.{number}."), x, inputs, kind, masks[kind])
+            if number < self.deep_layers:
+                x = ops.add(x, deep_rows(ops, inputs, number + 1))
         return ops.rms_norm(x, self._norm(weights, "norm"), self.eps)
 
     def _mask(self, inputs: Mapping[str, T], kind: str) -> AttentionMask[T]:
@@ -173,13 +180,6 @@ class Decoder(Family):
 
     def classes(self, ops: Ops[T], weights: Weights, x: T, count: int) -> T:
         return ops.linear(x, weights.top.linear("score", self.hidden_size, count, bias=False))
-
-
-class Qwen3VlText(Decoder):
-    """The part of Qwen3-VL that reads texts, beside its vision tower."""
-
-    weight_prefixes = ("model.language_model.", "language_model.", "model.", "")
-    unread = (*Decoder.unread, r"^(model\.)?visual\.")
 
 
 def known_activation(config: JsonObject, name: str) -> str:

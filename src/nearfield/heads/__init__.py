@@ -38,7 +38,7 @@ class OutputRequest:
 
 @dataclass(frozen=True)
 class HeadInput:
-    """One input of a batch: its features, their cost, and its `OutputRequest`."""
+    """One input of a batch: its features, the rows of their arrays, and its `OutputRequest`."""
 
     features: Features
     length: int
@@ -68,7 +68,7 @@ class Head(ABC):
 
 def create_head(spec: recipe.HeadSpec) -> Head:
     """Create the head that a recipe describes: the one place that lists all classes of heads."""
-    from nearfield.heads.multivector import MultivectorHead
+    from nearfield.heads.multivector import MultivectorHead, RowsHead
     from nearfield.heads.scores import ClassificationHead, LanguageModelScoreHead
     from nearfield.heads.sparse import LexicalHead, SpladeHead
 
@@ -83,3 +83,5 @@ def create_head(spec: recipe.HeadSpec) -> Head:
             return ClassificationHead(spec)
         case recipe.RerankPrompt():
             return LanguageModelScoreHead(spec)
+        case recipe.Rows():
+            return RowsHead()

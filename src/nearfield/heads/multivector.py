@@ -53,6 +53,27 @@ class TokenStatesHead(Head):
         return _split_tokens(values, packed, items)
 
 
+class RowsHead(Head):
+    """The rows that a tower gives for another model's sequence, which its family joins from neighbouring patches."""
+
+    output = "rows"
+    _unit = 1
+
+    def bind(self, family: Family) -> None:
+        """Take over how many patches become a row."""
+        self._unit = family.patches_per_row
+
+    def build(self, ops: Ops[T], hidden: T, inputs: Mapping[str, T], family: Family, weights: Weights) -> T:
+        """Return [rows, values], of all inputs and of padding."""
+        return hidden
+
+    def split_results(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> list[Array]:
+        """Return [rows, values] of each input."""
+        width, unit = packed.layout.width, self._unit
+        starts = (packed.layout.row * width + packed.layout.start) // unit
+        return [values[start : start + item.length // unit] for start, item in zip(starts.tolist(), items, strict=True)]
+
+
 def _split_tokens(values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> list[Array]:
     ends = np.cumsum([item.length for item in items])
     return np.split(values[packed.flat], ends[:-1])

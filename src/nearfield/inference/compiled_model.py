@@ -22,17 +22,19 @@ from nearfield.checkpoint.weights.lora import Adapter, Adapters
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.engine.job import Batch, Job, Ticket
 from nearfield.errors import ForkedProcess, InputError, ModelRefused, WeightsError, nearest
-from nearfield.families import SplitWeights
+from nearfield.families import SplitWeights, fused
 from nearfield.families.exported import Exported
 from nearfield.features import Features
 from nearfield.fork_safety import PerProcess, ProcessLock, fork_count
 from nearfield.hardware import plan_cpu, return_memory
 from nearfield.heads import Head, HeadInput, OutputRequest, Results
-from nearfield.heads.multivector import TokenStatesHead
+from nearfield.heads.multivector import RowsHead, TokenStatesHead
 from nearfield.heads.pooled import PooledHead
 from nearfield.heads.scores import ClassificationHead, LanguageModelScoreHead
 from nearfield.inference.model_info import ModelInfo
+from nearfield.inference.preparation.fused import load_fused_processor
 from nearfield.inference.preparation.graph_inputs import graph_inputs
+from nearfield.inference.preparation.media_rows import MediaLane, MediaTowers, place_media
 from nearfield.inference.processors import MediaProcessor, load_processor, probe_features, processor_warnings
 from nearfield.inference.space import space_name
 from nearfield.ops import Graph, Ops, T
@@ -88,7 +90,8 @@ class CompiledModel(ModelInfo):
         self.cpu = plan_cpu(threads, streams)
         self.family, backend = _family(recipe, backend)
         self.processor = load_processor(recipe, self.family, max_length)
-        self.recipe = recipe = replace(recipe, warnings=(*recipe.warnings, *processor_warnings(self.processor)))
+        recipe = replace(recipe, warnings=(*recipe.warnings, *processor_warnings(self.processor)))
+        self.recipe = recipe = self._fuse(recipe)
         self.heads = _heads(recipe, self.family, self.processor)
         #: Length of the result rows of plain inputs; 0 if results are of other kinds.
         self.width = recipe.dimensions if recipe.modules else 0
@@ -119,6 +122,41 @@ class CompiledModel(ModelInfo):
         self.precision: str = self._loaded[1].precision
         self._probe()
         return_memory()
+
+    # -- media -------------------------------------------------------------------------------------------------
+
+    def _fuse(self, recipe: Recipe) -> Recipe:
+        """Let the family read the rows of towers, and create what builds sequences; return the recipe."""
+        self.fused_processor, self._row_shape = None, (1, 0)
+        if self.family.external_encoder is not None:
+            recipe = replace(recipe, fused={})  # another runtime's graph has no place for rows
+        self._towers = MediaTowers(recipe.fused)
+        if not recipe.fused:
+            return recipe
+        towers = {name: families.resolve(tower.config) for name, tower in recipe.fused.items()}
+        self.family.fuse(towers)
+        first = next(iter(towers.values()))
+        self._row_shape = first.row_slots, first.hidden_size
+        media = {name: cast(MediaProcessor, load_processor(recipe.fused[name], towers[name])) for name in towers}
+        self.fused_processor = load_fused_processor(recipe, cast(Tokenizer, self.processor), media)
+        return recipe
+
+    def compile_towers_by(self, compile_tower: Callable[[Recipe], CompiledModel]) -> None:
+        """Set what compiles the towers whose rows enter the sequence, when an input first needs them."""
+        self._towers.compile_by(compile_tower)
+
+    @property
+    def media_is_missing(self) -> bool:
+        """Whether a tower whose rows enter the sequence has yet to be compiled."""
+        return self._towers.is_missing
+
+    def load_media(self) -> None:
+        """Compile the towers whose rows enter the sequence, unless they are.
+
+        Raises:
+            ModelRefused: their files cannot be loaded exactly.
+        """
+        self._towers.load()
 
     # -- adapters ----------------------------------------------------------------------------------------------
 
@@ -208,42 +246,46 @@ class CompiledModel(ModelInfo):
         input: its row, or its outputs by name.
         """
         adapters, program = self._loaded
-        executor = program.create_executor()
+        executor, media = program.create_executor(), MediaLane(self._towers)
 
         def run(batch: Batch) -> Results:
             nonlocal adapters, program, executor
             if program is not self._loaded[1]:
                 adapters, program = self._loaded
                 executor = program.create_executor()
-            return self._execute(batch, executor, adapters)
+            return self._execute(batch, executor, adapters, media)
 
         return run
 
-    def _execute(self, batch: Batch, executor: Executor, adapters: Adapters) -> Results:
+    def _execute(self, batch: Batch, executor: Executor, adapters: Adapters, media: MediaLane) -> Results:
         if not self.reproducible or len(batch.jobs) == 1:
-            return self._execute_together(batch, executor, adapters)
+            return self._execute_together(batch, executor, adapters, media)
         # How a matrix product is divided, and so how its sums are rounded, depends on its shape: that of one input
         # depends on nothing but its length.
         parts = [Batch(batch.runner, [job], batch.started) for job in batch.jobs]
-        results = [self._execute_together(part, executor, adapters) for part in parts]
+        results = [self._execute_together(part, executor, adapters, media) for part in parts]
         batch.computed = sum(part.computed for part in parts)
         if all(isinstance(result, np.ndarray) for result in results):
             return np.concatenate(results)
         return [result[0] for result in results]
 
-    def _execute_together(self, batch: Batch, executor: Executor, adapters: Adapters) -> Results:
-        items = [HeadInput(job.features, job.length, job.extra or self._plain) for job in batch.jobs]
+    def _execute_together(self, batch: Batch, executor: Executor, adapters: Adapters, media: MediaLane) -> Results:
+        items = [HeadInput(job.features, job.features.rows, job.extra or self._plain) for job in batch.jobs]
         _check_adapters(items, adapters)
         spanned = any(item.request.spans for item in items)
         packed = pack_rows(
-            [job.length for job in batch.jobs],
+            [item.length for item in items],
             shared=self.packable and not spanned,
             one=self.single_row and not spanned,
+            unit=self.family.patches_per_row,
         )
-        batch.computed = packed.segments.size
         outputs = tuple(dict.fromkeys(name for item in items for name in item.request.outputs))
         names = (*self._inputs, "adapters") if adapters else self._inputs
-        values = executor.run(graph_inputs(names, self.family, batch, packed, items), outputs)
+        arrays = graph_inputs(names, self.family, batch, packed, items)
+        if self.recipe.fused:
+            place_media(arrays, self.family, self._row_shape, packed, items, media)
+        batch.computed = packed.segments.size + media.take_computed()
+        values = executor.run(arrays, outputs)
         results = {name: self.heads[name].split_results(values[name], packed, items) for name in outputs}
         if self.width and all(job.extra is None for job in batch.jobs):
             return results["dense"]
@@ -275,6 +317,7 @@ class CompiledModel(ModelInfo):
         identity = self.space + repr(sorted(recipe.config.items(), key=str)) + _code_digest(family, self._runtime)
         if TokenStatesHead.output in self.heads:
             identity += TokenStatesHead.output
+        identity += repr(sorted(recipe.fused)) if recipe.fused else ""
         identity += repr([(number, adapter.digest) for number, adapter in sorted(adapters.loaded.items())])
         digest = hashlib.sha256(identity.encode()).hexdigest()
         inputs = tuple(dict.fromkeys((*family.inputs, *self._inputs, *(["adapters"] if adapters else ()))))
@@ -327,6 +370,8 @@ def _heads(recipe: Recipe, family: families.Family, processor: Tokenizer | Media
             head.bind(family, typed=max(tokenizer.backend.encode("a", "a").type_ids, default=0) > 0)
         if isinstance(head, LanguageModelScoreHead):
             head.bind(tokenizer.backend.token_to_id, family.vocab_size)
+        if isinstance(head, RowsHead):
+            head.bind(family)
         by_output[head.output] = head
     return by_output
 
@@ -389,5 +434,6 @@ def _source(module: str) -> bytes:
 
 def _code_digest(family: families.Family, runtime: backends.Backend) -> str:
     """Return a digest of the code that builds the graph: a change of it makes stored graphs invalid."""
-    modules = {type(family).__module__, type(runtime).__module__, *runtime.code_modules, ops.__name__, *_HEADS}
+    own = {kind.__module__ for kind in type(family).__mro__ if kind.__module__.startswith(f"{families.__name__}.")}
+    modules = {*own, fused.__name__, type(runtime).__module__, *runtime.code_modules, ops.__name__, *_HEADS}
     return hashlib.sha256(b"".join(_source(module) for module in sorted(modules))).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict
@@ -258,7 +259,7 @@ def resolve_prompt(
     if text is not None:
         return text
     if instruction is not None:
-        return recipe.instruction.replace("{instruction}", instruction) if recipe.instruction else instruction
+        return _instructed(recipe, instruction)
     chosen = name or (recipe.role_prompt_name(role) if role else recipe.default_prompt_name)
     if chosen is None:
         return ""
@@ -266,6 +267,16 @@ def resolve_prompt(
         hint = nearest(chosen, recipe.prompts)
         raise InputError(f"{recipe.name} has no prompt {chosen!r}. {hint}", param="prompt_name")
     return recipe.prompts[chosen]
+
+
+def _instructed(recipe: Recipe, instruction: str) -> str:
+    """Return the prompt with an instruction, in the model's template for it."""
+    if recipe.ends_instruction:
+        instruction = instruction.strip()
+        # Category P of Unicode is punctuation.
+        if instruction and not unicodedata.category(instruction[-1]).startswith("P"):
+            instruction += "."
+    return recipe.instruction.replace("{instruction}", instruction) if recipe.instruction else instruction
 
 
 def resolve_dimensions(recipe: Recipe, dim: int | None, force: bool) -> int:

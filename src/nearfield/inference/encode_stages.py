@@ -19,15 +19,14 @@ from nearfield.inference.encode_options import EncodeOptions, ResolvedOptions
 from nearfield.inference.model_info import ModelInfo
 from nearfield.inference.postprocess import Result, TicketRows
 from nearfield.inference.preparation import inputs
+from nearfield.inference.preparation.fused_preparer import FusedPreparer
 from nearfield.inference.preparation.input_preparer import InputPreparer, PreparedInputs
 from nearfield.inference.preparation.inputs import FIRST_WINDOW, LARGEST_WINDOW, Input, Text
-from nearfield.inference.preparation.media_inputs import listed, runs
+from nearfield.inference.preparation.media_inputs import MIXED, listed, runs
 from nearfield.inference.preparation.media_preparer import MediaPreparer
 from nearfield.inference.preparation.tokenizer_threads import run_in_thread, runs_inline, tokenize_in_parts
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.inference.preparation.worker_threads import in_order
-from nearfield.media.audio import Audio
-from nearfield.media.image import Image
 
 if TYPE_CHECKING:
     from nearfield.inference.result_cache import ResultCache
@@ -37,6 +36,8 @@ class EncodeStages(BaseEncoder):
     """The stages of a call. Inputs go to the tower that reads them, in runs of consecutive inputs of one modality."""
 
     _preparer: InputPreparer | MediaPreparer
+    #: What prepares inputs with media, of a model that reads them with texts.
+    _fused_preparer: FusedPreparer | None
     cache: ResultCache | None
     observers: list[Callable[[str, float], None]]
 
@@ -56,7 +57,7 @@ class EncodeStages(BaseEncoder):
 
     # -- preparation -------------------------------------------------------------------------------------------------
 
-    def _reader(self, modality: str) -> tuple[ModelInfo, InputPreparer | MediaPreparer]:
+    def _reader(self, modality: str) -> tuple[ModelInfo, InputPreparer | MediaPreparer | FusedPreparer]:
         """Return the tower that reads a modality, and what prepares its inputs.
 
         Raises:
@@ -64,6 +65,8 @@ class EncodeStages(BaseEncoder):
         """
         if modality == self.recipe.modality:
             return self._model, self._preparer
+        if modality == MIXED and self._fused_preparer is not None:
+            return self._model, self._fused_preparer
         tower = self._towers.get(modality)
         return tower.model, tower.preparer
 
@@ -110,17 +113,17 @@ class EncodeStages(BaseEncoder):
     async def _prepare_media(
         self,
         modality: str,
-        items: Sequence[Image | Audio],
+        items: Sequence[Any],
         options: ResolvedOptions,
         limits: CallLimits,
         expires_at: float | None,
         number: int,
     ) -> PreparedInputs:
         self.engine.check_room()
-        if self._towers.is_missing(modality, self.recipe):
+        if modality != MIXED and self._towers.is_missing(modality, self.recipe):
             await asyncio.to_thread(self._reader, modality)
         model, preparer = self._reader(modality)
-        prepare = cast(MediaPreparer, preparer).prepare_in_threads
+        prepare = cast("MediaPreparer | FusedPreparer", preparer).prepare_in_threads
         options = _options_for(model, modality, options)
         return await prepare(
             model,
@@ -252,7 +255,7 @@ class EncodeStages(BaseEncoder):
 
 def _options_for(model: ModelInfo, modality: str, options: ResolvedOptions) -> ResolvedOptions:
     """Return the options of a call for a tower: prompts, lengths and adapters are those of texts."""
-    if modality == "text":
+    if modality in ("text", MIXED):
         return options
     return replace(options, prompt="", max_length=None, truncate="report", subtract_mean=model.recipe.centre)
 

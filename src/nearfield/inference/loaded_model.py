@@ -127,16 +127,26 @@ class LoadedModel:
         self.recipe = self._model.recipe
         self.max_positions = self._model.family.positions
         self._use_engine(engine, own=threads is not None or streams is not None)
-        self._towers = TowerSet(self.recipe, partial(compile_model, space=self._model.space), self.engine)
-        self._towers.load(self.modalities if modalities is not None else ())
+        self._create_towers(partial(compile_model, space=self._model.space), modalities)
         self.load_seconds = time.perf_counter() - model.started
         before, after = model.memory_before, memory_used()
         self.bytes = max(1, after - before) if before is not None and after is not None else None
+
+    def _create_towers(
+        self, compile_tower: Callable[[Recipe], CompiledModel], modalities: Sequence[str] | None
+    ) -> None:
+        """Create the towers besides the main one; those of ``modalities`` are compiled now."""
+        self._towers = TowerSet(self.recipe, compile_tower, self.engine)
+        self._model.compile_towers_by(compile_tower)
+        if modalities is not None:
+            self._towers.load(self.modalities)
+            self._model.load_media()
 
     def load_towers(self) -> None:
         """Load the towers of all modalities now, rather than when an input first needs them."""
         before = memory_used()
         self._towers.load(self.modalities)
+        self._model.load_media()
         after = memory_used()
         if self.bytes is not None and before is not None and after is not None:
             self.bytes += max(0, after - before)

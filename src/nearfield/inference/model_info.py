@@ -14,6 +14,7 @@ from nearfield.errors import InputError, nearest
 from nearfield.recipe import Pooling, Recipe
 
 if TYPE_CHECKING:
+    from nearfield.inference.preparation.fused import FusedProcessor
     from nearfield.inference.processors import MediaProcessor
 
 
@@ -36,6 +37,8 @@ class ModelInfo:
     shared_length: int
     #: Name of the space of its vectors.
     space: str
+    #: What makes sequences of inputs with media, of a model that reads them with texts.
+    fused_processor: FusedProcessor | None
     _adapters: Adapters
 
     @classmethod
@@ -50,6 +53,14 @@ class ModelInfo:
     def create_lane_function(self) -> Callable[[Batch], object]:
         """Raise RuntimeError: only the process that has the weights runs batches."""
         raise RuntimeError(f"{self.name} has no weights in this process.")
+
+    @property
+    def media_is_missing(self) -> bool:
+        """Whether ``load_media`` has something to do, which takes time."""
+        return False
+
+    def load_media(self) -> None:
+        """Compile the towers whose rows enter the model's sequence; without weights there is nothing to compile."""
 
     @property
     def adapters(self) -> Adapters:

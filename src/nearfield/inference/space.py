@@ -34,6 +34,8 @@ def space_name(recipe: Recipe, weights: str, tokenizer: str) -> str:
     parts += [(_recorded_name(head), *_fields(head)) for head in recipe.heads]
     parts += [] if recipe.max_active_dims is None else [recipe.max_active_dims]
     parts += [(modality, *_tower(tower, recipe)) for modality, tower in sorted(recipe.towers.items())]
+    fused = sorted(recipe.fused.items())
+    parts += [("fused", modality, tower.config["version"], *_tower(tower, recipe)) for modality, tower in fused]
     return hashlib.sha256(json.dumps(parts, default=_recorded_text).encode()).hexdigest()[:16]
 
 

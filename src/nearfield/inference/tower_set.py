@@ -62,9 +62,9 @@ class TowerSet:
         return towers
 
     def load(self, modalities: Sequence[str]) -> None:
-        """Compile the towers of some modalities now; that of the main tower is compiled already."""
+        """Compile the towers of some modalities now; the main model itself has the others."""
         for modality in modalities:
-            if modality != self._recipe.modality:
+            if modality in self._recipe.towers:
                 self.get(modality)
 
     def is_missing(self, modality: str, recipe: Recipe) -> bool:
@@ -119,7 +119,10 @@ def select_towers(recipe: Recipe, modalities: Sequence[str] | None) -> tuple[Rec
             raise InputError(f"{recipe.name} reads no {name!r}. {nearest(name, recipe.modalities)}", param="modalities")
     if not names:
         raise InputError("modalities is empty: leave it out for all that the model reads.", param="modalities")
-    chosen = recipe.modality if recipe.modality in names else names[0]
+    # Rows that enter a sequence are no vectors: they need the main model.
+    chosen = recipe.modality if recipe.modality in names or recipe.fuses else names[0]
     main = recipe if chosen == recipe.modality else recipe.towers[chosen]
     others = {name: tower for name, tower in recipe.towers.items() if name in names and name != chosen}
-    return replace(main, towers=MappingProxyType(others)), space_of_recipe(recipe)
+    rows = {name: tower for name, tower in main.fused.items() if name in names}
+    chosen_recipe = replace(main, towers=MappingProxyType(others), fused=MappingProxyType(rows))
+    return chosen_recipe, space_of_recipe(recipe)

@@ -39,7 +39,7 @@ class PictureCase:
 def prepare(folder: Path, files: Sequence[Path]) -> list[PatchFeatures]:
     """Return pictures as Nearfield prepares them for a model."""
     recipe = read_model_folder(folder)
-    tower = recipe if recipe.modality == "image" else recipe.towers["image"]
+    tower = recipe if recipe.modality == "image" else {**recipe.towers, **recipe.fused}["image"]
     family: Any = families.resolve(tower.config)
     processor = PictureProcessor.load(tower, family)
     return [picture for file in files for picture in processor.read(Image(file))]

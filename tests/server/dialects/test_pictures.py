@@ -223,7 +223,7 @@ def test_chat_form_with_dimensions(clip: Encoder, url: str) -> None:
     [
         (
             chat(picture_part(URIS[0]), {"type": "text", "text": "a"}),
-            "has a picture and a text. No model here computes",
+            "has a text and a picture, and clip computes no vector of them together",
         ),
         (chat(picture_part(URIS[0]), picture_part(URIS[1])), "2 pictures"),
         (chat(), "is empty"),
@@ -233,7 +233,7 @@ def test_chat_form_with_dimensions(clip: Encoder, url: str) -> None:
         (chat({"type": "image_url"}), "has no image_url"),
         (
             {"model": "clip", "messages": [{"role": "system", "content": "x"}, {"role": "user", "content": "y"}]},
-            "several messages (system, user)",
+            "a message of the role system, and clip has no chat template",
         ),
     ],
 )

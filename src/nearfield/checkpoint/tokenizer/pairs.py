@@ -13,6 +13,7 @@ from nearfield.checkpoint.tokenizer.guarded_tokenizer import (
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.tokenizer.truncation import UntruncatedIds, take
 from nearfield.errors import InputError, InputTooLong, ModelRefused
+from nearfield.features import Features
 from nearfield.recipe import Template
 
 
@@ -20,13 +21,15 @@ from nearfield.recipe import Template
 class PairTokens:
     """One pair: all ``ids``, where the ``second`` text begins (0: not marked), and how many ids were dropped.
 
-    ``unknown`` counts the unknown tokens among the ids.
+    ``unknown`` counts the unknown tokens among the ids. ``features`` are what the model reads where that is more than
+    the ids: of pairs with pictures.
     """
 
     ids: list[int]
     second: int
     dropped: int
     unknown: int = 0
+    features: Features | None = None
 
 
 class PairEncoder:

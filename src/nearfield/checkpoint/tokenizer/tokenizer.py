@@ -86,7 +86,8 @@ class Tokenizer:
         self.check_special_tokens([*self.prefix, *self.suffix])
         self.pad_id = vocab.pad_id
         self.side: Truncate = "left" if vocab.side == "left" else "right"
-        own = "" if rules == TextRules() else f" {rules!r}{rules.tail}"
+        own = "" if rules == TextRules() else f" {rules!r}{rules.tail}{rules.empty}"
+        self._empty = rules.empty
         self.digest = hashlib.sha256(f"{vocab.digest} {lowercase}{own}".encode()).hexdigest()
         eos = self.suffix[-1] if self.suffix else None
         self._rules = InputRules(rules, eos, self.pad_id) if own else None
@@ -177,6 +178,8 @@ class Tokenizer:
         limit = self._limit(max_length)
         side = self._side(truncate)
         _check_types(texts, first_index)
+        if self._empty:
+            texts = [text or self._empty for text in texts]
         inputs = [prompt + text for text in texts] if prompt else texts
         protected = prompt if truncate == "left" else ""
         result = []

@@ -10,6 +10,7 @@ from pathlib import Path
 from nearfield.checkpoint import modules
 from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.modules import ModuleStage
+from nearfield.checkpoint.towers.fused import read_chat_template, read_fused_towers
 from nearfield.checkpoint.towers.open_clip import read_tower_config
 from nearfield.checkpoint.towers.text_rules import read_text_rules
 from nearfield.checkpoint.towers.tower_config import MODALITIES, count_patches, is_tower, tower_configs
@@ -25,6 +26,8 @@ __all__ = [
     "count_patches",
     "holds_towers",
     "is_tower",
+    "read_chat_template",
+    "read_fused_towers",
     "read_text_rules",
     "read_tower_transformer",
     "read_towers",

@@ -39,6 +39,34 @@ def triangle_weights(edge: int, grid: tuple[int, int]) -> Array:
     return np.ascontiguousarray(weights.reshape(grid[0] * grid[1], edge * edge), np.float32)
 
 
+def block_places(grid: tuple[int, int], merge: int) -> tuple[Array, Array]:
+    """Return row and column of each patch of a grid, int64 [patches], in the order of a layout with ``merge``."""
+    rows, columns = np.divmod(np.arange(grid[0] * grid[1]), grid[1])
+    shape = (grid[0] // merge, merge, grid[1] // merge, merge)
+    down, across = (places.reshape(shape).transpose(0, 2, 1, 3).reshape(-1) for places in (rows, columns))
+    return down, across
+
+
+@lru_cache(maxsize=64)
+def linear_taps(edge: int, grid: tuple[int, int], merge: int) -> tuple[Array, Array]:
+    """Return the four rows of a square table around each patch of a grid, int32 [patches, 4], and their weights.
+
+    Linear interpolation between the table's corners, which are those of the grid (``align_corners``), without
+    antialiasing; patches are in the order of a layout with ``merge``.
+    """
+    axes = []
+    for places, size in zip(block_places(grid, merge), grid, strict=True):
+        at = np.asarray(places, np.float32) * np.float32(edge - 1) / np.float32(max(size - 1, 1))
+        first = np.floor(at)
+        near = (at - first).astype(np.float32)
+        pairs = np.stack([first, np.minimum(first + 1, edge - 1)], axis=1).astype(np.int32)
+        axes.append((pairs, np.stack([1 - near, near], axis=1)))
+    (rows, down), (columns, across) = axes
+    taps = (rows[:, :, None] * edge + columns[:, None, :]).reshape(-1, 4)
+    weights = (down[:, :, None] * across[:, None, :]).reshape(-1, 4)
+    return np.ascontiguousarray(taps, np.int32), np.ascontiguousarray(weights, np.float32)
+
+
 def _cubic(size: int, target: int) -> Array:
     """Return the weights [target, size] of cubic interpolation along one axis; rows beyond the edge repeat it."""
     at = (np.arange(target) + 0.5) * size / target - 0.5

@@ -26,6 +26,7 @@ class BlockNames:
     """Where a checkpoint keeps the parts of one block. Empty names are parts that it lacks.
 
     ``gate`` is the first layer of a gated feed-forward; ``fused`` says that ``up`` holds the gate's outputs first.
+    ``joined`` is one layer for queries, keys and values, in place of three.
     """
 
     layer: str = "encoder.layers.{}"
@@ -41,6 +42,7 @@ class BlockNames:
     up: str = "mlp.fc1"
     down: str = "mlp.fc2"
     fused: bool = False
+    joined: str = ""
 
 
 #: CLIP's and SigLIP's.
@@ -65,22 +67,32 @@ class PrenormBlocks:
     def run(self, ops: Ops[T], weights: Weights, x: T, mask: AttentionMask[T], rope: tuple[T, T] | None = None) -> T:
         """Return the hidden states [B, L, H] after all blocks; ``rope`` are cosines and sines [B, L, D]."""
         for number in range(self.layers):
-            own = weights.scope(self.names.layer.format(number) + ".")
-            x = ops.add(x, self._attention(ops, own, x, mask, rope))
-            x = ops.add(x, self._feed(ops, own, x))
+            x = self.block(ops, weights.scope(self.names.layer.format(number) + "."), x, mask, rope)
         return x
+
+    def block(self, ops: Ops[T], own: Weights, x: T, mask: AttentionMask[T], rope: tuple[T, T] | None = None) -> T:
+        """Return the hidden states after one block, whose weights are ``own``."""
+        x = ops.add(x, self._attention(ops, own, x, mask, rope))
+        return ops.add(x, self._feed(ops, own, x))
 
     def _attention(self, ops: Ops[T], weights: Weights, x: T, mask: AttentionMask[T], rope: tuple[T, T] | None) -> T:
         names, size = self.names, self.size
         x = ops.layer_norm(x, weights.norm(names.attention_norm, size), self.eps)
-        q, k, v = (
-            ops.split(ops.linear(x, weights.linear(name, size, size, bias)), self.heads)
-            for name, bias in zip((names.query, names.key, names.value), self.biases, strict=True)
-        )
+        q, k, v = (ops.split(ops.linear(x, layer), self.heads) for layer in self._projections(weights))
         if rope is not None:
             q, k = (ops.rope(y, *rope) for y in (q, k))
         out = weights.linear(names.out, size, size, self.out_bias)
         return ops.linear(ops.attention(q, k, v, mask), self._scaled(weights, out, names.attention_scale))
+
+    def _projections(self, weights: Weights) -> tuple[Linear, ...]:
+        """Return the layers of queries, keys and values."""
+        names, size = self.names, self.size
+        if names.joined:
+            return weights.linear(names.joined, size, 3 * size, self.biases[0]).parts(3)
+        return tuple(
+            weights.linear(name, size, size, bias)
+            for name, bias in zip((names.query, names.key, names.value), self.biases, strict=True)
+        )
 
     def _feed(self, ops: Ops[T], weights: Weights, x: T) -> T:
         names, size, inner = self.names, self.size, self.intermediate_size

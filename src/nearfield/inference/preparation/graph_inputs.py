@@ -29,9 +29,9 @@ def graph_inputs(
     arrays = {"segments": packed.segments, "places": packed.places}
     arrays.update(family.host_inputs(packed.places))
     arrays.update(_feature_arrays(family, packed, items))
-    sizes = np.array([job.length for job in batch.jobs])
+    sizes = np.array([item.length for item in items])
     # An input that is all prompt is pooled whole: there is nothing else to pool.
-    skips = np.array([job.skip if job.skip < job.length else 0 for job in batch.jobs])
+    skips = np.array([job.skip if job.skip < item.length else 0 for job, item in zip(batch.jobs, items, strict=True)])
     for name in names:
         if name.startswith("pool."):
             arrays[name] = _pooling_weights(name.removeprefix("pool."), packed, sizes, skips, items)

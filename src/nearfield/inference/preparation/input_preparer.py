@@ -226,6 +226,15 @@ def output_requests(model: ModelInfo, options: ResolvedOptions, count: int) -> l
     return [_output_request(model, options)] * count
 
 
+def token_requests(
+    model: ModelInfo, options: ResolvedOptions, tokens: Sequence[Array | None]
+) -> list[OutputRequest] | None:
+    """Return what each job requests, as ``output_requests`` does; of ``tokens`` vectors are given, None: of all."""
+    if all(places is None for places in tokens):
+        return output_requests(model, options, len(tokens))
+    return [_output_request(model, options, like=OutputRequest(kept_tokens=places)) for places in tokens]
+
+
 def _output_request(
     model: ModelInfo,
     options: ResolvedOptions,

@@ -17,6 +17,7 @@ from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.errors import InputError, InputTooLong
 from nearfield.inference.preparation.media_inputs import is_medium, read_item, runs
 from nearfield.media.audio import Audio
+from nearfield.media.content import MixedContent
 from nearfield.media.image import Image, ImageSource
 from nearfield.tensors import is_tensor, tensor_to_array
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 #: One input: a text, or token ids.
 Text = str | Sequence[int]
 #: One input of any modality.
-Input = Text | Image | Audio
+Input = Text | Image | Audio | MixedContent
 #: One input or many.
 Texts = Text | Iterable[Text]
 #: One input or many, of any modality. What a picture or a sound may be is said in `Image` and `Audio`.
@@ -48,17 +49,19 @@ _SENTENCES_PER_BATCH, _SENTENCE_CHARACTERS = 1024, 2**16
 _SENTENCE = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])|\n+")
 
 
-def parse_inputs(texts: object, reads: tuple[str, ...] = ("text",)) -> tuple[bool, Iterable[Input], int | None]:
+def parse_inputs(
+    texts: object, reads: tuple[str, ...] = ("text",), *, fuses: bool = False
+) -> tuple[bool, Iterable[Input], int | None]:
     """Return whether it is a single input, the inputs, and their number where that is known.
 
     The items of a list are checked now, those of an iterator as they come. ``reads`` are the modalities that the model
-    reads.
+    reads, and ``fuses`` says whether it reads them together, so that one input may have several parts.
 
     Raises:
         InputError: it is neither an input, nor several; or an item is neither a text, nor token ids, nor a picture.
     """
     if is_medium(texts, reads):
-        return True, [read_item(texts, 0, reads)], 1
+        return True, [read_item(texts, 0, reads, fuses=fuses)], 1
     if reads != ("text",) and isinstance(texts, np.ndarray) and texts.ndim > 3:
         texts = list(texts)  # an array of pictures
     texts = tensor_to_array(texts) if is_tensor(texts) else texts
@@ -67,17 +70,17 @@ def parse_inputs(texts: object, reads: tuple[str, ...] = ("text",)) -> tuple[boo
     if isinstance(value, str):
         return True, [value], 1
     if not isinstance(value, Sequence) and not isinstance(value, np.ndarray):
-        return False, _checked(value, reads), len(value) if isinstance(value, Sized) else None
+        return False, _checked(value, reads, fuses), len(value) if isinstance(value, Sized) else None
     if len(value) and all(map(_is_token_id, value)):
         return True, [list(value)], 1
     if all(isinstance(item, str) for item in value):
         return False, cast(Sequence[Input], value), len(value)
-    return False, list(_checked(value, reads)), len(value)
+    return False, list(_checked(value, reads, fuses)), len(value)
 
 
-def list_inputs(texts: object, reads: tuple[str, ...] = ("text",)) -> tuple[bool, list[Input]]:
+def list_inputs(texts: object, reads: tuple[str, ...] = ("text",), *, fuses: bool = False) -> tuple[bool, list[Input]]:
     """Return whether it is a single input, and the inputs as a list. Raises as ``parse_inputs`` does."""
-    single, items, _ = parse_inputs(texts, reads)
+    single, items, _ = parse_inputs(texts, reads, fuses=fuses)
     return single, list(items)
 
 
@@ -100,12 +103,12 @@ def check_documents(documents: object) -> Sequence[Sequence[str]]:
     return several
 
 
-def _checked(items: Iterable[Any], reads: tuple[str, ...]) -> Iterator[Input]:
+def _checked(items: Iterable[Any], reads: tuple[str, ...], fuses: bool) -> Iterator[Input]:
     for number, item in enumerate(items):
         if isinstance(item, str):
             yield item
-        elif is_medium(item, reads):
-            yield read_item(item, number, reads)
+        elif is_medium(item, reads, in_list=True):
+            yield read_item(item, number, reads, fuses=fuses)
         else:
             _check_ids(number, item)
             yield item
@@ -155,6 +158,8 @@ def _up_to(inputs: Iterator[Input], characters: int) -> Iterator[Input]:
         yield item
         if isinstance(item, (Image, Audio)):
             characters -= _MEDIUM_CHARACTERS
+        elif isinstance(item, MixedContent):
+            characters -= _MEDIUM_CHARACTERS * len(item.media) + len(item.text)
         else:
             characters -= len(item) if isinstance(item, (str, list, tuple, np.ndarray)) else 0
         if characters <= 0:

@@ -1,4 +1,4 @@
-"""Inputs of several modalities: which inputs are pictures or sounds, and runs of inputs of one modality."""
+"""Inputs of several modalities: which are pictures or sounds, or have several parts, and runs of one modality."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from nearfield.errors import InputError
 from nearfield.media.audio import Audio
+from nearfield.media.content import MixedContent
 from nearfield.media.files import absolute_path, open_regular_file
 from nearfield.media.image import Image, is_image
 from nearfield.media.sound_formats import HEAD, find_sound_format
@@ -20,12 +21,16 @@ from nearfield.text_inputs import describe
 #: ``{"image": picture}``, has the name of its modality.
 NOUNS: Mapping[str, str] = {"text": "a text", "image": "a picture", "audio": "a sound"}
 SEVERAL: Mapping[str, str] = {"text": "texts", "image": "pictures", "audio": "sounds"}
+#: The modality of an input that a model reads together with its texts: of several parts, or one picture or sound.
+MIXED = "mixed"
 #: Sources of pictures and sounds whose type does not say which of both they are.
 _RAW = (bytes, bytearray, memoryview, os.PathLike)
 
 
 def modality_of(item: object) -> str:
     """Return the modality of one input that ``read_item`` has returned."""
+    if isinstance(item, MixedContent):
+        return MIXED
     if isinstance(item, Image):
         return "image"
     return "audio" if isinstance(item, Audio) else "text"
@@ -36,38 +41,90 @@ def runs(items: Iterable[Any]) -> Iterator[tuple[str, Iterator[Any]]]:
     return groupby(items, modality_of)
 
 
-def is_medium(item: object, reads: tuple[str, ...]) -> bool:
-    """Return whether a value is one picture or sound, or names its modality, for a model that ``reads`` modalities.
+def is_medium(item: object, reads: tuple[str, ...], *, in_list: bool = False) -> bool:
+    """Return whether a value is no text: a picture, a sound, or what names its modality or has several parts.
 
     Bytes, paths and arrays of pixels are media to a model that reads media. To a model of texts alone they are a
     mistake, for which the advice is to decode or to read them.
+
+    Args:
+        item: the value.
+        reads: the modalities that the model reads.
+        in_list: whether it is an item of a list of inputs, where a list is one input of several parts.
     """
     if isinstance(item, str):
         return False
-    if is_image(item) or isinstance(item, Audio):
+    if is_image(item) or isinstance(item, (Audio, MixedContent)):
         return True
     if reads == ("text",):
         return False
-    return isinstance(item, _RAW) or _is_pixels(item) or _part_of(item) is not None
+    if isinstance(item, _RAW) or _is_pixels(item) or _named_parts(item):
+        return True
+    return in_list and isinstance(item, (list, tuple)) and any(is_medium(part, reads) for part in item)
 
 
-def read_item(item: object, number: int, reads: tuple[str, ...]) -> Any:
+def read_item(item: object, number: int, reads: tuple[str, ...], *, fuses: bool = False) -> Any:
     """Return an input for which ``is_medium`` is true as an `Image`, an `Audio`, or the text that it contains.
 
+    For a model that ``fuses`` its inputs, it is `MixedContent`, unless it is a text alone.
+
     Raises:
-        InputError: it is of a modality that the model does not read, or has a part of another type.
+        InputError: it is of a modality that the model does not read, has a part of another type, or has several parts
+            that the model does not read together.
     """
     try:
-        modality, value = _part_of(item) or (_kind_of(item, reads), item)
-        if modality == "text":
-            if not isinstance(value, str):
-                raise InputError(f"text must be a text, and is {describe(value)}.", param="input")
-            return value
-        if modality not in reads:
-            raise InputError(f"This is {NOUNS[modality]}, and the model reads {listed(reads)}.", param="input")
-        return _create(modality, value)
+        parts = [_read_part(modality, value, reads) for modality, value in _parts(item, reads)]
+        if all(isinstance(part, str) for part in parts) and len(parts) == 1:
+            return parts[0]
+        if fuses:
+            return MixedContent(tuple(parts))
+        if len(parts) > 1:
+            raise InputError(_apart(parts))
+        return parts[0]
     except InputError as error:
         raise type(error)(f"Input {number}: {error}", param="input") from error
+
+
+def _apart(parts: list[str | Image | Audio]) -> str:
+    """Return the message for several parts that a model does not read together."""
+    kinds = [modality_of(part) for part in parts]
+    named = [NOUNS[kind] if kinds.count(kind) == 1 else SEVERAL[kind] for kind in dict.fromkeys(kinds)]
+    return f"The model computes no vector of {' and '.join(named)} together. Give each in a separate input."
+
+
+def _parts(item: object, reads: tuple[str, ...]) -> list[tuple[str, Any]]:
+    """Return modality and value of each part of an input.
+
+    Raises:
+        InputError: it has none.
+    """
+    if isinstance(item, MixedContent):
+        return [(modality_of(part), part) for part in item.parts]
+    if isinstance(item, (list, tuple)):
+        return [pair for part in item for pair in _parts(part, reads)]
+    if isinstance(item, str):
+        return [("text", item)]
+    named = _named_parts(item)
+    if not named:
+        return [(_kind_of(item, reads), item)]
+    pairs = [(name, value) for name, values in named for value in _several(values)]
+    if not pairs:
+        raise InputError("It has no parts: give a text, or what else the model reads.", param="input")
+    return pairs
+
+
+def _several(values: object) -> list[Any]:
+    return list(values) if isinstance(values, (list, tuple)) else [values]
+
+
+def _read_part(modality: str, value: object, reads: tuple[str, ...]) -> str | Image | Audio:
+    if modality not in reads:
+        raise InputError(f"This is {NOUNS[modality]}, and the model reads {listed(reads)}.", param="input")
+    if modality != "text":
+        return _create(modality, value)
+    if not isinstance(value, str):
+        raise InputError(f"text must be a text, and is {describe(value)}.", param="input")
+    return value
 
 
 def listed(modalities: tuple[str, ...]) -> str:
@@ -106,12 +163,11 @@ def _first_bytes(item: object) -> bytes:
         return file.read(HEAD)
 
 
-def _part_of(item: object) -> tuple[str, Any] | None:
-    """Return modality and value of a mapping with one part, such as ``{"image": picture}``; None for anything else."""
-    if not isinstance(item, Mapping) or len(item) != 1:
-        return None
-    name, value = next(iter(item.items()))
-    return (name, value) if name in NOUNS else None
+def _named_parts(item: object) -> list[tuple[str, Any]]:
+    """Return the parts of a mapping by modality, such as ``{"text": "red", "image": picture}``; none for others."""
+    if not isinstance(item, Mapping) or not item or not item.keys() <= NOUNS.keys():
+        return []
+    return list(item.items())
 
 
 def _is_pixels(item: object) -> bool:

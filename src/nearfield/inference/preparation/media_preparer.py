@@ -21,7 +21,7 @@ from nearfield.media.image import Image
 from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, MediaLimits
 
 #: Decoders and resizers run without Python's lock, so that each core prepares an input.
-_THREADS = WorkerThreads(max(2, os.cpu_count() or 1), "nearfield-decode")
+MEDIA_THREADS = WorkerThreads(max(2, os.cpu_count() or 1), "nearfield-decode")
 
 
 class MediaPreparer:
@@ -47,7 +47,7 @@ class MediaPreparer:
         """
         _check(options)
         numbered = list(enumerate(items, first_index))
-        features = _THREADS.map(lambda pair: self._read(*pair), numbered)
+        features = MEDIA_THREADS.map(lambda pair: self._read(*pair), numbered)
         return self._prepared(model, items, features, options, bulk, expires_at, first_index)
 
     async def prepare_in_threads(
@@ -69,7 +69,7 @@ class MediaPreparer:
         """
         _check(options)
         reads = [partial(self._read, number, item, limits) for number, item in enumerate(items, first_index)]
-        features = await _THREADS.map_until(reads, expires_at, "decoded")
+        features = await MEDIA_THREADS.map_until(reads, expires_at, "decoded")
         return self._prepared(model, items, features, options, bulk, expires_at, first_index)
 
     def _read(self, number: int, item: Image | Audio, limits: MediaLimits = DEFAULT_MEDIA_LIMITS) -> Sequence[Features]:

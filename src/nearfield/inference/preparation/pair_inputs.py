@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from nearfield.errors import InputError
+from nearfield.inference.preparation.media_inputs import is_medium, read_item
+from nearfield.media.content import MixedContent
+from nearfield.media.image import Image
 from nearfield.message_text import count_of
+from nearfield.recipe import Recipe
 from nearfield.text_inputs import advice, describe, one_or_many
 
+#: A query or a document: a text, or what a model reads besides, as ``Encoder.encode`` takes it.
+PairPart: TypeAlias = str | Image | MixedContent | Mapping[str, Any] | Sequence[Any]
 
-def pair_up(query: str | Iterable[str], documents: Iterable[str]) -> tuple[list[str], list[str]]:
+
+def pair_up(query: Any, documents: Iterable[Any], recipe: Recipe | None = None) -> tuple[list[Any], list[Any]]:
     """Return the first and the second texts of pairs: one query with each document, or pair by pair.
+
+    For a model that reads texts and pictures together, they may have pictures: they are then `MixedContent`.
 
     Raises:
         InputError: an argument is no list of texts, or the numbers of queries and documents differ.
     """
-    seconds = list_texts(documents, "documents")
-    firsts = [query] * len(seconds) if isinstance(query, str) else list_texts(query, "query")
+    reads = ("text",) if recipe is None else recipe.modalities
+    seconds = [_content(item, number, recipe) for number, item in enumerate(list_texts(documents, "documents"))]
+    if isinstance(query, str) or is_medium(query, reads):
+        firsts = [_content(query, 0, recipe)] * len(seconds)
+    else:
+        firsts = [_content(item, number, recipe) for number, item in enumerate(list_texts(query, "query"))]
     if len(firsts) != len(seconds):
         raise InputError(
             f"There are {count_of(len(firsts), 'query', 'queries')} and {count_of(len(seconds), 'document')}: give "
@@ -27,6 +40,13 @@ def pair_up(query: str | Iterable[str], documents: Iterable[str]) -> tuple[list[
             param="query",
         )
     return firsts, seconds
+
+
+def _content(item: object, number: int, recipe: Recipe | None) -> Any:
+    """Return a text unchanged, and what has pictures as `MixedContent`."""
+    if isinstance(item, str) or recipe is None or not is_medium(item, recipe.modalities, in_list=True):
+        return item
+    return read_item(item, number, recipe.modalities, fuses=recipe.fuses)
 
 
 def split_pairs(items: Iterable[Any]) -> tuple[list[Any], list[Any] | None]:
@@ -64,7 +84,7 @@ def check_pairs(
 
 
 def _check_text(which: str, text: object, param: str) -> None:
-    if not isinstance(text, str):
+    if not isinstance(text, (str, MixedContent)):
         raise InputError(f"{which} must be a string, and is {describe(text)}.{advice(text)}", param=param)
 
 

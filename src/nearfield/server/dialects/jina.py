@@ -7,11 +7,12 @@ API read.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import msgspec
 
 from nearfield.errors import InputError, InputTooLong, NearfieldError, nearest
+from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
 from nearfield.server.dialects import JsonObject, JsonValue, Reply, Route, message_of, shared_error_body
 from nearfield.server.dialects.schemas import RERANK_EXAMPLE, Name, rank_results, to_base64, to_json_rows
@@ -194,7 +195,9 @@ def _read_embeddings(request: JinaEmbeddingRequest, context: RequestContext) -> 
     return exchange
 
 
-def _read_multivector(request: JinaEmbeddingRequest, inputs: Sequence[str | Image], kind: str | None) -> Encode:
+def _read_multivector(
+    request: JinaEmbeddingRequest, inputs: Sequence[str | Image | MixedContent], kind: str | None
+) -> Encode:
     if request.dimensions is not None or request.late_chunking:
         other = "late_chunking" if request.late_chunking else "dimensions"
         raise InputError(f"return_multivector cannot be combined with {other}: leave one of them out.", param=other)
@@ -235,17 +238,20 @@ def _choose_task_options(task: str | None) -> Callable[[ModelDescription], Encod
     return choose
 
 
-def _read_item(item: str | JinaItem, field: str, context: RequestContext) -> str | Image:
+def _read_item(item: str | JinaItem, field: str, context: RequestContext) -> str | Image | MixedContent:
     """Return an input; a string is a text, whatever it looks like.
 
     Raises:
-        InputError: it has no part or several, or one that no model here reads.
+        InputError: it has no part, or one that no model here reads.
     """
     if isinstance(item, str):
         return item
     present = [name for name in item.__struct_fields__ if getattr(item, name) is not None]
-    if len(present) > 1:
+    if len(present) > 1 and {"content", "pdf"} & set(present):
         raise InputError(f"{field} has {' and '.join(present)}: send each in a separate input.", param="input")
+    if len(present) > 1:
+        parts = [_read_single(name, getattr(item, name), field, context) for name in present]
+        return join_parts(parts, field, "input")
     if present == ["content"]:
         return _read_content(item.content, field, context)
     if not present or present[0] == "pdf":
@@ -254,36 +260,34 @@ def _read_item(item: str | JinaItem, field: str, context: RequestContext) -> str
             '{"text": "..."} or {"image": "..."}.',
             param="input",
         )
-    value = getattr(item, present[0])
-    if present == ["text"]:
+    return _read_single(present[0], getattr(item, present[0]), field, context)
+
+
+def _read_single(name: str, value: object, field: str, context: RequestContext) -> str | Image:
+    if name == "text":
         return str(value)
     if not isinstance(value, str):
-        raise InputError(f"{field}: {present[0]} must be a string: a data URI or base64.", param="input")
+        raise InputError(f"{field}: {name} must be a string: a data URI or base64.", param="input")
     return picture_from_text(value, context.picture_limits, field)
 
 
-def _read_content(content: JsonValue, field: str, context: RequestContext) -> str | Image:
+def _read_content(content: JsonValue, field: str, context: RequestContext) -> str | Image | MixedContent:
     """Return the one input that the parts of ``content`` make."""
     parts = convert({"content": content}, JinaContent).content
     if any(isinstance(part, JinaItem) and part.content is not None for part in parts):
         raise InputError(f"{field} has content within content.", param="input")
-    return join_parts([_read_item(part, field, context) for part in parts], field, "input")
+    read = [_read_item(part, field, context) for part in parts]
+    flat = [piece for part in read for piece in (part.parts if isinstance(part, MixedContent) else (part,))]
+    return join_parts(cast("list[str | Image]", flat), field, "input")
 
 
-def _input_texts(items: Sequence[str | JinaItem], field: str) -> list[str]:
-    return [_input_text(item, f"{field} {index}", field) for index, item in enumerate(items)]
-
-
-def _input_text(item: str | JinaItem, label: str, field: str) -> str:
-    if isinstance(item, str):
-        return item
-    if item.text is not None:
-        return item.text
-    media = [name for name in ("image", "pdf", "content", "url", "bytes") if getattr(item, name) is not None]
-    problem = f"contains {media[0]!r}" if media else "has no text"
-    raise InputError(
-        f'{label} {problem}, and documents are ranked by text only: send a string or {{"text": "..."}}.', param=field
-    )
+def _read_ranked(item: str | JinaItem, label: str, field: str, context: RequestContext) -> str | Image | MixedContent:
+    """Return a query or document of a ranking."""
+    try:
+        return _read_item(item, label, context)
+    except InputError as error:
+        error.param = field
+        raise
 
 
 def _write_embeddings(exchange: Encode) -> JsonObject:
@@ -314,8 +318,11 @@ def is_rerank_request(context: RequestContext) -> bool:
 def _read_rerank(request: JinaRerankRequest, context: RequestContext) -> Rank:
     return Rank(
         model=request.model,
-        query=_input_text(request.query, "query", "query"),
-        documents=_input_texts(request.documents, "documents"),
+        query=_read_ranked(request.query, "query", "query", context),
+        documents=[
+            _read_ranked(item, f"documents {index}", "documents", context)
+            for index, item in enumerate(request.documents)
+        ],
         top_k=request.top_n,
         max_document_tokens=request.max_doc_length,
         bounded=True,

@@ -17,7 +17,7 @@ from nearfield.media.image import Image
 from nearfield.server.dialects import JsonObject, Route, message_of
 from nearfield.server.dialects.schemas import RERANK_EXAMPLE, Name, rank_results, to_base64, to_json_rows
 from nearfield.server.exchange import Encode, EncodeLateChunks, EncodeOptions, Rank, RerankOptions
-from nearfield.server.exchange.content_parts import join_parts
+from nearfield.server.exchange.content_parts import join_parts, pictures_of
 from nearfield.server.exchange.picture_inputs import picture_from_text
 from nearfield.server.http.request_context import RequestContext
 
@@ -65,7 +65,7 @@ class VoyageContentPart(msgspec.Struct):
 
 
 class VoyageMultimodalInput(msgspec.Struct):
-    """One input: parts whose texts are joined, or one picture."""
+    """One input: parts whose texts are joined, one picture, or both for models that read them together."""
 
     content: list[VoyageContentPart]
 
@@ -240,7 +240,7 @@ def _write_embeddings(exchange: Encode) -> JsonObject:
 
 def _write_multimodal(exchange: Encode) -> JsonObject:
     # The client adds up all four, and fails if one is missing.
-    headers = [item.header() for item in exchange.inputs if isinstance(item, Image)]
+    headers = [picture.header() for picture in pictures_of(exchange.inputs)]
     usage = {
         "text_tokens": exchange.tokens_of("text"),
         "image_pixels": sum(header.width * header.height for header in headers),

@@ -2,42 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TypeVar
 
 from nearfield.errors import InputError
 from nearfield.inference.preparation.media_inputs import NOUNS, SEVERAL, modality_of
 from nearfield.media.audio import Audio
+from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
 
 MediumT = TypeVar("MediumT", bound=Image | Audio)
 
 
-def join_parts(parts: Sequence[str | MediumT], field: str, request_field: str, separator: str = "") -> str | MediumT:
-    """Return the one input that several parts make: texts are joined, and any other must be the only part.
+def join_parts(
+    parts: Sequence[str | MediumT], field: str, request_field: str, separator: str = ""
+) -> str | MediumT | MixedContent:
+    """Return the one input that several parts make: a text, one picture or sound, or their `MixedContent`.
+
+    Which models read that together is known later: ``Encode`` refuses it for others.
 
     Args:
         parts: texts, pictures and sounds, in order.
         field: where they are in the request; messages begin with it.
         request_field: name of the field of the request, the ``param`` of errors.
-        separator: what is put between texts.
+        separator: what is put between texts that follow one another.
 
     Raises:
-        InputError: there are none, or they are more than texts or one other: the models here have no vector for them.
+        InputError: there are none.
     """
-    texts = [part for part in parts if isinstance(part, str)]
-    if texts and len(texts) == len(parts):
-        return separator.join(texts)
-    if len(parts) == 1:
-        return parts[0]
     if not parts:
         raise InputError(f"{field} is empty: send a text, or a picture or sound.", param=request_field)
-    listed = " and ".join(_describe(name, len(list(run))) for name, run in groupby(sorted(map(modality_of, parts))))
-    raise InputError(
-        f"{field} has {listed}. No model here computes one vector of them together: send each in a separate input.",
-        param=request_field,
-    )
+    joined: list[str | MediumT] = []
+    for part in parts:
+        if isinstance(part, str) and joined and isinstance(joined[-1], str):
+            joined[-1] = f"{joined[-1]}{separator}{part}"
+        else:
+            joined.append(part)
+    return joined[0] if len(joined) == 1 else MixedContent(tuple(joined))
+
+
+def pictures_of(inputs: Iterable[object]) -> list[Image]:
+    """Return the pictures of a request, those of inputs with several parts too."""
+    parts = (part for item in inputs for part in (item.parts if isinstance(item, MixedContent) else (item,)))
+    return [part for part in parts if isinstance(part, Image)]
+
+
+def describe_parts(content: MixedContent) -> str:
+    """Return what an input consists of, for a message: ``a text and 2 pictures``."""
+    kinds = sorted(map(modality_of, content.parts), reverse=True)
+    return " and ".join(_describe(name, len(list(run))) for name, run in groupby(kinds))
 
 
 def _describe(modality: str, count: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,8 +12,9 @@ from nearfield.errors import InputError, nearest
 from nearfield.inference.encode_options import EncodeKeywords, EncodeOptions
 from nearfield.inference.postprocess import concatenate_results
 from nearfield.inference.preparation.media_inputs import NOUNS, listed, modality_of
-from nearfield.server.exchange.exchange import Bounds, Exchange, check_inputs
-from nearfield.server.exchange.picture_fetcher import PictureAddress
+from nearfield.media.content import MixedContent
+from nearfield.server.exchange.content_parts import describe_parts
+from nearfield.server.exchange.exchange import Bounds, Exchange, check_addresses, check_inputs, fetch_pictures
 from nearfield.server.http.limits import RequestLimits
 from nearfield.server.models.description import ModelDescription
 from nearfield.vectors.dense import Vectors
@@ -73,11 +73,15 @@ class Encode(Exchange):
         return self._token_counts
 
     def tokens_of(self, modality: str) -> int:
-        """Return the number of tokens that the model read of the inputs of one modality; patches of pictures count."""
+        """Return the number of tokens that the model read of the inputs of one modality; patches of pictures count.
+
+        Inputs of several parts count as texts.
+        """
         counts = None if self.result is None else self.result.tokens
         if counts is None:
             return 0
-        return sum(int(count) for item, count in zip(self.inputs, counts, strict=True) if modality_of(item) == modality)
+        kinds = ["text" if isinstance(item, MixedContent) else modality_of(item) for item in self.inputs]
+        return sum(int(count) for kind, count in zip(kinds, counts, strict=True) if kind == modality)
 
     @property
     def number_count(self) -> int:
@@ -90,7 +94,9 @@ class Encode(Exchange):
         return getattr(self.result, "fingerprint", None)
 
     def fits(self, model: ModelDescription) -> bool:
-        return model.is_encoder and set(self.needs) <= set(model.outputs) and not self._unread(model)
+        if not model.is_encoder or not set(self.needs) <= set(model.outputs) or self._unread(model):
+            return False
+        return model.fuses or self._mixed() is None
 
     def misfit(self, model: ModelDescription) -> InputError:
         if not model.is_encoder:
@@ -98,6 +104,12 @@ class Encode(Exchange):
         if unread := self._unread(model):
             reads = listed(model.modalities)
             return InputError(f"{model.name} reads {reads}, and an input is {NOUNS[unread]}.", param=self.input_field)
+        if (mixed := self._mixed()) is not None and not model.fuses:
+            return InputError(
+                f"An input has {describe_parts(mixed)}, and {model.name} computes no vector of them together: send "
+                "each in a separate input.",
+                param=self.input_field,
+            )
         missing = next((name for name in self.needs if name not in model.outputs), None)
         if missing is None:
             return super().misfit(model)
@@ -106,16 +118,17 @@ class Encode(Exchange):
         )
 
     def _unread(self, model: ModelDescription) -> str | None:
-        """Return a modality of the inputs that a model does not read, or None."""
-        return next((name for name in map(modality_of, self.inputs) if name not in model.modalities), None)
+        """Return a modality of the inputs, or of their parts, that a model does not read, or None."""
+        parts = (part for item in self.inputs for part in (item.parts if isinstance(item, MixedContent) else (item,)))
+        return next((name for name in map(modality_of, parts) if name not in model.modalities), None)
+
+    def _mixed(self) -> MixedContent | None:
+        """Return the first input of several parts, or None."""
+        return next((item for item in self.inputs if isinstance(item, MixedContent)), None)
 
     def check(self, limits: RequestLimits) -> None:
         check_inputs(self.inputs, limits)
-        address = next((item for item in self.inputs if isinstance(item, PictureAddress)), None)
-        if address is not None and not limits.media_urls.enabled:
-            raise InputError(
-                f"{address.label} is an address, and fetching is off. {address.advice}", param=address.field
-            )
+        check_addresses(self.inputs, limits)
 
     def resolve_options(self) -> EncodeOptions:
         """Return the options, with those that depend on the model."""
@@ -124,7 +137,7 @@ class Encode(Exchange):
         return replace(self.options, **self.options_for(self.description))
 
     async def run(self, model: Encoder, bounds: Bounds) -> None:
-        bounds = await self._fetch_pictures(bounds)
+        self.inputs, bounds = await fetch_pictures(self.inputs, bounds, self.stage_seconds)
         limits = bounds.call_limits(model, self.size)
         try:
             run = await model.run_encode(list(self.inputs), self.resolve_options(), limits)
@@ -133,16 +146,6 @@ class Encode(Exchange):
             raise
         self.result = run.result
         self.stage_seconds.update(run.timings)
-
-    async def _fetch_pictures(self, bounds: Bounds) -> Bounds:
-        """Put the pictures in place of their addresses; return the bounds with the seconds that are left."""
-        if bounds.fetcher is None or not any(isinstance(item, PictureAddress) for item in self.inputs):
-            return bounds
-        started = time.perf_counter()
-        policy = bounds.limits.media_urls
-        self.inputs = await bounds.fetcher.fetch(self.inputs, policy, bounds.seconds, bounds.reserve)
-        self.stage_seconds["fetch"] = seconds = time.perf_counter() - started
-        return replace(bounds, seconds=max(0.0, bounds.seconds - seconds))
 
 
 def _sum(counts: Array | None) -> int:

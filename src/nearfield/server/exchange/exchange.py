@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nearfield.errors import InputError, TooLarge, WrongModel
 from nearfield.inference.calls.limits import CallLimits, TokenAccount
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.media.audio import Audio
+from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
-from nearfield.server.exchange.picture_fetcher import PictureFetcher
+from nearfield.server.exchange.content_parts import pictures_of
+from nearfield.server.exchange.picture_fetcher import PictureAddress, PictureFetcher
 from nearfield.server.http.limits import Pace, RequestLimits
 from nearfield.server.models.description import ModelDescription, describe
 from nearfield.server.models.model_pool import ModelPool
@@ -177,12 +179,31 @@ def check_inputs(inputs: Sequence[Any], limits: RequestLimits, field_name: str =
         raise InputError(f"{field_name} is empty: give at least one text or list of token ids.", param=field_name)
     check_size(len(inputs), limits, field_name)
     for index, item in enumerate(inputs):
-        if not isinstance(item, (str, Image, Audio)) and not item:
+        if not isinstance(item, (str, Image, Audio, MixedContent)) and not item:
             raise InputError(f"Input {index} is an empty list of token ids.", param=field_name)
 
 
+def check_addresses(inputs: Iterable[object], limits: RequestLimits) -> None:
+    """Raise InputError if a picture is at an address, and none are fetched."""
+    address = next((item for item in pictures_of(inputs) if isinstance(item, PictureAddress)), None)
+    if address is not None and not limits.media_urls.enabled:
+        raise InputError(f"{address.label} is an address, and fetching is off. {address.advice}", param=address.field)
+
+
+async def fetch_pictures(
+    inputs: Sequence[Any], bounds: Bounds, stage_seconds: dict[str, float]
+) -> tuple[Sequence[Any], Bounds]:
+    """Return inputs with the pictures in place of their addresses, and the bounds with the seconds that are left."""
+    if bounds.fetcher is None or not any(isinstance(item, PictureAddress) for item in pictures_of(inputs)):
+        return inputs, bounds
+    started = time.perf_counter()
+    fetched = await bounds.fetcher.fetch(inputs, bounds.limits.media_urls, bounds.seconds, bounds.reserve)
+    stage_seconds["fetch"] = seconds = time.perf_counter() - started
+    return fetched, replace(bounds, seconds=max(0.0, bounds.seconds - seconds))
+
+
 def check_texts(texts: Sequence[Any], field_name: str) -> None:
-    """Raise InputError if an item is not a string."""
+    """Raise InputError if an item is neither a string nor has pictures."""
     for index, text in enumerate(texts):
-        if not isinstance(text, str):
+        if not isinstance(text, (str, Image, MixedContent)):
             raise InputError(f"{field_name} {index} is {type(text).__name__}, not text.", param=field_name)

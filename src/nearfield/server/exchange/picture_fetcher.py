@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -12,8 +12,10 @@ from typing import Any
 from nearfield.engine.fair_turns import FairTurns
 from nearfield.engine.turns import CALLER
 from nearfield.errors import DeadlineExceeded, InputError, TooLarge
+from nearfield.media.content import MixedContent
 from nearfield.media.fetch import FetchPolicy, fetch
 from nearfield.media.image import Image
+from nearfield.server.exchange.content_parts import pictures_of
 
 #: Addresses that are fetched at the same time, for all requests together.
 _SLOTS = 8
@@ -62,7 +64,7 @@ class PictureFetcher:
             DeadlineExceeded: they were not fetched in time.
             Overloaded: ``reserve`` raised it.
         """
-        addresses = {item.url: item for item in inputs if isinstance(item, PictureAddress)}
+        addresses = {item.url: item for item in pictures_of(inputs) if isinstance(item, PictureAddress)}
         if len(addresses) > _MAX_ADDRESSES:
             raise TooLarge(
                 f"{len(addresses)} addresses, and at most {_MAX_ADDRESSES} are fetched for one request.",
@@ -76,7 +78,7 @@ class PictureFetcher:
         finally:
             for task in tasks.values():
                 task.cancel()
-        return [tasks[item.url].result() if isinstance(item, PictureAddress) else item for item in inputs]
+        return [_fetched(item, {url: task.result() for url, task in tasks.items()}) for item in inputs]
 
     async def _fetch_one(self, item: PictureAddress, policy: FetchPolicy, reserve: Callable[[int], None]) -> Image:
         async with self._turns.slot(CALLER.get().owner):
@@ -98,6 +100,15 @@ class PictureFetcher:
     def close(self) -> None:
         """Fetch nothing more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _fetched(item: Any, pictures: Mapping[str, Image]) -> Any:
+    """Return an input with the pictures in place of their addresses."""
+    if isinstance(item, PictureAddress):
+        return pictures[item.url]
+    if isinstance(item, MixedContent):
+        return MixedContent(tuple(_fetched(part, pictures) for part in item.parts))
+    return item
 
 
 def policy_of(media_urls: str, hosts: Sequence[str], max_bytes: int) -> FetchPolicy:

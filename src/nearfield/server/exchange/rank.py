@@ -15,9 +15,13 @@ from nearfield.errors import InputError
 from nearfield.inference.calls.limits import NO_LIMITS
 from nearfield.inference.encode_options import EncodeOptions
 from nearfield.inference.postprocess import Result
+from nearfield.inference.preparation.media_inputs import listed
 from nearfield.inference.preparation.tokenizer_threads import tokenize_in_parts
+from nearfield.media.content import MixedContent
+from nearfield.media.image import Image
 from nearfield.reranker import Ranked, Reranker, Scores
-from nearfield.server.exchange.exchange import Bounds, check_inputs, check_texts
+from nearfield.server.exchange.content_parts import describe_parts, pictures_of
+from nearfield.server.exchange.exchange import Bounds, check_addresses, check_inputs, check_texts, fetch_pictures
 from nearfield.server.exchange.scored import ScoredExchange
 from nearfield.server.http.limits import RequestLimits
 from nearfield.server.models.description import ModelDescription
@@ -29,8 +33,8 @@ from nearfield.vectors.outputs import Outputs
 class Rank(ScoredExchange):
     """Rank documents by their score for a query, highest first."""
 
-    query: str
-    documents: Sequence[str]
+    query: str | Image | MixedContent
+    documents: Sequence[str | Image | MixedContent]
     top_k: int | None = None
     #: Name of the documents' field in the API, for messages.
     field_name: str = "documents"
@@ -55,9 +59,24 @@ class Rank(ScoredExchange):
         return len(self.ranked)
 
     def fits(self, model: ModelDescription) -> bool:
-        return "multivector" in model.outputs if model.is_encoder else model.is_reranker
+        ranks = "multivector" in model.outputs if model.is_encoder else model.is_reranker
+        return ranks and self._unread(model) is None
+
+    def _unread(self, model: ModelDescription) -> str | None:
+        """Return what a query or document has that the model does not read, or None."""
+        items = [self.query, *self.documents]
+        if pictures_of(items) and "image" not in model.modalities:
+            return "a picture"
+        mixed = next((item for item in items if isinstance(item, MixedContent)), None)
+        return None if mixed is None or model.fuses else f"{describe_parts(mixed)} in one"
 
     def misfit(self, model: ModelDescription) -> InputError:
+        unread = self._unread(model)
+        if unread is not None and (model.is_reranker or "multivector" in model.outputs):
+            return InputError(
+                f"{model.name} reads {listed(model.modalities)}, and the query or a document has {unread}.",
+                param=self.field_name,
+            )
         return InputError(
             f"{model.name} is no reranker: serve a cross-encoder, or a model of multi-vectors (late interaction).",
             param="model",
@@ -67,21 +86,32 @@ class Rank(ScoredExchange):
         check_inputs(self.documents, limits, self.field_name)
         check_texts([self.query], "query")
         check_texts(self.documents, self.field_name)
+        check_addresses([self.query, *self.documents], limits)
+
+    async def _shorten(self, model: Reranker | Encoder, max_tokens: int, seconds: float) -> None:
+        """Cut texts among the documents after ``max_tokens`` tokens; those with pictures stay whole."""
+        model.engine.check_room()
+        places = [place for place, document in enumerate(self.documents) if isinstance(document, str)]
+        texts = [str(self.documents[place]) for place in places]
+        shortened = await tokenize_in_parts(
+            lambda part: [model.tokenizer.shorten(texts[part], max_tokens)],
+            model.tokenizer,
+            list(map(len, texts)),
+            NO_LIMITS,
+            time.monotonic() + seconds,
+            lambda _: 0,
+        )
+        documents = list(self.documents)
+        for place, text in zip(places, (text for texts, _ in shortened for text in texts), strict=True):
+            documents[place] = text
+        self.documents = documents
+        self.shortened = sum(dropped for _, dropped in shortened)
 
     async def run(self, model: Reranker | Encoder, bounds: Bounds) -> None:
-        max_document_tokens = self.max_document_tokens
-        if max_document_tokens is not None and max_document_tokens < model.max_length:
-            model.engine.check_room()
-            shortened = await tokenize_in_parts(
-                lambda part: [model.tokenizer.shorten(self.documents[part], max_document_tokens)],
-                model.tokenizer,
-                list(map(len, self.documents)),
-                NO_LIMITS,
-                time.monotonic() + bounds.seconds,
-                lambda _: 0,
-            )
-            self.documents = [document for documents, _ in shortened for document in documents]
-            self.shortened = sum(dropped for _, dropped in shortened)
+        if self.max_document_tokens is not None and self.max_document_tokens < model.max_length:
+            await self._shorten(model, self.max_document_tokens, bounds.seconds)
+        items, bounds = await fetch_pictures([self.query, *self.documents], bounds, self.stage_seconds)
+        self.query, self.documents = items[0], items[1:]
         if isinstance(model, Encoder):
             await self._run_late_interaction(model, bounds)
             return

@@ -37,6 +37,8 @@ class ModelDescription:
     folder: Path
     #: What the model reads: text, image.
     modalities: tuple[str, ...] = ("text",)
+    #: Whether one input may have several parts, such as a text and pictures.
+    fuses: bool = False
     revision: str | None = None
     licence: str | None = None
     #: ``model_type`` of the model's configuration; empty if it has none.
@@ -110,6 +112,7 @@ def _describe(model: LoadedModel) -> ModelDescription:
         precision=model.precision,
         folder=recipe.folder,
         modalities=model.modalities,
+        fuses=recipe.fuses,
         revision=recipe.revision,
         licence=recipe.licence,
         architecture=str(recipe.config.get("model_type") or ""),

@@ -7,14 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from nearfield.errors import InputError
+from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
 from nearfield.media.picture_header import PictureHeader
-from nearfield.message_text import count_of
 from nearfield.server.dialects import JsonObject
 from nearfield.server.dialects.cohere.responses import reply_meta
-from nearfield.server.dialects.cohere.schemas import CohereEmbedRequest, CohereEmbedV1Request, CohereInput
+from nearfield.server.dialects.cohere.schemas import (
+    CohereContent,
+    CohereEmbedRequest,
+    CohereEmbedV1Request,
+    CohereInput,
+)
 from nearfield.server.dialects.schemas import to_base64
 from nearfield.server.exchange import Encode, EncodeKeywords, EncodeOptions
+from nearfield.server.exchange.content_parts import join_parts, pictures_of
 from nearfield.server.exchange.picture_inputs import picture_from_text
 from nearfield.server.http.request_context import RequestContext
 from nearfield.server.models.description import ModelDescription
@@ -76,7 +82,9 @@ def _create_encode(
     )
 
 
-def _read_inputs(request: CohereEmbedV1Request | CohereEmbedRequest, context: RequestContext) -> Sequence[str | Image]:
+def _read_inputs(
+    request: CohereEmbedV1Request | CohereEmbedRequest, context: RequestContext
+) -> Sequence[str | Image | MixedContent]:
     if request.texts is not None:
         return request.texts
     if request.images is not None:
@@ -85,24 +93,20 @@ def _read_inputs(request: CohereEmbedV1Request | CohereEmbedRequest, context: Re
     return [_read_parts(item, index, context) for index, item in enumerate(inputs or ())]
 
 
-def _read_parts(item: CohereInput, index: int, context: RequestContext) -> str | Image:
-    """Return the texts of an input's parts, joined by line ends, or its picture."""
+def _read_parts(item: CohereInput, index: int, context: RequestContext) -> str | Image | MixedContent:
+    """Return the input that the parts make: texts that follow one another are joined by line ends."""
     name = f"inputs[{index}]"
-    texts = [part.text for part in item.content if part.type == "text"]
-    uris = [part.image_url for part in item.content if part.type == "image_url"]
     if not item.content:
         raise InputError(f"{name} has no content: send at least one part with text or a picture.", param="inputs")
-    if len(uris) + bool(texts) > 1:
-        raise InputError(
-            f"{name} has {count_of(len(uris), 'picture')} and {count_of(len(texts), 'text')}, and the models here give "
-            "each picture a separate vector. Send each as one of the inputs.",
-            param="inputs",
-        )
-    if None in texts or None in uris:
-        raise InputError(f"{name} has a part without its {'image_url' if uris else 'text'}.", param="inputs")
-    if uris:
-        return _read_picture(uris[0].url if uris[0] is not None else "", context, name, "inputs")
-    return "\n".join(text or "" for text in texts)
+    return join_parts([_read_part(part, name, context) for part in item.content], name, "inputs", "\n")
+
+
+def _read_part(part: CohereContent, name: str, context: RequestContext) -> str | Image:
+    if part.type == "text" and part.text is not None:
+        return part.text
+    if part.type == "image_url" and part.image_url is not None:
+        return _read_picture(part.image_url.url, context, name, "inputs")
+    raise InputError(f"{name} has a part without its {part.type}.", param="inputs")
 
 
 def _read_picture(uri: str, context: RequestContext, name: str, field: str) -> Image:
@@ -139,7 +143,7 @@ def write_embed(exchange: Encode) -> JsonObject:
     """Return the response body: the vectors in each requested type."""
     reply, vectors = exchange.reply_options, exchange.vectors
     embeddings = {kind: _rows_of_type(vectors, kind) for kind in reply["kinds"]}
-    pictures = [item.header() for item in exchange.inputs if isinstance(item, Image)]
+    pictures = [picture.header() for picture in pictures_of(exchange.inputs)]
     meta = reply_meta(reply["version"], exchange.dropped, **_billed_units(exchange, len(pictures)))
     if {"int8", "uint8"} & set(embeddings):
         low, high = unit_ranges(vectors.dim)[:, 0].tolist()

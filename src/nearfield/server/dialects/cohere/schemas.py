@@ -46,7 +46,10 @@ class CohereContent(msgspec.Struct):
 
 
 class CohereInput(msgspec.Struct):
-    """An input in parts that becomes one vector: texts, which are joined by line ends, or one picture."""
+    """An input in parts that becomes one vector: texts, which are joined by line ends, one picture, or both.
+
+    Texts and pictures together are for models that read them so.
+    """
 
     content: list[CohereContent]
 

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 import msgspec
 
 from nearfield.errors import InputError, NearfieldError
+from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
-from nearfield.message_text import count_of
 from nearfield.server.dialects import JsonObject, Route
 from nearfield.server.dialects.google.shared import GoogleError, TaskType, choose_options, error_body, read_picture
 from nearfield.server.dialects.schemas import to_json_rows
 from nearfield.server.exchange import CompositeExchange, Encode, EncodeOptions
+from nearfield.server.exchange.content_parts import join_parts
 from nearfield.server.http.request_context import RequestContext
 
 
@@ -141,18 +142,17 @@ def _create_encode(
     )
 
 
-def _read_content(content: GeminiContent, name: str, field: str, context: RequestContext) -> str | Image:
-    files = [data for part in content.parts if (data := part.inlineData or part.inline_data) is not None]
-    texts = [part.text for part in content.parts if part.text is not None]
-    if len(files) + len(texts) < len(content.parts) or not content.parts:
+def _read_content(content: GeminiContent, name: str, field: str, context: RequestContext) -> str | Image | MixedContent:
+    parts: list[str | Image] = []
+    for part in content.parts:
+        file = part.inlineData or part.inline_data
+        parts += [] if part.text is None else [part.text]
+        parts += [] if file is None else [read_picture(file.data, context, name, field)]
+        if part.text is None and file is None:
+            raise InputError(f"{name} needs parts with text or inlineData.", param=field)
+    if not parts:
         raise InputError(f"{name} needs parts with text or inlineData.", param=field)
-    if len(files) + bool(texts) > 1:
-        raise InputError(
-            f"{name} has {count_of(len(files), 'picture')} and {count_of(len(texts), 'text')}, and the models here "
-            "give each picture a separate vector. Send each in a separate request.",
-            param=field,
-        )
-    return read_picture(files[0].data, context, name, field) if files else "\n".join(texts)
+    return join_parts(parts, name, field, "\n")
 
 
 def _write_one(exchange: Encode) -> JsonObject:

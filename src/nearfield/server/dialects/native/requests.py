@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from nearfield.errors import InputError, NotAcceptable
+from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
 from nearfield.media.limits import PictureLimits
 from nearfield.server.dialects import JsonObject
@@ -20,6 +21,7 @@ from nearfield.server.dialects.native.schemas import (
 )
 from nearfield.server.dialects.schemas import list_inputs
 from nearfield.server.exchange import Encode, EncodeLateChunks, EncodeOptions, Predict, Rank, RerankOptions
+from nearfield.server.exchange.content_parts import join_parts
 from nearfield.server.exchange.picture_inputs import picture_from_bytes, picture_from_text
 from nearfield.server.files.form_body import FormPart
 from nearfield.server.http.limits import RequestLimits
@@ -96,29 +98,38 @@ def read_encode(request: NativeEncodeRequest, context: RequestContext) -> Encode
 
 def _read_parts(
     items: Sequence[str | int | list[int] | NativePart], context: RequestContext
-) -> Sequence[str | list[int] | Image]:
+) -> Sequence[str | list[int] | Image | MixedContent]:
     """Return inputs with the pictures and texts of parts in their place."""
     if not any(isinstance(item, NativePart) for item in items):
         return list_inputs([item for item in items if not isinstance(item, NativePart)])
     return [_read_part(item, f"Input {index}", context.picture_limits) for index, item in enumerate(items)]
 
 
-def _read_part(item: str | int | list[int] | NativePart, field: str, limits: PictureLimits) -> str | list[int] | Image:
+def _read_part(
+    item: str | int | list[int] | NativePart, field: str, limits: PictureLimits
+) -> str | list[int] | Image | MixedContent:
     if isinstance(item, int):
         raise InputError(f"{field} is a number, and others are not: send token ids as a list.", param="input")
-    if not isinstance(item, NativePart):
-        return item
-    if (item.text is None) == (item.image is None):
-        problem = "has both 'text' and 'image'" if item.text is not None else "has neither 'text' nor 'image'"
-        raise InputError(f"{field} {problem}: send one of them in each part.", param="input")
-    if item.text is not None:
-        return item.text
-    if isinstance(item.image, str):
-        return picture_from_text(item.image, limits, field)
-    if isinstance(item.image, bytes):
-        return picture_from_bytes(item.image, limits, field)
+    return _read_native_part(item, field, limits) if isinstance(item, NativePart) else item
+
+
+def _read_native_part(item: NativePart, field: str, limits: PictureLimits) -> str | Image | MixedContent:
+    images = item.image if isinstance(item.image, list) else [] if item.image is None else [item.image]
+    if item.text is None and not images:
+        raise InputError(f"{field} has neither 'text' nor 'image': send one of them, or both.", param="input")
+    parts: list[str | Image] = [] if item.text is None else [item.text]
+    parts += [_read_picture(image, field, limits) for image in images]
+    return join_parts(parts, field, "input")
+
+
+def _read_picture(image: object, field: str, limits: PictureLimits) -> Image:
+    if isinstance(image, str):
+        return picture_from_text(image, limits, field)
+    if isinstance(image, bytes):
+        return picture_from_bytes(image, limits, field)
     raise InputError(
-        f"{field}: image must be a data URI, base64, or bytes in msgpack, not {type(item.image).__name__}.",
+        f"{field}: image must be a data URI, base64, or bytes in msgpack, or a list of these, not "
+        f"{type(image).__name__}.",
         param="input",
     )
 
@@ -173,8 +184,10 @@ def read_rank(request: NativeRankRequest, context: RequestContext) -> Rank:
     """Convert a body of POST /rank to an exchange."""
     return NativeRank(
         model=request.model,
-        query=request.query,
-        documents=request.documents,
+        query=_read_ranked(request.query, "query", context),
+        documents=[
+            _read_ranked(document, f"Document {index}", context) for index, document in enumerate(request.documents)
+        ],
         top_k=request.top_k,
         options=_rerank_options(request),
         reply_options={
@@ -182,6 +195,10 @@ def read_rank(request: NativeRankRequest, context: RequestContext) -> Rank:
             "documents": request.return_documents,
         },
     )
+
+
+def _read_ranked(item: str | NativePart, field: str, context: RequestContext) -> str | Image | MixedContent:
+    return item if isinstance(item, str) else _read_native_part(item, field, context.picture_limits)
 
 
 def read_classify(request: NativeClassifyRequest, context: RequestContext) -> Predict:

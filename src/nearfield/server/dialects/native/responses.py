@@ -56,8 +56,9 @@ def write_ranks(exchange: Rank) -> object:
     results: list[JsonObject] = []
     for rank in exchange.ranked:
         result: JsonObject = {"index": rank.index, "score": rank.score}
-        if exchange.reply_options["documents"]:
-            result["document"] = exchange.documents[rank.index]
+        document = exchange.documents[rank.index]
+        if exchange.reply_options["documents"] and isinstance(document, str):
+            result["document"] = document
         results.append(result)
     body = _common_fields(exchange, exchange.scores)
     return _encode_body(exchange.reply_options["media_type"], {**body, "results": results})

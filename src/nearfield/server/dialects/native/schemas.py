@@ -16,14 +16,14 @@ Activation = Literal["identity", "sigmoid", "softmax", "tanh"]
 PictureData = Annotated[
     Any,
     msgspec.Meta(
-        description="A picture as a data URI or as base64; in msgpack also the bytes of its file.",
-        extra_json_schema={"type": "string"},
+        description="A picture as a data URI or as base64; in msgpack also the bytes of its file. Or a list of these.",
+        extra_json_schema={"type": ["string", "array"], "items": {"type": "string"}},
     ),
 ]
 
 
 class NativePart(msgspec.Struct, forbid_unknown_fields=True):
-    """One input by its kind: a text or a picture."""
+    """One input by its kind: a text or a picture; or a text and pictures, for models that read them together."""
 
     text: str | None = None
     image: PictureData = None
@@ -137,10 +137,10 @@ class NativeEncodeReply(msgspec.Struct, omit_defaults=True):
 
 
 class NativeRankRequest(msgspec.Struct):
-    """Body of POST /rank; ``activation`` replaces the model's own."""
+    """Body of POST /rank; ``activation`` replaces the model's own. Some models read pictures in query and documents."""
 
-    query: str
-    documents: list[str]
+    query: str | NativePart
+    documents: list[str | NativePart]
     model: Name | None = None
     top_k: Annotated[int, msgspec.Meta(ge=1)] | None = None
     activation: Activation | None = None
@@ -150,7 +150,7 @@ class NativeRankRequest(msgspec.Struct):
 
 
 class NativeRankResult(msgspec.Struct, omit_defaults=True):
-    """Index of a document in the request, and its score."""
+    """Index of a document in the request, and its score; a document with pictures is not returned."""
 
     index: int
     score: float

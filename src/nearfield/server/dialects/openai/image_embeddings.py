@@ -7,6 +7,7 @@ Infinity: https://github.com/michaelfeil/infinity
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from nearfield.errors import InputError
 from nearfield.media.audio import Audio
@@ -18,11 +19,12 @@ from nearfield.server.dialects.openai.schemas import (
     ChatPart,
     InfinityMediaRequest,
 )
-from nearfield.server.exchange import Encode, EncodeOptions
+from nearfield.server.exchange import Encode, EncodeKeywords, EncodeOptions
 from nearfield.server.exchange.content_parts import join_parts
 from nearfield.server.exchange.picture_inputs import picture_from_text, pictures_from_texts
 from nearfield.server.exchange.sound_inputs import sound_from_text, sounds_from_texts
 from nearfield.server.http.request_context import RequestContext
+from nearfield.server.models.description import ModelDescription
 
 #: Types of parts of a message that are read.
 _PARTS = ("text", "image_url", "input_audio", "audio_url")
@@ -35,7 +37,8 @@ def is_chat_request(context: RequestContext) -> bool:
 
 def read_chat(request: ChatEmbeddingRequest, context: RequestContext) -> Encode:
     """Convert messages to an exchange with one input."""
-    parts = list(_content_of(request.messages, context))
+    instruction, messages = _split_system(request.messages)
+    parts = list(_content_of(messages, context))
     return Encode(
         model=resolve_name(request.model, context),
         inputs=[join_parts(parts, "The content of messages", "messages", "\n")],
@@ -45,8 +48,39 @@ def read_chat(request: ChatEmbeddingRequest, context: RequestContext) -> Encode:
             truncate=request.truncate or "report",
             precision=request.embedding_dtype or "float32",
         ),
+        input_field="messages",
+        options_for=None if instruction is None else partial(_instruct, instruction),
         reply_options={"base64": request.encoding_format == "base64"},
     )
+
+
+def _split_system(messages: Sequence[ChatEmbeddingMessage]) -> tuple[str | None, Sequence[ChatEmbeddingMessage]]:
+    """Return the text of a first message of the role system, and the messages after it."""
+    first = messages[0] if len(messages) > 1 else None
+    if first is None or first.role != "system" or not _is_filled(first):
+        return None, messages
+    parts = [first.content] if isinstance(first.content, str) else [part.text for part in first.content or ()]
+    if None in parts:
+        raise InputError("messages 0 has the role system, and a part that is no text: send its text.", param="messages")
+    return "".join(part or "" for part in parts), messages[1:]
+
+
+def _instruct(instruction: str, model: ModelDescription) -> EncodeKeywords:
+    """Return the option for the message of the role system, which only the templates of chats have a place for."""
+    if not model.fuses:
+        raise InputError(
+            f"messages has a message of the role system, and {model.name} has no chat template with a place for it: "
+            "send one message of the role user.",
+            param="messages",
+        )
+    return {"instruction": instruction}
+
+
+def _is_filled(message: ChatEmbeddingMessage) -> bool:
+    """Return whether a message has content; clients of chat models add empty ones, for the answer."""
+    if not message.content or isinstance(message.content, str):
+        return bool(message.content)
+    return any(part.type != "text" or part.text for part in message.content)
 
 
 def read_infinity_images(request: InfinityMediaRequest, context: RequestContext) -> Encode:
@@ -70,17 +104,17 @@ def read_infinity_sounds(request: InfinityMediaRequest, context: RequestContext)
 
 
 def _content_of(messages: Sequence[ChatEmbeddingMessage], context: RequestContext) -> Iterator[str | Image | Audio]:
-    """Yield the parts of the only message that has any; clients of chat models add empty ones, for the answer.
+    """Yield the parts of the only message that has any.
 
     Raises:
         InputError: several messages have content, or a part is neither a text nor a picture.
     """
-    filled = [(index, message) for index, message in enumerate(messages) if message.content]
+    filled = [(index, message) for index, message in enumerate(messages) if _is_filled(message)]
     if len(filled) > 1:
         roles = ", ".join(message.role for _, message in filled)
         raise InputError(
-            f"messages has content of several messages ({roles}), and the models here have no chat template that joins "
-            "them: send one message of the role user.",
+            f"messages has content of several messages ({roles}), which are not joined: send one message of the role "
+            "user, after one of the role system if the model takes instructions.",
             param="messages",
         )
     for index, message in filled:

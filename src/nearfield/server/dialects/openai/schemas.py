@@ -77,8 +77,9 @@ class ChatEmbeddingMessage(msgspec.Struct):
 class ChatEmbeddingRequest(msgspec.Struct):
     """Body of POST /v1/embeddings in vLLM's form, with ``messages`` in place of ``input``: one vector of one message.
 
-    Models here have no chat template, so that the content of the message is the input: texts, joined by line breaks, or
-    one picture or sound. A ``truncate_prompt_tokens`` of -1 reads as many tokens as the model does, as is the default.
+    The content of the message is the input: texts, joined by line breaks, one picture or sound, or several of them for
+    models that read them together. For these, a first message of the role system is the instruction. A
+    ``truncate_prompt_tokens`` of -1 reads as many tokens as the model does, as is the default.
     """
 
     messages: list[ChatEmbeddingMessage]

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from nearfield.errors import InputError
+from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
-from nearfield.server.dialects.sie.schemas import SieEncodeRequest, SieItem, SieOptions, SieParams, SieScoreRequest
+from nearfield.server.dialects.sie.schemas import (
+    SieEncodeRequest,
+    SieImage,
+    SieItem,
+    SieOptions,
+    SieParams,
+    SieScoreRequest,
+)
 from nearfield.server.exchange import Encode, EncodeOptions, Rank, RerankOptions
+from nearfield.server.exchange.content_parts import join_parts
 from nearfield.server.exchange.picture_inputs import picture_from_bytes, picture_from_text
 from nearfield.server.http.request_body import JSON, MSGPACK
 from nearfield.server.http.request_context import RequestContext
@@ -106,26 +115,24 @@ def model_name(context: RequestContext) -> str:
     return context.path["model"].removesuffix(":default").removesuffix("@default")
 
 
-def _read_items(items: Sequence[SieItem], context: RequestContext) -> list[str | Image]:
-    """Return the text or the picture of each item."""
+def _read_items(items: Sequence[SieItem], context: RequestContext) -> list[str | Image | MixedContent]:
+    """Return the text or the pictures of each item, or both."""
     if not items:
         raise InputError("items is empty: send at least one.", param="items")
     return [_read_item(item, index, context) for index, item in enumerate(items)]
 
 
-def _read_item(item: SieItem, index: int, context: RequestContext) -> str | Image:
+def _read_item(item: SieItem, index: int, context: RequestContext) -> str | Image | MixedContent:
+    name = f"Item {index} of items"
     if not item.images:
-        return _read_text(item, f"Item {index} of items")
-    _refuse_media(item, f"Item {index} of items", ("audio", "video", "document"))
-    if item.text is not None or len(item.images) > 1:
-        more = "a text beside its pictures" if item.text is not None else f"{len(item.images)} pictures"
-        raise InputError(
-            f"Item {index} of items has {more}, and the models here give each picture a separate vector: send each as "
-            "an item.",
-            param="items",
-        )
-    (image,) = item.images
-    name = f"The picture of item {index}"
+        return _read_text(item, name)
+    _refuse_media(item, name, ("audio", "video", "document"))
+    pictures = [_read_picture(image, f"The picture of item {index}", context) for image in item.images]
+    parts: list[str | Image] = [] if item.text is None else [item.text]
+    return join_parts([*parts, *pictures], name, "items")
+
+
+def _read_picture(image: SieImage, name: str, context: RequestContext) -> Image:
     limits = context.limits.pictures if context.limits is not None else None
     if isinstance(image.data, str):
         return picture_from_text(image.data, limits, name, request_field="items")

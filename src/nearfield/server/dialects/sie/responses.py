@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 
 from nearfield.errors import ExecutionFailed, InputError, InputTooLong, ModelNotFound, NearfieldError, Overloaded
-from nearfield.media.image import Image
 from nearfield.server.dialects import JsonObject, Reply, message_of
 from nearfield.server.exchange import Encode, Rank
+from nearfield.server.exchange.content_parts import pictures_of
 from nearfield.server.http.request_body import MSGPACK
 from nearfield.vectors.dense import Vectors
 from nearfield.vectors.multivector import MultiVectors
@@ -33,7 +33,7 @@ def write_encode(exchange: Encode) -> Reply:
         for item, vector in zip(items, _vector_objects(vectors, exchange.reply_options["float16"]), strict=True):
             item[kind] = vector if msgpack else {**vector, "values": _json_values(vector["values"])}
     usage: JsonObject = {"input_tokens": exchange.tokens}
-    if pictures := sum(isinstance(item, Image) for item in exchange.inputs):
+    if pictures := len(pictures_of(exchange.inputs)):
         usage["images"] = pictures
     body: JsonObject = {"model": exchange.model, "items": items, "usage": usage}
     return _encode_msgpack(body) if msgpack else Reply(body, headers=VERSION_HEADERS)

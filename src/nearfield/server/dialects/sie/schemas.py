@@ -20,7 +20,7 @@ class SieImage(msgspec.Struct):
 
 
 class SieItem(msgspec.Struct):
-    """One input: a text, or one picture. The fields of other media are known but refused."""
+    """One input: a text, a picture, or both together where the model reads them so. Other media are refused."""
 
     id: str | None = None
     text: str | None = None
