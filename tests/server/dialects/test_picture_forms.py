@@ -181,7 +181,7 @@ def test_cohere_client(url: str, model: str, encoder: Encoder) -> None:
         np.testing.assert_allclose(np.array(mixed.embeddings.float_, np.float32), expected, atol=1e-6)
         assert mixed.texts == [TEXT] and mixed.images is not None and len(mixed.images) == 1
         both: Any = [{"content": inputs[0]["content"] + inputs[1]["content"]}]
-        with pytest.raises(cohere.BadRequestError, match="1 picture and 1 text"):
+        with pytest.raises(cohere.BadRequestError, match="a text and a picture, and"):
             client.embed(model=model, inputs=both, input_type="search_document")
         with pytest.raises(cohere.BadRequestError, match="the request has texts"):
             client.embed(model=model, texts=[TEXT], input_type="image")
@@ -199,7 +199,9 @@ def test_sie_in_msgpack(url: str, model: str, vector: Any) -> None:
     np.testing.assert_allclose(np.frombuffer(values[b"data"], "<f4"), vector, atol=1e-6)
     assert decoded["usage"]["images"] == 1 and decoded["usage"]["input_tokens"] > PATCHES
     path = f"/v1/encode/{model}"
-    assert "a text beside" in refusal(url, path, {"items": [{"text": "a", "images": [{"data": CODES[0]}]}]})
+    assert "Input 0 has a text and a picture" in refusal(
+        url, path, {"items": [{"text": "a", "images": [{"data": CODES[0]}]}]}
+    )
     assert "2 pictures" in refusal(url, path, {"items": [{"images": [{"data": CODES[0]}] * 2}]})
     assert "not int" in refusal(url, path, {"items": [{"images": [{"data": 3}]}]})
     assert "audio" in refusal(url, path, {"items": [{"audio": {"data": CODES[0]}}]})
@@ -254,7 +256,9 @@ def test_gemini(url: str, model: str, encoder: Encoder, vector: Any) -> None:
     np.testing.assert_allclose([rows[0], rows[1]], [rows[2], rows[3]], atol=1e-6)
     assert rows[0] != rows[1]
     mixed = {"parts": [{"text": "cat"}, {"inlineData": {"data": CODES[0]}}]}
-    assert "1 picture and 1 text" in refusal(url, f"/v1beta/models/{model}:embedContent", {"content": mixed})
+    assert "Input 0 has a text and a picture" in refusal(
+        url, f"/v1beta/models/{model}:embedContent", {"content": mixed}
+    )
     assert "needs parts" in refusal(url, f"/v1beta/models/{model}:embedContent", {"content": {"parts": [{}]}})
     assert "needs parts" in refusal(url, f"/v1beta/models/{model}:embedContent", {})
 

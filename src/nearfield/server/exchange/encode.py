@@ -96,7 +96,7 @@ class Encode(Exchange):
     def fits(self, model: ModelDescription) -> bool:
         if not model.is_encoder or not set(self.needs) <= set(model.outputs) or self._unread(model):
             return False
-        return model.fuses or self._mixed() is None
+        return model.fuses or not any(isinstance(item, MixedContent) for item in self.inputs)
 
     def misfit(self, model: ModelDescription) -> InputError:
         if not model.is_encoder:
@@ -104,12 +104,13 @@ class Encode(Exchange):
         if unread := self._unread(model):
             reads = listed(model.modalities)
             return InputError(f"{model.name} reads {reads}, and an input is {NOUNS[unread]}.", param=self.input_field)
-        if (mixed := self._mixed()) is not None and not model.fuses:
-            return InputError(
-                f"An input has {describe_parts(mixed)}, and {model.name} computes no vector of them together: send "
-                "each in a separate input.",
-                param=self.input_field,
-            )
+        for index, item in enumerate(self.inputs):
+            if isinstance(item, MixedContent) and not model.fuses:
+                return InputError(
+                    f"Input {index} has {describe_parts(item)}, and {model.name} computes no vector of them together: "
+                    "send each in a separate input.",
+                    param=self.input_field,
+                )
         missing = next((name for name in self.needs if name not in model.outputs), None)
         if missing is None:
             return super().misfit(model)
@@ -121,10 +122,6 @@ class Encode(Exchange):
         """Return a modality of the inputs, or of their parts, that a model does not read, or None."""
         parts = (part for item in self.inputs for part in (item.parts if isinstance(item, MixedContent) else (item,)))
         return next((name for name in map(modality_of, parts) if name not in model.modalities), None)
-
-    def _mixed(self) -> MixedContent | None:
-        """Return the first input of several parts, or None."""
-        return next((item for item in self.inputs if isinstance(item, MixedContent)), None)
 
     def check(self, limits: RequestLimits) -> None:
         check_inputs(self.inputs, limits)
