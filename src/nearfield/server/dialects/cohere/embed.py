@@ -8,8 +8,8 @@ import numpy as np
 
 from nearfield.errors import InputError
 from nearfield.media.content import MixedContent
+from nearfield.media.decoding import PictureHeader
 from nearfield.media.image import Image
-from nearfield.media.picture_header import PictureHeader
 from nearfield.server.dialects import JsonObject
 from nearfield.server.dialects.cohere.responses import reply_meta
 from nearfield.server.dialects.cohere.schemas import (
