@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nearfield.evaluation.evaluate import evaluate
     from nearfield.media.audio import Audio
     from nearfield.media.image import Image
+    from nearfield.media.video.video import Video
     from nearfield.reranker import Classifier, Reranker
     from nearfield.vectors.dense import Vectors
     from nearfield.vectors.multivector import MultiVectors, maxsim
@@ -35,6 +36,7 @@ __all__ = [
     "Reranker",
     "SparseVectors",
     "Vectors",
+    "Video",
     "__version__",
     "calibrate",
     "compare",
@@ -49,6 +51,7 @@ _MODULES = {
     "Collection": "nearfield.corpus.collection",
     "Audio": "nearfield.media.audio",
     "Image": "nearfield.media.image",
+    "Video": "nearfield.media.video.video",
     "MultiVectors": "nearfield.vectors.multivector",
     "Outputs": "nearfield.vectors.outputs",
     "Reranker": "nearfield.reranker",

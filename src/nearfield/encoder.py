@@ -1,4 +1,4 @@
-"""`Encoder`: a loaded model that turns texts, pictures or sounds into dense, sparse or token vectors."""
+"""`Encoder`: a loaded model that turns texts, pictures, videos or sounds into dense, sparse or token vectors."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
 
 class Encoder(EncodeStages):
-    """Turns texts, and pictures or sounds where the model reads them, into vectors.
+    """Turns texts, and pictures, videos or sounds where the model reads them, into vectors.
 
     Args:
         model: full id, short name or alias of the catalogue, id on the Hub, or path of a folder.

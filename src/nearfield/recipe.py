@@ -319,6 +319,12 @@ class Recipe:
         """Whether one input may have several parts, such as a text and pictures."""
         return bool(self.fused)
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What an input may be: what the towers read, and video where one of them reads pictures, which frames are."""
+        videos = ("video",) if "image" in (self.modality, *self.towers) else ()
+        return (*self.modalities, *videos)
+
     def head(self, output: str) -> HeadSpec | None:
         """Return the head that gives an output, or None."""
         return next((head for head in self.heads if OUTPUTS[type(head)] == output), None)

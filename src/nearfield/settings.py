@@ -190,18 +190,24 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_audio_seconds: Annotated[
         PositiveInt, Meta(description="Maximum number of seconds of one sound; longer ones are not decoded.")
     ] = 600
+    max_video_bytes: Annotated[
+        ByteSize, Meta(description="Maximum size of the file of one video, such as 20MiB.", extra={"min_bytes": 1024})
+    ] = ByteSize(20 * 2**20)
+    max_video_seconds: Annotated[
+        PositiveInt, Meta(description="Maximum number of seconds of one video; longer ones are not decoded.")
+    ] = 600
     media_urls: Annotated[
         Literal["off", "https", "http"],
         Meta(
-            description="Addresses of pictures that are fetched for requests: off (none), https, or http (both). Only "
-            "public addresses are fetched."
+            description="Addresses of pictures and videos that are fetched for requests: off (none), https, or http "
+            "(both). Only public addresses are fetched."
         ),
     ] = "off"
     media_hosts: Annotated[
         Names,
         Meta(
-            description="Hosts that pictures are fetched from, such as images.example.com or *.example.com; all public "
-            "hosts if not set."
+            description="Hosts that pictures and videos are fetched from, such as images.example.com or *.example.com; "
+            "all public hosts if not set."
         ),
         Flag("--media-host"),
     ] = ()

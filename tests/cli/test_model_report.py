@@ -55,7 +55,9 @@ def test_each_fact_has_its_origin(tmp_path: Path) -> None:
 def test_a_model_of_pictures_and_texts(tmp_path: Path) -> None:
     recipe = read_model_folder(tiny_pictures.write_clip(tmp_path / "clip"))
     text = to_text("clip", catalog.find("clip"), recipe)
-    assert re.search(r"Input: +texts and pictures, scaled to 32 x 32 pixels \(from the model's files\)", text)
+    assert re.search(
+        r"Input: +texts and pictures and frames of videos, scaled to 32 x 32 pixels \(from the model's files\)", text
+    )
     assert re.search(r"Normalization: +vectors have unit length, unless a call says otherwise", text)
     assert re.search(r"Maximum length: +257 patches", to_text("x", catalog.find("dinov2-base"), None))
 

@@ -86,7 +86,7 @@ def test_texts_and_pictures_of_two_folders_are_one_model(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(hub, "locate", locate)
     with Encoder("nomic-embed-vision-v1.5", precision="float32", compile_cache=False) as encoder:
-        assert encoder.modalities == ("text", "image")
+        assert encoder.modalities == ("text", "image", "video")
         assert encoder.name == "nomic-ai/nomic-embed-vision-v1.5"
         for size in (32, 8):
             mixed = encoder.encode([*sentences, *PICTURES], truncate_dim=size, force_truncate_dim=True)

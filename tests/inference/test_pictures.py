@@ -185,10 +185,12 @@ def test_wrong_labels_are_refused(encoder: Encoder, arguments: dict[str, Any], m
 
 def test_one_tower_alone(folder: Path, encoder: Encoder, truth: tuple[Any, Any]) -> None:
     with Encoder(str(folder), precision="float32", compile_cache=False, modalities=("image",)) as pictures:
-        assert pictures.modalities == ("image",)
+        assert pictures.modalities == ("image", "video")
         assert "max_length=17" in repr(pictures)
         assert np.abs(np.asarray(pictures.encode(PICTURES)) - truth[1]).max() < TOLERANCE
         assert pictures.fingerprint == encoder.fingerprint
+        with pickle.loads(pickle.dumps(pictures)) as copy:
+            assert copy.encode(PICTURES[0]).tolist() == pictures.encode(PICTURES[0]).tolist()
         refused: Any
         for refused in ("a text", [1, 2], ["a", PICTURES[0]]):
             with pytest.raises(InputError, match=r"reads pictures|reads no texts"):

@@ -15,6 +15,7 @@ from nearfield.bulk.preflight import Sharding, ShardRequest, parse_share
 from nearfield.bulk.report import EmbedReport, Forecast
 from nearfield.bulk.shard_job import ShardJob
 from nearfield.bulk.text_source import TextSource
+from nearfield.bulk.video_source import VideoOptions, VideoRows, reads_videos, unread_videos
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.fileio.output_path import probe_writing, probe_writing_file
@@ -46,13 +47,14 @@ class EmbedRequest:
         inputs: files, folders and patterns; ``-`` is stdin.
         output: the file to write, or a folder of shards if it ends in a slash.
         model: the model's name.
-        form: the format of the inputs, ``image`` for pictures; None chooses by their names.
+        form: the format of the inputs, ``image`` for pictures, ``video`` for videos; None chooses by their names.
         field: the field or column of the texts.
         id_field: the field or column of the ids.
         options: how to encode, as keywords of ``Encoder.encode``.
         loading: how to load the model, as keywords of ``Encoder``.
         folder: options of a folder of shards.
-        skip_unreadable: leave out pictures that cannot be read.
+        skip_unreadable: leave out pictures or videos that cannot be read.
+        videos: which parts and frames of videos are read.
         restart: ignore what an earlier run has written.
         shown: show a progress bar.
     """
@@ -67,6 +69,7 @@ class EmbedRequest:
     loading: LoadKeywords = dataclasses.field(default_factory=LoadKeywords)
     folder: FolderOptions = FolderOptions()
     skip_unreadable: bool = False
+    videos: VideoOptions = dataclasses.field(default_factory=VideoOptions)
     restart: bool = False
     shown: bool = False
 
@@ -79,10 +82,16 @@ def embed(request: EmbedRequest, *, on_warning: Callable[[str], None] = lambda _
         OSError: the output cannot be written.
         StorageFull: the disk is full; what was completed stays.
     """
+    if reads_videos(request.inputs, request.form):
+        return _embed_videos(request, on_warning)
+    if (option := request.videos.first_set()) is not None:
+        raise InputError(f"--{option.replace('_', '-')} is for videos, and the inputs are none.", param=option)
     if reads_pictures(request.inputs, request.form):
         return _embed_pictures(request, on_warning)
     if request.skip_unreadable:
-        raise InputError("--skip-unreadable is for pictures, and the inputs are texts.", param="skip_unreadable")
+        raise InputError(
+            "--skip-unreadable is for pictures and videos, and the inputs are texts.", param="skip_unreadable"
+        )
     if is_folder(request.output):
         return _embed_to_folder(request, on_warning)
     return _embed_to_file(request, on_warning)
@@ -96,14 +105,36 @@ def is_folder(output: str) -> bool:
 
 
 def _embed_pictures(request: EmbedRequest, on_warning: Callable[[str], None]) -> EmbedReport:
-    output = Path(request.output)
-    if is_folder(request.output) or request.folder.first_set() is not None:
-        raise InputError("Pictures are written to one file, not to shards: name a .parquet or .jsonl.", param="output")
-    if request.id_field is not None:
-        raise InputError("The ids of pictures are their paths: leave --id-field out.", param="id_field")
-    source = PictureSource(request.inputs, output, skip_unreadable=request.skip_unreadable, on_skipped=on_warning)
+    _check_media(request, "Pictures")
+    source = PictureSource(
+        request.inputs, Path(request.output), skip_unreadable=request.skip_unreadable, on_skipped=on_warning
+    )
+    if request.form is None:
+        for warning in unread_videos(request.inputs):
+            on_warning(warning)
     loading: LoadKeywords = {**request.loading, "modalities": ("image",)}
     return _write_file(dataclasses.replace(request, loading=loading), source, on_warning)
+
+
+def _embed_videos(request: EmbedRequest, on_warning: Callable[[str], None]) -> EmbedReport:
+    _check_media(request, "Videos")
+    source = VideoRows(
+        request.inputs,
+        Path(request.output),
+        request.videos,
+        skip_unreadable=request.skip_unreadable,
+        on_skipped=on_warning,
+    )
+    loading: LoadKeywords = {**request.loading, "modalities": ("video",)}
+    return _write_file(dataclasses.replace(request, loading=loading), source, on_warning)
+
+
+def _check_media(request: EmbedRequest, kind: str) -> None:
+    """Raise InputError for options of texts; ``kind`` is what the inputs are."""
+    if is_folder(request.output) or request.folder.first_set() is not None:
+        raise InputError(f"{kind} are written to one file, not to shards: name a .parquet or .jsonl.", param="output")
+    if request.id_field is not None:
+        raise InputError(f"The ids of {kind.lower()} are their paths: leave --id-field out.", param="id_field")
 
 
 def _embed_to_file(request: EmbedRequest, on_warning: Callable[[str], None]) -> EmbedReport:

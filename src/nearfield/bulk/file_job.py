@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from itertools import islice
@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from nearfield.arrays import Array
-from nearfield.bulk.formats import arrow_schema, arrow_table, json_lines, npy_header
+from nearfield.bulk.formats import arrow_schema, arrow_table, arrow_types, json_lines, npy_header
 from nearfield.bulk.picture_source import PictureSource
 from nearfield.bulk.repeated_ids import IdDigests
 from nearfield.bulk.report import TOKEN_COUNTS, EmbedReport
@@ -33,6 +33,7 @@ from nearfield.fileio.tabular import require_parquet
 from nearfield.inference.encode_options import EncodeKeywords
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.media.image import Image
+from nearfield.media.video.video import Video
 from nearfield.progress import Progress
 from nearfield.vectors.dense import Vectors
 
@@ -66,7 +67,7 @@ def check_output(output: Path, source: TextSource | PictureSource) -> None:
         InputError: the format is unknown or cannot hold ids, or the output is an input.
     """
     if output_format(output) == "npy" and source.id_field is not None:
-        remedy = "." if source.unit == "picture" else ", or leave --id-field out."
+        remedy = "." if source.unit != "text" else ", or leave --id-field out."
         raise InputError(f"{output}: NPY holds no ids. Write .jsonl or .parquet{remedy}")
     inputs = [path.resolve() for path in source.paths]
     for written in (output, _sidecar(output)):
@@ -157,10 +158,10 @@ class FileJob:
         if warning is not None:
             on_warning(warning)
 
-    def _texts(self, done: int) -> Iterator[str | Image]:
-        """Yield the remaining texts or pictures. Stdin can be read only once, so its ids are saved on the way."""
+    def _texts(self, done: int) -> Iterator[str | Image | Video]:
+        """Yield the remaining inputs. Stdin can be read only once, so its ids are saved on the way."""
         if self.source.resumable or self.source.id_field is None:
-            yield from (cast("str | Image", item) for _, item in islice(self.source.rows(), done, None))
+            yield from (cast("str | Image | Video", item) for _, item in islice(self.source.rows(), done, None))
             return
         with self._stdin_ids.open("w", encoding="utf-8") as file:
             for key, text in cast(TextSource, self.source).rows():
@@ -255,6 +256,7 @@ class FileJob:
             tokens_per_second=round(progress.tokens / seconds, 1),
             unit=self.source.unit,
             megapixels=round(self.source.megapixels(0, self._counts["rows"]), 3),
+            video_seconds=round(self.source.video_seconds(self._counts["rows"]), 3),
             skipped_files=self.source.skipped,
         )
 
@@ -279,11 +281,13 @@ class FileJob:
         for start in range(0, done, _BLOCK_ROWS):
             yield rows[start : start + _BLOCK_ROWS], counts[start : start + _BLOCK_ROWS]
 
-    def blocks_with_ids(self) -> Iterator[tuple[list[object], Array, Array]]:
-        """Yield ids (or row numbers), rows and counts, a block at a time."""
-        ids = self._ids()
+    def blocks_with_ids(self) -> Iterator[tuple[list[object], Array, Array, Mapping[str, list[float]]]]:
+        """Yield ids (or row numbers), rows, counts and columns of seconds, a block at a time."""
+        ids, start = self._ids(), 0
         for rows, counts in self.blocks():
-            yield list(islice(ids, len(rows))), rows, counts
+            stop = start + len(rows)
+            yield list(islice(ids, len(rows))), rows, counts, self.source.times(start, stop)
+            start = stop
 
     def _ids(self) -> Iterator[object]:
         if self.source.id_field is None:
@@ -310,16 +314,18 @@ def _to_npy(job: FileJob, path: Path) -> None:
 
 def _to_jsonl(job: FileJob, path: Path) -> None:
     with path.open("wb") as file:
-        for ids, rows, counts in job.blocks_with_ids():
-            file.writelines(json_lines(ids, rows, counts))
+        for ids, rows, counts, times in job.blocks_with_ids():
+            file.writelines(json_lines(ids, rows, counts, times))
 
 
 def _to_parquet(job: FileJob, path: Path) -> None:
     metadata = {"nearfield.fingerprint": job.blank.fingerprint, "nearfield.model": job.encoder.name}
-    schema = arrow_schema(job.blank.data, string_ids=job.source.id_field is not None, metadata=metadata)
+    types = dict.fromkeys(job.source.times(0, 0), np.float64)
+    has_ids = job.source.id_field is not None
+    schema = arrow_schema(job.blank.data, string_ids=has_ids, metadata=metadata, types=arrow_types(types))
     with require_parquet().ParquetWriter(path, schema) as writer:
-        for ids, rows, counts in job.blocks_with_ids():
-            writer.write_table(arrow_table(schema, ids, rows, counts))
+        for ids, rows, counts, times in job.blocks_with_ids():
+            writer.write_table(arrow_table(schema, ids, rows, counts, times))
 
 
 _CONVERTERS: dict[str, Callable[[FileJob, Path], None]] = dict(

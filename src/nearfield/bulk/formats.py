@@ -73,6 +73,15 @@ def arrow_schema(
     return arrow.schema(columns, metadata=dict(metadata))
 
 
+def arrow_types(types: Mapping[str, type[np.generic]]) -> dict[str, ArrowType]:
+    """Return the Arrow types of columns of numbers."""
+    if not types:
+        return {}
+    import pyarrow as arrow
+
+    return {name: arrow.from_numpy_dtype(kind) for name, kind in types.items()}
+
+
 def arrow_table(
     schema: ArrowType, ids: Sequence[object], rows: Array, counts: Array, columns: Columns | None = None
 ) -> ArrowType:

@@ -24,6 +24,9 @@ _TABLE_SUFFIXES = tuple(suffix for form, suffixes in _SUFFIXES.items() if form !
 #: The format of pictures, and the suffixes by which they are searched.
 PICTURES = "image"
 _SUFFIXES[PICTURES] = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+#: The same of videos.
+VIDEOS = "video"
+_SUFFIXES[VIDEOS] = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".m2ts", ".3gp")
 
 
 def expand_paths(inputs: Sequence[Path], form: str | None, output: Path) -> tuple[Path, ...]:

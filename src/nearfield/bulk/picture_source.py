@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 from nearfield.bulk.input_table import PICTURES, expand_paths, glob_files, list_files
 from nearfield.bulk.text_source import STDIN
@@ -21,6 +22,7 @@ from nearfield.media.limits import DEFAULT_PICTURE_LIMITS
 from nearfield.media.picture_header import read_header
 from nearfield.message_text import count_of
 
+SizeT = TypeVar("SizeT", int, float)
 #: Unreadable files that a message names.
 _NAMED = 10
 
@@ -30,18 +32,19 @@ def reads_pictures(inputs: Sequence[Path], form: str | None) -> bool:
 
     A file has them by its suffix. A folder has them if it holds files with such suffixes, and none that is a table.
     """
-    return form == PICTURES or (form is None and bool(inputs) and all(map(_has_pictures, inputs)))
+    return form == PICTURES or (form is None and bool(inputs) and all(holds_form(path, PICTURES) for path in inputs))
 
 
-def _has_pictures(path: Path) -> bool:
+def holds_form(path: Path, form: str) -> bool:
+    """Return whether a file, folder or pattern stands for files of a format, by their suffixes, and for no tables."""
     if path == STDIN:
         return False
     if path.is_dir():
-        return not list_files(path, None) and bool(list_files(path, PICTURES))
+        return not list_files(path, None) and bool(list_files(path, form))
     if path.is_file():
-        return bool(list_files(path, PICTURES))
+        return bool(list_files(path, form))
     matches = glob_files(str(path))
-    return bool(matches) and all(map(_has_pictures, matches))
+    return bool(matches) and all(holds_form(match, form) for match in matches)
 
 
 class PictureSource:
@@ -57,6 +60,7 @@ class PictureSource:
     """
 
     unit = "picture"
+    form: ClassVar[str] = PICTURES
     id_field = "path"
     resumable = True
 
@@ -68,7 +72,7 @@ class PictureSource:
         skip_unreadable: bool = False,
         on_skipped: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.paths = expand_paths(inputs, PICTURES, output)
+        self.paths = expand_paths(inputs, self.form, output)
         self.skipped = 0
         self._root = inputs[0] if len(inputs) == 1 and inputs[0].is_dir() else None
         self._skip_unreadable = skip_unreadable
@@ -78,7 +82,7 @@ class PictureSource:
 
     def identity(self) -> list[object]:
         """Return what distinguishes this source from another, beside its files."""
-        return [PICTURES, None if self._root is None else str(self._root.resolve())]
+        return [self.form, None if self._root is None else str(self._root.resolve())]
 
     def digest(self, rows: int) -> str:
         """Return a digest of the files of the first rows, by names, sizes and times of change.
@@ -99,32 +103,53 @@ class PictureSource:
         Raises:
             InputError: some cannot be read; the message names the first ones.
         """
-        check = _decode if self._skip_unreadable else _read_header
+        sizes = self._check_files(_decode if self._skip_unreadable else _read_header)
+        self._pixels = [0, *accumulate(sizes)]
+        for key, _ in self.rows():
+            on_id(key)
+        return len(sizes)
+
+    def _check_files(self, check: Callable[[Path], SizeT]) -> list[SizeT]:
+        """Return what a function returns for each file. Those for which it raises InputError are left out, if allowed.
+
+        Raises:
+            InputError: some cannot be read; the message names the first ones.
+        """
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             results = list(threads.map(partial(_try, check), self.paths))
         errors = [result for result in results if isinstance(result, InputError)]
         if errors and not self._skip_unreadable:
-            raise _unreadable(errors, len(self.paths))
+            raise _unreadable(errors, len(self.paths), self.form)
         for error in errors:
             self._on_skipped(f"{error} It is left out.")
-        read = [(path, size) for path, size in zip(self.paths, results, strict=True) if isinstance(size, int)]
+        read = [
+            (path, size) for path, size in zip(self.paths, results, strict=True) if not isinstance(size, InputError)
+        ]
         self.paths, self.skipped = tuple(path for path, _ in read), len(errors)
-        self._pixels = [0, *accumulate(size for _, size in read)]
-        for key, _ in self.rows():
-            on_id(key)
-        return len(read)
+        return [size for _, size in read]
 
-    def rows(self) -> Iterator[tuple[str, Image]]:
+    def rows(self) -> Iterator[tuple[str, Any]]:
         """Yield id and picture; a picture is opened when it is encoded."""
         for path in self.paths:
-            yield (path if self._root is None else path.relative_to(self._root)).as_posix(), Image(path=path)
+            yield self._name_of(path), Image(path=path)
+
+    def _name_of(self, path: Path) -> str:
+        return (path if self._root is None else path.relative_to(self._root)).as_posix()
 
     def megapixels(self, start: int, stop: int) -> float:
         """Return the millions of pixels of some rows, after ``count``."""
         return (self._pixels[stop] - self._pixels[start]) / 1e6
 
+    def video_seconds(self, rows: int) -> float:  # noqa: ARG002 - videos have some
+        """Return the seconds of the first rows: none."""
+        return 0.0
 
-def _try(check: Callable[[Path], int], path: Path) -> int | InputError:
+    def times(self, start: int, stop: int) -> Mapping[str, list[float]]:  # noqa: ARG002 - videos have some
+        """Return the columns of seconds of some rows: none."""
+        return {}
+
+
+def _try(check: Callable[[Path], SizeT], path: Path) -> SizeT | InputError:
     try:
         return check(path)
     except InputError as error:
@@ -144,11 +169,11 @@ def _decode(path: Path) -> int:
     return picture.width * picture.height
 
 
-def _unreadable(errors: Sequence[InputError], total: int) -> InputError:
+def _unreadable(errors: Sequence[InputError], total: int, form: str) -> InputError:
+    total_files = count_of(total, "picture" if form == PICTURES else form)
     more = f"\n  and {len(errors) - _NAMED:,} more" if len(errors) > _NAMED else ""
     names = "".join(f"\n  {error}" for error in errors[:_NAMED])
     return InputError(
-        f"{len(errors):,} of {count_of(total, 'picture')} cannot be read. Remove them, or add --skip-unreadable:"
-        f"{names}{more}",
+        f"{len(errors):,} of {total_files} cannot be read. Remove them, or add --skip-unreadable:{names}{more}",
         param="inputs",
     )

@@ -18,8 +18,9 @@ class EmbedReport:
     ``unknown_tokens`` are tokens that the model does not know. ``unread_texts`` are texts with more unknown tokens than
     known ones, or with unknown tokens for most characters, or with characters and no token.
 
-    ``texts`` are the rows, whose ``unit`` is text or picture, and ``tokens`` of pictures are patches. ``megapixels`` is
-    the millions of pixels of all pictures, and ``skipped_files`` the number of those that cannot be read.
+    ``texts`` are the rows, whose ``unit`` is text, picture, video or segment, and ``tokens`` of pictures and frames are
+    patches. ``megapixels`` is the millions of pixels of all pictures, ``video_seconds`` the seconds of all videos, and
+    ``skipped_files`` the number of files that cannot be read.
     """
 
     output: str
@@ -37,6 +38,7 @@ class EmbedReport:
     tokens_per_second: float
     unit: str = field(default="text", kw_only=True)
     megapixels: float = field(default=0.0, kw_only=True)
+    video_seconds: float = field(default=0.0, kw_only=True)
     skipped_files: int = field(default=0, kw_only=True)
 
     def to_json(self) -> str:
@@ -63,7 +65,9 @@ class EmbedReport:
         return "\n".join(lines)
 
     def _amount(self) -> str:
-        return count_of(self.tokens, "token") if self.unit == "text" else f"{self.megapixels:,.1f} megapixels"
+        if self.unit == "text":
+            return count_of(self.tokens, "token")
+        return f"{self.megapixels:,.1f} megapixels" if self.unit == "picture" else f"{self.video_seconds:,.1f} seconds"
 
     def _second_speed(self) -> str:
         return f", {self.tokens_per_second:,.0f} tokens/s" if self.unit == "text" else ""

@@ -56,6 +56,14 @@ class TextSource:
         """Return the millions of pixels of some rows: texts have none."""
         return 0.0
 
+    def video_seconds(self, rows: int) -> float:  # noqa: ARG002 - as above
+        """Return the seconds of the first rows: texts have none."""
+        return 0.0
+
+    def times(self, start: int, stop: int) -> Mapping[str, list[float]]:  # noqa: ARG002 - as above
+        """Return the columns of seconds of some rows: none."""
+        return {}
+
     def rows(self) -> Iterator[tuple[object, str]]:
         """Yield (id or None, text) for each text.
 

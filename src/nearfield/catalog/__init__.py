@@ -86,6 +86,12 @@ class CatalogEntry:
         return ModelPin(self.id, self.revision, self.package)
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """What an input may be: the modalities, and video where a tower reads pictures, which frames are."""
+        has_tower = "image" in self.modalities and not self.family.endswith("_text")
+        return (*self.modalities, "video") if has_tower else self.modalities
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Every name it answers to: full id, short name, aliases."""
         return (self.id, self.id.rpartition("/")[2], *self.aliases)

@@ -1,4 +1,4 @@
-"""nearfield embed: from files of texts or pictures to files of vectors."""
+"""nearfield embed: from files of texts, pictures or videos to files of vectors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,11 @@ unless --format image says otherwise:
 
 nearfield embed photos/ -o photos.parquet
 
-nearfield embed "photos/*.jpg" -o photos.parquet --model clip --skip-unreadable"""
+nearfield embed "photos/*.jpg" -o photos.parquet --model clip --skip-unreadable
+
+Videos too, a row for each, or one for each segment of so many seconds, with its start and end:
+
+nearfield embed clips/ -o clips.parquet --segments 10"""
 
 
 def embed(
@@ -48,7 +52,8 @@ def embed(
     inputs: Annotated[
         list[Path],
         typer.Argument(
-            help="Files (.txt, .jsonl, .csv, .tsv, .parquet, or pictures), folders or patterns of them, or - for stdin."
+            help="Files (.txt, .jsonl, .csv, .tsv, .parquet, pictures, videos), folders or patterns of them, or - for "
+            "stdin."
         ),
     ],
     output: Annotated[
@@ -62,12 +67,16 @@ def embed(
     model: Annotated[
         str,
         typer.Option(
-            "--model", "-m", help="Model to use. For pictures, the default is google/siglip2-base-patch16-224."
+            "--model",
+            "-m",
+            help="Model to use. For pictures and videos, the default is google/siglip2-base-patch16-224.",
         ),
     ] = "all-MiniLM-L6-v2",
     form: Annotated[
         str | None,
-        typer.Option("--format", help="Format of the input, image for pictures [by its name; txt for stdin]."),
+        typer.Option(
+            "--format", help="Format of the input, image or video for such files [by its name; txt for stdin]."
+        ),
     ] = None,
     field: Annotated[str, typer.Option(help="Field or column of the text.")] = "text",
     id_field: Annotated[str | None, typer.Option(help="Field or column of the id.")] = None,
@@ -111,9 +120,17 @@ def embed(
     skip_unreadable: Annotated[
         bool,
         typer.Option(
-            "--skip-unreadable", help="Name pictures that cannot be read, and leave them out; decodes each twice."
+            "--skip-unreadable",
+            help="Name pictures and videos that cannot be read, and leave them out; decodes each twice.",
         ),
     ] = False,
+    segments: Annotated[
+        float | None, typer.Option(help="Of videos: a row for each part of so many seconds, with its start and end.")
+    ] = None,
+    fps: Annotated[float | None, typer.Option(help="Of videos: frames to read of each second [1].")] = None,
+    max_frames: Annotated[
+        int | None, typer.Option(help="Of videos: the most frames to read of each, or of each segment [32].")
+    ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Start from the beginning and replace what an earlier run has written.")
     ] = False,
@@ -123,13 +140,14 @@ def embed(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Turn files of texts, or pictures, into files of vectors.
+    """Turn files of texts, pictures or videos into files of vectors.
 
     Memory is bounded, an interrupted run can be continued, and the report counts truncated texts.
     """
     from nearfield.bulk.embed import EmbedRequest, FolderOptions
     from nearfield.bulk.embed import embed as run
     from nearfield.bulk.picture_source import reads_pictures
+    from nearfield.bulk.video_source import VideoOptions, reads_videos
     from nearfield.cli.terminal.picture_arguments import choose_model
     from nearfield.errors import InputError, UnsupportedDimensions
 
@@ -145,7 +163,7 @@ def embed(
     request = EmbedRequest(
         inputs=inputs,
         output=output,
-        model=choose_model(context, model, reads_pictures(inputs, form)),
+        model=choose_model(context, model, reads_pictures(inputs, form) or reads_videos(inputs, form)),
         form=form,
         field=field,
         id_field=id_field,
@@ -153,6 +171,7 @@ def embed(
         loading={"precision": precision, "progress": not quiet, "accept_license": accept_license},
         folder=FolderOptions(keep, shard_format, shard_rows, shard, check, dry_run),
         skip_unreadable=skip_unreadable,
+        videos=VideoOptions(segments, fps, max_frames),
         restart=restart,
         shown=not quiet and sys.stderr.isatty(),
     )

@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 KINDS = ("dense", "sparse", "multivector", "scores")
-MODALITIES = ("text", "image", "audio")
+MODALITIES = ("text", "image", "audio", "video")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="Name, alias, Hub id or folder.")]
 
@@ -49,7 +49,8 @@ def list_models(
         str | None, typer.Option(help="Only models with this output: dense, sparse, multivector or scores.")
     ] = None,
     modality: Annotated[
-        str | None, typer.Option("--input", help="Only models that read this kind of input: text or image.")
+        str | None,
+        typer.Option("--input", help="Only models that read this kind of input: text, image, audio or video."),
     ] = None,
     dimensions: Annotated[
         int | None, typer.Option("--dims", help="Only models with so many dimensions, whole or shortened.")
@@ -176,7 +177,7 @@ def _reads(modality: str) -> Callable[[CatalogEntry], bool]:
     """Return a test of whether a model reads a kind of input."""
     if modality not in MODALITIES:
         raise typer.BadParameter(f"{modality!r} is not one of {', '.join(MODALITIES)}")
-    return lambda entry: modality in entry.modalities
+    return lambda entry: modality in entry.reads
 
 
 def _count(text: str) -> float:

@@ -1,4 +1,4 @@
-"""nearfield similarity: one text or picture compared with others."""
+"""nearfield similarity: one text, picture or video compared with others."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ nearfield similarity "how tall is Mont Blanc?" "It rises 4,806 m." --model bge-s
 
 nearfield similarity photo.jpg "a red shoe" "a blue hat" --model clip
 
-An argument is a picture if it is the name of an existing file that begins like a JPEG, PNG, WebP, GIF, BMP, TIFF or
-AVIF; every other one is a text. Scores of a picture and a text are lower than those of two texts or of two pictures:
-compare them only with each other."""
+nearfield similarity clip.mp4 "a dog runs" --model clip
+
+An argument is a picture or a video if it is the name of an existing file that begins like a JPEG, PNG, WebP, GIF, BMP,
+TIFF, AVIF, MP4, Matroska, AVI or MPEG-TS; every other one is a text. Scores of a picture and a text are lower than
+those of two texts or of two pictures: compare them only with each other."""
 
 
 def similarity(
@@ -28,23 +30,24 @@ def similarity(
     texts: Annotated[
         list[str],
         typer.Argument(
-            help="The first is compared with each of the others. Names of picture files are read as pictures."
+            help="The first is compared with each of the others. Names of files of pictures and videos stand for these."
         ),
     ],
     model: Annotated[
-        str, typer.Option(help="Model to use. With pictures, the default is google/siglip2-base-patch16-224.")
+        str, typer.Option(help="Model to use. With pictures or videos, the default is google/siglip2-base-patch16-224.")
     ] = "all-MiniLM-L6-v2",
     query: Annotated[bool, typer.Option(help="Treat the first text as a query, the others as documents.")] = False,
     texts_only: Annotated[
-        bool, typer.Option("--texts-only", help="All arguments are texts, also names of picture files.")
+        bool, typer.Option("--texts-only", help="All arguments are texts, also names of files.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare the first text or picture with each of the others."""
+    """Compare the first text, picture or video with each of the others."""
     if len(texts) < 2:
         raise typer.BadParameter("give at least two texts")
     from nearfield import Encoder
     from nearfield.cli.terminal import picture_arguments
+    from nearfield.inference.preparation.media_inputs import modality_of
 
     items = list(texts) if texts_only else picture_arguments.read_arguments(texts)
     picture = next((name for name, item in zip(texts, items, strict=True) if not isinstance(item, str)), None)
@@ -55,7 +58,7 @@ def similarity(
     rest = encoder.encode_document(items[1:]) if query else encoder.encode(items[1:])
     scores = encoder.similarity(first, rest)[0].tolist()
     if as_json:
-        kinds = ["text" if isinstance(item, str) else "image" for item in items]
+        kinds = [modality_of(item) for item in items]
         rows: list[JsonObject] = [
             {kind: name, "score": round(score, 6)}
             for kind, name, score in zip(kinds[1:], texts[1:], scores, strict=True)

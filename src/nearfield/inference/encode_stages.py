@@ -22,7 +22,7 @@ from nearfield.inference.preparation import inputs
 from nearfield.inference.preparation.fused_preparer import FusedPreparer
 from nearfield.inference.preparation.input_preparer import InputPreparer, PreparedInputs
 from nearfield.inference.preparation.inputs import FIRST_WINDOW, LARGEST_WINDOW, Input, Text
-from nearfield.inference.preparation.media_inputs import MIXED, listed, runs
+from nearfield.inference.preparation.media_inputs import MIXED, listed, runs, tower_modality
 from nearfield.inference.preparation.media_preparer import MediaPreparer
 from nearfield.inference.preparation.tokenizer_threads import run_in_thread, runs_inline, tokenize_in_parts
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
@@ -63,6 +63,7 @@ class EncodeStages(BaseEncoder):
         Raises:
             InputError: the model does not read it.
         """
+        modality = tower_modality(modality)
         if modality == self.recipe.modality:
             return self._model, self._preparer
         if modality == MIXED and self._fused_preparer is not None:
@@ -120,7 +121,7 @@ class EncodeStages(BaseEncoder):
         number: int,
     ) -> PreparedInputs:
         self.engine.check_room()
-        if modality != MIXED and self._towers.is_missing(modality, self.recipe):
+        if modality != MIXED and self._towers.is_missing(tower_modality(modality), self.recipe):
             await asyncio.to_thread(self._reader, modality)
         model, preparer = self._reader(modality)
         prepare = cast("MediaPreparer | FusedPreparer", preparer).prepare_in_threads

@@ -169,8 +169,8 @@ class LoadedModel:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """What the model reads: ``text``, ``image``."""
-        return self.recipe.modalities
+        """What the model reads: ``text``, ``image``, ``video`` (the frames are pictures to it), ``audio``."""
+        return self.recipe.reads
 
     @property
     def runners(self) -> tuple[ModelInfo, ...]:
@@ -232,7 +232,8 @@ class LoadedModel:
         """Pickle how the model is loaded, not its weights: the other process loads it again, and runs it there."""
         adapters = self._model.adapters.loaded.values()
         added = {adapter.name: adapter.folder.resolve() for adapter in adapters if adapter.name != self.default_adapter}
-        arguments = {**self._arguments, "max_length": self.max_length, "adapters": added}
+        max_length = self.max_length if self.recipe.modality == "text" else None
+        arguments = {**self._arguments, "max_length": max_length, "adapters": added}
         return _load_again, (type(self), arguments, self._model.space)
 
     def close(self, *, drain: bool = True) -> None:

@@ -48,7 +48,9 @@ def finish(
     """Return the result of a ticket's rows; inputs that were split into pieces get one vector each."""
     if prepared.owners is not None:
         plain = rows if isinstance(rows, np.ndarray) else np.stack([row["dense"] for row in rows])
-        rows = combine_pieces(plain, prepared.sizes, prepared.owners, len(prepared.tokens), recipe.normalized)
+        plain = normalize(plain) if prepared.unit_pieces else plain
+        unit = recipe.normalized or prepared.unit_pieces
+        rows = combine_pieces(plain, prepared.sizes, prepared.owners, len(prepared.tokens), unit)
     return build_result(recipe, options, rows, prepared.tokens, single)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,12 +23,13 @@ from nearfield.inference.space import space_name
 from nearfield.media.audio import Audio
 from nearfield.media.image import Image
 from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, MediaLimits
+from nearfield.media.video.video import Video
 from nearfield.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class PictureProcessor:
-    """What happens to a picture before its tower reads it.
+    """What happens to a picture, or to each frame of a video, before the tower reads it.
 
     ``max_length`` is the number of patches of the largest picture, and of the slots before them.
     """
@@ -56,13 +58,16 @@ class PictureProcessor:
         """What identifies the preparation: pictures that are prepared in another way have vectors of another space."""
         return self.images.digest
 
-    def read(self, picture: Image, limits: MediaLimits = DEFAULT_MEDIA_LIMITS) -> list[PatchFeatures]:
-        """Decode and prepare a picture.
+    def read(self, medium: Image | Video, limits: MediaLimits = DEFAULT_MEDIA_LIMITS) -> list[PatchFeatures]:
+        """Decode and prepare a picture, or the frames of a video, whose vectors are averaged.
 
         Raises:
-            InputError: it cannot be decoded, or has more bytes, pixels or frames than the limits.
+            InputError: it cannot be decoded, or has more bytes, pixels, seconds or frames than the limits.
         """
-        return self.images.parts(picture.read(limits.pictures), self.layout)
+        if isinstance(medium, Video):
+            with closing(medium.frames(limits=limits.videos)) as frames:
+                return [part for frame in frames for part in self.images.parts(frame.picture, self.layout)]
+        return self.images.parts(medium.read(limits.pictures), self.layout)
 
     def probes(self) -> tuple[PatchFeatures, PatchFeatures]:
         """Return the features of two pictures, a small one first: every model is tested with them when it loads."""

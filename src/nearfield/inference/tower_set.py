@@ -13,7 +13,7 @@ from nearfield.errors import InputError, nearest
 from nearfield.fork_safety import ProcessLock
 from nearfield.inference.compiled_model import CompiledModel
 from nearfield.inference.model_info import ModelInfo
-from nearfield.inference.preparation.media_inputs import NOUNS, listed
+from nearfield.inference.preparation.media_inputs import NOUNS, listed, tower_modality
 from nearfield.inference.preparation.media_preparer import MediaPreparer
 from nearfield.inference.processors import space_of_recipe
 from nearfield.recipe import Recipe
@@ -63,7 +63,7 @@ class TowerSet:
 
     def load(self, modalities: Sequence[str]) -> None:
         """Compile the towers of some modalities now; the main model itself has the others."""
-        for modality in modalities:
+        for modality in map(tower_modality, modalities):
             if modality in self._recipe.towers:
                 self.get(modality)
 
@@ -84,7 +84,7 @@ class TowerSet:
         recipe = self._recipe.towers.get(modality)
         if recipe is None:
             raise InputError(
-                f"The input is {NOUNS[modality]}, and {self._recipe.name} reads {listed(self._recipe.modalities)}.",
+                f"The input is {NOUNS[modality]}, and {self._recipe.name} reads {listed(self._recipe.reads)}.",
                 param="input",
             )
         with self._lock:
@@ -115,8 +115,9 @@ def select_towers(recipe: Recipe, modalities: Sequence[str] | None) -> tuple[Rec
     names = [modalities] if isinstance(modalities, str) else list(modalities)
     check_texts(names, "modalities", "modalities: name")
     for name in names:
-        if name not in recipe.modalities:
-            raise InputError(f"{recipe.name} reads no {name!r}. {nearest(name, recipe.modalities)}", param="modalities")
+        if name not in recipe.reads:
+            raise InputError(f"{recipe.name} reads no {name!r}. {nearest(name, recipe.reads)}", param="modalities")
+    names = list(map(tower_modality, names))
     if not names:
         raise InputError("modalities is empty: leave it out for all that the model reads.", param="modalities")
     # Rows that enter a sequence are no vectors: they need the main model.

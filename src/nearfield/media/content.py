@@ -7,15 +7,16 @@ from typing import TypeVar
 
 from nearfield.media.audio import Audio
 from nearfield.media.image import Image
+from nearfield.media.video.video import Video
 
-MediumT = TypeVar("MediumT", bound=Image | Audio)
+MediumT = TypeVar("MediumT", bound=Image | Audio | Video)
 
 
 @dataclass(frozen=True, slots=True)
 class MixedContent:
-    """One input of several parts, in the order in which the caller gives them: texts, pictures and sounds."""
+    """One input of several parts, in the order in which the caller gives them: texts, pictures, sounds and videos."""
 
-    parts: tuple[str | Image | Audio, ...]
+    parts: tuple[str | Image | Audio | Video, ...]
 
     @property
     def text(self) -> str:
@@ -23,7 +24,7 @@ class MixedContent:
         return "".join(part for part in self.parts if isinstance(part, str))
 
     @property
-    def media(self) -> tuple[Image | Audio, ...]:
+    def media(self) -> tuple[Image | Audio | Video, ...]:
         """The parts that are no texts."""
         return tuple(part for part in self.parts if not isinstance(part, str))
 

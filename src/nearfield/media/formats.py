@@ -57,7 +57,7 @@ _IN_THREADS = ("JPEG", "PNG", "WEBP")
 #: Pillow joins segments in time that grows with the square of their number, and each scan visits every pixel.
 _MAX_SEGMENTS, _MAX_SCANS, _MAX_CHUNKS = 300, 24, 10_000
 _START_OF_SCAN = b"\xff\xda"
-_HEIC = frozenset((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"))
+HEIC_BRANDS = frozenset((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"))
 #: Bytes at the start of a file that are looked at, and those of its list of compatible formats.
 _HEAD, _MAX_BRANDS = 1024, 256
 
@@ -68,7 +68,7 @@ def find_format(data: bytes) -> str | None:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
     if head[4:8] == b"ftyp":
-        return "AVIF" if {b"avif", b"avis"} & _brands(head) else None
+        return "AVIF" if {b"avif", b"avis"} & find_brands(head) else None
     return next((name for start, name in _DECODED if head.startswith(start)), None)
 
 
@@ -128,7 +128,7 @@ def _describe(head: bytes) -> str:
         return "empty (0 bytes)"
     if head[4:8] == b"ftyp":
         heic = "a HEIC picture (convert it to JPEG or PNG)"
-        return heic if _HEIC & _brands(head) else "a video or sound (MP4)"
+        return heic if HEIC_BRANDS & find_brands(head) else "a video or sound (MP4)"
     if head[:4] == b"RIFF":
         return f"a RIFF file of type {head[8:12].decode('latin-1')!r}, not WebP"
     if re.match(rb"P[1-7]\s", head):
@@ -150,7 +150,7 @@ def _describe_text(head: bytes) -> str | None:
     return "HTML or XML" if text.startswith("<") else "a text, no picture"
 
 
-def _brands(head: bytes) -> set[bytes]:
+def find_brands(head: bytes) -> set[bytes]:
     """Return the formats that an ISO media file says it is compatible with."""
     size = min(int.from_bytes(head[:4], "big"), _MAX_BRANDS)
     return {head[8:12], *(head[start : start + 4] for start in range(16, size, 4))}

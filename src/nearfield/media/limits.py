@@ -1,4 +1,4 @@
-"""Limits of pictures and sounds, checked before a pixel or sample is decoded; and memory of decoders."""
+"""Limits of pictures, sounds and videos, checked before anything is decoded; and memory of decoders."""
 
 from __future__ import annotations
 
@@ -59,12 +59,37 @@ class SoundLimits:
         _require_positive(self)
 
 
-def limit_values(limits: PictureLimits | SoundLimits) -> dict[str, int]:
+@dataclass(frozen=True, slots=True)
+class VideoLimits:
+    """What a video may have at most. What has more is refused with ``TooLarge``.
+
+    Args:
+        max_bytes: bytes of a file.
+        max_seconds: seconds.
+        max_side: pixels of the longer side of a frame.
+        max_pixels: pixels of a frame.
+        max_frames: frames that are read of one video.
+
+    Raises:
+        InputError: a limit is not a positive whole number.
+    """
+
+    max_bytes: int = 2**31
+    max_seconds: int = 7200
+    max_side: int = 16_384
+    max_pixels: int = 36_000_000
+    max_frames: int = 1000
+
+    def __post_init__(self) -> None:
+        _require_positive(self)
+
+
+def limit_values(limits: PictureLimits | SoundLimits | VideoLimits) -> dict[str, int]:
     """Return the limits by name, as plain numbers, for another process."""
     return {name: int(getattr(limits, name)) for name in limits.__slots__}
 
 
-def _require_positive(limits: PictureLimits | SoundLimits) -> None:
+def _require_positive(limits: PictureLimits | SoundLimits | VideoLimits) -> None:
     for name in limits.__slots__:
         value = getattr(limits, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -73,14 +98,16 @@ def _require_positive(limits: PictureLimits | SoundLimits) -> None:
 
 @dataclass(frozen=True, slots=True)
 class MediaLimits:
-    """What a picture, and what a sound, may have at most."""
+    """What a picture, a sound, and a video may have at most."""
 
     pictures: PictureLimits = field(default_factory=PictureLimits)
     sounds: SoundLimits = field(default_factory=SoundLimits)
+    videos: VideoLimits = field(default_factory=VideoLimits)
 
 
 #: Limits where a program sets none.
 DEFAULT_PICTURE_LIMITS = PictureLimits()
+DEFAULT_VIDEO_LIMITS = VideoLimits()
 DEFAULT_MEDIA_LIMITS = MediaLimits()
 
 

@@ -16,7 +16,7 @@ from nearfield.hardware import memory_limit
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.result_cache import ResultCache
 from nearfield.inference.result_cache.disk_cache import DiskCache
-from nearfield.media.limits import MediaLimits, PictureLimits, SoundLimits
+from nearfield.media.limits import MediaLimits, PictureLimits, SoundLimits, VideoLimits
 from nearfield.server.auth.account import RequestAccount
 from nearfield.server.auth.api_key import ApiKey
 from nearfield.server.auth.host_guard import HostGuard, is_loopback
@@ -101,6 +101,7 @@ class ServerState:
             MediaLimits(
                 PictureLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
                 SoundLimits(max_bytes=settings.max_audio_bytes, max_seconds=settings.max_audio_seconds),
+                VideoLimits(max_bytes=settings.max_video_bytes, max_seconds=settings.max_video_seconds),
             ),
             policy_of(settings.media_urls, settings.media_hosts, settings.max_image_bytes),
         )

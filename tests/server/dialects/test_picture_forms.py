@@ -206,7 +206,7 @@ def test_sie_in_msgpack(url: str, model: str, vector: Any) -> None:
     assert "not int" in refusal(url, path, {"items": [{"images": [{"data": 3}]}]})
     assert "audio" in refusal(url, path, {"items": [{"audio": {"data": CODES[0]}}]})
     models = httpx.get(f"{url}/v1/models", headers={"x-sie-sdk-version": "0.10.1"}).json()["models"]
-    assert {each["name"]: each["inputs"] for each in models}[model] == ["text", "image"]
+    assert {each["name"]: each["inputs"] for each in models}[model] == ["text", "image", "video"]
 
 
 def test_sie_sdk(url: str, model: str, vector: Any) -> None:

@@ -107,7 +107,7 @@ def _of_recipe(recipe: Recipe) -> Iterator[tuple[str, str]]:
         source = recipe.origins.get(fact)
         return _FILES if source is None else _ORIGINS.get(source, f"from {source}")
 
-    yield "Input", f"{_inputs(recipe.modalities, _picture_size(recipe))} ({_FILES})"
+    yield "Input", f"{_inputs(recipe.reads, _picture_size(recipe))} ({_FILES})"
     yield "Output", ", ".join(recipe.outputs)
     yield "Dimensions", f"{recipe.dimensions:,}{_shorter(recipe.matryoshka)}"
     if recipe.truncate_dim is not None:
@@ -133,9 +133,11 @@ def _of_recipe(recipe: Recipe) -> Iterator[tuple[str, str]]:
 def _inputs(modalities: Sequence[str], sides: tuple[int, int] | None) -> str:
     """Return what a model reads; ``sides`` are height and width to which pictures are scaled."""
     names = {"text": "texts", "image": "pictures", "audio": "sounds"}
+    if "video" in modalities:
+        names["image"] += " and frames of videos"
     if sides is not None:
         names["image"] += f", scaled to {sides[1]} x {sides[0]} pixels"
-    return " and ".join(names[modality] for modality in modalities)
+    return " and ".join(names[modality] for modality in modalities if modality in names)
 
 
 def _length_unit(modalities: Sequence[str]) -> str:

@@ -40,6 +40,7 @@ class PreparedInputs:
     """Inputs of one modality with the ticket that computes them.
 
     Where inputs were split into pieces, ``owners`` has the input of each piece, and ``sizes`` the tokens of each piece.
+    With ``unit_pieces``, each piece has a vector of unit length before they are averaged, and so has the mean.
     """
 
     items: Sequence[Any]
@@ -48,6 +49,7 @@ class PreparedInputs:
     owners: Array | None = None
     sizes: tuple[int, ...] = ()
     modality: str = "text"
+    unit_pieces: bool = False
 
 
 class InputPreparer:

@@ -19,6 +19,7 @@ from nearfield.inference.preparation.media_inputs import is_medium, read_item, r
 from nearfield.media.audio import Audio
 from nearfield.media.content import MixedContent
 from nearfield.media.image import Image, ImageSource
+from nearfield.media.video.video import Video
 from nearfield.tensors import is_tensor, tensor_to_array
 
 if TYPE_CHECKING:
@@ -27,20 +28,22 @@ if TYPE_CHECKING:
 #: One input: a text, or token ids.
 Text = str | Sequence[int]
 #: One input of any modality.
-Input = Text | Image | Audio | MixedContent
+Input = Text | Image | Audio | Video | MixedContent
 #: One input or many.
 Texts = Text | Iterable[Text]
-#: One input or many, of any modality. What a picture or a sound may be is said in `Image` and `Audio`.
+#: One input or many, of any modality. What each medium may be is said in `Image`, `Audio` and `Video`.
 if TYPE_CHECKING:
-    Inputs: TypeAlias = Texts | ImageSource | Audio | Mapping[str, Any] | Iterable[Any]
+    Inputs: TypeAlias = Texts | ImageSource | Audio | Video | Mapping[str, Any] | Iterable[Any]
 else:  # without Pillow's class, which is not imported here
-    Inputs = Texts | Image | Audio | os.PathLike[str] | Mapping[str, Any] | Iterable[Any]
+    Inputs = Texts | Image | Audio | Video | os.PathLike[str] | Mapping[str, Any] | Iterable[Any]
 #: Texts in the first window of a long call and in the largest. The first is small, so that lanes start early.
 FIRST_WINDOW, LARGEST_WINDOW = 128, 4096
 #: Characters at which a window ends, whatever its number of texts, so that memory stays bounded.
 WINDOW_CHARACTERS = 4_000_000
 #: Characters as which a picture or sound counts: some 60 are prepared ahead of those that run.
 _MEDIUM_CHARACTERS = 64_000
+#: Characters as which a video counts, all of whose frames are prepared at the same time.
+_VIDEO_CHARACTERS = 8 * _MEDIUM_CHARACTERS
 #: Characters of a document whose chunks are encoded together: far more than any model reads.
 MAX_DOCUMENT_CHARACTERS = 2**20
 #: Sentences that are tokenised in one call, and characters of a sentence, which is split at spaces beyond that.
@@ -158,6 +161,8 @@ def _up_to(inputs: Iterator[Input], characters: int) -> Iterator[Input]:
         yield item
         if isinstance(item, (Image, Audio)):
             characters -= _MEDIUM_CHARACTERS
+        elif isinstance(item, Video):
+            characters -= _VIDEO_CHARACTERS
         elif isinstance(item, MixedContent):
             characters -= _MEDIUM_CHARACTERS * len(item.media) + len(item.text)
         else:

@@ -1,4 +1,4 @@
-"""Inputs of several modalities: which are pictures or sounds, or have several parts, and runs of one modality."""
+"""Inputs of several modalities: which are media of which kind, or have several parts, and runs of one modality."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ from nearfield.media.audio import Audio
 from nearfield.media.content import MixedContent
 from nearfield.media.files import absolute_path, open_regular_file
 from nearfield.media.image import Image, is_image
-from nearfield.media.sound_formats import HEAD, find_sound_format
+from nearfield.media.sound_formats import find_sound_format
+from nearfield.media.video.video import Video
+from nearfield.media.video.video_formats import HEAD, find_video_format
 from nearfield.text_inputs import describe
 
 #: What an input of each modality is called in messages, one and several. A part of a mapping, such as
 #: ``{"image": picture}``, has the name of its modality.
-NOUNS: Mapping[str, str] = {"text": "a text", "image": "a picture", "audio": "a sound"}
-SEVERAL: Mapping[str, str] = {"text": "texts", "image": "pictures", "audio": "sounds"}
+NOUNS: Mapping[str, str] = {"text": "a text", "image": "a picture", "audio": "a sound", "video": "a video"}
+SEVERAL: Mapping[str, str] = {"text": "texts", "image": "pictures", "audio": "sounds", "video": "videos"}
 #: The modality of an input that a model reads together with its texts: of several parts, or one picture or sound.
 MIXED = "mixed"
-#: Sources of pictures and sounds whose type does not say which of both they are.
+#: The modality of the tower that reads inputs of another: the frames of a video are pictures.
+TOWERS: Mapping[str, str] = {"video": "image"}
+_CLASSES: Mapping[str, type[Image] | type[Audio] | type[Video]] = {"image": Image, "audio": Audio, "video": Video}
+#: Sources of media whose type does not say which of them they are.
 _RAW = (bytes, bytearray, memoryview, os.PathLike)
 
 
@@ -31,9 +36,12 @@ def modality_of(item: object) -> str:
     """Return the modality of one input that ``read_item`` has returned."""
     if isinstance(item, MixedContent):
         return MIXED
-    if isinstance(item, Image):
-        return "image"
-    return "audio" if isinstance(item, Audio) else "text"
+    return next((name for name, kind in _CLASSES.items() if isinstance(item, kind)), "text")
+
+
+def tower_modality(modality: str) -> str:
+    """Return the modality of the tower that reads inputs of a modality."""
+    return TOWERS.get(modality, modality)
 
 
 def runs(items: Iterable[Any]) -> Iterator[tuple[str, Iterator[Any]]]:
@@ -42,7 +50,7 @@ def runs(items: Iterable[Any]) -> Iterator[tuple[str, Iterator[Any]]]:
 
 
 def is_medium(item: object, reads: tuple[str, ...], *, in_list: bool = False) -> bool:
-    """Return whether a value is no text: a picture, a sound, or what names its modality or has several parts.
+    """Return whether a value is no text: a picture, sound or video, or what names its modality or has several parts.
 
     Bytes, paths and arrays of pixels are media to a model that reads media. To a model of texts alone they are a
     mistake, for which the advice is to decode or to read them.
@@ -54,7 +62,7 @@ def is_medium(item: object, reads: tuple[str, ...], *, in_list: bool = False) ->
     """
     if isinstance(item, str):
         return False
-    if is_image(item) or isinstance(item, (Audio, MixedContent)):
+    if is_image(item) or isinstance(item, (Audio, Video, MixedContent)):
         return True
     if reads == ("text",):
         return False
@@ -64,7 +72,7 @@ def is_medium(item: object, reads: tuple[str, ...], *, in_list: bool = False) ->
 
 
 def read_item(item: object, number: int, reads: tuple[str, ...], *, fuses: bool = False) -> Any:
-    """Return an input for which ``is_medium`` is true as an `Image`, an `Audio`, or the text that it contains.
+    """Return an input for which ``is_medium`` is true as an `Image`, `Audio` or `Video`, or the text that it contains.
 
     For a model that ``fuses`` its inputs, it is `MixedContent`, unless it is a text alone.
 
@@ -85,7 +93,7 @@ def read_item(item: object, number: int, reads: tuple[str, ...], *, fuses: bool 
         raise type(error)(f"Input {number}: {error}", param="input") from error
 
 
-def _apart(parts: list[str | Image | Audio]) -> str:
+def _apart(parts: list[str | Image | Audio | Video]) -> str:
     """Return the message for several parts that a model does not read together."""
     kinds = [modality_of(part) for part in parts]
     named = [NOUNS[kind] if kinds.count(kind) == 1 else SEVERAL[kind] for kind in dict.fromkeys(kinds)]
@@ -117,7 +125,7 @@ def _several(values: object) -> list[Any]:
     return list(values) if isinstance(values, (list, tuple)) else [values]
 
 
-def _read_part(modality: str, value: object, reads: tuple[str, ...]) -> str | Image | Audio:
+def _read_part(modality: str, value: object, reads: tuple[str, ...]) -> str | Image | Audio | Video:
     if modality not in reads:
         raise InputError(f"This is {NOUNS[modality]}, and the model reads {listed(reads)}.", param="input")
     if modality != "text":
@@ -129,11 +137,12 @@ def _read_part(modality: str, value: object, reads: tuple[str, ...]) -> str | Im
 
 def listed(modalities: tuple[str, ...]) -> str:
     """Return the modalities that a model reads, for a message."""
-    return " and ".join(SEVERAL[name] for name in modalities)
+    *others, last = [SEVERAL[name] for name in modalities]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
-def _create(modality: str, value: object) -> Image | Audio:
-    kind = Image if modality == "image" else Audio
+def _create(modality: str, value: object) -> Image | Audio | Video:
+    kind = _CLASSES[modality]
     if isinstance(value, kind):
         return value
     if not isinstance(value, str):
@@ -149,11 +158,16 @@ def _create(modality: str, value: object) -> Image | Audio:
 
 def _kind_of(item: object, reads: tuple[str, ...]) -> str:
     """Return the modality of a medium: by its type, by what the model reads, or by its first bytes."""
-    if isinstance(item, Audio):
-        return "audio"
-    if not isinstance(item, _RAW) or "audio" not in reads:
+    if isinstance(item, (Audio, Video)):
+        return modality_of(item)
+    if not isinstance(item, _RAW):
         return "image"
-    return "audio" if "image" not in reads or find_sound_format(_first_bytes(item)) else "image"
+    if "image" not in reads:
+        return "audio"
+    head = _first_bytes(item) if {"audio", "video"} & set(reads) else b""
+    if "audio" in reads and find_sound_format(head):
+        return "audio"
+    return "video" if "video" in reads and find_video_format(head) else "image"
 
 
 def _first_bytes(item: object) -> bytes:

@@ -1,4 +1,4 @@
-"""Preparation of pictures and sounds for the engine: they are decoded in threads, beside the lanes."""
+"""Preparation of pictures, sounds and videos for the engine: they are decoded in threads, beside the lanes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from nearfield.features import Features
 from nearfield.inference.encode_options import ResolvedOptions
 from nearfield.inference.model_info import ModelInfo
 from nearfield.inference.preparation.input_preparer import InputCounts, PreparedInputs, output_requests
+from nearfield.inference.preparation.media_inputs import modality_of
 from nearfield.inference.preparation.worker_threads import WorkerThreads
 from nearfield.inference.processors import MediaProcessor
 from nearfield.media.audio import Audio
 from nearfield.media.image import Image
 from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, MediaLimits
+from nearfield.media.video.video import Video
 
 #: Decoders and resizers run without Python's lock, so that each core prepares an input.
 MEDIA_THREADS = WorkerThreads(max(2, os.cpu_count() or 1), "nearfield-decode")
 
 
 class MediaPreparer:
-    """Turns pictures, or sounds, into tickets, as `InputPreparer` does with texts."""
+    """Turns pictures and videos, or sounds, into tickets, as `InputPreparer` does with texts."""
 
     def __init__(self, processor: MediaProcessor) -> None:
         self._processor = processor
@@ -33,7 +35,7 @@ class MediaPreparer:
     def prepare(
         self,
         model: ModelInfo,
-        items: Sequence[Image | Audio],
+        items: Sequence[Image | Audio | Video],
         options: ResolvedOptions,
         *,
         bulk: bool = False,
@@ -53,7 +55,7 @@ class MediaPreparer:
     async def prepare_in_threads(
         self,
         model: ModelInfo,
-        items: Sequence[Image | Audio],
+        items: Sequence[Image | Audio | Video],
         options: ResolvedOptions,
         *,
         bulk: bool = False,
@@ -72,7 +74,9 @@ class MediaPreparer:
         features = await MEDIA_THREADS.map_until(reads, expires_at, "decoded")
         return self._prepared(model, items, features, options, bulk, expires_at, first_index)
 
-    def _read(self, number: int, item: Image | Audio, limits: MediaLimits = DEFAULT_MEDIA_LIMITS) -> Sequence[Features]:
+    def _read(
+        self, number: int, item: Image | Audio | Video, limits: MediaLimits = DEFAULT_MEDIA_LIMITS
+    ) -> Sequence[Features]:
         try:
             return self._processor.read(item, limits)  # type: ignore[arg-type]  # runs have one modality
         except InputError as error:
@@ -81,24 +85,25 @@ class MediaPreparer:
     def _prepared(
         self,
         model: ModelInfo,
-        items: Sequence[Image | Audio],
+        items: Sequence[Image | Audio | Video],
         parts: Sequence[Sequence[Features]],
         options: ResolvedOptions,
         bulk: bool,
         expires_at: float | None,
         first_index: int,
     ) -> PreparedInputs:
-        """Return inputs with their ticket; an input that has several parts, such as windows, gets their mean."""
+        """Return inputs with their ticket; an input that has several parts, windows or frames, gets their mean."""
         features = [part for several in parts for part in several]
         requests = output_requests(model, options, len(features))
         ticket = Ticket.create(model, features, None, requests, bulk=bulk, deadline=expires_at, first_index=first_index)
         counts = [InputCounts(sum(part.cost for part in several)) for several in parts]
-        modality = self._processor.modality
-        if len(features) == len(items):
+        modality = modality_of(items[0]) if items else self._processor.modality
+        if len(features) == len(items) and modality != "video":
             return PreparedInputs(items, counts, ticket, modality=modality)
         owners = np.repeat(np.arange(len(items)), [len(several) for several in parts])
         sizes = tuple(part.cost for part in features)
-        return PreparedInputs(items, counts, ticket, owners, sizes, modality)
+        # Other models give frames vectors of any length, and their mean would be that of the longest.
+        return PreparedInputs(items, counts, ticket, owners, sizes, modality, unit_pieces=modality == "video")
 
 
 def _check(options: ResolvedOptions) -> None:

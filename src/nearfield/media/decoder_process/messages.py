@@ -19,6 +19,8 @@ TASKS = {
     "picture": "nearfield.media.decoding:decode_picture_task",
     "picture header": "nearfield.media.picture_header:read_header_task",
     "sound": "nearfield.media.sound_decoding:decode_sound_task",
+    "video frames": "nearfield.media.video.video_decoding:decode_frames_task",
+    "video header": "nearfield.media.video.video_decoding:read_header_task",
 }
 #: Bytes of the length before each message, and of the largest message.
 LENGTH_BYTES, MAX_MESSAGE = 4, 2**20

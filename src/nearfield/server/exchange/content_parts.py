@@ -1,8 +1,8 @@
-"""Inputs of several parts, of text, pictures and sounds, as one input of a model."""
+"""Inputs of several parts, of text, pictures, videos and sounds, as one input of a model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TypeVar
 
@@ -11,19 +11,20 @@ from nearfield.inference.preparation.media_inputs import NOUNS, SEVERAL, modalit
 from nearfield.media.audio import Audio
 from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
+from nearfield.media.video.video import Video
 
-MediumT = TypeVar("MediumT", bound=Image | Audio)
+MediumT = TypeVar("MediumT", bound=Image | Audio | Video)
 
 
 def join_parts(
     parts: Sequence[str | MediumT], field: str, request_field: str, separator: str = ""
 ) -> str | MediumT | MixedContent:
-    """Return the one input that several parts make: a text, one picture or sound, or their `MixedContent`.
+    """Return the one input that several parts make: a text, one picture, video or sound, or their `MixedContent`.
 
     Which models read that together is known later: ``Encode`` refuses it for others.
 
     Args:
-        parts: texts, pictures and sounds, in order.
+        parts: texts, pictures, videos and sounds, in order.
         field: where they are in the request; messages begin with it.
         request_field: name of the field of the request, the ``param`` of errors.
         separator: what is put between texts that follow one another.
@@ -32,7 +33,7 @@ def join_parts(
         InputError: there are none.
     """
     if not parts:
-        raise InputError(f"{field} is empty: send a text, or a picture or sound.", param=request_field)
+        raise InputError(f"{field} is empty: send a text, or a picture, video or sound.", param=request_field)
     joined: list[str | MediumT] = []
     for part in parts:
         if isinstance(part, str) and joined and isinstance(joined[-1], str):
@@ -44,8 +45,18 @@ def join_parts(
 
 def pictures_of(inputs: Iterable[object]) -> list[Image]:
     """Return the pictures of a request, those of inputs with several parts too."""
-    parts = (part for item in inputs for part in (item.parts if isinstance(item, MixedContent) else (item,)))
-    return [part for part in parts if isinstance(part, Image)]
+    return [part for part in parts_of(inputs) if isinstance(part, Image)]
+
+
+def videos_of(inputs: Iterable[object]) -> list[Video]:
+    """Return the videos of a request."""
+    return [part for part in parts_of(inputs) if isinstance(part, Video)]
+
+
+def parts_of(inputs: Iterable[object]) -> Iterator[object]:
+    """Yield inputs, with the parts of those that have several in their place."""
+    for item in inputs:
+        yield from item.parts if isinstance(item, MixedContent) else (item,)
 
 
 def describe_parts(content: MixedContent) -> str:

@@ -27,7 +27,7 @@ _NO_OPTIONS = EncodeOptions()
 
 @dataclass(kw_only=True)
 class Encode(Exchange):
-    """Compute the vectors of texts, lists of token ids or pictures."""
+    """Compute the vectors of texts, lists of token ids, pictures, videos or sounds."""
 
     inputs: Sequence[Any]
     options: EncodeOptions = _NO_OPTIONS

@@ -14,8 +14,8 @@ from nearfield.inference.loaded_model import LoadedModel
 from nearfield.media.audio import Audio
 from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
-from nearfield.server.exchange.content_parts import pictures_of
-from nearfield.server.exchange.picture_fetcher import PictureAddress, PictureFetcher
+from nearfield.media.video.video import Video
+from nearfield.server.exchange.picture_fetcher import PictureFetcher, addresses_of
 from nearfield.server.http.limits import Pace, RequestLimits
 from nearfield.server.models.description import ModelDescription, describe
 from nearfield.server.models.model_pool import ModelPool
@@ -179,13 +179,13 @@ def check_inputs(inputs: Sequence[Any], limits: RequestLimits, field_name: str =
         raise InputError(f"{field_name} is empty: give at least one text or list of token ids.", param=field_name)
     check_size(len(inputs), limits, field_name)
     for index, item in enumerate(inputs):
-        if not isinstance(item, (str, Image, Audio, MixedContent)) and not item:
+        if not isinstance(item, (str, Image, Audio, Video, MixedContent)) and not item:
             raise InputError(f"Input {index} is an empty list of token ids.", param=field_name)
 
 
 def check_addresses(inputs: Iterable[object], limits: RequestLimits) -> None:
-    """Raise InputError if a picture is at an address, and none are fetched."""
-    address = next((item for item in pictures_of(inputs) if isinstance(item, PictureAddress)), None)
+    """Raise InputError if a picture or video is at an address, and none are fetched."""
+    address = next(iter(addresses_of(inputs)), None)
     if address is not None and not limits.media_urls.enabled:
         raise InputError(f"{address.label} is an address, and fetching is off. {address.advice}", param=address.field)
 
@@ -193,8 +193,8 @@ def check_addresses(inputs: Iterable[object], limits: RequestLimits) -> None:
 async def fetch_pictures(
     inputs: Sequence[Any], bounds: Bounds, stage_seconds: dict[str, float]
 ) -> tuple[Sequence[Any], Bounds]:
-    """Return inputs with the pictures in place of their addresses, and the bounds with the seconds that are left."""
-    if bounds.fetcher is None or not any(isinstance(item, PictureAddress) for item in pictures_of(inputs)):
+    """Return inputs with pictures and videos in place of their addresses, and bounds with the seconds that are left."""
+    if bounds.fetcher is None or not addresses_of(inputs):
         return inputs, bounds
     started = time.perf_counter()
     fetched = await bounds.fetcher.fetch(inputs, bounds.limits.media_urls, bounds.seconds, bounds.reserve)

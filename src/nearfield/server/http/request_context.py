@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, DEFAULT_PICTURE_LIMITS, PictureLimits, SoundLimits
+from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, DEFAULT_PICTURE_LIMITS, PictureLimits, SoundLimits, VideoLimits
 from nearfield.server.batches.batch_runner import BatchRunner
 from nearfield.server.collections.collection_service import CollectionService
 from nearfield.server.files.file_store import FileStore
@@ -55,6 +55,11 @@ class RequestContext:
     def sound_limits(self) -> SoundLimits:
         """Limits of each sound of the request."""
         return (DEFAULT_MEDIA_LIMITS if self.limits is None else self.limits.media).sounds
+
+    @property
+    def video_limits(self) -> VideoLimits:
+        """Limits of each video of the request."""
+        return (DEFAULT_MEDIA_LIMITS if self.limits is None else self.limits.media).videos
 
     @property
     def picture_limits(self) -> PictureLimits:

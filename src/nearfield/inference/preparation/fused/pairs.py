@@ -15,6 +15,7 @@ from nearfield.media.audio import Audio
 from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
 from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, MediaLimits
+from nearfield.media.video.video import Video
 from nearfield.recipe import Template
 
 #: Characters as which a picture counts: so many are tokenised in the time that one takes.
@@ -76,7 +77,7 @@ class FusedPrompted(Prompted):
     def _encode_pair(
         self, first: str | MixedContent, second: str | MixedContent, options: FusedOptions, index: int
     ) -> PairTokens:
-        parts: list[str | Image | Audio] = [self._template.head]
+        parts: list[str | Image | Audio | Video] = [self._template.head]
         for literal, field, *_ in Formatter().parse(self._template.body):
             parts.append(literal)
             parts += {"query": _parts(first), "document": _parts(second)}.get(str(field), [])
@@ -102,7 +103,7 @@ def create_pairs(model: ModelInfo, template: Template | None, instruction: str |
     return FusedPrompted(model.tokenizer, model.fused_processor, template, instruction)
 
 
-def _parts(item: str | MixedContent) -> list[str | Image | Audio]:
+def _parts(item: str | MixedContent) -> list[str | Image | Audio | Video]:
     """Return pictures, then the text, as the model was trained; an empty part is ``NULL``."""
     if isinstance(item, str):
         return [item or EMPTY]
