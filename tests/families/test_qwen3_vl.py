@@ -15,9 +15,16 @@ import pytest
 from nearfield import Encoder, Image
 from nearfield.checkpoint.model_folder import read_model_folder
 from nearfield.errors import InputError, InputTooLong
+from nearfield.inference.encode_options import EncodeOptions
+from nearfield.inference.preparation.fused import FusedOptions
+from nearfield.inference.preparation.media_inputs import MIXED
 from nearfield.inference.result_cache import ResultCache
+from nearfield.inference.weightless import pack_weightless, unpack_weightless
+from nearfield.media.content import MixedContent
 from tests.support import tiny_multimodal, tiny_pictures
 from tests.support.odd_pictures import smooth
+
+pytestmark = pytest.mark.slow
 
 BACKENDS = ("reference", "openvino", "torch")
 WIDE, TALL, SMALL = smooth(90, 40, 1), smooth(33, 120, 2), smooth(5, 7, 3)
@@ -168,10 +175,28 @@ def test_results_are_cached_by_content(folder: Path) -> None:
     assert asyncio.run(run()) == (2, 4)
 
 
-def test_prepared_inputs_survive_the_way_to_another_process(encoder: Encoder) -> None:
-    from nearfield.inference.preparation.fused import FusedOptions
-    from nearfield.media.content import MixedContent
+def test_short_texts_beside_the_template_are_known_and_cut_on_the_left_after_it(
+    encoder: Encoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoder.encode(["fox", {"text": "fox", "image": SMALL}, "a"])
+    assert not caplog.records
+    whole = encoder.tokenize([" river" * 500 + " fox"], truncate="left")[0].ids
+    frame = encoder.tokenizer.prompt_length(encoder.prompt_of())
+    short = encoder.tokenize(["fox"])[0].ids
+    assert whole[:frame] == short[:frame] and len(whole) == encoder.max_length
 
+
+def test_a_process_without_weights_prepares_the_same(encoder: Encoder) -> None:
+    encoder.load_towers()
+    (copy,) = unpack_weightless(pack_weightless([encoder]), encoder.engine)
+    assert isinstance(copy, Encoder) and len(copy.runners) == len(encoder.runners) == 1
+    items = [MixedContent(("fox", Image(WIDE)))]
+    tickets = [one._prepare(MIXED, items, one._resolve(EncodeOptions()), bulk=False).ticket for one in (copy, encoder)]
+    assert tickets[0].jobs[0].features.digest() == tickets[1].jobs[0].features.digest()
+    assert tickets[0].runner is copy.runners[0]
+
+
+def test_prepared_inputs_survive_the_way_to_another_process(encoder: Encoder) -> None:
     processor = encoder._model.fused_processor
     assert processor is not None
     features = processor.read(MixedContent(("fox", Image(WIDE))), FusedOptions(max_length=200)).features

@@ -14,6 +14,8 @@ from nearfield.errors import InputError, InputTooLong
 from tests.support import tiny_multimodal
 from tests.support.odd_pictures import smooth
 
+pytestmark = pytest.mark.slow
+
 ENTRY = catalog.find("Qwen/Qwen3-VL-Reranker-2B")
 assert ENTRY is not None and ENTRY.answer is not None
 #: With words that the tiny tokenizer has as single tokens.

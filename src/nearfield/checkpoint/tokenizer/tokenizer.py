@@ -87,7 +87,7 @@ class Tokenizer:
         self.pad_id = vocab.pad_id
         self.side: Truncate = "left" if vocab.side == "left" else "right"
         own = "" if rules == TextRules() else f" {rules!r}{rules.tail}{rules.empty}"
-        self._empty = rules.empty
+        self._empty, self._has_tail = rules.empty, bool(rules.tail)
         self.digest = hashlib.sha256(f"{vocab.digest} {lowercase}{own}".encode()).hexdigest()
         eos = self.suffix[-1] if self.suffix else None
         self._rules = InputRules(rules, eos, self.pad_id) if own else None
@@ -264,6 +264,8 @@ class Tokenizer:
         if not prompt:
             return 0
         ids = next(self._encode_untruncated([prompt], self.max_length, "right")).ids[: self.max_length]
+        if self._has_tail:
+            return len(ids) - len(self.suffix)
         return len(ids) - (1 if ids and (ids[-1] in self._special or self.suffix) else 0)
 
     def _encode_untruncated(
