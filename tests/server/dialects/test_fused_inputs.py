@@ -148,7 +148,7 @@ def test_usage_is_what_the_model_read(url: str, models: tuple[Encoder, Reranker]
 
 def test_documents_with_pictures_are_ranked(url: str, models: tuple[Encoder, Reranker]) -> None:
     documents: list[Any] = ["water", {"image": URIS[0]}, {"text": "a fox", "image": URIS[1]}]
-    given = ["water", {"image": FILES[0]}, {"text": "a fox", "image": FILES[1]}]
+    given: list[Any] = ["water", {"image": FILES[0]}, {"text": "a fox", "image": FILES[1]}]
     scores = np.asarray(models[1].score("a river", given))
     for path, results, score in (("/rank", "results", "score"), ("/v1/rerank", "results", "relevance_score")):
         body = {"model": "reranker", "query": "a river", "documents": documents}
