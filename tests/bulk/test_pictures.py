@@ -15,7 +15,7 @@ from nearfield import Encoder, Image
 from nearfield.bulk.picture_source import PictureSource, reads_pictures
 from nearfield.errors import InputError
 from nearfield.progress import Progress
-from tests.support import tiny_pictures
+from tests.support import bad_media, tiny_pictures
 from tests.support.cli_runner import Ran, run
 
 pytestmark = pytest.mark.slow
@@ -93,11 +93,15 @@ def test_unreadable_files_are_named_before_the_work(embed: Run, photos: Path) ->
 
 
 def test_unreadable_files_are_left_out(embed: Run, photos: Path) -> None:
-    (photos / "bad.jpg").write_text("a text")
+    for number, (data, _, _) in enumerate(bad_media.PICTURES.values()):
+        (photos / f"bad{number:02}.jpg").write_bytes(data)
     (photos / "cut.png").write_bytes((photos / "b.png").read_bytes()[:1000])
     ran = embed("photos", "-o", "x.parquet", "--skip-unreadable")
     assert ran.code == 0, ran.err
-    assert "bad.jpg" in ran.err and "cut.png" in ran.err and "2 files that cannot be read" in ran.out
+    count = len(bad_media.PICTURES) + 1
+    assert f"{count} files that cannot be read" in ran.out
+    names = [*(f"bad{number:02}.jpg" for number in range(count - 1)), "cut.png"]
+    assert [name for name in names if name in ran.err] == names
     assert parquet.read_table("x.parquet")["id"].to_pylist() == list(NAMES)
 
 

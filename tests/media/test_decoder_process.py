@@ -202,7 +202,7 @@ class Impostor(pools.DecoderProcess):
 
     def __init__(self, head: dict[str, Any]) -> None:
         self._link, child = socket.socketpair()
-        self._source, self._seconds = b"", 5.0
+        self._seconds = 5.0
         self.process = subprocess.Popen([sys.executable, "-c", ""])
         data = msgspec.msgpack.encode({"type": "ReplyMessage", "arrays": [head]})
         child.sendall(len(data).to_bytes(4, "big") + data)

@@ -162,7 +162,6 @@ class DecoderProcess:
             ModelUnavailable: the system starts no process.
         """
         self._link, child = socket.socketpair()
-        self._source: bytes | BinaryIO = b""
         self._seconds = _START_SECONDS
         # The parent's import path, and not the current directory, whatever it has.
         paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path if path)
@@ -187,21 +186,25 @@ class DecoderProcess:
             child.close()
 
     def begin(self, job: DecoderJob, source: bytes | BinaryIO) -> bool:
-        """Send a job; return whether the process has begun it, or False if it had ended."""
+        """Send a job with its file; return whether the process has begun it, or False if it had ended."""
         size = len(source) if isinstance(source, bytes) else None
         message = JobMessage(job.task, dict(job.options), size, job.memory, job.seconds)
-        until = time.monotonic() + self._seconds
+        until = time.monotonic() + self._seconds + job.seconds
         try:
             self._link.settimeout(self._seconds)
             messages.send_message(self._link, message)
+            if isinstance(source, bytes):
+                messages.send_bytes(self._link, source, until)
+            else:
+                socket.send_fds(self._link, [b"f"], [source.fileno()])
             started: Any = messages.receive_message(self._link, ChildMessage, until)
         except (EOFError, OSError, msgspec.DecodeError):
             return False
-        self._source, self._seconds = source, _BEGIN_SECONDS
+        self._seconds = _BEGIN_SECONDS
         return isinstance(started, StartMessage)
 
     def results(self, job: DecoderJob) -> Iterator[DecoderResult]:
-        """Send the file of the job that has begun, and yield what the task returns.
+        """Yield what the task of the job returns that has begun.
 
         Raises:
             TimeoutError: a result took too long.
@@ -210,11 +213,6 @@ class DecoderProcess:
             MemoryError: there was too little memory.
         """
         until = time.monotonic() + job.seconds
-        source, self._source = self._source, b""
-        if isinstance(source, bytes):
-            messages.send_bytes(self._link, source, until)
-        else:
-            socket.send_fds(self._link, [b"f"], [source.fileno()])
         with ExitStack() as reserved:
             more = True
             while more:
