@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from nearfield.errors import InputError
-from nearfield.inference.preparation.worker_threads import WorkerThreads, in_order
+from nearfield.inference.preparation.worker_threads import MediaThreads, WorkerThreads, in_order
+from nearfield.media.decoder_process.pool import MAX_PROCESSES, DecoderPool
+from nearfield.media.image import Image
+from tests.support import odd_pictures
 
 
 async def watched(call: Callable[[], Any]) -> list[str]:
@@ -67,3 +71,22 @@ async def test_results_are_in_order() -> None:
 
     assert await in_order([sleep(number) for number in range(4)]) == [0, 1, 2, 3]
     assert await in_order([]) == []
+
+
+async def test_files_that_occupy_their_processes_hold_up_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without threads for those that wait, one TIFF for each core would stop all JPEGs until the deadline."""
+    pictures = {kind: odd_pictures.encode(odd_pictures.smooth(50, 40), kind) for kind in ("TIFF", "JPEG")}
+    release, run = threading.Event(), DecoderPool.run
+
+    def wait(*arguments: Any) -> Any:
+        release.wait(20)
+        return run(*arguments)
+
+    monkeypatch.setattr(DecoderPool, "run", wait)
+    pool = MediaThreads(2, "test")
+    waiting = [asyncio.create_task(pool.run(Image(pictures["TIFF"]).read)) for _ in range(2 * MAX_PROCESSES)]
+    await asyncio.sleep(0.05)
+    picture = await pool.run_until(Image(pictures["JPEG"]).read, time.monotonic() + 10, "decoded")
+    assert picture.width == 50 and not any(task.done() for task in waiting)
+    release.set()
+    assert [picture.format for picture in await asyncio.gather(*waiting)] == ["TIFF"] * len(waiting)

@@ -15,7 +15,7 @@ from nearfield.inference.encode_options import ResolvedOptions
 from nearfield.inference.model_info import ModelInfo
 from nearfield.inference.preparation.input_preparer import InputCounts, PreparedInputs, output_requests
 from nearfield.inference.preparation.media_inputs import modality_of
-from nearfield.inference.preparation.worker_threads import WorkerThreads
+from nearfield.inference.preparation.worker_threads import MediaThreads
 from nearfield.inference.processors import MediaProcessor
 from nearfield.media.audio import Audio
 from nearfield.media.image import Image
@@ -23,7 +23,7 @@ from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, MediaLimits
 from nearfield.media.video.video import Video
 
 #: Decoders and resizers run without Python's lock, so that each core prepares an input.
-MEDIA_THREADS = WorkerThreads(max(2, os.cpu_count() or 1), "nearfield-decode")
+MEDIA_THREADS = MediaThreads(max(2, os.cpu_count() or 1), "nearfield-decode")
 
 
 class MediaPreparer:

@@ -1,4 +1,4 @@
-"""`WorkerThreads`: threads for work beside the event loop, for which the owners of requests take turns."""
+"""`WorkerThreads`: threads for work beside the event loop, for which owners of requests take turns; `MediaThreads`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from nearfield.engine.fair_turns import FairTurns
 from nearfield.engine.turns import CALLER
 from nearfield.errors import DeadlineExceeded
 from nearfield.fork_safety import PerProcess
+from nearfield.media.decoder_process.pool import MAX_PROCESSES, ProcessNeeded, without_processes
 
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
@@ -95,3 +96,25 @@ class WorkerThreads:
         finally:
             for future in futures:
                 future.cancel()
+
+
+class MediaThreads(WorkerThreads):
+    """Threads that decode, and others that wait for child processes.
+
+    A file that occupies its process, for as long as it may, occupies none of the threads that decode other files.
+
+    Args:
+        threads: number of threads that decode.
+        name: the beginning of the threads' names.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        super().__init__(threads, name)
+        self._waiting = WorkerThreads(MAX_PROCESSES, f"{name}-waiting")
+
+    async def run(self, function: Callable[[], ResultT]) -> ResultT:
+        """Run a function in a thread, once it is its owner's turn; again in another if it needs a child process."""
+        try:
+            return await super().run(partial(without_processes, function))
+        except ProcessNeeded:
+            return await self._waiting.run(function)

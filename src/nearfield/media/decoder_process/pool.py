@@ -13,11 +13,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
@@ -35,12 +36,16 @@ from nearfield.media.decoder_process.messages import (
 )
 from nearfield.media.limits import decode_memory
 
+ResultT = TypeVar("ResultT")
+
 #: Processes of one parent at most.
-_MAX_PROCESSES = 4
+MAX_PROCESSES = min(8, max(2, os.cpu_count() or 1))
 #: Seconds for a process to start, and for one that runs to begin a job, on a busy machine.
 _START_SECONDS, _BEGIN_SECONDS = 60.0, 10.0
 #: Seconds in which a process ends that has closed its connection.
 _EXIT_SECONDS = 2.0
+#: Whether the thread may wait for a process.
+_may_wait: ContextVar[bool] = ContextVar("nearfield_may_wait", default=True)
 _NO_REPLY = "it sent no valid reply"
 
 
@@ -71,12 +76,35 @@ class DecoderResult:
     arrays: list[Array] = field(default_factory=list)
 
 
+class ProcessNeeded(Exception):
+    """A file needs a child process, and this thread may not wait for one."""
+
+
+def without_processes(function: Callable[[], ResultT]) -> ResultT:
+    """Call a function that may not wait for a child process.
+
+    Raises:
+        ProcessNeeded: it needs one. Nothing was decoded.
+    """
+    token = _may_wait.set(False)
+    try:
+        return function()
+    finally:
+        _may_wait.reset(token)
+
+
+def _require_process() -> None:
+    if not _may_wait.get():
+        raise ProcessNeeded
+
+
 def stream_decoder(job: DecoderJob, source: bytes | BinaryIO) -> Generator[DecoderResult, None, None]:
     """Yield the results of a task that yields several, as ``run_decoder`` returns one. Close it in the end.
 
     The time of a job begins again after each result. The process waits until its last result was taken, so that one is
     in memory at a time; it is killed if the results are not read to their end.
     """
+    _require_process()
     return _pool.get(DecoderPool).stream(job, source)
 
 
@@ -89,14 +117,15 @@ def run_decoder(job: DecoderJob, source: bytes | BinaryIO) -> DecoderResult:
         MissingExtra: a library is not installed.
         ModelUnavailable: no process could be started.
     """
+    _require_process()
     return _pool.get(DecoderPool).run(job, source)
 
 
 class DecoderPool:
     """Processes that decode files, at most ``processes`` at the same time. They start when they are needed."""
 
-    def __init__(self, processes: int = 0) -> None:
-        self._slots = threading.BoundedSemaphore(processes or min(_MAX_PROCESSES, max(2, os.cpu_count() or 1)))
+    def __init__(self, processes: int = MAX_PROCESSES) -> None:
+        self._slots = threading.BoundedSemaphore(processes)
         self._lock = threading.Lock()
         self._idle: list[DecoderProcess] = []
 
