@@ -50,7 +50,8 @@ _PICTURES = """## Pictures
 From picture files on disk to vectors. The files are JPEG, PNG and WebP of the model's own size, smaller, larger,
 narrow, flat and grey. `python -m tools.parity --pictures` measures and writes this part.
 
-- **same pixels**: the reference's model reads the pixels that Nearfield prepared, one picture at a time.
+- **same pixels**: the reference's model reads the pixels that Nearfield prepared, one picture at a time. Of pages it is
+  left out: a page is read in several parts. `tests/checkpoint/processors/test_tiles.py` compares their pixels.
 - **files**: the reference prepares the files itself, with Pillow. Nearfield reads them in one call, in a call for each,
   and in one call with texts between them. Where the reference has no preparation with Pillow, torch resizes.
 - **texts** are those of that last call. **difference** is the largest of all, relative to the largest value.

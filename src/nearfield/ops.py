@@ -22,21 +22,22 @@ T = TypeVar("T")
 #: Host arrays that a graph may ask for, with dtype and rank. Several inputs may share a row: ``segments`` [B, L] says
 #: which of its row's inputs a token belongs to (1, 2, ...; 0 is padding), ``places`` [B, L] count from 0 within each
 #: input, and ``positions`` are what a family's position table is read by. ``keys`` is ``segments`` with 0 where a token
-#: is not to be attended to; ``types`` is 1 in the second text of a pair; ``adapters`` is the number of the token's
-#: adapter (0: none). ``patches`` [B, L, P] hold the values of each patch of a picture or mel spectrogram, and
-#: ``positions.weights`` [B, L, R] what each of the R rows of a position table counts at a patch; where only four rows
-#: count, ``taps.0`` to ``taps.3`` are their numbers, and ``taps.weights`` [B, L, 4] what they count. ``rope.*``
-#: [B, L, D] are the cosines and sines of rotary positions. ``media`` [M, H] are rows that take the place of words, the
-#: first of them zeros; ``media.index`` says which row a token takes (0: none), and ``media.mask`` is 1 where it takes
-#: one. [L, L] are ``buckets`` (relative position buckets, or rows
-#: of a relative table) and ``distances`` (how many columns apart).
-#: ``pool.*`` [B, S, L] hold for each of a row's inputs one weight a token, zero where it does not count, so that every
-#: linear pooling is one matrix product; ``pool.max`` [B, L] is 1 where a token counts, and then a row holds one input.
+#: is not to be attended to; ``windows`` the number of a patch's window; ``types`` is 1 in the second text of a pair;
+#: ``adapters`` is the number of the token's adapter (0: none). ``patches`` [B, L, P] hold the values of each patch of a
+#: picture or mel spectrogram, and ``positions.weights`` [B, L, R] what each of the R rows of a position table counts at
+#: a patch; where only four rows count, ``taps.0`` to ``taps.3`` are their numbers, and ``taps.weights`` [B, L, 4] what
+#: they count. ``rope.*`` [B, L, D] are the cosines and sines of rotary positions. ``media`` [M, H] are rows that take
+#: the place of words, the first of them zeros; ``media.index`` says which row a token takes (0: none), and
+#: ``media.mask`` is 1 where it takes one. [L, L] are ``buckets`` (relative position buckets, or rows of a relative
+#: table) and ``distances`` (how many columns apart). ``pool.*`` [B, S, L] hold for each of a row's inputs one weight a
+#: token, zero where it does not count, so that every linear pooling is one matrix product; ``pool.max`` [B, L] is 1
+#: where a token counts, and then a row holds one input.
 INPUTS: Mapping[str, tuple[str, int]] = {
     "ids": ("int32", 2),
     "patches": ("float32", 3),
     "segments": ("int32", 2),
     "keys": ("int32", 2),
+    "windows": ("int32", 2),
     "places": ("int32", 2),
     "positions": ("int32", 2),
     "positions.weights": ("float32", 3),

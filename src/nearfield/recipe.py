@@ -131,8 +131,12 @@ class RoleFormat:
     attend: bool = False
     filler: str | None = None
     skip: tuple[str, ...] = ()
-    #: Not shown: names of vector spaces, which are stored, contain what is shown.
+    #: Not shown, like what follows: names of vector spaces, which are stored, contain what is shown.
     expand_to: int | None = field(default=None, repr=False)
+    #: Whether ``prefix`` is inserted as a token, where the tokenizer has such a one; False: it is always text.
+    inserted: bool = field(default=True, repr=False)
+    #: Ids of the tokens of a page that get a vector; empty: all (``keep_only_token_ids``). Texts keep theirs.
+    keep: tuple[int, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -221,6 +225,8 @@ class TextRules:
     With ``ends_at_eos``, tokens after the first end token are dropped: they are after the one that is pooled (CLIP).
     ``tail`` follows each text, however much of that is dropped: the end of a chat's template (Qwen3-VL-Embedding).
     ``empty`` is read in place of a text of no characters.
+    So does ``end``, before the tokenizer's own last tokens: tokens that a query is augmented with (ColPali). ``begin``
+    comes before each text in place of all that the tokenizer puts around it.
     """
 
     pad_to: int | None = None
@@ -229,6 +235,8 @@ class TextRules:
     #: Not shown: digests of tokenizers, which are stored, contain what is shown.
     tail: str = field(default="", repr=False)
     empty: str = field(default="", repr=False)
+    begin: str = field(default="", repr=False)
+    end: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from nearfield.checkpoint.folder_facts import CatalogFacts, FolderFacts
 from nearfield.checkpoint.json_file import JsonDict
 from nearfield.checkpoint.max_length import read_max_length
 from nearfield.checkpoint.prompts import instruction_template, read_default_prompt, read_prompts
+from nearfield.checkpoint.towers.page_retrievers import is_page_retriever, read_page_retriever
 from nearfield.checkpoint.transformer_config import Transformer, read_transformer
 from nearfield.checkpoint.weights import weights
 from nearfield.errors import ModelRefused, nearest
-from nearfield.recipe import ClassScores, HeadSpec, Module, Recipe, RerankPrompt, TextRules
+from nearfield.recipe import ClassScores, HeadSpec, Module, Recipe, RerankPrompt, Rows, TextRules
 
 SIMILARITIES = {name: name for name in ("cosine", "dot", "euclidean", "manhattan")} | {"dot_product": "dot"}
 #: The modules to the dense vector, the other heads, and the size of the main output.
@@ -58,6 +59,10 @@ def read_model_folder(
     builder = _RecipeBuilder(FolderFacts(folder, meta, entry), stages)
     if static_embeddings.is_static(folder, stages):
         return builder.build_static(name, revision)
+    if is_page_retriever(stages[0].folder if stages else folder):
+        if (kind or output_kinds.MULTIVECTOR) != output_kinds.MULTIVECTOR or exported_graph is not None or answer:
+            raise ModelRefused(f"{folder} holds a retriever of pages: kind, file and answer do not apply to it")
+        return builder.build_page_retriever(name, revision)
     if towers.holds_towers(stages[0].folder if stages else folder):
         if (kind or output_kinds.DENSE) != output_kinds.DENSE or exported_graph is not None or answer is not None:
             raise ModelRefused(f"{folder} holds towers of dense vectors: kind, file and answer do not apply to it")
@@ -158,6 +163,27 @@ class _RecipeBuilder:
         shared |= self._shared(name, revision, main.dimensions, instructions=False)
         recipes = [_tower_recipe(tower, shared) for tower in (main, *others)]
         return replace(recipes[0], towers=MappingProxyType({one.modality: one for one in recipes[1:]}))
+
+    def build_page_retriever(self, name: str | None, revision: str | None) -> Recipe:
+        """Return the recipe of a visual document retriever: multi-vectors of pages and of queries."""
+        home = self._stages[0].folder if self._stages else self._folder
+        retriever = read_page_retriever(home, self._stages)
+        transformer = read_transformer(home, tower=retriever.text)
+        shared = self._shared(name, revision, retriever.head.dimensions, instructions=False)
+        own: dict[str, Any] = {"folder": home, "modules": (), **shared, "similarity": "maxsim"}
+        vision = MappingProxyType(retriever.vision)
+        tower = Recipe(**own, config=vision, heads=(Rows(),), dimensions=0, max_length=0, modality="image")
+        return Recipe(
+            **own,
+            config=MappingProxyType(transformer.config),
+            heads=(retriever.head,),
+            dimensions=retriever.head.dimensions,
+            max_length=read_max_length(transformer, self._facts),
+            do_lower_case=transformer.do_lower_case,
+            tokenizer_settings=MappingProxyType(transformer.tokenizer_settings),
+            text_rules=retriever.format.rules,
+            fused=MappingProxyType({"image": tower}),
+        )
 
     def _shared(self, name: str | None, revision: str | None, dimensions: int, *, instructions: bool) -> dict[str, Any]:
         """Return the fields that all recipes have. Called last: it takes the record of origins as it is then."""

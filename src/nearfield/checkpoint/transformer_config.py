@@ -142,9 +142,12 @@ OTHERS = frozenset(name for pair in ARGUMENTS.values() for name in pair) | {
 
 def _check(path: Path, settings: JsonObject, tower: bool) -> None:
     if tower:
-        # The towers check what they read; their vectors are pooled already.
+        # The towers check what they read; their vectors are pooled already, or those of tokens.
+        checked = ("module_output_name", "modality_config")
         settings = {
-            key: value for key, value in settings.items() if key not in ("module_output_name", "modality_config")
+            key: value
+            for key, value in settings.items()
+            if key not in checked and (key, value) != ("transformer_task", "retrieval")
         }
     for name, value in settings.items():
         if name not in PLAIN and name not in OTHERS | READ:

@@ -39,10 +39,14 @@ REGISTRY = Registry(
         "jina-bert": "nearfield.families.jina_bert:JinaBert",
         "static": "nearfield.families.static:Static",
         "modernbert": "nearfield.families.modernbert:ModernBert",
+        "modernvbert_text": "nearfield.families.modernbert:ModernVBertText",
         "llama": "nearfield.families.decoder:Decoder",
         "mistral": "nearfield.families.decoder:Decoder",
         "qwen2": "nearfield.families.decoder:Decoder",
         "qwen3": "nearfield.families.decoder:Decoder",
+        "paligemma_text": "nearfield.families.decoder:PaliGemmaText",
+        "qwen2_vl_text": "nearfield.families.qwen3_vl:Qwen2VlText",
+        "qwen2_5_vl_text": "nearfield.families.qwen3_vl:Qwen2VlText",
         "gemma3_text": "nearfield.families.decoder:Decoder",
         "qwen3_vl_text": "nearfield.families.qwen3_vl:Qwen3VlText",
         "embedding_gemma2_text": "nearfield.families.embedding_gemma2:EmbeddingGemma2",
@@ -53,6 +57,10 @@ REGISTRY = Registry(
         "chinese_clip_text_model": "nearfield.families.towers.bert_text:ChineseClipText",
         "clap_text_model": "nearfield.families.towers.bert_text:ClapText",
         "altclip_text_model": "nearfield.families.towers.bert_text:AltClipText",
+        "modernvbert_vision": "nearfield.families.towers.siglip_rows:ModernVBertVision",
+        "paligemma_vision": "nearfield.families.towers.siglip_rows:PaliGemmaVision",
+        "qwen2_vl_vision": "nearfield.families.towers.qwen_vision:QwenVision",
+        "qwen2_5_vl_vision": "nearfield.families.towers.qwen_vision:QwenVision",
         "dinov3_vit": "nearfield.families.towers.dinov3:Dinov3",
         "nomic_vision": "nearfield.families.towers.nomic_vision:NomicVision",
         "clip_vision_model": "nearfield.families.towers.vision:VisionTransformer",
@@ -135,6 +143,10 @@ class Family(ABC):
         A family of pictures adds here what depends on a picture's grid.
         """
         return features.arrays()
+
+    def order_rows(self, features: Features, rows: Array) -> Array:
+        """Return the rows of an input in the order of its picture, where a tower gives them in another."""
+        return rows
 
     def fuse(self, towers: Mapping[str, Family]) -> None:
         """Read the rows of towers, by modality, in place of words: see `nearfield.families.fused`.

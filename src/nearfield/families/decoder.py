@@ -1,7 +1,8 @@
-"""Decoders as encoders: Llama, Mistral, Qwen2, Qwen3 and Gemma 3, by a table of flags.
+"""Decoders as encoders: Llama, Mistral, Qwen2, Qwen3, Gemma 1 and Gemma 3, by a table of flags.
 
 Pre-norm transformer with rotary positions and grouped queries (Touvron et al. 2023, arXiv:2302.13971; Jiang et al.
-2023, arXiv:2310.06825; Gemma team 2025, arXiv:2503.19786). Causal unless the config says otherwise.
+2023, arXiv:2310.06825; Gemma team 2024, arXiv:2403.08295, and 2025, arXiv:2503.19786). Causal unless the config says
+otherwise.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from nearfield.checkpoint.weights.weights import Linear, Norm, Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Family
 from nearfield.families.bert import ACTIVATIONS, size_of
-from nearfield.families.fused import deep_rows, put_rows
+from nearfield.families.fused import MEDIA_INPUTS, check_rows, deep_rows, put_rows
 from nearfield.families.rotary import Rotary
 from nearfield.ops import AttentionMask, Ops, T
 
@@ -33,8 +34,10 @@ class Flags:
     qkv_bias: bool = False
     #: Norms of each query and key head.
     head_norms: bool = False
-    #: Norms after attention and feed-forward too, all of them scaling by 1 + weight, and embeddings times sqrt(H).
+    #: Norms that scale by 1 + weight, and embeddings times sqrt(H).
     gemma: bool = False
+    #: Norms after attention and feed-forward too, and a second base of rotary positions where attention is bounded.
+    sandwich: bool = False
     activation: str = "hidden_act"
     #: Whether the config has a switch for its sliding window, which is off unless set.
     switched_window: bool = False
@@ -45,9 +48,12 @@ FLAGS = {
     "mistral": Flags(),
     "qwen2": Flags(qkv_bias=True, switched_window=True),
     "qwen3": Flags(head_norms=True, switched_window=True),
-    # Its rotary positions are triples of time, row and column, which are one number for a text.
+    # Rotary positions of Qwen-VL are triples of time, row and column, which are one number for a text.
+    "qwen2_vl_text": Flags(qkv_bias=True, switched_window=True),
+    "qwen2_5_vl_text": Flags(qkv_bias=True, switched_window=True),
     "qwen3_vl_text": Flags(head_norms=True),
-    "gemma3_text": Flags(head_norms=True, gemma=True, activation="hidden_activation"),
+    "paligemma_text": Flags(gemma=True, activation="hidden_activation"),
+    "gemma3_text": Flags(head_norms=True, gemma=True, sandwich=True, activation="hidden_activation"),
 }
 
 
@@ -76,7 +82,7 @@ class Decoder(Family):
         self.tied = bool(config.get("tie_word_embeddings", self.flags.gemma))
         self.act = known_activation(config, self.flags.activation)
         self.causal = config.get("is_causal") is not False and not config.get("use_bidirectional_attention")
-        self.scale = float(config["query_pre_attn_scalar"]) ** -0.5 if self.flags.gemma else None
+        self.scale = float(config["query_pre_attn_scalar"]) ** -0.5 if self.flags.sandwich else None
         self.kinds, self.window = _windows(config, self.flags, self.layers, self.causal)
         self.rotary, self.local = self._rotaries(config)
         self.inputs = ("ids", "segments", "places", "rope.cos", "rope.sin")
@@ -85,8 +91,8 @@ class Decoder(Family):
         _refuse_variants(config, self.heads, self.shared)
 
     def _rotaries(self, config: JsonObject) -> tuple[Rotary, Rotary | None]:
-        """Return the rotary positions of full layers and, for Gemma, of sliding-window layers: their base differs."""
-        if not self.flags.gemma:
+        """Return the rotary positions of full layers and, for Gemma 3, of sliding-window layers: their base differs."""
+        if not self.flags.sandwich:
             return Rotary.from_config(config, self.head), None
         theta = float(config.get("rope_local_base_freq") or 10_000.0)
         parameters = config.get("rope_parameters")
@@ -130,7 +136,7 @@ class Decoder(Family):
         self, ops: Ops[T], weights: Weights, x: T, inputs: Mapping[str, T], kind: str, mask: AttentionMask[T]
     ) -> T:
         a = self._attention(ops, weights, self._normed(ops, weights, x, "input_layernorm"), inputs, kind, mask)
-        if not self.flags.gemma:
+        if not self.flags.sandwich:
             x = ops.add(x, a)
             return ops.add(x, self._feed(ops, weights, self._normed(ops, weights, x, "post_attention_layernorm")))
         x = ops.add(x, self._normed(ops, weights, a, "post_attention_layernorm"))
@@ -182,12 +188,34 @@ class Decoder(Family):
         return ops.linear(x, weights.top.linear("score", self.hidden_size, count, bias=False))
 
 
+class PaliGemmaText(Decoder):
+    """The part of PaliGemma that reads tokens, Gemma, and the rows of its vision tower (arXiv:2407.07726)."""
+
+    weight_prefixes = (
+        *("vlm.model.language_model.", "vlm.language_model.model.", "vlm.language_model."),
+        *("model.model.language_model.", "model.language_model.model.", "model.language_model."),
+        *("language_model.model.", "language_model."),
+    )
+    unread = (
+        *Decoder.unread,
+        r"(^|\.)(vision_tower|multi_modal_projector|lm_head)\.",
+        r"^(embedding_proj_layer|custom_text_proj)\.",
+    )
+
+    def fuse(self, towers: Mapping[str, Family]) -> None:
+        check_rows(towers, self.hidden_size)
+        self.inputs += MEDIA_INPUTS
+
+
 def known_activation(config: JsonObject, name: str) -> str:
     """Return the activation that a field of config.json names, as ``ops`` calls it; any unknown one is refused."""
     stored = config.get(name) or config.get("hidden_act") or ("gelu_pytorch_tanh" if name != "hidden_act" else "silu")
     if stored not in ACTIVATIONS:
         raise ModelRefused(f"config.json: {name} {stored!r} is not known here. Known: {', '.join(ACTIVATIONS)}.")
-    return ACTIVATIONS[stored]
+    # Gemma's first configs say gelu, and mean its approximation.
+    return ACTIVATIONS[
+        "gelu_pytorch_tanh" if stored == "gelu" and config.get("model_type") == "paligemma_text" else stored
+    ]
 
 
 def _windows(config: JsonObject, flags: Flags, layers: int, causal: bool) -> tuple[tuple[str, ...], int]:
@@ -198,7 +226,7 @@ def _windows(config: JsonObject, flags: Flags, layers: int, causal: bool) -> tup
     if not width:
         return ("full_attention",) * layers, 0
     kinds = config.get("layer_types")
-    if flags.gemma:
+    if flags.sandwich:
         every = int(config.get("sliding_window_pattern") or config.get("_sliding_window_pattern") or 6)
         kinds = kinds or [SLIDING if (number + 1) % every else "full_attention" for number in range(layers)]
         # EmbeddingGemma's width counts both sides.

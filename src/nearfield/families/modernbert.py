@@ -6,6 +6,7 @@ Warner et al. 2024, arXiv:2412.13663. The model has no token types and no positi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from nearfield.arrays import Array
 from nearfield.checkpoint.json_file import JsonObject
@@ -13,6 +14,7 @@ from nearfield.checkpoint.weights.weights import Linear, Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Family
 from nearfield.families.bert import ACTIVATIONS, size_of
+from nearfield.families.fused import MEDIA_INPUTS, check_rows, put_rows
 from nearfield.families.rotary import Rotary
 from nearfield.ops import AttentionMask, Ops, T
 
@@ -22,9 +24,9 @@ SLIDING = "sliding_attention"
 class ModernBert(Family):
     """The one configuration family of this architecture."""
 
-    inputs = ("ids", "segments", "places", "rope.cos", "rope.sin", "rope.local.cos", "rope.local.sin")
-    weight_prefixes = ("model.", "")
-    unread = (r"^(head|decoder|classifier)\.",)
+    inputs: tuple[str, ...] = ("ids", "segments", "places", "rope.cos", "rope.sin", "rope.local.cos", "rope.local.sin")
+    weight_prefixes: ClassVar[tuple[str, ...]] = ("model.", "")
+    unread: ClassVar[tuple[str, ...]] = (r"^(head|decoder|classifier)\.",)
 
     def __init__(self, config: JsonObject) -> None:
         self.hidden_size = size_of(config, "hidden_size")
@@ -54,7 +56,8 @@ class ModernBert(Family):
 
     @property
     def sizes(self) -> Mapping[str, int]:
-        return {name: self.rotary.size for name in self.inputs if name.startswith("rope.")}
+        sizes = {name: self.rotary.size for name in self.inputs if name.startswith("rope.")}
+        return {**sizes, "media": self.hidden_size} if "media" in self.inputs else sizes
 
     def host_inputs(self, places: Array) -> dict[str, Array]:
         cos, sin = self.rotary.angles(places)
@@ -69,7 +72,7 @@ class ModernBert(Family):
 
     def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         x = ops.embed(weights.table("embeddings.tok_embeddings", self.vocab_size, self.hidden_size), inputs["ids"])
-        x = self._norm(ops, weights, x, "embeddings.norm")
+        x = self._norm(ops, weights, put_rows(ops, x, inputs), "embeddings.norm")
         masks = {
             "full_attention": self.attention_mask(inputs),
             SLIDING: self.attention_mask(inputs, self.reach, self.reach),
@@ -119,6 +122,20 @@ class ModernBert(Family):
     def classes(self, ops: Ops[T], weights: Weights, x: T, count: int) -> T:
         x = self._head(ops, weights.top, x)
         return ops.linear(x, weights.top.linear("classifier", self.hidden_size, count))
+
+
+class ModernVBertText(ModernBert):
+    """The part of ModernVBERT that reads tokens, and the rows of its vision tower."""
+
+    weight_prefixes: ClassVar[tuple[str, ...]] = ("vlm.text_model.", "model.text_model.", "text_model.")
+    unread: ClassVar[tuple[str, ...]] = (
+        r"(^|\.)(vision_model|connector|projection_head|lm_head|classifier)\.",
+        r"^(embedding_proj_layer|custom_text_proj)\.",
+    )
+
+    def fuse(self, towers: Mapping[str, Family]) -> None:
+        check_rows(towers, self.hidden_size)
+        self.inputs += MEDIA_INPUTS
 
 
 def _kinds(config: JsonObject) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ class Rotary:
             return cls(size, theta * factor, factor ** (2 / size))
         if scaling == "llama3":
             return _llama3(cls(size, theta), parameters)
-        if scaling != "default":
+        if scaling not in ("default", "mrope"):  # sections of M-RoPE are for the family
             raise ModelRefused(
                 f"config.json: rope scaling {scaling!r} is not known here (default, linear, ntk, llama3)."
             )

@@ -57,11 +57,11 @@ class RowsHead(Head):
     """The rows that a tower gives for another model's sequence, which its family joins from neighbouring patches."""
 
     output = "rows"
-    _unit = 1
+    _family: Family
 
     def bind(self, family: Family) -> None:
-        """Take over how many patches become a row."""
-        self._unit = family.patches_per_row
+        """Take over how many patches become a row, and the order of rows."""
+        self._family = family
 
     def build(self, ops: Ops[T], hidden: T, inputs: Mapping[str, T], family: Family, weights: Weights) -> T:
         """Return [rows, values], of all inputs and of padding."""
@@ -69,9 +69,12 @@ class RowsHead(Head):
 
     def split_results(self, values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> list[Array]:
         """Return [rows, values] of each input."""
-        width, unit = packed.layout.width, self._unit
+        width, unit = packed.layout.width, self._family.patches_per_row
         starts = (packed.layout.row * width + packed.layout.start) // unit
-        return [values[start : start + item.length // unit] for start, item in zip(starts.tolist(), items, strict=True)]
+        return [
+            self._family.order_rows(item.features, values[start : start + item.length // unit])
+            for start, item in zip(starts.tolist(), items, strict=True)
+        ]
 
 
 def _split_tokens(values: Array, packed: PackedRows, items: Sequence[HeadInput]) -> list[Array]:

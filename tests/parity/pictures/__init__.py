@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from tests.parity.pictures import fused_sequences, hugging_face, sentence_modules
+from tests.parity.pictures import fused_sequences, hugging_face, pages, sentence_modules
 from tests.parity.pictures.case import PictureCase
 
-CASES: list[PictureCase] = [*hugging_face.CASES, *sentence_modules.CASES, *fused_sequences.CASES]
+CASES: list[PictureCase] = [*hugging_face.CASES, *sentence_modules.CASES, *fused_sequences.CASES, *pages.CASES]

@@ -23,17 +23,18 @@ class PictureCase:
     """One family in one layout, and its reference.
 
     ``write`` makes the folder. ``of_files`` gives the reference's vectors of picture files, whose pixels its own
-    processor prepares with Pillow; ``of_pixels`` those of pictures that are prepared already; ``of_texts`` those of
-    texts, where the model reads them. Vectors have the length that the model gives them.
+    processor prepares with Pillow; ``of_pixels`` those of pictures that are prepared already, where one picture is one
+    input of the tower; ``of_texts`` those of texts, where the model reads them. Vectors have the length that the model
+    gives them: an array with a row for each input, or a list of rows where each token has a vector.
     """
 
     name: str
     family: str
     reference: str
     write: Callable[[Path], Path]
-    of_files: Callable[[Path, Sequence[Path]], Array]
-    of_pixels: Callable[[Path, Sequence[PatchFeatures]], Array]
-    of_texts: Callable[[Path, Sequence[str]], Array] | None = None
+    of_files: Callable[[Path, Sequence[Path]], Sequence[Array]]
+    of_pixels: Callable[[Path, Sequence[PatchFeatures]], Sequence[Array]] | None
+    of_texts: Callable[[Path, Sequence[str]], Sequence[Array]] | None = None
 
 
 def prepare(folder: Path, files: Sequence[Path]) -> list[PatchFeatures]:

@@ -31,31 +31,33 @@ def write_files(folder: Path) -> list[Path]:
     return files
 
 
-def encode(folder: Path, calls: Sequence[Sequence[Any]], precision: str = "float32", **options: Any) -> list[Array]:
-    """Return the vectors of each call, in the length that the model gives them."""
+def encode(
+    folder: Path, calls: Sequence[Sequence[Any]], precision: str = "float32", **options: Any
+) -> list[list[Array]]:
+    """Return the vectors of the inputs of each call [rows, dim], in the length that the model gives them."""
     with Encoder(str(folder), precision=precision, compile_cache=False, **options) as model:
-        return [np.asarray(model.encode(list(call), normalize_embeddings=False)) for call in calls]
+        results = [model.encode(list(call), normalize_embeddings=False) for call in calls]
+    return [[np.atleast_2d(np.asarray(row)) for row in result] for result in results]
 
 
 def measure(case: PictureCase, folder: Path, files: Sequence[Path]) -> dict[str, Nearness]:
     """Return how near a model that ``case`` wrote to a folder comes to its reference, for each way of asking."""
     texts = TEXTS if case.of_texts else []
     mixed: list[Any] = [item for pair in zip(files, [*texts, *files], strict=False) for item in pair]
-    places = {name: [mixed.index(item) for item in items] for name, items in (("files", files), ("texts", texts))}
     together, among, *alone = encode(folder, [files, mixed, *([file] for file in files)])
-    expected = case.of_files(folder, files)
-    found = {
-        "same pixels, batched": scaled(together, case.of_pixels(folder, prepare(folder, files))),
-        "files, batched": scaled(together, expected),
-        "files, alone": scaled(np.concatenate(alone), expected),
-        "files, mixed": scaled(among[places["files"]], expected),
-    }
+    expected, found = case.of_files(folder, files), {}
+    if case.of_pixels:
+        found["same pixels, batched"] = scaled(together, case.of_pixels(folder, prepare(folder, files)))
+    found["files, batched"] = scaled(together, expected)
+    found["files, alone"] = scaled([rows for one in alone for rows in one], expected)
+    found["files, mixed"] = scaled([among[mixed.index(file)] for file in files], expected)
     if case.of_texts:
-        found["texts, mixed"] = scaled(among[places["texts"]], case.of_texts(folder, texts))
+        found["texts, mixed"] = scaled([among[mixed.index(text)] for text in texts], case.of_texts(folder, texts))
     return found
 
 
-def scaled(rows: Array, truth: Array) -> Nearness:
-    """Compare vectors; the largest difference is relative to the largest value."""
-    size = float(np.abs(truth).max())
-    return nearness(list(rows / size), list(truth / size))
+def scaled(rows: Sequence[Array], truth: Sequence[Array]) -> Nearness:
+    """Compare vectors, row by row; the largest difference is relative to the largest value."""
+    whole, expected = (np.concatenate([np.atleast_2d(one) for one in side]) for side in (rows, truth))
+    size = float(np.abs(expected).max())
+    return nearness(list(whole / size), list(expected / size))

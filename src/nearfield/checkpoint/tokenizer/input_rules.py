@@ -42,6 +42,26 @@ def append_tail(backend: tokenizers.Tokenizer, tail: str) -> None:
     backend.post_processor = processors.TemplateProcessing(single="$A tail", special_tokens=[token])
 
 
+def surround(backend: tokenizers.Tokenizer, rules: TextRules) -> None:
+    """Put the tokens of ``end`` after each text, before the tokenizer's own last ones: they count as special.
+
+    Where there is a ``begin``, its tokens come before each text, and the tokenizer's own ones are left out.
+    """
+    whole, bare = backend.encode("a"), backend.encode("a", add_special_tokens=False)
+    head = whole.special_tokens_mask.index(0) if 0 in whole.special_tokens_mask else len(whole.ids)
+    first, last = (whole.ids[:head], whole.ids[head + len(bare.ids) :])
+    if rules.begin:
+        first, last = backend.encode(rules.begin, add_special_tokens=False).ids, []
+    last = [*backend.encode(rules.end, add_special_tokens=False).ids, *last]
+    tokens = [
+        {"id": name, "ids": ids, "tokens": [backend.id_to_token(number) for number in ids]}
+        for name, ids in (("begin", first), ("end", last))
+    ]
+    used = [token for token in tokens if token["ids"]]
+    single = [piece for piece in ("begin", "$A", "end") if piece == "$A" or any(t["id"] == piece for t in used)]
+    backend.post_processor = processors.TemplateProcessing(single=single, special_tokens=used)
+
+
 @dataclass(frozen=True)
 class InputRules:
     """What is done to the ids of a text when it is tokenised: ``eos`` is its end token, ``pad`` its padding token."""

@@ -20,7 +20,7 @@ from nearfield.checkpoint.tokenizer.guarded_tokenizer import (
     find_lone_surrogate,
     surrogate_error,
 )
-from nearfield.checkpoint.tokenizer.input_rules import InputRules, append_tail, canonicalize
+from nearfield.checkpoint.tokenizer.input_rules import InputRules, append_tail, canonicalize, surround
 from nearfield.checkpoint.tokenizer.truncation import (
     TRUNCATIONS,
     Tokens,
@@ -70,6 +70,8 @@ class Tokenizer:
             _lowercase(backend)
         if rules.tail:
             append_tail(backend, rules.tail)
+        if rules.begin or rules.end:
+            surround(backend, rules)
         self._backend = GuardedTokenizer(backend)
         self._run = self._backend.encode_batch_fast
         self.prefix, self.suffix = _frame(self._backend)
@@ -86,7 +88,7 @@ class Tokenizer:
         self.check_special_tokens([*self.prefix, *self.suffix])
         self.pad_id = vocab.pad_id
         self.side: Truncate = "left" if vocab.side == "left" else "right"
-        own = "" if rules == TextRules() else f" {rules!r}{rules.tail}{rules.empty}"
+        own = "" if rules == TextRules() else f" {rules!r}{rules.tail}{rules.empty}{rules.begin}{rules.end}"
         self._empty, self._has_tail = rules.empty, bool(rules.tail)
         self.digest = hashlib.sha256(f"{vocab.digest} {lowercase}{own}".encode()).hexdigest()
         eos = self.suffix[-1] if self.suffix else None

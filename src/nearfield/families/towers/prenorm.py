@@ -51,7 +51,10 @@ CLIP_BLOCKS = BlockNames()
 
 @dataclass(frozen=True)
 class PrenormBlocks:
-    """Blocks of one size. ``biases`` says which of query, key and value have one."""
+    """Blocks of one size. ``biases`` says which of query, key and value have one.
+
+    Norms that are not ``centred`` divide by the root mean square, and have no bias.
+    """
 
     names: BlockNames
     layers: int
@@ -63,6 +66,7 @@ class PrenormBlocks:
     biases: tuple[bool, bool, bool] = (True, True, True)
     out_bias: bool = True
     feed_bias: bool = True
+    centred: bool = True
 
     def run(self, ops: Ops[T], weights: Weights, x: T, mask: AttentionMask[T], rope: tuple[T, T] | None = None) -> T:
         """Return the hidden states [B, L, H] after all blocks; ``rope`` are cosines and sines [B, L, D]."""
@@ -77,7 +81,7 @@ class PrenormBlocks:
 
     def _attention(self, ops: Ops[T], weights: Weights, x: T, mask: AttentionMask[T], rope: tuple[T, T] | None) -> T:
         names, size = self.names, self.size
-        x = ops.layer_norm(x, weights.norm(names.attention_norm, size), self.eps)
+        x = self.normed(ops, weights, x, names.attention_norm)
         q, k, v = (ops.split(ops.linear(x, layer), self.heads) for layer in self._projections(weights))
         if rope is not None:
             q, k = (ops.rope(y, *rope) for y in (q, k))
@@ -96,7 +100,7 @@ class PrenormBlocks:
 
     def _feed(self, ops: Ops[T], weights: Weights, x: T) -> T:
         names, size, inner = self.names, self.size, self.intermediate_size
-        x = ops.layer_norm(x, weights.norm(names.feed_norm, size), self.eps)
+        x = self.normed(ops, weights, x, names.feed_norm)
         if names.fused:
             gate, up = weights.linear(names.up, size, 2 * inner, self.feed_bias).parts(2)
             h = ops.multiply(ops.activation(ops.linear(x, gate), self.activation), ops.linear(x, up))
@@ -107,6 +111,11 @@ class PrenormBlocks:
             h = ops.activation(ops.linear(x, weights.linear(names.up, size, inner, self.feed_bias)), self.activation)
         down = weights.linear(names.down, inner, size, self.feed_bias)
         return ops.linear(h, self._scaled(weights, down, names.feed_scale))
+
+    def normed(self, ops: Ops[T], weights: Weights, x: T, name: str) -> T:
+        """Return the states after a norm of the blocks' kind."""
+        norm = weights.norm(name, self.size, bias=self.centred)
+        return ops.layer_norm(x, norm, self.eps) if self.centred else ops.rms_norm(x, norm, self.eps)
 
     def _scaled(self, weights: Weights, layer: Linear, name: str) -> Linear:
         """Return the layer with its outputs scaled by the vector of that name, if there is one."""

@@ -76,7 +76,7 @@ class Qwen3VlVision(Family):
         self.table = size_of(config, "num_position_embeddings")
         self.deep = _deep_blocks(config, layers)
         self.row_slots = 1 + len(self.deep)
-        self.theta = _theta(config)
+        self.theta = rotation_base(config)
         self.blocks = PrenormBlocks(
             names=_NAMES,
             layers=layers,
@@ -99,7 +99,7 @@ class Qwen3VlVision(Family):
     def feature_arrays(self, features: Features) -> Mapping[str, Array]:
         grid = grid_of(features)
         taps, weights = linear_taps(round(self.table**0.5), grid, self.merge)
-        cos, sin = _rotations(grid, self.merge, self.head, self.theta)
+        cos, sin = block_rotations(grid, self.merge, self.head, self.theta)
         numbers = {name: taps[:, number] for number, name in enumerate(_TAPS)}
         return {**features.arrays(), **numbers, "taps.weights": weights, "rope.cos": cos, "rope.sin": sin}
 
@@ -156,7 +156,8 @@ def _deep_blocks(config: JsonObject, layers: int) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _theta(config: JsonObject) -> float:
+def rotation_base(config: JsonObject) -> float:
+    """Return the base of a tower's rotary positions."""
     parameters = config.get("rope_parameters") or {}
     if parameters.get("rope_type", "axial") not in ("axial", "default"):
         raise ModelRefused(f"config.json: rope_type {parameters['rope_type']!r} of a vision tower is not known here.")
@@ -164,7 +165,7 @@ def _theta(config: JsonObject) -> float:
 
 
 @lru_cache(maxsize=16)
-def _rotations(grid: tuple[int, int], merge: int, head: int, theta: float) -> tuple[Array, Array]:
+def block_rotations(grid: tuple[int, int], merge: int, head: int, theta: float) -> tuple[Array, Array]:
     """Return cosines and sines float32 [rows x columns, head] of a grid's patches, block after block.
 
     A quarter of the features turns by the row, the next by the column, and so again.

@@ -69,6 +69,8 @@ FLAGS = {
     "chinese_clip_vision_model": _CLIP,
     "altclip_vision_model": _CLIP,
     "siglip_vision_model": VisionFlags(),
+    "modernvbert_vision": VisionFlags(),
+    "paligemma_vision": VisionFlags(),
     "siglip2_vision_model": VisionFlags(flexible=True),
     "dinov2": _DINO,
     "dinov2_with_registers": replace(_DINO, registers="register_tokens"),
@@ -100,7 +102,8 @@ class VisionTransformer(Family):
     def __init__(self, config: JsonObject) -> None:
         kind = str(config["model_type"])
         self.flags = FLAGS[kind]
-        self.hidden_size = size_of(config, "hidden_size")
+        #: That of the blocks; ``hidden_size`` differs from it in towers that project their states to rows.
+        self.width = self.hidden_size = size_of(config, "hidden_size")
         self.vocab_size = 0
         self.patch = size_of(config, "patch_size")
         self.channels_last = self.flags.flexible
@@ -167,12 +170,12 @@ class VisionTransformer(Family):
     def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         x = self._embed(ops, weights.scope("embeddings."), inputs)
         if self.flags.first_norm:
-            x = ops.layer_norm(x, weights.norm(self.flags.first_norm, self.hidden_size), self.eps)
+            x = ops.layer_norm(x, weights.norm(self.flags.first_norm, self.width), self.eps)
         rope = (inputs["rope.cos"], inputs["rope.sin"]) if "rope.cos" in inputs else None
         x = self._named_blocks(weights).run(ops, weights, x, self.attention_mask(inputs), rope)
         if not self.flags.last_norm:
             return x
-        return ops.layer_norm(x, weights.norm(self.flags.last_norm, self.hidden_size), self.eps)
+        return ops.layer_norm(x, weights.norm(self.flags.last_norm, self.width), self.eps)
 
     def _named_blocks(self, weights: Weights) -> PrenormBlocks:
         """Return the blocks under the names of the file: transformers 5 writes AltCLIP's without the plural."""
@@ -184,13 +187,13 @@ class VisionTransformer(Family):
         layer = self._patch_layer(weights)
         x = ops.linear(inputs["patches"], layer)
         if self.flags.flexible:
-            table = weights.tensor(self.flags.positions, (self.table, self.hidden_size))
+            table = weights.tensor(self.flags.positions, (self.table, self.width))
             return ops.add(x, ops.affine(inputs["positions.weights"], np.ascontiguousarray(table.T), None))
         return ops.add(x, ops.rows(self._position_table(weights, layer), inputs["positions"]))
 
     def _patch_layer(self, weights: Weights) -> Linear:
         """Return the patch embedding as a linear layer: its kernel is as large as its stride."""
-        size, patch = self.hidden_size, self.patch
+        size, patch = self.width, self.patch
         shape = (size, 3 * patch * patch) if self.flags.flexible else (size, 3, patch, patch)
         kernel = weights.tensor(f"{self.flags.patch}.weight", shape).reshape(size, -1)
         return Linear(kernel, weights.tensor(f"{self.flags.patch}.bias", (size,)) if self.flags.patch_bias else None)
@@ -200,7 +203,7 @@ class VisionTransformer(Family):
 
         Their patches are zeros, to which the patch embedding adds its bias: it is taken off again.
         """
-        flags, size = self.flags, self.hidden_size
+        flags, size = self.flags, self.width
         own = int(bool(flags.class_token))
         shape = (self.table + own, size)
         # DINO's tables have an axis in front.

@@ -80,7 +80,7 @@ class LateInteractionFormatter:
 
     def _role(self, role: RoleFormat) -> _RoleTokens:
         backend = self._tokenizer.backend
-        words = [role.prefix, *role.prefix.split()[:1]] if role.prefix.strip() else []
+        words = [role.prefix, *role.prefix.split()[:1]] if role.inserted and role.prefix.strip() else []
         marker = next((token for word in words if (token := backend.token_to_id(word)) is not None), None)
         if marker is not None:
             self._tokenizer.check_special_tokens([marker])

@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 #: ``model_type`` of the part that reads texts to the class that makes its sequences.
 PROCESSORS = Registry(
     "fused processor",
-    {"qwen3_vl_text": "nearfield.inference.preparation.fused.qwen3_vl:Qwen3VlProcessor"},
+    {
+        "qwen3_vl_text": "nearfield.inference.preparation.fused.qwen3_vl:Qwen3VlProcessor",
+        "modernvbert_text": "nearfield.inference.preparation.fused.page_retrievers:TiledPageProcessor",
+        "paligemma_text": "nearfield.inference.preparation.fused.page_retrievers:PageProcessor",
+        "qwen2_vl_text": "nearfield.inference.preparation.fused.page_retrievers:QwenPageProcessor",
+        "qwen2_5_vl_text": "nearfield.inference.preparation.fused.page_retrievers:QwenPageProcessor",
+    },
     group="nearfield.fused_processors",
 )
 

@@ -1,0 +1,205 @@
+"""Tiny random retrievers of pages, written as folders by transformers, with tokenizer and processor."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.parity.decoder import tokenizer
+from tests.support import tiny_models, tiny_multimodal
+
+#: Values of a row.
+SIZE = 24
+TEXT: Mapping[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 400,
+}
+SHARED_KEYS = {**TEXT, "num_key_value_heads": 2}
+SIGLIP = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 48,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 32,
+    "patch_size": 8,
+    "vision_use_head": False,
+}
+_TILE_MARKS = [f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)]
+_QWEN_MARKS = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|endoftext|>"]
+
+
+def words(marks: Sequence[str], *, begin: bool = False, end: bool = False, **names: str) -> Any:
+    """Return a tokenizer with further tokens; ``names`` are its special ones."""
+    made = tokenizer(begin=begin, end=end)
+    made.add_special_tokens({"additional_special_tokens": list(marks)})
+    made.add_special_tokens(names)
+    made.model_max_length = 400
+    return made
+
+
+def write(folder: Path, config: Any, kind: str, processor: Any) -> Path:
+    """Write a retriever with weights far from zero, and its processor."""
+    import transformers
+
+    tiny_multimodal.save(folder, getattr(transformers, kind)(config).eval())
+    processor.save_pretrained(folder)
+    return folder
+
+
+def colmodernvbert(folder: Path, *, split: bool = True) -> Path:
+    """Write ColModernVBERT: tiles of 32 pixels, of which 2 x 2 patches of 8 become a row, so that a tile has 4."""
+    from transformers import ColModernVBertConfig, ColModernVBertProcessor, ModernVBertConfig
+    from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+
+    marks = ["<|begin_of_text|>", "<global-img>", "<fake_token_around_image>", "<image>", "<end_of_utterance>"]
+    made = words([*marks, *_TILE_MARKS], begin=True, end=True)
+    text = {**TEXT, "model_type": "modernbert", "vocab_size": len(made), "pad_token_id": 0, "local_attention": 8}
+    vlm = ModernVBertConfig(
+        text_config={**text, "layer_types": ["full_attention", "sliding_attention", "full_attention"]},
+        vision_config=SIGLIP,
+        image_token_id=made.convert_tokens_to_ids("<image>"),
+        pixel_shuffle_factor=2,
+    )
+    config = ColModernVBertConfig(vlm_config=vlm, embedding_dim=SIZE)
+    images = Idefics3ImageProcessorPil(
+        size={"longest_edge": 96}, max_image_size={"longest_edge": 32}, do_image_splitting=split
+    )
+    processor = ColModernVBertProcessor(images, made, image_seq_len=4)
+    return write(folder, config, "ColModernVBertForRetrieval", processor)
+
+
+def colqwen2(folder: Path, *, windows: bool = False) -> Path:
+    """Write ColQwen2, or with ``windows`` the same over Qwen2.5-VL, whose layers attend within windows."""
+    from transformers import ColQwen2Config, ColQwen2Processor, Qwen2_5_VLConfig, Qwen2VLConfig
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    made = words(_QWEN_MARKS, pad_token="<|endoftext|>")
+    text = {**SHARED_KEYS, "vocab_size": len(made)}
+    text["rope_parameters"] = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 1, 1]}
+    sizes = {"depth": 3, "num_heads": 4, "patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2}
+    ids = {"image_token_id": made.convert_tokens_to_ids("<|image_pad|>")}
+    ids["vision_start_token_id"] = made.convert_tokens_to_ids("<|vision_start|>")
+    if windows:
+        own = {"hidden_size": 48, "out_hidden_size": 32, "intermediate_size": 64, "window_size": 16}
+        vlm: Any = Qwen2_5_VLConfig(
+            text_config=text, vision_config={**sizes, **own, "fullatt_block_indexes": [1]}, **ids
+        )
+    else:
+        vlm = Qwen2VLConfig(text_config=text, vision_config={**sizes, "embed_dim": 48, "hidden_size": 32}, **ids)
+    images = Qwen2VLImageProcessorPil(
+        patch_size=4, merge_size=2, size={"shortest_edge": 8 * 8 * 4, "longest_edge": 8 * 8 * 30}
+    )
+    config = ColQwen2Config(vlm_config=vlm, embedding_dim=SIZE)
+    return write(folder, config, "ColQwen2ForRetrieval", ColQwen2Processor(images, made))
+
+
+def colqwen2_5(folder: Path) -> Path:
+    """Write ColQwen2 over Qwen2.5-VL."""
+    return colqwen2(folder, windows=True)
+
+
+def colpali(folder: Path) -> Path:
+    """Write ColPali: a picture of 32 pixels in 16 patches, each of which is a row."""
+    from transformers import ColPaliConfig, ColPaliProcessor, PaliGemmaConfig
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+    made = words(["<image>"], begin=True, bos_token="<s>", pad_token="<pad>")
+    text = {**SHARED_KEYS, "model_type": "gemma", "vocab_size": len(made) + 1200, "head_dim": 12}
+    vlm = PaliGemmaConfig(
+        text_config=text,
+        vision_config=SIGLIP,
+        projection_dim=32,
+        hidden_size=32,
+        image_token_index=made.convert_tokens_to_ids("<image>"),
+    )
+    images = SiglipImageProcessorPil(size={"height": 32, "width": 32})
+    images.image_seq_length = 16
+    config = ColPaliConfig(vlm_config=vlm, embedding_dim=SIZE)
+    return write(folder, config, "ColPaliForRetrieval", ColPaliProcessor(images, made))
+
+
+WRITERS = {
+    "colmodernvbert": colmodernvbert,
+    "colqwen2": colqwen2,
+    "colqwen2.5": colqwen2_5,
+    "colpali": colpali,
+}
+
+
+def rows_of_pages(folder: Path, images: Sequence[Any]) -> list[Any]:
+    """Return transformers' rows of pages, [tokens, SIZE] each; each page is computed alone."""
+    import torch
+
+    model, processor = load(folder)
+    found = []
+    with torch.no_grad():
+        for image in images:
+            batch = dict(processor.process_images([image]))
+            batch.update(positions(model, batch))
+            batch.pop("labels", None)
+            found.append(model(**batch).embeddings[0].numpy())
+    return found
+
+
+def rows_of_queries(folder: Path, texts: Sequence[str]) -> list[Any]:
+    """Return transformers' rows of queries, each computed alone."""
+    import torch
+
+    model, processor = load(folder)
+    with torch.no_grad():
+        return [model(**dict(processor.process_queries([text]))).embeddings[0].numpy() for text in texts]
+
+
+def positions(model: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the triples of positions that Qwen2-VL's pages were trained with.
+
+    Its retriever's class computed them until transformers 5, and leaves them out since.
+    """
+    if "image_grid_thw" not in batch:
+        return {}
+    ids = batch["input_ids"]
+    kinds = (ids == model.config.vlm_config.image_token_id).int()
+    found, _ = model.vlm.get_rope_index(ids, mm_token_type_ids=kinds, image_grid_thw=batch["image_grid_thw"])
+    return {"position_ids": found}
+
+
+def load(folder: Path) -> tuple[Any, Any]:
+    """Return the model and the processor, which prepares pictures with Pillow."""
+    import transformers
+
+    kind = transformers.AutoConfig.from_pretrained(folder).architectures[0]
+    model = getattr(transformers, kind).from_pretrained(folder).eval()
+    name = kind.replace("ForRetrieval", "Processor")
+    processor = getattr(transformers, name).from_pretrained(folder, backend="pil")
+    return model, processor
+
+
+def kept_rows(folder: Path, images: Sequence[Any], token: int) -> list[Any]:
+    """Return transformers' rows of pages at the places of one token."""
+    processor = load(folder)[1]
+    ids = [processor.process_images([image])["input_ids"][0].numpy() for image in images]
+    rows = rows_of_pages(folder, images)
+    return [values[places == token] for values, places in zip(rows, ids, strict=True)]
+
+
+def as_sentence_transformers(folder: Path, target: Path, **mask: Any) -> None:
+    """Write what sentence-transformers adds to a retriever: its modules, of which the second is a MultiVectorMask."""
+    shutil.copytree(folder, target, dirs_exist_ok=True)
+    method = {"method": "forward", "method_output_name": "embeddings"}
+    settings = {"transformer_task": "retrieval", "module_output_name": "token_embeddings"}
+    tiny_models.dump(
+        target / "sentence_bert_config.json", {**settings, "modality_config": {"text": method, "image": method}}
+    )
+    own = "sentence_transformers"
+    kinds = {"": f"{own}.base.modules.transformer.Transformer"}
+    kinds["1_MultiVectorMask"] = f"{own}.multi_vector_encoder.modules.multi_vector_mask.MultiVectorMask"
+    stages = [{"idx": at, "name": str(at), "path": path, "type": kinds[path]} for at, path in enumerate(kinds)]
+    tiny_models.dump(target / "modules.json", stages)
+    (target / "1_MultiVectorMask").mkdir()
+    tiny_models.dump(target / "1_MultiVectorMask" / "config.json", mask)
