@@ -1,9 +1,14 @@
-"""Fixtures that many tests share (a tiny model, and a server that serves it), and the option ``--fast``."""
+"""Fixtures that many tests share (a tiny model, and a server that serves it), and the option ``--fast``.
+
+Settings of the whole run are here too: threads and caches of libraries, and when garbage is looked for.
+"""
 
 from __future__ import annotations
 
+import gc
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +26,35 @@ from tests.support.serving import serving
 LEFT_OUT = ("service", "process", "network", "slow")
 _MODULE_MARKER = re.compile(rf"^pytestmark = (?:\[[^\]]*|[^\n]*)\.mark\.({'|'.join(LEFT_OUT)})\b", re.MULTILINE)
 PROMPTS = {"query": "search: ", "passage": "hello "}
+#: Variables of libraries, which processes that tests start inherit. Test processes share the cores, so that threads of
+#: torch and onnxruntime would wait for each other, busily. Tiny models take longer to compile kernels than to run:
+#: those of a shape are compiled once for all models of a process. Neither changes a number.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"}
+#: New objects from which Python looks for garbage among the youngest; its default is 700.
+GARBAGE_THRESHOLD = 10_000
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--fast``."""
     parser.addoption("--fast", action="store_true", help=f"leave out tests that are marked {', '.join(LEFT_OUT)}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set variables before a library reads them."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Look for no garbage while tests are collected, nor later among the modules that this imported."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,8 +26,10 @@ def made() -> registry.Registry:
 
 
 def _install(monkeypatch: pytest.MonkeyPatch, *rows: tuple[str, str]) -> None:
-    points = [EntryPoint(name, value, "nearfield.things") for name, value in rows]
-    monkeypatch.setattr(registry, "entry_points", lambda *, group: points if group == "nearfield.things" else [])
+    points = tuple(EntryPoint(name, value, "nearfield.things") for name, value in rows)
+    monkeypatch.setattr(
+        registry, "_installed_points", lambda group, path: points if group == "nearfield.things" else ()
+    )
 
 
 def test_a_class_is_imported_when_it_is_asked_for(made: registry.Registry) -> None:
@@ -70,3 +74,25 @@ def test_a_plugin_may_not_take_our_name(made: registry.Registry, monkeypatch: py
     with pytest.raises(InputError, match="registers thing 'decoder', which Nearfield has already"):
         made.names()
     assert made.load("decoder").__name__ == "JSONDecoder"
+
+
+def test_plugins_are_read_once_for_an_import_path(
+    made: registry.Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Reading them takes a file of each installed package."""
+    calls = []
+    read = registry.entry_points
+
+    def counting(**options: Any) -> Any:
+        calls.append(options)
+        return read(**options)
+
+    monkeypatch.setattr(registry, "entry_points", counting)
+    folder = tmp_path / "theirs-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[nearfield.things]\ntheirs = json:JSONEncoder\n")
+    assert "theirs" not in made.names()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "theirs" in made.names() and made.load("theirs").__name__ == "JSONEncoder"
+    assert made.names() == made.names() and len(calls) <= 2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -51,8 +53,8 @@ class Registry:
                 f"{self.kind} {name!r} needs {error.name!r}: pip install 'nearfield[{extra}]'"
             ) from error
 
-    def _points(self) -> list[EntryPoint]:
-        points = list(entry_points(group=self.group))
+    def _points(self) -> tuple[EntryPoint, ...]:
+        points = _installed_points(self.group, tuple(sys.path))
         clash = next((point.name for point in points if point.name in self._rows), None)
         if clash:
             raise InputError(
@@ -67,3 +69,9 @@ class Registry:
         if len(values) > 1:
             raise InputError(f"{self.kind} {name!r} is registered twice: {', '.join(values)}. Uninstall one.")
         return values[0]
+
+
+@lru_cache(maxsize=64)
+def _installed_points(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:  # noqa: ARG001 - part of the key
+    """Return the entry points of a group. They are read once for an import path: that takes a file of each package."""
+    return tuple(entry_points(group=group))
