@@ -48,8 +48,8 @@ def _cosines(a: Any, b: Any) -> Any:
     return (a * b).sum(1) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-12)
 
 
-def _compare(folder: Path, backend: str = "openvino", **options: Any) -> None:
-    expected = _reference(folder, LENGTHS, **options)
+def _compare(folder: Path, backend: str = "openvino", expected: Any = None, **options: Any) -> None:
+    expected = _reference(folder, LENGTHS, **options) if expected is None else expected
     with Encoder(str(folder), precision="float32", backend=backend, compile_cache=False) as encoder:
         together = np.asarray(encoder.encode(LENGTHS, **options))
         alone = np.stack([np.asarray(encoder.encode(text, **options)) for text in LENGTHS])
@@ -59,10 +59,25 @@ def _compare(folder: Path, backend: str = "openvino", **options: Any) -> None:
         np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=2e-4 * max(1.0, float(np.abs(expected).max())))
 
 
+@pytest.fixture(scope="module", params=TINY)
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def model(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return TINY[family](tmp_path_factory.mktemp("families") / family)
+
+
+@pytest.fixture(scope="module")
+def expected(model: Path) -> Any:
+    """The vectors of the reference, which all backends are compared with."""
+    return _reference(model, LENGTHS)
+
+
 @pytest.mark.parametrize("backend", backends.REGISTRY.names())
-@pytest.mark.parametrize("family", TINY)
-def test_each_family(tmp_path: Path, family: str, backend: str) -> None:
-    _compare(TINY[family](tmp_path / family), backend)
+def test_each_family(model: Path, expected: Any, backend: str) -> None:
+    _compare(model, backend, expected)
 
 
 @pytest.mark.parametrize("head", HEADS)

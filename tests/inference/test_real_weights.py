@@ -47,18 +47,18 @@ def _stsb() -> tuple[list[float], list[str], list[str]]:
     return [float(row[0]) for row in rows], [row[1] for row in rows], [row[2] for row in rows]
 
 
-def _thousand_texts() -> list[str]:
-    """Sentences, questions, and abstracts up to over-length."""
+def _texts() -> list[str]:
+    """Sentences, and abstracts up to over-length, which take most of the time."""
     _, left, right = _stsb()
-    corpus = _data("scifact/corpus.jsonl").read_text(encoding="utf-8").splitlines()[:200]
-    return [*left[:400], *right[-400:], *(json.loads(line)["text"] for line in corpus)]
+    corpus = _data("scifact/corpus.jsonl").read_text(encoding="utf-8").splitlines()[:60]
+    return [*left[:120], *right[-120:], *(json.loads(line)["text"] for line in corpus)]
 
 
 @pytest.fixture(scope="module")
 def reference_vectors() -> np.ndarray:
     """The vectors of sentence-transformers, which both precisions are compared with."""
     library = pytest.importorskip("sentence_transformers")
-    return library.SentenceTransformer(str(_encoder("float32").recipe.folder), device="cpu").encode(_thousand_texts())
+    return library.SentenceTransformer(str(_encoder("float32").recipe.folder), device="cpu").encode(_texts())
 
 
 @pytest.mark.slow
@@ -73,12 +73,14 @@ def test_stsb_reaches_the_published_score(encoder: Encoder) -> None:
 
 
 @pytest.mark.slow
-def test_parity_with_sentence_transformers_on_a_thousand_texts(encoder: Encoder, reference_vectors: np.ndarray) -> None:
-    result = encoder.encode(_thousand_texts())
+def test_parity_with_sentence_transformers_on_three_hundred_texts(
+    encoder: Encoder, reference_vectors: np.ndarray
+) -> None:
+    result = encoder.encode(_texts())
     assert result.dropped is not None
-    assert np.count_nonzero(result.dropped) >= 50, "texts over the limit are among them"
+    assert np.count_nonzero(result.dropped) >= 15, "texts over the limit are among them"
     cosines = (np.asarray(result) * reference_vectors).sum(1)
-    assert cosines.shape == (1000,)
+    assert cosines.shape == (300,)
     if encoder.precision == "float32":
         assert cosines.min() >= 0.99999
     else:

@@ -125,41 +125,37 @@ def test_a_thousand_clients_disconnect_while_others_are_served(tmp_path: Path, s
 def test_overload_is_refused_and_nothing_is_late(small: Encoder) -> None:
     deadline = 2.0
 
-    async def hammer(port: int, outcomes: Counter[int], slowest: list[float], until: float) -> None:
+    async def hammer(port: int, outcomes: Counter[int], until: float) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while time.monotonic() < until:
-            started = time.monotonic()
             writer.write(_request())
             status, headers, _ = await _reply(reader)
             outcomes[status] += 1
-            slowest.append(time.monotonic() - started)
             if status == 429:
                 assert int(headers["retry-after"]) >= 1
                 assert int(headers["retry-after-ms"]) >= 1
                 await asyncio.sleep(0.01)
         writer.close()
 
-    async def scenario(port: int) -> tuple[Counter[int], list[float]]:
+    async def scenario(port: int) -> Counter[int]:
         outcomes: Counter[int] = Counter()
-        slowest: list[float] = []
-        until = time.monotonic() + 3
+        until = time.monotonic() + 2
         # The queue holds some 45 of these requests: ten times as many clients at once.
-        await asyncio.gather(*(hammer(port, outcomes, slowest, until) for _ in range(450)))
-        return outcomes, slowest
+        await asyncio.wait_for(asyncio.gather(*(hammer(port, outcomes, until) for _ in range(450))), 120)
+        return outcomes
 
     outcomes: Counter[int] = Counter()
-    slowest: list[float] = []
+    # The wait in the queue: that of a client depends on what else these cores do.
+    waits: list[float] = []
+    small.engine.observers.append(lambda report: waits.extend(report.queue_seconds))
     with serving([small], request_timeout=deadline) as url:
         for _ in range(5):  # clients on a busy machine may be too slow to fill the queue at first
-            counts, seconds = asyncio.run(scenario(_port(url)))
-            outcomes, slowest = outcomes + counts, slowest + seconds
+            outcomes += asyncio.run(scenario(_port(url)))
             if outcomes[429]:
                 break
     assert set(outcomes) == {200, 429}
     assert outcomes[200] > 20
-    # The client's own wait: it shares these cores with the server, and perhaps with other work. If all requests
-    # were accepted, the last would wait ten times the deadline.
-    assert max(slowest) < 3 * deadline
+    assert 0 < max(waits) < 1.5 * deadline
 
 
 @pytest.mark.parametrize(("words", "inputs"), [(100_000, 1), (60, 40)], ids=["one long text", "many texts"])
@@ -183,9 +179,12 @@ def test_overload_of_requests_that_are_tokenised_in_threads_is_refused_in_time(
         return await asyncio.gather(*(ask(port) for _ in range(60)))
 
     with serving([small], request_timeout=deadline) as url:
+        _, alone = asyncio.run(ask(_port(url)))
         answers = asyncio.run(scenario(_port(url)))
         assert {status for status, _ in answers} <= {200, 429}
-        assert max(seconds for _, seconds in answers) < deadline + 3  # sending and tokenising share these cores
+        # Sending and tokenising share these cores, also with other work. One after the other, they would take 60 times
+        # as long as one alone.
+        assert max(seconds for _, seconds in answers) < deadline + 3 + 5 * alone
         assert httpx.post(url + "/v1/embeddings", content=BODY, headers=JSON, timeout=30).status_code in (200, 429)
 
 

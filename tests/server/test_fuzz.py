@@ -34,13 +34,13 @@ FIELDS = (
     "embedding_dtype",
 )
 CALM = settings(
-    max_examples=150,
+    max_examples=100,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.generate),
 )
 #: For each of some sixty operations: ``python -m tools.fuzz`` runs for longer.
-SHORT = settings(CALM, max_examples=20)
+SHORT = settings(CALM, max_examples=8)
 
 
 def test_bodies_generated_from_the_document(url: str) -> None:
@@ -93,7 +93,7 @@ def test_raw_bytes_at_the_socket(tiny: Encoder) -> None:
     """``python -m tools.fuzz --raw`` runs for longer, and looks at times and memory too."""
     with listening([tiny], served_collections="all") as state:
         document = httpx.get(f"http://127.0.0.1:{state.port}/openapi.json").json()
-        findings = asyncio.run(RawFuzz("127.0.0.1", state.port, document, seed=1).run(4))
+        findings = asyncio.run(RawFuzz("127.0.0.1", state.port, document, seed=1).run(2))
         assert httpx.get(f"http://127.0.0.1:{state.port}/ready").status_code == 200
     assert not findings.wrong, findings.wrong[:5]
     assert {200, 400} <= set(findings.replies)
