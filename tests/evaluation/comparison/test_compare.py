@@ -136,21 +136,21 @@ from nearfield.evaluation.comparison.compare import compare
 from nearfield.evaluation.datasets.loaders import load_dataset
 
 model, data, cache, seen, last = sys.argv[1:]
-real = Encoder.stream
+real = Encoder.encode
 count = 0
 
 def noting(self, texts, **options):
     global count
-    parts = list(real(self, texts, **options))
+    vectors = real(self, texts, **options)
     with open(seen, "a") as file:
         file.writelines(text + "\\n" for text in texts if text)
     count += len(texts)
     if count >= int(last):
         print("encoded, and not stored", flush=True)
         sys.stdin.read()
-    return iter(parts)
+    return vectors
 
-Encoder.stream = noting
+Encoder.encode = noting
 told = compare([model, model + "?dimensions=16", model + "?dtype=int8"], data, cache=cache, speed=False)
 print(len(told["ranking"]))
 """
