@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +81,10 @@ def test_plugins_are_read_once_for_an_import_path(
 ) -> None:
     """Reading them takes a file of each installed package."""
     calls = []
-    read = registry.entry_points
 
     def counting(**options: Any) -> Any:
         calls.append(options)
-        return read(**options)
+        return entry_points(**options)
 
     monkeypatch.setattr(registry, "entry_points", counting)
     folder = tmp_path / "theirs-1.0.dist-info"
