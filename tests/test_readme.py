@@ -19,7 +19,7 @@ from nearfield.cli import app, demo
 from nearfield.errors import SourceUnavailable
 from tests.parity import m3
 from tests.parity.scores import classifier
-from tests.support import tiny_pictures
+from tests.support import tiny_pictures, tiny_retrievers
 from tests.support.paths import ROOT
 from tests.support.requirements import missing
 from tests.support.serving import serving
@@ -57,6 +57,8 @@ SWITCH = [
     # Of a difference, the new lines.
     *(re.sub(r"^-.*\n|^[+ ]", "", block, flags=re.M) for block in _blocks(GUIDES / "switch.md", "diff")),
 ]
+PICTURES = _blocks(GUIDES / "pictures.md", "python")
+PAGES = next(block for block in PICTURES if "colmodernvbert" in block)
 ENCODE, RERANK, SERVE = (_blocks(GUIDES / f"{name}.md", "python") for name in ("encode", "rerank", "serve"))
 
 
@@ -120,7 +122,7 @@ def test_the_example_of_several_outputs(example: str, tmp_path: Path, capsys: py
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("example", _blocks(GUIDES / "pictures.md", "python"), ids=["search", "labels"])
+@pytest.mark.parametrize("example", PICTURES[:2], ids=["search", "labels"])
 def test_the_examples_of_pictures(
     example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +135,19 @@ def test_the_examples_of_pictures(
     exec(example.replace("google/siglip2-base-patch16-224", str(clip)), {})
     first, second = capsys.readouterr().out.split(maxsplit=1)
     assert (first in ("shoe", "hat") and "'hat'" in second) or second.strip() == "photos/hat.jpg"
+
+
+@pytest.mark.slow
+def test_the_example_of_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tiny_retrievers.colpali(tmp_path / "model")
+    (tmp_path / "pages").mkdir()
+    for name, picture in zip(("1", "2"), tiny_pictures.pictures(), strict=False):
+        picture.save(tmp_path / "pages" / f"{name}.png")
+    monkeypatch.chdir(tmp_path)
+    exec(PAGES.replace("colmodernvbert", str(folder)), {})
+    assert re.fullmatch(r"pages/[12]\.png 32", capsys.readouterr().out.strip())
 
 
 @pytest.mark.slow
