@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -71,12 +72,13 @@ class PictureHeader:
     bits: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Picture:
     """A decoded picture.
 
     Args:
-        pixels: uint8 [height, width, 3], RGB, upright, on white where the picture is transparent.
+        source: uint8 [height, width, 3], RGB, upright, on white where the picture is transparent; or a picture of
+            Pillow that is the same: what resizes it needs no array.
         width: pixels of the picture as it is displayed, upright.
         height: the same.
         format: ``"JPEG"`` or another name of ``media.formats.FORMATS``; ``"pixels"`` for arrays and Pillow's pictures.
@@ -85,13 +87,18 @@ class Picture:
         header: what its file says; None for arrays and Pillow's pictures.
     """
 
-    pixels: Array
+    source: Array | PillowImage
     width: int
     height: int
     format: str
     content: bytes
     warnings: tuple[str, ...] = ()
     header: PictureHeader | None = None
+
+    @cached_property
+    def pixels(self) -> Array:
+        """The pixels of ``source``, uint8 [height, width, 3]."""
+        return self.source if isinstance(self.source, np.ndarray) else _pixels_of(self.source)
 
 
 def decode_file(data: bytes, limits: PictureLimits, name: str) -> Picture:
@@ -139,12 +146,11 @@ def decode_here(data: bytes, limits: PictureLimits, name: str) -> Picture:
             _check_frames(frames, limits, name)
         with decode_memory().reserve(_memory_of(file)):
             file.load()
-            pixels, warnings = _upright_pixels(file, name)
+            upright, warnings = _upright(file, name)
     if frames > 1:
         what = "page" if kind == "TIFF" else "frame"
         warnings = (f"only the first of {count_of(frames, what)} was read", *warnings)
-    height, width = pixels.shape[:2]
-    return Picture(pixels, width, height, kind, hashlib.sha256(data).digest(), warnings, header)
+    return Picture(upright, upright.width, upright.height, kind, hashlib.sha256(data).digest(), warnings, header)
 
 
 def header_of(file: PillowImage, kind: str) -> PictureHeader:
@@ -165,7 +171,8 @@ def convert_image(image: PillowImage, limits: PictureLimits, name: str) -> Pictu
         with decode_memory().reserve(_memory_of(image)):
             with _LOAD_LOCKS[id(image) % len(_LOAD_LOCKS)]:
                 image.load()
-            pixels, warnings = _upright_pixels(image, name)
+            upright, warnings = _upright(image, name)
+            pixels = _pixels_of(upright)  # the caller may change the picture
     return _picture_of(pixels, warnings)
 
 
@@ -269,17 +276,22 @@ def _reason(error: Exception) -> str:
     return "its header is damaged" if unclear else text
 
 
-def _upright_pixels(image: PillowImage, name: str) -> tuple[Array, tuple[str, ...]]:
-    """Return the pixels of a loaded picture, uint8 [H, W, 3], and warnings."""
+def _upright(image: PillowImage, name: str) -> tuple[PillowImage, tuple[str, ...]]:
+    """Return a loaded picture upright in RGB, and warnings."""
     orientation, warnings = _orientation(image)
     rgb = _rgb(image, name)
     if orientation in _TRANSPOSITIONS:
         rgb = rgb.transpose(getattr(require_pillow().Transpose, _TRANSPOSITIONS[orientation]))
+    return rgb, warnings
+
+
+def _pixels_of(rgb: PillowImage) -> Array:
+    """Return the pixels of a picture in RGB, uint8 [H, W, 3]."""
     pixels = np.empty((rgb.height, rgb.width, 3), np.uint8)
     for top in range(0, rgb.height, _ROWS):
         bottom = min(top + _ROWS, rgb.height)
         pixels[top:bottom] = np.asarray(rgb.crop((0, top, rgb.width, bottom)))
-    return pixels, warnings
+    return pixels
 
 
 def _orientation(image: PillowImage) -> tuple[object, tuple[str, ...]]:

@@ -42,6 +42,10 @@ class ImageProcessor(ABC):
     def prepare(self, pixels: Array) -> Array:
         """Return pixels uint8 [H, W, 3] resized and cropped: uint8, or float32 that is normalised already."""
 
+    def prepare_picture(self, picture: Picture) -> Array:
+        """Return what ``prepare`` returns of a picture's pixels. A subclass may do without an array of them."""
+        return self.prepare(picture.pixels)
+
     def process(self, picture: Picture, layout: PatchLayout) -> PatchFeatures:
         """Return the patches of a picture.
 
@@ -53,7 +57,7 @@ class ImageProcessor(ABC):
         Raises:
             InputError: the picture is smaller than a patch, or too long and narrow, after it is resized.
         """
-        pixels = self.prepare(picture.pixels)
+        pixels = self.prepare_picture(picture)
         rows, columns = (side // layout.patch for side in pixels.shape[:2])
         if not rows or not columns:
             raise InputError(

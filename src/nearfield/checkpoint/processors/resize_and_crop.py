@@ -11,6 +11,7 @@ from nearfield.checkpoint.processors.image_config import ImageConfig
 from nearfield.checkpoint.processors.image_processor import ImageProcessor
 from nearfield.checkpoint.processors.resizing import CropRule, ResizeRule, resize_and_crop
 from nearfield.errors import InputError
+from nearfield.media.decoding import Picture
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,14 @@ class ResizeAndCrop(ImageProcessor):
             pixels = resize_and_crop(pixels, self.resize, self.crop, self.resample)
         elif self.crop is not None:
             pixels = self.crop.crop(pixels)
+        return self._finished(pixels)
+
+    def prepare_picture(self, picture: Picture) -> Array:
+        if self.resize is None or self.rescale_first:
+            return super().prepare_picture(picture)
+        return self._finished(resize_and_crop(picture.source, self.resize, self.crop, self.resample))
+
+    def _finished(self, pixels: Array) -> Array:
         if self.rescale_first or self.pad is not None:
             pixels = self._normalised(pixels)
         return pixels if self.pad is None else _padded(pixels, *self.pad)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.errors import InputError
 from nearfield.media.decoding import require_pillow
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
 
 #: Pixels that a resized picture may have. What exceeds it is resized in the cropped part alone, or refused.
 MAX_RESIZED = 64_000_000
@@ -142,12 +146,19 @@ class CropSpan:
 
 
 def resize_pixels(
-    pixels: Array, height: int, width: int, resample: int, box: tuple[float, float, float, float] | None = None
+    pixels: Array | PillowImage,
+    height: int,
+    width: int,
+    resample: int,
+    box: tuple[float, float, float, float] | None = None,
 ) -> Array:
     """Return pixels [H, W, 3] in another size, by Pillow, with its antialiasing. uint8 stays uint8, float32 float32.
 
-    ``box`` is the part (left, top, right, bottom) that is resized; all by default.
+    A picture of Pillow has to be in RGB. ``box`` is the part (left, top, right, bottom) that is resized; by default,
+    all is.
     """
+    if not isinstance(pixels, np.ndarray):
+        return np.asarray(pixels.resize((width, height), resample, box=box))
     image = require_pillow()
     if pixels.dtype == np.uint8:
         return np.asarray(image.fromarray(pixels).resize((width, height), resample, box=box))
@@ -155,7 +166,7 @@ def resize_pixels(
     return np.stack([np.asarray(one.resize((width, height), resample, box=box)) for one in channels], axis=-1)
 
 
-def resize_and_crop(pixels: Array, rule: ResizeRule, crop: CropRule | None, resample: int) -> Array:
+def resize_and_crop(pixels: Array | PillowImage, rule: ResizeRule, crop: CropRule | None, resample: int) -> Array:
     """Return pixels resized by a rule, then cropped.
 
     A picture of 1 x 30,000 pixels would have 1,500 million after its shorter side has become 224: of such, only the
@@ -164,7 +175,7 @@ def resize_and_crop(pixels: Array, rule: ResizeRule, crop: CropRule | None, resa
     Raises:
         InputError: it would be too large, and there is no crop.
     """
-    height, width = pixels.shape[:2]
+    height, width = pixels.shape[:2] if isinstance(pixels, np.ndarray) else pixels.size[::-1]
     new_height, new_width = (max(1, side) for side in rule.target(height, width))
     if new_height * new_width <= MAX_RESIZED:
         resized = resize_pixels(pixels, new_height, new_width, resample)
