@@ -12,8 +12,9 @@ from nearfield.arrays import Array
 
 #: Power from which on a value counts: -100 dB.
 _FLOOR = 1e-10
-#: Frames that are transformed at a time.
-_BLOCK = 512
+#: Frames that are transformed at a time, and rows of one product with the triangles. Larger products would be split
+#: among threads of the BLAS, which wait for more work without sleeping, beside those of the model.
+_BLOCK, _ROWS = 96, 32
 #: Slaney's scale: linear up to 1 kHz, then logarithmic (Slaney 1998, Auditory Toolbox).
 _LINEAR_HZ, _LINEAR_MELS, _STEP = 1000.0, 15.0, math.log(6.4) / 27
 
@@ -49,15 +50,25 @@ class MelSpectrogram:
         padded = np.pad(np.asarray(samples, np.float32), self.window // 2, mode="reflect")
         windows = np.lib.stride_tricks.sliding_window_view(padded, self.window)[:: self.hop]
         result = np.empty((len(windows), self.bins), np.float32)
+        heard, filters = self._heard
         for start in range(0, len(windows), _BLOCK):
-            spectrum = np.fft.rfft(windows[start : start + _BLOCK] * self._hann, axis=1)
-            power = (spectrum.real**2 + spectrum.imag**2) @ self.filters
-            result[start : start + _BLOCK] = 10 * np.log10(np.maximum(power, _FLOOR))
+            spectrum = np.fft.rfft(windows[start : start + _BLOCK] * self._hann, axis=1)[:, heard]
+            power = np.zeros((-(-len(spectrum) // _ROWS), _ROWS, spectrum.shape[1]))
+            power.reshape(-1, spectrum.shape[1])[: len(spectrum)] = spectrum.real**2 + spectrum.imag**2
+            mels = (power @ filters).reshape(-1, self.bins)[: len(spectrum)]
+            result[start : start + _BLOCK] = 10 * np.log10(np.maximum(mels, _FLOOR))
         return result
 
     @cached_property
     def _hann(self) -> Array:
         return np.asarray(np.hanning(self.window + 1)[:-1])
+
+    @cached_property
+    def _heard(self) -> tuple[slice, Array]:
+        """The frequencies that count in any bin, and their weights."""
+        counted = np.flatnonzero(self.filters.any(1))
+        heard = slice(int(counted[0]), int(counted[-1]) + 1) if len(counted) else slice(0, 1)
+        return heard, np.ascontiguousarray(self.filters[heard])
 
     @cached_property
     def filters(self) -> Array:
