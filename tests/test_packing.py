@@ -13,10 +13,15 @@ LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=60)
 
 
 @settings(max_examples=200, deadline=None)
-@given(lengths=LENGTHS | st.lists(st.integers(1, SHORT), min_size=1, max_size=80), shared=st.booleans())
-def test_every_token_has_one_place(lengths: list[int], shared: bool) -> None:
+@given(
+    lengths=LENGTHS | st.lists(st.integers(1, SHORT), min_size=1, max_size=80),
+    shared=st.booleans(),
+    one=st.booleans(),
+    padded=st.booleans(),
+)
+def test_every_token_has_one_place(lengths: list[int], shared: bool, one: bool, padded: bool) -> None:
     inputs = [[100 * number + place % 100 for place in range(length)] for number, length in enumerate(lengths)]
-    packed = pack_rows(lengths, shared=shared)
+    packed = pack_rows(lengths, shared=shared, one=one, padded=padded)
     grid = packed.place_rows([np.asarray(ids) for ids in inputs])
     plan = packed.layout
     assert int((packed.segments > 0).sum()) == sum(lengths)
@@ -28,6 +33,13 @@ def test_every_token_has_one_place(lengths: list[int], shared: bool) -> None:
         assert packed.places[row, columns].tolist() == list(range(len(ids)))
         assert set(packed.segments[row, columns].tolist()) == {slot + 1}
         assert int((packed.segments[row] == slot + 1).sum()) == len(ids)
+
+
+def test_rows_of_inputs_of_one_length_are_not_padded() -> None:
+    packed = pack_rows([197, 197], shared=False, padded=False)
+    assert packed.segments.shape == (2, 197)
+    assert packed.is_filled
+    assert pack_rows([197, 197], shared=False).segments.shape == (2, 208)
 
 
 @settings(max_examples=50, deadline=None)

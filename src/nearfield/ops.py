@@ -160,9 +160,9 @@ class Ops(ABC, Generic[T]):
 
     @abstractmethod
     def attention(
-        self, q: T, k: T, v: T, mask: AttentionMask[T], *, bias: T | None = None, scale: float | None = None
+        self, q: T, k: T, v: T, mask: AttentionMask[T] | None, *, bias: T | None = None, scale: float | None = None
     ) -> T:
-        """Softmax attention over heads tensors: [B, L, heads x D].
+        """Softmax attention over heads tensors: [B, L, heads x D]. Without a mask, all tokens of a row see each other.
 
         ``k`` and ``v`` may have fewer heads, each then serving as many of ``q`` in a row. ``bias`` [1 or B, heads, L,
         L] is added to the scaled scores; ``scale`` is 1/sqrt(D) when left out.

@@ -34,9 +34,14 @@ class RowLayout:
     slots: int
 
 
-def layout(lengths: Sequence[int], *, shared: bool = True) -> RowLayout:
-    """Return the cheapest layout of inputs of some lengths; with ``shared=False``, one row for each input."""
+def layout(lengths: Sequence[int], *, shared: bool = True, padded: bool = True) -> RowLayout:
+    """Return the cheapest layout of inputs of some lengths; with ``shared=False``, one row for each input.
+
+    With ``padded=False``, rows are as long as the longest input, whatever that costs.
+    """
     max_length = max(lengths)
+    if not padded:
+        return _separate_rows(len(lengths), max_length)
     rounded = -(-max_length // STEP) * STEP
     separate = _separate_rows(len(lengths), rounded if rounded <= max_length * _ODD else max_length)
     if not shared or len(lengths) == 1 or max_length > SHORT:
@@ -93,9 +98,18 @@ class PackedRows:
     owner: Array
     place: Array
 
+    @property
+    def is_filled(self) -> bool:
+        """Whether the tokens, input after input, are those of the rows: there is no padding."""
+        plan = self.layout
+        in_order = plan.slots == 1 or (plan.rows == 1 and bool((np.diff(plan.start) > 0).all()))
+        return in_order and self.segments.size == len(self.owner)
+
     def place_rows(self, parts: Sequence[Array]) -> Array:
         """Place arrays [tokens, ...], one for each input, in rows [rows, width, ...], with 0 for padding."""
         joined = np.concatenate(parts)
+        if self.is_filled:
+            return joined.reshape(self.layout.rows, self.layout.width, *joined.shape[1:])
         grid = np.zeros((self.layout.rows, self.layout.width, *joined.shape[1:]), joined.dtype)
         grid[self.flat] = joined
         return grid
@@ -120,16 +134,19 @@ def end_to_end(lengths: Sequence[int]) -> RowLayout:
     return RowLayout(np.zeros(count, np.int64), np.arange(count), starts[:-1], int(starts[-1]), 1, count)
 
 
-def pack_rows(lengths: Sequence[int], *, shared: bool = True, one: bool = False, unit: int = 1) -> PackedRows:
+def pack_rows(
+    lengths: Sequence[int], *, shared: bool = True, one: bool = False, padded: bool = True, unit: int = 1
+) -> PackedRows:
     """Return the places of inputs in rows, with the segment and the position of each token.
 
     Args:
         lengths: number of tokens or patches of each input.
         shared: let short inputs share rows.
         one: place all inputs into a single row.
+        padded: let rows be longer than the longest input, where that is faster.
         unit: of which all lengths are multiples, and the rows' width then too.
     """
-    plan = end_to_end(lengths) if one else layout(lengths, shared=shared)
+    plan = end_to_end(lengths) if one else layout(lengths, shared=shared, padded=padded)
     if plan.width % unit:
         plan = replace(plan, width=-(-plan.width // unit) * unit)
     sizes = np.asarray(lengths)

@@ -78,6 +78,12 @@ def _attend(
     )
 
 
+def _attend_to_all(run: Ops[Any], inputs: Mapping[str, Any], biased: bool = False) -> Any:
+    q, k, v = (run.split(run.linear(_x(run, inputs), layer), HEADS) for layer in QKV)
+    bias = run.expand(run.move_last_first(run.rows(BUCKETS, inputs["buckets"])), 0) if biased else None
+    return run.attention(q, k, v, None, bias=bias)
+
+
 def _grouped(run: Ops[Any], inputs: Mapping[str, Any]) -> Any:
     x = _x(run, inputs)
     q = run.split(run.linear(x, QKV[0]), HEADS)
@@ -144,6 +150,8 @@ CASES: dict[str, tuple[tuple[str, ...], Forward]] = {
         ("ids", "segments"),
         _headed(lambda run, x, _: run.layer_norm(run.rms_norm(x, HEAD_NORM, 1e-6), HEAD_NORM, 1e-6)),
     ),
+    "rows without a mask": (("ids",), _attend_to_all),
+    "rows without a mask, with bias": (("ids", "buckets"), lambda run, inputs: _attend_to_all(run, inputs, True)),
     "softmax": (("ids",), lambda run, inputs: run.softmax(_x(run, inputs))),
     "top": (("ids",), lambda run, inputs: run.top(_x(run, inputs), 3)),
     "transpose": (("ids",), lambda run, inputs: run.transpose(_x(run, inputs))),

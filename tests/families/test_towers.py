@@ -62,7 +62,12 @@ def embed(recipe: Recipe, backend: str, items: Sequence[Features]) -> Any:
     runtime = backends.REGISTRY.load(backend)(BackendOptions("float32", CpuPlan(1, 1)))
     graph = Graph(tuple(dict.fromkeys((*family.inputs, *head.inputs))), forward, ("dense",), sizes=family.sizes)
     packable = family.packable and head.packable
-    packed = pack_rows([item.cost for item in items], shared=packable, one=packable and runtime.packed)
+    packed = pack_rows(
+        [item.cost for item in items],
+        shared=packable,
+        one=packable and runtime.packed,
+        padded=not family.fixed_length,
+    )
     arrays: dict[str, Any] = {"segments": packed.segments, "places": packed.places}
     arrays.update(family.host_inputs(packed.places))
     parts = [family.feature_arrays(item) for item in items]

@@ -61,7 +61,7 @@ class NumpyOps(Ops[Array]):
         q: Array,
         k: Array,
         v: Array,
-        mask: AttentionMask[Array],
+        mask: AttentionMask[Array] | None,
         *,
         bias: Array | None = None,
         scale: float | None = None,
@@ -69,7 +69,8 @@ class NumpyOps(Ops[Array]):
         shared = q.shape[1] // k.shape[1]
         k, v = k.repeat(shared, 1), v.repeat(shared, 1)
         scores = q @ k.transpose(0, 1, 3, 2) * (q.shape[-1] ** -0.5 if scale is None else scale)
-        scores = scores + np.where(_visible(mask), 0.0, -1e9)[:, None]
+        if mask is not None:
+            scores = scores + np.where(_visible(mask), 0.0, -1e9)[:, None]
         out = self.softmax(scores if bias is None else scores + bias) @ v
         return out.transpose(0, 2, 1, 3).reshape(out.shape[0], out.shape[2], -1)
 

@@ -101,11 +101,13 @@ class TorchOps(Ops[Tensor]):
         q: Tensor,
         k: Tensor,
         v: Tensor,
-        mask: AttentionMask[Tensor],
+        mask: AttentionMask[Tensor] | None,
         *,
         bias: Tensor | None = None,
         scale: float | None = None,
     ) -> Tensor:
+        if mask is None:
+            return _attend(q, k, v, None if bias is None else bias.to(q.dtype), scale)
         if len(q) == 1 and bias is None:
             if self._flash and mask.keys is None and q.shape[-1] <= _MAX_HEAD_SIZE:
                 return self._varlen(q[0], k[0], v[0], mask, scale)

@@ -108,6 +108,10 @@ class Family(ABC):
     causal: bool = False
     #: Whether several inputs may share a row; False where attention knows of padding alone.
     packable: bool = True
+    #: Whether all inputs have ``positions`` rows. Then nothing is padded, and attention needs no mask.
+    fixed_length: bool = False
+    #: How many times as much memory as its last state a row takes in the widest layer: batches have as many fewer rows.
+    states_per_row: int = 1
     #: A file or folder from which the backend itself loads the encoder.
     external_encoder: Path | None = None
 

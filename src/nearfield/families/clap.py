@@ -93,12 +93,15 @@ class Clap(Family):
     )
     # All sounds have one length, which attention in windows relies on.
     packable = False
+    fixed_length = True
     vocab_size = 0
 
     def __init__(self, config: JsonObject) -> None:
         self.layout = mel_layout(config)
         _check_variants(config, int(config.get("patch_embeds_hidden_size", 96)) << (self.layout.stages - 1))
         self.stages = _stages(config, self.layout)
+        # Each join halves the values of all tokens together.
+        self.states_per_row = 2 ** (len(self.stages) - 1)
         self.embedding_size = self.stages[0].size
         self.hidden_size = self.stages[-1].size
         self.positions = self.layout.count
@@ -184,12 +187,11 @@ class Clap(Family):
 
     def _stage(self, ops: Ops[T], weights: Weights, x: T, stage: Stage, positions: T) -> T:
         """Run a stage on windows [B x windows, area, C]."""
-        whole = self._mask(ops, np.zeros(stage.side**2, np.float32), stage, positions)
-        parted = self._mask(ops, stage.regions, stage, positions) if stage.shift and stage.depth > 1 else whole
+        parted = self._mask(ops, stage.regions, stage, positions) if stage.shift and stage.depth > 1 else None
         for number in range(stage.depth):
             own, shifted = weights.scope(f"blocks.{number}."), bool(number % 2 and stage.shift)
             x = _rolled(ops, x, stage) if shifted else x
-            x = self._block(ops, own, x, stage, parted if shifted else whole)
+            x = self._block(ops, own, x, stage, parted if shifted else None)
             x = _rolled(ops, x, stage, back=True) if shifted else x
         return x
 
@@ -198,7 +200,7 @@ class Clap(Family):
         table = regions.reshape(self.layout.count, -1)
         return AttentionMask(ops.reshape(ops.rows(table, positions), stage.area))
 
-    def _block(self, ops: Ops[T], weights: Weights, x: T, stage: Stage, mask: AttentionMask[T]) -> T:
+    def _block(self, ops: Ops[T], weights: Weights, x: T, stage: Stage, mask: AttentionMask[T] | None) -> T:
         size, inner = stage.size, int(self.ratio * stage.size)
         h = ops.layer_norm(x, weights.norm("layernorm_before", size), self.eps)
         own = weights.scope("attention.self.")

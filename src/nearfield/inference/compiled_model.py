@@ -98,7 +98,7 @@ class CompiledModel(ModelInfo):
         self._inputs = tuple(dict.fromkeys(name for head in self.heads.values() for name in head.inputs))
         _check_precision(precision, backend, recipe)
         runtime = backends.REGISTRY.load(backend)(BackendOptions(precision, self.cpu, cache, device))  # type: ignore[arg-type]
-        self.batch_tokens: int = runtime.batch_tokens
+        self.batch_tokens: int = runtime.batch_tokens // self.family.states_per_row
         self.device = str(getattr(runtime, "device", "cpu"))
         self.packable = self.family.packable and all(head.packable for head in self.heads.values())
         #: Whether a batch is one row, with its inputs end to end.
@@ -278,6 +278,7 @@ class CompiledModel(ModelInfo):
             shared=self.packable and not spanned,
             one=self.single_row and not spanned,
             unit=self.family.patches_per_row,
+            padded=not self.family.fixed_length,
         )
         outputs = tuple(dict.fromkeys(name for item in items for name in item.request.outputs))
         names = (*self._inputs, "adapters") if adapters else self._inputs
@@ -424,16 +425,16 @@ def _family(recipe: Recipe, backend: str) -> tuple[families.Family, str]:
     return Exported(recipe.config, recipe.folder, recipe.max_length), "transformers"
 
 
-_HEADS = [f"{heads.__name__}.{name}" for name in ("pooled", "sparse", "multivector", "scores")]
-
-
 @lru_cache(maxsize=16)
 def _source(module: str) -> bytes:
-    return Path(inspect.getfile(importlib.import_module(module))).read_bytes()
+    """Return the code of a module, or of all modules of a package: those share parts."""
+    file = Path(inspect.getfile(importlib.import_module(module)))
+    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+    return b"".join(path.read_bytes() for path in files)
 
 
 def _code_digest(family: families.Family, runtime: backends.Backend) -> str:
     """Return a digest of the code that builds the graph: a change of it makes stored graphs invalid."""
-    own = {kind.__module__ for kind in type(family).__mro__ if kind.__module__.startswith(f"{families.__name__}.")}
-    modules = {*own, fused.__name__, type(runtime).__module__, *runtime.code_modules, ops.__name__, *_HEADS}
+    names = [fused.__name__, type(family).__module__, type(runtime).__module__, *runtime.code_modules]
+    modules = {*names, ops.__name__, families.__name__, heads.__name__}
     return hashlib.sha256(b"".join(_source(module) for module in sorted(modules))).hexdigest()

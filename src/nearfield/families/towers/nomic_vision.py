@@ -39,7 +39,9 @@ _NAMES = BlockNames(
 class NomicBlocks(PrenormBlocks):
     """Blocks with one layer for queries, keys and values, and a norm inside of the gated feed-forward."""
 
-    def _attention(self, ops: Ops[T], weights: Weights, x: T, mask: AttentionMask[T], rope: tuple[T, T] | None) -> T:
+    def _attention(
+        self, ops: Ops[T], weights: Weights, x: T, mask: AttentionMask[T] | None, rope: tuple[T, T] | None
+    ) -> T:
         names, size = self.names, self.size
         x = ops.layer_norm(x, weights.norm(names.attention_norm, size), self.eps)
         query, key, value = weights.linear("attn.Wqkv", size, 3 * size).parts(3)

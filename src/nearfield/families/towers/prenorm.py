@@ -68,18 +68,24 @@ class PrenormBlocks:
     feed_bias: bool = True
     centred: bool = True
 
-    def run(self, ops: Ops[T], weights: Weights, x: T, mask: AttentionMask[T], rope: tuple[T, T] | None = None) -> T:
+    def run(
+        self, ops: Ops[T], weights: Weights, x: T, mask: AttentionMask[T] | None, rope: tuple[T, T] | None = None
+    ) -> T:
         """Return the hidden states [B, L, H] after all blocks; ``rope`` are cosines and sines [B, L, D]."""
         for number in range(self.layers):
             x = self.block(ops, weights.scope(self.names.layer.format(number) + "."), x, mask, rope)
         return x
 
-    def block(self, ops: Ops[T], own: Weights, x: T, mask: AttentionMask[T], rope: tuple[T, T] | None = None) -> T:
+    def block(
+        self, ops: Ops[T], own: Weights, x: T, mask: AttentionMask[T] | None, rope: tuple[T, T] | None = None
+    ) -> T:
         """Return the hidden states after one block, whose weights are ``own``."""
         x = ops.add(x, self._attention(ops, own, x, mask, rope))
         return ops.add(x, self._feed(ops, own, x))
 
-    def _attention(self, ops: Ops[T], weights: Weights, x: T, mask: AttentionMask[T], rope: tuple[T, T] | None) -> T:
+    def _attention(
+        self, ops: Ops[T], weights: Weights, x: T, mask: AttentionMask[T] | None, rope: tuple[T, T] | None
+    ) -> T:
         names, size = self.names, self.size
         x = self.normed(ops, weights, x, names.attention_norm)
         q, k, v = (ops.split(ops.linear(x, layer), self.heads) for layer in self._projections(weights))

@@ -119,6 +119,11 @@ class VisionTransformer(Family):
             # The processor bounds the number of patches, and nothing else does.
             self.positions = 1_000_000
             return
+        # Where the folder's processor does not always give the same size, pictures may have other grids.
+        self.fixed_length = config.get("input_size") is not None
+        self.packable = not self.fixed_length
+        if self.fixed_length:
+            self.inputs = tuple(name for name in self.inputs if name != "segments")
         trained = _edge(config, "image_size") // self.patch
         self.table = trained * trained
         self.grid = self._grid(config, trained)
@@ -172,7 +177,8 @@ class VisionTransformer(Family):
         if self.flags.first_norm:
             x = ops.layer_norm(x, weights.norm(self.flags.first_norm, self.width), self.eps)
         rope = (inputs["rope.cos"], inputs["rope.sin"]) if "rope.cos" in inputs else None
-        x = self._named_blocks(weights).run(ops, weights, x, self.attention_mask(inputs), rope)
+        mask = None if self.fixed_length else self.attention_mask(inputs)
+        x = self._named_blocks(weights).run(ops, weights, x, mask, rope)
         if not self.flags.last_norm:
             return x
         return ops.layer_norm(x, weights.norm(self.flags.last_norm, self.width), self.eps)
@@ -185,7 +191,10 @@ class VisionTransformer(Family):
 
     def _embed(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         layer = self._patch_layer(weights)
-        x = ops.linear(inputs["patches"], layer)
+        patches = inputs["patches"]
+        if self.fixed_length:
+            patches = ops.reshape(patches, self.positions, 3 * self.patch**2)  # a length that the runtime then knows
+        x = ops.linear(patches, layer)
         if self.flags.flexible:
             table = weights.tensor(self.flags.positions, (self.table, self.width))
             return ops.add(x, ops.affine(inputs["positions.weights"], np.ascontiguousarray(table.T), None))
