@@ -32,6 +32,7 @@ from benchmarks import (
     reproducible,
     retrieval,
     servers,
+    sounds,
     throughput,
 )
 from benchmarks.peak import matrix_peak
@@ -64,7 +65,7 @@ def main() -> None:
         nargs="*",
         default=[],
         help="peak, throughput, bert_base, http, frontends, dialects, cache, families, outputs, reproducible, memory, "
-        "pictures, cold_start, first_use, advise, array_type, indexing, chunking, retrieval, quality, mixed",
+        "pictures, sounds, cold_start, first_use, advise, array_type, indexing, chunking, retrieval, quality, mixed",
     )
     parser.add_argument("--minutes", type=float, help="of mixed traffic [30; with --quick 2]")
     parser.add_argument(
@@ -92,6 +93,7 @@ def main() -> None:
         "reproducible": lambda: reproducible.measure(folder, rounds, quick=asked.quick),
         "memory": lambda: memory.serving(quick=asked.quick),
         "pictures": lambda: pictures.measure(rounds, quick=asked.quick),
+        "sounds": lambda: sounds.measure(rounds, quick=asked.quick),
         "cold_start": lambda: memory.cold_start(folder),
         "first_use": lambda: first_use.measure(folder, rounds),
         "chunking": lambda: chunking.measure(quick=asked.quick),

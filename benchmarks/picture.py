@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 #: Parts of the results that compare with other engines.
-COMPARED = ("throughput", "bert_base", "http", "dialects", "pictures")
+COMPARED = ("throughput", "bert_base", "http", "dialects", "pictures", "sounds")
 
 
 def draw(results: dict[str, Any], target: Path) -> None:

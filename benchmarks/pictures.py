@@ -1,4 +1,4 @@
-"""Pictures per second from JPEG files to vectors, beside transformers and sentence-transformers; shares and memory.
+"""Pictures per second from JPEG files to vectors, beside transformers, sentence-transformers and fastembed.
 
 Run as ``python -m benchmarks.pictures NAME FOLDER`` it is one engine, which answers requests in JSON lines.
 Models have the shapes of ViT-B/32 and SigLIP-base, and random weights.
@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import itertools
 import json
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.throughput import ratio
+from benchmarks.media_engines import (
+    OURS,
+    REFERENCE,
+    MediaContender,
+    Work,
+    compare,
+    cpu_seconds,
+    require_same,
+    resident,
+    serve,
+)
 
-OURS, REFERENCE = "nearfield float32", "transformers"
+#: The engine that reads an ONNX file, and the file's place in a model folder.
+FASTEMBED, ONNX = "fastembed", "onnx/model.onnx"
 #: Width, height and number of the files: pictures of web pages, and of telephones (12 megapixels).
 FILES = {"web": (640, 427, 96), "phone": (4000, 3000, 16)}
 CAPTIONS = (
@@ -35,43 +42,33 @@ BATCH = 32
 PHOTOS = 10_000
 
 
-class PictureContender:
-    """An engine in its own process."""
-
-    def __init__(self, name: str, folder: Path, files: Sequence[Path]) -> None:
-        command = [sys.executable, "-m", "benchmarks.pictures", name, str(folder)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.sample = np.array(self.ask("sample", files[:4])["vectors"])
-
-    def ask(self, work: str, items: Sequence[object]) -> Any:
-        """Return the answer to one request."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"work": work, "items": list(map(str, items))}) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
-
-    def close(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(60)
-        self._process.stdout.close()
-
-
 def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
     """Return pictures/s and texts/s of each engine, ratios within a round, shares of CPU time, and memory."""
     with tempfile.TemporaryDirectory() as place:
-        files = {name: _photos(Path(place), name, quick=quick) for name in FILES}
-        texts = [f"{CAPTIONS[number % 3]} {number % 97}" for number in range(64 if quick else 1024)]
-        found: dict[str, Any] = {"ratios": {}, "per_second": {}, "shares": {}}
+        files = {name: write_photos(Path(place), name, quick=quick) for name in FILES}
+        texts = [f"{CAPTIONS[number % 3]} {number % 97}" for number in range(64 if quick else 256)]
+        works = {name: Work("pictures", items, len(items)) for name, items in files.items()}
+        works["texts"] = Work("texts", texts, len(texts))
+        found: dict[str, Any] = {"shares": {}}
         for shape, write in {"ViT-B/32": write_clip, "SigLIP-base": write_siglip}.items():
             folder = write(Path(place) / shape.replace("/", "-"))
-            for part, values in _compare(shape, folder, files, texts, rounds).items():
-                found[part].update(values)
+            contenders = {
+                name: MediaContender("benchmarks.pictures", name, folder, files["web"]) for name in engines_of(folder)
+            }
+            require_same({name: contender.sample for name, contender in contenders.items()})
+            for part, values in compare(shape, contenders, works, rounds).items():
+                found.setdefault(part, {}).update(values)
+            for name, items in files.items():
+                found["shares"][f"{shape} {name}"] = contenders[OURS].ask("shares", items)
+            for contender in contenders.values():
+                contender.close()
         found["memory"] = _memory(Path(place) / "ViT-B-32", files["web"], 200 if quick else PHOTOS)
         return found
+
+
+def engines_of(folder: Path) -> list[str]:
+    """Return the names of the engines that run a model."""
+    return [name for name in ENGINES if name != FASTEMBED or (folder / ONNX).is_file()]
 
 
 def write_clip(folder: Path) -> Path:
@@ -82,7 +79,10 @@ def write_clip(folder: Path) -> Path:
 
     text = json.loads((tiny_towers.clip_with_tokenizer(folder) / "config.json").read_text())["text_config"]
     ids = {name: text[name] for name in ("vocab_size", "bos_token_id", "eos_token_id")}
-    return _replace(folder, CLIPModel(CLIPConfig(text_config=ids)), CLIPImageProcessorPil())
+    model = CLIPModel(CLIPConfig(text_config=ids)).eval()
+    _replace(folder, model, CLIPImageProcessorPil())
+    _write_onnx(folder / ONNX, model)
+    return folder
 
 
 def write_siglip(folder: Path) -> Path:
@@ -96,6 +96,33 @@ def write_siglip(folder: Path) -> Path:
     return _replace(folder, model, SiglipImageProcessorPil())
 
 
+def _write_onnx(file: Path, model: Any) -> None:
+    """Write the tower of pictures as fastembed reads it, with the processor's file."""
+    import torch
+
+    class Tower(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, pixel_values: Any) -> Any:
+            return self.model.get_image_features(pixel_values=pixel_values).pooler_output
+
+    file.parent.mkdir()
+    torch.onnx.export(
+        Tower(),
+        (torch.zeros(2, 3, 224, 224),),
+        file,
+        input_names=["pixel_values"],
+        output_names=["image_embeds"],
+        dynamic_axes={"pixel_values": {0: "batch"}, "image_embeds": {0: "batch"}},
+        dynamo=False,
+    )
+    config = json.loads((file.parent.parent / "preprocessor_config.json").read_text())
+    config |= {"image_processor_type": "CLIPImageProcessor", "feature_extractor_type": "CLIPFeatureExtractor"}
+    (file.parent / "preprocessor_config.json").write_text(json.dumps(config))
+
+
 def _replace(folder: Path, model: Any, processor: Any) -> Path:
     for name in ("processor_config.json", "preprocessor_config.json"):
         (folder / name).unlink(missing_ok=True)
@@ -107,7 +134,7 @@ def _replace(folder: Path, model: Any, processor: Any) -> Path:
     return folder
 
 
-def _photos(place: Path, name: str, *, quick: bool) -> list[Path]:
+def write_photos(place: Path, name: str, *, quick: bool) -> list[Path]:
     """Write JPEG files with edges, gradients and the noise of a camera."""
     from PIL import Image
 
@@ -123,50 +150,9 @@ def _photos(place: Path, name: str, *, quick: bool) -> list[Path]:
     return files
 
 
-def _compare(
-    shape: str, folder: Path, files: dict[str, list[Path]], texts: list[str], rounds: int
-) -> dict[str, dict[str, Any]]:
-    """Return ratios, pictures or texts per second, and shares of one model."""
-    contenders = {name: PictureContender(name, folder, files["web"]) for name in ENGINES}
-    require_same({name: contender.sample for name, contender in contenders.items()})
-    works: dict[str, tuple[str, Sequence[object]]] = {name: ("pictures", items) for name, items in files.items()}
-    works["texts"] = ("texts", texts)
-    speeds: dict[str, dict[str, list[float]]] = {work: {name: [] for name in contenders} for work in works}
-    for number, (work, (kind, items)), name in itertools.product(range(rounds + 1), works.items(), contenders):
-        seconds = contenders[name].ask(kind, items)["seconds"]
-        if number:  # the first round warms up
-            speeds[work][name].append(len(items) / seconds)
-    shares = {f"{shape} {name}": contenders[OURS].ask("shares", items) for name, items in files.items()}
-    for contender in contenders.values():
-        contender.close()
-    return {
-        "ratios": {
-            f"{shape} {work} / {name}": ratio(row[OURS], row[name])
-            for work, row in speeds.items()
-            for name in row
-            if name != OURS
-        },
-        "per_second": {
-            f"{shape} {work}": {name: round(statistics.median(values), 2) for name, values in row.items()}
-            for work, row in speeds.items()
-        },
-        "shares": shares,
-    }
-
-
-def require_same(samples: dict[str, Any]) -> None:
-    """Refuse to compare engines that give other vectors: they would not do the same work."""
-    truth = samples[REFERENCE]
-    for name, rows in samples.items():
-        cosines = (rows * truth).sum(1) / np.linalg.norm(rows, axis=1) / np.linalg.norm(truth, axis=1)
-        print(f"  {name}: cosine to the reference {cosines.min():.6f}", flush=True)
-        if cosines.min() < 0.9999:
-            raise RuntimeError(f"{name} gives other vectors (cosine {cosines.min():.5f})")
-
-
 def _memory(folder: Path, files: Sequence[Path], photos: int) -> dict[str, float]:
     """Encode many photos as a stream, and return memory after the first tenth and at its largest later."""
-    contender = PictureContender(OURS, folder, files)
+    contender = MediaContender("benchmarks.pictures", OURS, folder, files)
     cycle = itertools.islice(itertools.cycle(files), photos)
     answer = contender.ask("stream", list(cycle))
     contender.close()
@@ -176,11 +162,14 @@ def _memory(folder: Path, files: Sequence[Path], photos: int) -> dict[str, float
 class Nearfield:
     """Nearfield in float32."""
 
+    media = "pictures"
+    precision = "float32"
+
     def __init__(self, folder: Path) -> None:
         from nearfield import Encoder
 
         self.folder = folder
-        self.encoder = Encoder(str(folder), precision="float32")
+        self.encoder = Encoder(str(folder), precision=self.precision)
 
     def pictures(self, files: list[Path]) -> Any:
         """Return the vectors of picture files."""
@@ -197,9 +186,9 @@ class Nearfield:
 
         processor = read_image_processor(self.folder)
         assert processor is not None
-        decoded, decode = _cpu_seconds(lambda: [Image(file).read().pixels for file in files])
-        prepared, resize = _cpu_seconds(lambda: [processor.prepare(pixels) for pixels in decoded])
-        _, model = _cpu_seconds(lambda: self.encoder.encode(prepared))
+        decoded, decode = cpu_seconds(lambda: [Image(file).read() for file in files])
+        prepared, resize = cpu_seconds(lambda: [processor.prepare_picture(picture) for picture in decoded])
+        _, model = cpu_seconds(lambda: self.encoder.encode(prepared))
         total = decode + resize + model
         return {
             "decode": round(decode / total, 3),
@@ -217,8 +206,8 @@ class Nearfield:
             done += len(part)
             if done < len(files) // 10:
                 continue
-            early = early or _resident()
-            peak = max(peak, _resident())
+            early = early or resident()
+            peak = max(peak, resident())
         return {
             "photos": done,
             "rss_mib_early": early,
@@ -227,8 +216,16 @@ class Nearfield:
         }
 
 
+class NearfieldAuto(Nearfield):
+    """Nearfield in its default precision: bf16 where the CPU has it."""
+
+    precision = "auto"
+
+
 class Transformers:
     """transformers in float32, with the processor that uses Pillow."""
+
+    media = "pictures"
 
     def __init__(self, folder: Path) -> None:
         from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
@@ -270,6 +267,8 @@ class PaddedTransformers(Transformers):
 class SentenceTransformers:
     """sentence-transformers in float32, with its defaults."""
 
+    media = "pictures"
+
     def __init__(self, folder: Path) -> None:
         from sentence_transformers import SentenceTransformer
 
@@ -286,11 +285,29 @@ class SentenceTransformers:
         return np.asarray(self.model.encode(texts, batch_size=BATCH))
 
 
+class Fastembed:
+    """fastembed in float32: its CLIP of pictures and of texts, with our weights in place of its download."""
+
+    media = "pictures"
+
+    def __init__(self, folder: Path) -> None:
+        from fastembed import ImageEmbedding
+
+        path = str((folder / ONNX).parent)
+        self.model = ImageEmbedding("Qdrant/clip-ViT-B-32-vision", specific_model_path=path)
+
+    def pictures(self, files: list[Path]) -> Any:
+        """Return the vectors of picture files."""
+        return np.stack(list(self.model.embed(files, batch_size=BATCH)))
+
+
 ENGINES: dict[str, Callable[[Path], Any]] = {
     OURS: Nearfield,
+    "nearfield auto": NearfieldAuto,
     REFERENCE: Transformers,
     "transformers, full padding": PaddedTransformers,
     "sentence-transformers": SentenceTransformers,
+    FASTEMBED: Fastembed,
 }
 
 
@@ -302,35 +319,5 @@ def _batches(items: list[Any], vectors: Callable[[list[Any]], Any]) -> Any:
         return torch.cat(parts).numpy()
 
 
-def _cpu_seconds(work: Callable[[], Any]) -> tuple[Any, float]:
-    started = time.process_time()
-    return work(), time.process_time() - started
-
-
-def _resident() -> float:
-    import psutil
-
-    return float(psutil.Process().memory_info().rss / 2**20)
-
-
-def main() -> None:
-    """Load an engine, then answer each request: ``pictures`` and ``texts`` with seconds."""
-    name, folder = sys.argv[1], Path(sys.argv[2])
-    answers, sys.stdout = sys.stdout, sys.stderr
-    engine = ENGINES[name](folder)
-    for line in sys.stdin:
-        request = json.loads(line)
-        work, items = request["work"], request["items"]
-        items = items if work == "texts" else list(map(Path, items))
-        started = time.perf_counter()
-        answer = getattr(engine, "pictures" if work == "sample" else work)(items)
-        seconds = time.perf_counter() - started
-        if work == "sample":
-            answer = {"vectors": np.asarray(answer, np.float64).tolist()}
-        elif work in ("pictures", "texts"):
-            answer = {"seconds": seconds, "rss": _resident()}
-        print(json.dumps(answer), file=answers, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    serve(ENGINES)
