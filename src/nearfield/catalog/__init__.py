@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from importlib.resources import files
@@ -37,14 +37,15 @@ class CatalogEntry:
     ``kind`` is dense, sparse, multivector or scores; ``max_length`` the usable length in tokens; ``commercial`` whether
     the licence allows commercial use; ``gated`` whether the Hub asks for consent first; ``pooling`` one of the modes of
     ``recipe.Pooling`` where the folder may omit it; ``languages`` ISO 639-1 codes, or ``multilingual``.
-    ``modalities`` is what it reads, of text and image, and ``image_size`` the pixels of a side to which pictures are
-    scaled; ``max_length`` counts the patches of a model of pictures alone.
+    ``modalities`` is what it reads, of text, image and audio, and ``image_size`` the pixels of a side to which pictures
+    are scaled, if that is one size; ``max_length`` counts the patches of a model of pictures alone.
 
     What folders leave out: ``instruction`` is the template of a free instruction, ``tail`` what follows each text,
     ``answer`` how a language model is asked to rerank, ``tasks`` prompts with adapters, ``exclude_prompt`` whether
     pooling leaves the prompt out, ``centre`` whether a layer norm precedes truncation, ``is_causal = false`` that a
-    decoder reads both ways, ``text_model`` the id of the model whose texts share the space of a model of pictures, and
-    ``forbid`` number formats that the model cannot be computed in.
+    decoder reads both ways, ``text_model`` the id of the model whose texts share the space of a model of pictures,
+    ``image_model`` that of the model whose pictures share the space of a model of texts, and ``forbid`` number formats
+    that the model cannot be computed in.
     """
 
     id: str
@@ -70,6 +71,7 @@ class CatalogEntry:
     centre: bool = False
     is_causal: bool | None = None
     text_model: str | None = None
+    image_model: str | None = None
     forbid: tuple[str, ...] = ()
     commercial: bool = True
     gated: bool = False
@@ -90,6 +92,11 @@ class CatalogEntry:
         """What an input may be: the modalities, and video where a tower reads pictures, which frames are."""
         has_tower = "image" in self.modalities and not self.family.endswith("_text")
         return (*self.modalities, "video") if has_tower else self.modalities
+
+    @property
+    def partner(self) -> str | None:
+        """Id of the other model whose files it needs, for its texts or its pictures."""
+        return self.text_model or self.image_model
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -128,6 +135,12 @@ def find_unless_folder(name: str, source: str | None = None) -> CatalogEntry | N
     return None if source in (None, "folder") and has_model(name) else find(name)
 
 
+def pin_of(name: str, source: str | None = None) -> ModelPin | None:
+    """Return where the files of a name of the catalogue are; None for any other, and for that of a folder."""
+    entry = find_unless_folder(name, source)
+    return None if entry is None else entry.pin
+
+
 def entries() -> tuple[CatalogEntry, ...]:
     """Return every entry, by id."""
     return _all()
@@ -139,13 +152,18 @@ def check_licence(entry: CatalogEntry, *, accepted: bool = False) -> None:
     Raises:
         LicenceRefused: it was not; the message names the licence and says how.
     """
-    accepted_names = {name.strip().lower() for name in os.environ.get(ACCEPT, "").split(",") if name.strip()}
-    if entry.commercial or accepted or "1" in accepted_names or accepted_names & {name.lower() for name in entry.names}:
+    if entry.commercial or accepted or names_entry(os.environ.get(ACCEPT, "").split(","), entry):
         return
     raise LicenceRefused(
         f"{entry.id} is under {entry.licence}, which does not allow commercial use. If yours is none, say so: "
         f"--accept-license, accept_license=True, or {ACCEPT}={entry.id}."
     )
+
+
+def names_entry(names: Iterable[str], entry: CatalogEntry) -> bool:
+    """Return whether one of the names of models is the entry's: its id, short name or an alias; ``1`` names all."""
+    known = {name.lower() for name in entry.names} | {"1"}
+    return any(name.strip().lower().removesuffix(":latest") in known for name in names)
 
 
 @lru_cache(maxsize=1)

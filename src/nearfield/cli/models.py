@@ -15,6 +15,7 @@ from nearfield.message_text import escape_controls, quote_name
 if TYPE_CHECKING:
     from nearfield.catalog import CatalogEntry
     from nearfield.client import Client
+    from nearfield.recipe import Recipe
 
 app = typer.Typer(
     help="List, show, download and manage models.",
@@ -75,18 +76,14 @@ def list_models(
 @app.command("show", epilog="Example: nearfield models show bge-small")
 def show(name: Name, as_json: Json = False) -> None:
     """Show what is known about a model, and where each fact comes from. Nothing is downloaded."""
-    from nearfield import catalog, hub
-    from nearfield.checkpoint import model_folder
+    from nearfield import catalog
     from nearfield.cli.terminal import model_report
     from nearfield.errors import ModelNotFound, SourceUnavailable
     from nearfield.inference.processors import warnings_before_loading
 
     entry, recipe = catalog.find_unless_folder(name), None
     try:
-        located = hub.locate(name, pin=entry.pin if entry else None, fetch=False)
-        recipe = model_folder.read_model_folder(
-            located.folder, name=entry.id if entry else located.name, revision=located.revision, entry=entry
-        )
+        recipe = _read_recipe(name)
         recipe = dataclasses.replace(recipe, warnings=(*recipe.warnings, *warnings_before_loading(recipe)))
     except (SourceUnavailable, ModelNotFound):
         if entry is None:
@@ -118,6 +115,8 @@ def pull(
         catalog.check_licence(entry, accepted=accept_license)
     located = hub.locate(name, pin=entry.pin if entry else None, source=source, revision=revision, progress=True)
     typer.echo(f"{located.name} is at {located.folder} (from {located.source}).")
+    if entry is not None and entry.partner is not None:
+        pull(entry.partner, source, accept_license=accept_license)
 
 
 @app.command("remove", epilog="Example: nearfield models remove bge-small --yes")
@@ -138,6 +137,24 @@ def remove(
         typer.confirm(f"Delete {full} ({size / 1e6:.0f} MB)?", abort=True)
     hub.remove(full)
     typer.echo(f"Removed {full} ({size / 1e6:.0f} MB).")
+
+
+def _read_recipe(name: str) -> Recipe:
+    """Return the recipe of a model whose files are on this machine, with that of the model it needs.
+
+    Raises:
+        ModelNotFound, SourceUnavailable: they are not.
+    """
+    from nearfield import catalog, hub
+    from nearfield.checkpoint import model_folder
+    from nearfield.checkpoint.towers.joined_models import join_partner
+
+    entry = catalog.find_unless_folder(name)
+    located = hub.locate(name, pin=entry.pin if entry else None, fetch=False)
+    recipe = model_folder.read_model_folder(
+        located.folder, name=entry.id if entry else located.name, revision=located.revision, entry=entry
+    )
+    return recipe if entry is None else join_partner(recipe, entry, _read_recipe)
 
 
 def _tests(

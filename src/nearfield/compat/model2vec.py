@@ -400,8 +400,7 @@ def _locate(path: str, subfolder: str | None) -> Path:
     """Return the folder of a model, or the one within it."""
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        entry = catalog.find(path)
-        folder = hub.locate(path, pin=entry.pin if entry else None).folder
+        folder = hub.locate(path, pin=catalog.pin_of(path)).folder
     return folder / subfolder if subfolder else folder
 
 

@@ -29,6 +29,5 @@ def local_source(name: str, files: Sequence[str] = (), revision: str | None = No
     Raises:
         ModelNotFound, SourceUnavailable: the model is not on this machine.
     """
-    entry = catalog.find(name)
-    pin = entry.pin if entry else None
+    pin = catalog.pin_of(name)
     return hub.locate(name, pin=pin, revision=revision, fetch=False, files=tuple(files)).source

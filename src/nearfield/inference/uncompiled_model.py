@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -14,7 +15,7 @@ from nearfield import catalog, hub
 from nearfield.argument_checks import require_kind, require_mapping, require_optional_texts
 from nearfield.checkpoint import model_folder
 from nearfield.checkpoint.output_kinds import KINDS
-from nearfield.checkpoint.towers.joined_models import join_text_model
+from nearfield.checkpoint.towers.joined_models import join_partner
 from nearfield.checkpoint.weights import lora, weights
 from nearfield.errors import InputError, ModelRefused, NearfieldError, OutOfMemory, WeightsError, nearest
 from nearfield.hardware import MemoryLimit, memory_limit, memory_used
@@ -145,9 +146,9 @@ def read_model(
     recipe = model_folder.read_model_folder(
         located.folder, name=name, revision=located.revision, entry=entry, kind=kind, exported_graph=file, answer=answer
     )
-    if entry is not None and entry.text_model is not None:
-        texts = read_model(entry.text_model, source=source, progress=progress, accept_license=accept_license)
-        recipe = join_text_model(recipe, texts.recipe)
+    if entry is not None:
+        read = partial(read_model, source=source, progress=progress, accept_license=accept_license)
+        recipe = join_partner(recipe, entry, lambda partner: read(partner).recipe)
     return UncompiledModel(recipe, tuple(loaded), None, started, memory_before, arguments)
 
 

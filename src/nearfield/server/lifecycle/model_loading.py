@@ -34,7 +34,8 @@ class ModelLoader:
 
     def __call__(self, name: str) -> LoadedModel:
         """Load the model of a name. Raises as ``nearfield.load`` does."""
-        accepted = bool({"1", name} & set(self._settings.accept_license))
+        entry = catalog.find_unless_folder(name)
+        accepted = entry is not None and catalog.names_entry(self._settings.accept_license, entry)
         options = {**self._options, "accept_license": accepted, **self._model_options.get(full_id(name).lower(), {})}
         model = load(name, **options)
         model.load_towers()  # a request would wait for a tower that is compiled when it is first needed
