@@ -23,6 +23,25 @@ from nearfield.recipe import (
 
 #: Class names in spaces that version 0.1 wrote. A class can be renamed; its name here stays.
 _RECORDED_NAMES = {ClassScores: "Classes", RerankPrompt: "Answer", RoleFormat: "Marking"}
+#: Fields of config.json with the activation of the feed-forward layers.
+_ACTIVATION_FIELDS = ("hidden_act", "hidden_activation", "activation")
+#: By ``model_type`` the activation that a space's name leaves out: that of the published models. Version 0.1 named
+#: their spaces without it, so that only models with another one can have it in their names.
+_USUAL_ACTIVATIONS = {
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mpnet"), "gelu"),
+    **dict.fromkeys(("gte", "new", "jina_embeddings_v3", "jina-v3", "jina-bert", "deberta-v2", "modernbert"), "gelu"),
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "qwen3_vl_text", "nomic_vision"), "silu"),
+    **dict.fromkeys(("gemma3_text", "embedding_gemma2_text"), "gelu_pytorch_tanh"),
+    **dict.fromkeys(("siglip_text_model", "siglip2_text_model"), "gelu_pytorch_tanh"),
+    **dict.fromkeys(("siglip_vision_model", "siglip2_vision_model"), "gelu_pytorch_tanh"),
+    **dict.fromkeys(("clip_text_model", "clip_vision_model", "altclip_vision_model"), "quick_gelu"),
+    "chinese_clip_vision_model": "quick_gelu",
+    **dict.fromkeys(("chinese_clip_text_model", "altclip_text_model", "clap_text_model", "clap_audio_model"), "gelu"),
+    **dict.fromkeys(("dinov2", "dinov2_with_registers", "dinov3_vit"), "gelu"),
+    "albert": "gelu_new",
+}
+#: Names of one function.
+_SAME_ACTIVATIONS = {"gelu_new": "gelu_pytorch_tanh", "swish": "silu"}
 
 
 def space_name(recipe: Recipe, weights: str, tokenizer: str) -> str:
@@ -33,6 +52,7 @@ def space_name(recipe: Recipe, weights: str, tokenizer: str) -> str:
         parts.append(of_files([graph, *graph.parent.glob(f"{graph.stem}.bin")]))
     parts += [(_recorded_name(head), *_fields(head)) for head in recipe.heads]
     parts += [] if recipe.max_active_dims is None else [recipe.max_active_dims]
+    parts += _unusual_activations(recipe)
     parts += [(modality, *_tower(tower, recipe)) for modality, tower in sorted(recipe.towers.items())]
     fused = sorted(recipe.fused.items())
     parts += [("fused", modality, tower.config["version"], *_tower(tower, recipe)) for modality, tower in fused]
@@ -45,7 +65,20 @@ def _tower(tower: Recipe, main: Recipe) -> tuple[object, ...]:
     own = Weights.open(tower.folder).digest if tower.folder != main.folder else ""
     reader = read_image_processor if tower.modality == "image" else read_audio_processor
     processor = reader(tower.folder)
-    return modules, processor.digest if processor is not None else "", own
+    return modules, processor.digest if processor is not None else "", own, *_unusual_activations(tower)
+
+
+def _unusual_activations(recipe: Recipe) -> list[tuple[str, str]]:
+    """Return fields and names of the activations that are not those of the published models of the architecture."""
+    usual = _USUAL_ACTIVATIONS.get(str(recipe.config.get("model_type")))
+    if usual is None or recipe.exported_graph is not None:
+        return []
+    stored = {name: str(recipe.config[name]) for name in _ACTIVATION_FIELDS if recipe.config.get(name) is not None}
+    return [(name, _same(value)) for name, value in stored.items() if _same(value) != _same(usual)]
+
+
+def _same(activation: str) -> str:
+    return _SAME_ACTIVATIONS.get(activation, activation)
 
 
 def _recorded_name(part: object) -> str:
