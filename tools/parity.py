@@ -20,6 +20,7 @@ from nearfield.hardware import has_bf16
 from tests.parity import Array, Case, cases
 from tests.parity.measure import inputs, nearness, ours
 from tests.parity.pictures import CASES as PICTURES
+from tests.parity.pictures import sounds
 from tests.parity.pictures.case import PictureCase
 from tests.parity.pictures.measure import encode, measure, scaled, write_files
 
@@ -48,17 +49,19 @@ compute, from which the results of `nearfield.compat.flag_embedding` differ by l
 _PICTURES = """## Pictures
 
 From picture files on disk to vectors. The files are JPEG, PNG and WebP of the model's own size, smaller, larger,
-narrow, flat and grey. `python -m tools.parity --pictures` measures and writes this part.
+narrow, flat and grey. CLAP's are sounds of up to ten seconds: WAV and FLAC, a tenth of a second, noise and stereo.
+`python -m tools.parity --pictures` measures and writes this part.
 
-- **same pixels**: the reference's model reads the pixels that Nearfield prepared, one picture at a time. Of pages it is
-  left out: a page is read in several parts. `tests/checkpoint/processors/test_tiles.py` compares their pixels.
+- **same pixels**: the reference's model reads the pixels, or mel spectrograms, that Nearfield prepared, one at a time.
+  Of pages it is left out: a page is read in several parts. `tests/checkpoint/processors/test_tiles.py` compares their
+  pixels.
 - **files**: the reference prepares the files itself, with Pillow. Nearfield reads them in one call, in a call for each,
   and in one call with texts between them. Where the reference has no preparation with Pillow, torch resizes.
 - **texts** are those of that last call. **difference** is the largest of all, relative to the largest value.
 
 `tests/inference/test_picture_parity.py` requires 0.99999 in all of them.
 `tests/checkpoint/processors/test_image.py` compares the pixels of odd pictures (modes, orientation, transparency, 16
-bits, sizes) with the reference's.
+bits, sizes) with the reference's, `tests/checkpoint/processors/test_audio.py` the mel spectrograms of sounds.
 """
 _WAYS = ("same pixels, batched", "files, batched", "files, alone", "files, mixed", "texts, mixed")
 _COLUMNS = (
@@ -110,11 +113,11 @@ def picture_row(case: PictureCase, files: Sequence[Path], place: Path) -> tuple[
 def picture_rows(only: str) -> Iterator[tuple[str, ...]]:
     """Yield the rows of models that read pictures, whose family or name has ``only``."""
     with tempfile.TemporaryDirectory() as place:
-        files = write_files(Path(place) / "pictures")
+        files = {"image": write_files(Path(place) / "pictures"), "audio": sounds.write_files(Path(place) / "sounds")}
         for number, case in enumerate(sorted(PICTURES, key=lambda case: (case.family, case.name))):
             if only in f"{case.family} {case.name}":
                 (folder := Path(place) / str(number)).mkdir()
-                yield picture_row(case, files, folder)
+                yield picture_row(case, files[case.modality], folder)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Parity of pictures: tiny random checkpoints that read pictures, from files on disk to vectors.
+"""Parity of pictures and sounds: tiny random checkpoints that read them, from files on disk to vectors.
 
 ``CASES`` lists each family in each layout. ``tests/inference/test_picture_parity.py`` runs them, and
 ``python -m tools.parity`` writes what they give to docs/reference/parity.md.
@@ -6,7 +6,14 @@
 
 from __future__ import annotations
 
-from tests.parity.pictures import fused_sequences, hugging_face, pages, sentence_modules
+from tests.parity.pictures import fused_sequences, hugging_face, other_libraries, pages, sentence_modules, sounds
 from tests.parity.pictures.case import PictureCase
 
-CASES: list[PictureCase] = [*hugging_face.CASES, *sentence_modules.CASES, *fused_sequences.CASES, *pages.CASES]
+CASES: list[PictureCase] = [
+    *hugging_face.CASES,
+    *sentence_modules.CASES,
+    *other_libraries.CASES,
+    *fused_sequences.CASES,
+    *pages.CASES,
+    *sounds.CASES,
+]

@@ -1,4 +1,4 @@
-"""`PictureCase`: one model that reads pictures, and its reference."""
+"""`PictureCase`: one model that reads pictures or sounds, and its reference."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from nearfield import families
 from nearfield.checkpoint.model_folder import read_model_folder
-from nearfield.features import PatchFeatures
-from nearfield.inference.processors import PictureProcessor
+from nearfield.inference.processors import load_processor
+from nearfield.media.audio import Audio
 from nearfield.media.image import Image
 from tests.parity import Array
 
@@ -25,7 +25,8 @@ class PictureCase:
     ``write`` makes the folder. ``of_files`` gives the reference's vectors of picture files, whose pixels its own
     processor prepares with Pillow; ``of_pixels`` those of pictures that are prepared already, where one picture is one
     input of the tower; ``of_texts`` those of texts, where the model reads them. Vectors have the length that the model
-    gives them: an array with a row for each input, or a list of rows where each token has a vector.
+    gives them: an array with a row for each input, or a list of rows where each token has a vector. With the
+    ``modality`` audio, files and what is prepared are sounds.
     """
 
     name: str
@@ -33,14 +34,15 @@ class PictureCase:
     reference: str
     write: Callable[[Path], Path]
     of_files: Callable[[Path, Sequence[Path]], Sequence[Array]]
-    of_pixels: Callable[[Path, Sequence[PatchFeatures]], Sequence[Array]] | None
+    of_pixels: Callable[[Path, Sequence[Any]], Sequence[Array]] | None
     of_texts: Callable[[Path, Sequence[str]], Sequence[Array]] | None = None
+    modality: str = "image"
 
 
-def prepare(folder: Path, files: Sequence[Path]) -> list[PatchFeatures]:
-    """Return pictures as Nearfield prepares them for a model."""
+def prepare(case: PictureCase, folder: Path, files: Sequence[Path]) -> list[Any]:
+    """Return pictures or sounds as Nearfield prepares them for a model."""
     recipe = read_model_folder(folder)
-    tower = recipe if recipe.modality == "image" else {**recipe.towers, **recipe.fused}["image"]
-    family: Any = families.resolve(tower.config)
-    processor = PictureProcessor.load(tower, family)
-    return [picture for file in files for picture in processor.read(Image(file))]
+    tower = recipe if recipe.modality == case.modality else {**recipe.towers, **recipe.fused}[case.modality]
+    kind = Image if case.modality == "image" else Audio
+    processor: Any = load_processor(tower, families.resolve(tower.config))
+    return [features for file in files for features in processor.read(kind(file))]

@@ -29,12 +29,12 @@ def of_files(folder: Path, files: Sequence[Path]) -> Array:
     processor: Any = AutoImageProcessor.from_pretrained(folder, backend="pil")
     assert type(processor).__name__.endswith("Pil")
     images = [Pillow.open(file).convert("RGB") for file in files]
-    return _vectors(folder, [dict(processor(images, return_tensors="pt"))])
+    return vectors(folder, [dict(processor(images, return_tensors="pt"))])
 
 
 def of_pixels(folder: Path, pictures: Sequence[PatchFeatures]) -> Array:
     """Return transformers' vectors of prepared pictures, each computed alone."""
-    return _vectors(folder, [_inputs(picture) for picture in pictures])
+    return vectors(folder, [_inputs(picture) for picture in pictures])
 
 
 def of_texts(folder: Path, texts: Sequence[str], *, full: bool = True) -> Array:
@@ -67,10 +67,11 @@ def of_dinov3_files(folder: Path, files: Sequence[Path]) -> Array:
         values = torch.from_numpy(np.array(Pillow.open(file).convert("RGB"))).permute(2, 0, 1)[None] / 255
         resized = torch.nn.functional.interpolate(values, (edge, edge), mode="bilinear", antialias=True)
         inputs.append({"pixel_values": (resized - mean) / std})
-    return _vectors(folder, inputs)
+    return vectors(folder, inputs)
 
 
-def _vectors(folder: Path, batches: Sequence[dict[str, Any]]) -> Array:
+def vectors(folder: Path, batches: Sequence[dict[str, Any]]) -> Array:
+    """Return transformers' vectors of batches of prepared pictures."""
     import torch
 
     model = _model(folder)

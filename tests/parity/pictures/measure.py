@@ -47,7 +47,7 @@ def measure(case: PictureCase, folder: Path, files: Sequence[Path]) -> dict[str,
     together, among, *alone = encode(folder, [files, mixed, *([file] for file in files)])
     expected, found = case.of_files(folder, files), {}
     if case.of_pixels:
-        found["same pixels, batched"] = scaled(together, case.of_pixels(folder, prepare(folder, files)))
+        found["same pixels, batched"] = scaled(together, case.of_pixels(folder, prepare(case, folder, files)))
     found["files, batched"] = scaled(together, expected)
     found["files, alone"] = scaled([rows for one in alone for rows in one], expected)
     found["files, mixed"] = scaled([among[mixed.index(file)] for file in files], expected)
