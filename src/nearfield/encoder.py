@@ -22,6 +22,7 @@ from nearfield.inference.calls.keywords import (
     read_options,
 )
 from nearfield.inference.calls.limits import NO_LIMITS, CallLimits, TimedResult
+from nearfield.inference.calls.picture_meter import PictureMeter
 from nearfield.inference.calls.prediction import Prediction
 from nearfield.inference.calls.zero_shot import class_vectors, label_prompts, zero_shot_scores, zero_shot_spec
 from nearfield.inference.encode_options import (
@@ -152,7 +153,8 @@ class Encoder(EncodeStages):
                 arrays of pixels, in any order with texts. A string is always a text, and is never opened.
                 Where the model reads them together, an input may have several parts: ``{"text": "a red shoe",
                 "image": picture}``, or a list of parts within the list of inputs.
-            show_progress_bar: True or False; None shows one on a terminal for more than 8,192 texts.
+            show_progress_bar: True or False; None shows one on a terminal for more than 8,192 inputs. It shows tokens,
+                or with pictures millions of pixels.
             prompt_name: a prompt of the model, by name or task.
             prompt: a text to put before each input.
             role: ``query`` or ``document``: use the model's own prompt for it.
@@ -200,10 +202,13 @@ class Encoder(EncodeStages):
         single, items, total = parse_inputs(texts, self.modalities, fuses=self.recipe.fuses)
         shown = _progress_is_useful(total) if show_progress_bar is None else show_progress_bar
         collector, unread = ResultCollector(total), UnreadInputs()
-        with Progress(total, shown=shown) as progress:
-            for part in self._windows(items, resolved, unread):
+        meter = PictureMeter(items) if shown and "image" in self.modalities else None
+        unit = "texts" if self.modalities == ("text",) else "inputs"
+        with Progress(total, unit=unit, shown=shown) as progress:
+            for part in self._windows(meter or items, resolved, unread):
                 collector.add(part)
-                progress.advance(len(part), int(part.tokens.sum()) if part.tokens is not None else 0)
+                tokens = int(part.tokens.sum()) if part.tokens is not None else 0
+                progress.advance(len(part), tokens, meter.take(len(part)) if meter else 0.0)
         unread.log(self.name)
         return collector.result(lambda: self._empty_result(resolved), single)
 

@@ -22,6 +22,7 @@ from nearfield.inference.result_cache import ResultCache
 from nearfield.inference.weightless import pack_weightless, unpack_weightless
 from nearfield.media.image import Image
 from nearfield.media.limits import MediaLimits, PictureLimits
+from nearfield.progress import Progress
 from tests.support import tiny_pictures
 
 pytestmark = pytest.mark.slow
@@ -230,6 +231,7 @@ def test_another_process(encoder: Encoder) -> None:
         ({"image": "data:image/png;base64,%%%"}, "not base64"),
         ({"audio": b"RIFF"}, "a sound"),
         (np.zeros((4, 4, 3), np.float32), "float32"),
+        ({"text": "a cat", "image": PICTURES[0]}, "The model computes no vector of a text and a picture together"),
     ],
 )
 def test_a_bad_picture_is_named(encoder: Encoder, bad: Any, message: str) -> None:
@@ -239,6 +241,30 @@ def test_a_bad_picture_is_named(encoder: Encoder, bad: Any, message: str) -> Non
     assert "1" in str(caught.value)
     del inputs[1]
     assert encoder.encode(inputs).shape == (2, 24)
+
+
+def test_a_progress_bar_shows_inputs_and_megapixels(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bars: list[Progress] = []
+
+    class NotedProgress(Progress):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            bars.append(self)
+
+    monkeypatch.setattr("nearfield.encoder.Progress", NotedProgress)
+    (tmp_path / "a.png").write_bytes(png(PICTURES[0]))
+    pixels = np.asarray(PICTURES[1])
+    encoder.encode([tmp_path / "a.png", "a cat", png(PICTURES[2]), pixels, PICTURES[3]], show_progress_bar=True)
+    (bar,) = bars
+    assert bar.texts == 5
+    assert bar.megapixels == pytest.approx(sum(picture.width * picture.height for picture in PICTURES[:4]) / 1e6)
+    assert bar._bar is not None
+    assert "inputs/s" in bar._bar.tasks[0].fields["speed"]
+    assert "megapixels/s" in bar._bar.tasks[0].fields["speed"]
+    encoder.encode("a cat", show_progress_bar=True)
+    assert bars[1].megapixels == 0
 
 
 def test_prompts_are_for_texts(encoder: Encoder) -> None:

@@ -109,6 +109,19 @@ def test_zero_shot(encoder: Encoder) -> None:
     assert abs(sum(prediction.scores.values()) - 1) < 1e-5
 
 
+def test_scores_of_labels_agree_with_transformers(encoder: Encoder, folder: Path, truth: tuple[Any, Any]) -> None:
+    labels = ["dog", "rain", "bell"]
+    sentences = [f"This is a sound of {label}." for label in labels]
+    classes, _ = tiny_sounds.clap_vectors(folder, sentences, WAVES[:1])
+    logits = tiny_sounds.reference_scale(folder) * truth[1] @ classes.T
+    expected = np.exp(logits - logits.max(1, keepdims=True))
+    expected /= expected.sum(1, keepdims=True)
+    predictions = encoder.zero_shot(sounds(), labels)
+    scores = np.array([[one.scores[label] for label in labels] for one in predictions])
+    assert np.abs(scores - expected).max() < 1e-4
+    assert [one.label for one in predictions] == [labels[index] for index in expected.argmax(1)]
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
@@ -118,6 +131,7 @@ def test_zero_shot(encoder: Encoder) -> None:
         (PIL.Image.new("RGB", (4, 4)), "This is a picture, and the model reads texts and sounds"),
         ({"audio": "rain.wav"}, "no data URI"),
         ({"image": b"x"}, "This is a picture"),
+        ({"text": "rain", "audio": b"x"}, "The model computes no vector of a text and a sound together"),
     ],
 )
 def test_a_bad_sound_is_named(encoder: Encoder, bad: Any, message: str) -> None:

@@ -100,6 +100,15 @@ class Image:
             return header
         return read_header(self._read_file(limits), limits, self.name)
 
+    def pixel_count(self) -> int:
+        """Return the number of its pixels: of a file as its header says, whose errors ``header`` describes."""
+        source = self._source
+        if isinstance(source, (bytes, str, Path)):
+            header = self.header()
+            return header.width * header.height
+        height, width = source.shape[:2] if isinstance(source, np.ndarray) else (source.height, source.width)
+        return int(height * width)
+
     def _read_file(self, limits: PictureLimits) -> bytes:
         """Return the bytes of its file, wherever that is."""
         source = self._source
