@@ -19,7 +19,7 @@ from nearfield.cli import app, demo
 from nearfield.errors import SourceUnavailable
 from tests.parity import m3
 from tests.parity.scores import classifier
-from tests.support import tiny_pictures, tiny_retrievers
+from tests.support import tiny_pictures, tiny_retrievers, tiny_sounds
 from tests.support.paths import ROOT
 from tests.support.requirements import missing
 from tests.support.serving import serving
@@ -148,6 +148,23 @@ def test_the_example_of_pages(
     monkeypatch.chdir(tmp_path)
     exec(PAGES.replace("colmodernvbert", str(folder)), {})
     assert re.fullmatch(r"pages/[12]\.png 32", capsys.readouterr().out.strip())
+
+
+@pytest.mark.slow
+def test_the_example_of_sounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import soundfile  # type: ignore[import-untyped]
+
+    (tmp_path / "sounds").mkdir()
+    for name, pitch in (("rain", 5000), ("bell", 700)):
+        soundfile.write(tmp_path / "sounds" / f"{name}.wav", tiny_sounds.tone(0.5, pitch), tiny_sounds.RATE)
+    monkeypatch.chdir(tmp_path)
+    (example,) = [code for code in _blocks(GUIDES / "pictures.md", "python") if "laion/clap" in code]
+    clap = tiny_sounds.write_clap(tmp_path / "clap")
+    exec(example.replace("laion/clap-htsat-unfused", str(clap)), {})
+    place, label = capsys.readouterr().out.split()
+    assert place in ("0", "1") and label in ("rain", "bell")
 
 
 @pytest.mark.slow

@@ -307,6 +307,11 @@ def check_bedrock(check: Check) -> None:
     client = boto3.client("bedrock-runtime", endpoint_url=check.url, **keys)
     body = json.dumps({"inputText": check.texts[0]})
     check.first(json.loads(client.invoke_model(modelId="tiny", body=body)["body"].read())["embedding"])
+    text = {"truncationMode": "END", "value": check.texts[0]}
+    parameters = {"embeddingPurpose": "GENERIC_RETRIEVAL", "text": text}
+    nova = json.dumps({"taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": parameters})
+    reply = json.loads(client.invoke_model(modelId="tiny", body=nova)["body"].read())
+    check.first(reply["embeddings"][0]["embedding"], "query")
     refused(lambda: client.invoke_model(modelId="nothing", body=body), "ResourceNotFoundException", "not served")
 
 

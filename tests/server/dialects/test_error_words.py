@@ -13,7 +13,7 @@ _FORCED = UnsupportedDimensions("tiny was not trained for truncate_dim.txt. It w
 _OUTSIDE = UnsupportedDimensions("must be an integer from 1 to 32 for truncate_dim.txt, not 99.")
 #: The field with the number of dimensions, of APIs in which it is not ``dimensions``.
 _FIELDS = {
-    "bedrock": "embeddingConfig.outputEmbeddingLength",
+    "bedrock": "embeddingConfig.outputEmbeddingLength (Nova: embeddingDimension)",
     "gemini": "outputDimensionality",
     "vertex": "dimension",
     "cohere": "output_dimension",

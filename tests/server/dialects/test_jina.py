@@ -17,7 +17,7 @@ from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.recipe import EncodeTask
 from nearfield.reranker import Reranker
-from nearfield.server.dialects import jina
+from nearfield.server.dialects.jina import schemas as jina
 from nearfield.testing import tiny_encoder
 from tests.support.serving import serving
 

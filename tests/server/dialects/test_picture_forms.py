@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import cohere
@@ -204,15 +205,24 @@ def test_sie_in_msgpack(url: str, model: str, vector: Any) -> None:
     )
     assert "2 pictures" in refusal(url, path, {"items": [{"images": [{"data": CODES[0]}] * 2}]})
     assert "not int" in refusal(url, path, {"items": [{"images": [{"data": 3}]}]})
-    assert "audio" in refusal(url, path, {"items": [{"audio": {"data": CODES[0]}}]})
+    assert "an input is a sound" in refusal(url, path, {"items": [{"audio": {"data": CODES[0]}}]})
+    assert "has video, and no model" in refusal(url, path, {"items": [{"video": {"data": CODES[0]}}]})
     models = httpx.get(f"{url}/v1/models", headers={"x-sie-sdk-version": "0.10.1"}).json()["models"]
     assert {each["name"]: each["inputs"] for each in models}[model] == ["text", "image", "video"]
 
 
-def test_sie_sdk(url: str, model: str, vector: Any) -> None:
+def test_sie_sdk(url: str, model: str, encoder: Encoder, vector: Any, tmp_path: Path) -> None:
     package = pytest.importorskip("sie_sdk", reason="pip install sie-sdk (Python 3.12) in an environment of its own")
     with package.SIEClient(url) as client:
         np.testing.assert_array_equal(client.encode(model, {"images": [FILES[0]]})["dense"], vector)
+        # Paths, arrays and Pillow's pictures are sent as JPEG.
+        path = tmp_path / "a.png"
+        path.write_bytes(FILES[0])
+        pixels = np.asarray(tiny_pictures.pictures()[0])
+        for source in (path, str(path), pixels, tiny_pictures.pictures()[0]):
+            expected = np.asarray(encoder.encode(package.images.to_jpeg_bytes(source)))
+            np.testing.assert_array_equal(client.encode(model, {"images": [source]})["dense"], expected)
+            assert not np.array_equal(expected, vector)
 
 
 def test_qdrant_mixes_texts_and_pictures(url: str, model: str, encoder: Encoder, vector: Any) -> None:

@@ -13,14 +13,14 @@ from nearfield.media.fetch import FetchPolicy
 from nearfield.media.limits import PictureLimits
 from nearfield.server.exchange.encode import Encode
 from nearfield.server.exchange.picture_fetcher import PictureAddress
-from nearfield.server.exchange.picture_inputs import picture_from_bytes, picture_from_text
+from nearfield.server.exchange.picture_inputs import picture_from_text, picture_from_value
 from nearfield.server.http.limits import RequestLimits
 from tests.support import odd_pictures
 
 DATA = dict(odd_pictures.odd_pictures())["PNG RGB"]
 DIGITS = base64.b64encode(DATA).decode()
 URL_SAFE = base64.urlsafe_b64encode(DATA).decode()
-CONTENT = picture_from_bytes(DATA, None, "Input 0").read().content
+CONTENT = picture_from_value(DATA, None, "Input 0").read().content
 
 
 @pytest.mark.parametrize(
@@ -82,4 +82,4 @@ def test_limits() -> None:
         with pytest.raises(TooLarge, match=r"Input 7: the .* At most"):
             picture_from_text(value, limits, "Input 7")
     with pytest.raises(TooLarge, match=r"Input 7 has .* At most"):
-        picture_from_bytes(DATA, limits, "Input 7")
+        picture_from_value(DATA, limits, "Input 7")

@@ -14,6 +14,8 @@ from nearfield.server.exchange.picture_fetcher import PictureAddress
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,20}://", re.IGNORECASE)
 _WEB_ADDRESS = re.compile(r"\s*https?://", re.IGNORECASE)
 _DATA_URI = re.compile(r"\s*data:", re.IGNORECASE)
+#: What a field with a picture or sound may hold, for messages.
+FILE_VALUES = "a data URI, base64, or bytes in msgpack"
 
 
 def picture_from_text(
@@ -59,18 +61,25 @@ def pictures_from_texts(values: str | Sequence[str], limits: PictureLimits | Non
     return [picture_from_text(value, limits, f"Input {index}") for index, value in enumerate(values)]
 
 
-def picture_from_bytes(
-    data: bytes | bytearray | memoryview, limits: PictureLimits | None, field: str, *, request_field: str = "input"
+def picture_from_value(
+    value: object, limits: PictureLimits | None, field: str, *, request_field: str = "input"
 ) -> Image:
-    """Return the picture of the bytes of a file; arguments as for ``picture_from_text``.
+    """Return the picture of a field that holds a text, or the bytes of a file as msgpack has them.
+
+    Arguments are those of ``picture_from_text``, whose errors it raises.
 
     Raises:
+        InputError: it is of another type.
         TooLarge: it has more bytes than the limits allow.
     """
+    if isinstance(value, str):
+        return picture_from_text(value, limits, field, request_field=request_field)
+    if not isinstance(value, bytes):
+        raise InputError(f"{field} must be {FILE_VALUES}, not {type(value).__name__}.", param=request_field)
     most = (limits or DEFAULT_PICTURE_LIMITS).max_bytes
-    if len(data) > most:
-        raise TooLarge(f"{field} has {len(data):,} bytes. At most {most:,} bytes are read.", param=request_field)
-    return Image(data)
+    if len(value) > most:
+        raise TooLarge(f"{field} has {len(value):,} bytes. At most {most:,} bytes are read.", param=request_field)
+    return Image(value)
 
 
 def _what_to_send(bare_base64: bool) -> str:

@@ -1,14 +1,15 @@
-"""Sounds in requests, whatever their API: data URIs and base64 texts."""
+"""Sounds in requests, whatever their API: data URIs and base64 texts, and bytes of msgpack and of forms."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from nearfield.errors import InputError
+from nearfield.errors import InputError, TooLarge
 from nearfield.media.audio import Audio
 from nearfield.media.data_uri import decode_base64, decode_data_uri
 from nearfield.media.limits import SoundLimits
+from nearfield.server.exchange.picture_inputs import FILE_VALUES
 
 _DATA_URI = re.compile(r"\s*data:", re.IGNORECASE)
 _ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]{1,20}://", re.IGNORECASE)
@@ -47,3 +48,22 @@ def sounds_from_texts(values: str | Sequence[str], limits: SoundLimits) -> list[
     """Return the sounds of one or more inputs. Raises as ``sound_from_text`` does, with the index of the input."""
     values = [values] if isinstance(values, str) else values
     return [sound_from_text(value, limits, f"Input {index}") for index, value in enumerate(values)]
+
+
+def sound_from_value(value: object, limits: SoundLimits, field: str, *, request_field: str = "input") -> Audio:
+    """Return the sound of a field that holds a text, or the bytes of a file as msgpack has them.
+
+    Arguments are those of ``sound_from_text``, whose errors it raises.
+
+    Raises:
+        InputError: it is of another type.
+        TooLarge: it has more bytes than the limits allow.
+    """
+    if isinstance(value, str):
+        return sound_from_text(value, limits, field, request_field=request_field)
+    if not isinstance(value, bytes):
+        raise InputError(f"{field} must be {FILE_VALUES}, not {type(value).__name__}.", param=request_field)
+    if len(value) > limits.max_bytes:
+        problem = f"{field} has {len(value):,} bytes. At most {limits.max_bytes:,} bytes are read."
+        raise TooLarge(problem, param=request_field)
+    return Audio(value)

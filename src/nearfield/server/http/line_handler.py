@@ -103,5 +103,6 @@ class RequestLineHandler:
 
 
 def _is_large(body: Mapping[str, Any]) -> bool:
-    """Return whether a body has a list of many items, or pictures: it is converted in a thread."""
-    return "modality" in body or any(isinstance(value, list) and len(value) > _LARGE_LIST for value in body.values())
+    """Return whether a body has a list of many items, or pictures or sounds: it is converted in a thread."""
+    lists = [value for value in body.values() if isinstance(value, list)]
+    return "modality" in body or any(len(value) > _LARGE_LIST or dict in map(type, value) for value in lists)

@@ -110,8 +110,7 @@ def _read_part(part: CohereContent, name: str, context: RequestContext) -> str |
 
 
 def _read_picture(uri: str, context: RequestContext, name: str, field: str) -> Image:
-    limits = context.limits.pictures if context.limits is not None else None
-    return picture_from_text(uri, limits, name, bare_base64=False, request_field=field)
+    return picture_from_text(uri, context.picture_limits, name, bare_base64=False, request_field=field)
 
 
 def _choose_options(input_type: str | None, kinds: tuple[str, ...]) -> Callable[[ModelDescription], EncodeKeywords]:

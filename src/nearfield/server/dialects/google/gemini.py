@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from nearfield.errors import InputError, NearfieldError
+from nearfield.media.audio import Audio
 from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
 from nearfield.server.dialects import JsonObject, Route
@@ -18,11 +19,15 @@ from nearfield.server.dialects.google.shared import GoogleError, TaskType, choos
 from nearfield.server.dialects.schemas import to_json_rows
 from nearfield.server.exchange import CompositeExchange, Encode, EncodeOptions
 from nearfield.server.exchange.content_parts import join_parts
+from nearfield.server.exchange.sound_inputs import sound_from_text
 from nearfield.server.http.request_context import RequestContext
 
 
 class GeminiData(msgspec.Struct):
-    """The file of a picture in base64. Its format is found in the bytes."""
+    """The file of a picture, or with a media type of audio that of a sound, in base64.
+
+    The format is found in the bytes.
+    """
 
     data: str
     mime_type: str | None = None
@@ -30,7 +35,7 @@ class GeminiData(msgspec.Struct):
 
 
 class GeminiPart(msgspec.Struct):
-    """A part of a content: text or picture."""
+    """A part of a content: text, picture or sound."""
 
     text: str | None = None
     inline_data: GeminiData | None = None
@@ -142,17 +147,25 @@ def _create_encode(
     )
 
 
-def _read_content(content: GeminiContent, name: str, field: str, context: RequestContext) -> str | Image | MixedContent:
-    parts: list[str | Image] = []
+def _read_content(
+    content: GeminiContent, name: str, field: str, context: RequestContext
+) -> str | Image | Audio | MixedContent:
+    parts: list[str | Image | Audio] = []
     for part in content.parts:
         file = part.inlineData or part.inline_data
         parts += [] if part.text is None else [part.text]
-        parts += [] if file is None else [read_picture(file.data, context, name, field)]
+        parts += [] if file is None else [_read_file(file, name, field, context)]
         if part.text is None and file is None:
             raise InputError(f"{name} needs parts with text or inlineData.", param=field)
     if not parts:
         raise InputError(f"{name} needs parts with text or inlineData.", param=field)
     return join_parts(parts, name, field, "\n")
+
+
+def _read_file(file: GeminiData, name: str, field: str, context: RequestContext) -> Image | Audio:
+    if (file.mimeType or file.mime_type or "").lower().startswith("audio/"):
+        return sound_from_text(file.data, context.sound_limits, name, request_field=field)
+    return read_picture(file.data, context, name, field)
 
 
 def _write_one(exchange: Encode) -> JsonObject:

@@ -88,5 +88,4 @@ def choose_options(task_type: str | None) -> Callable[[ModelDescription], Encode
 
 def read_picture(data: str, context: RequestContext, name: str, field: str) -> Image:
     """Return the picture of a base64 text. Raises as ``picture_from_text`` does."""
-    limits = context.limits.pictures if context.limits is not None else None
-    return picture_from_text(data, limits, name, request_field=field)
+    return picture_from_text(data, context.picture_limits, name, request_field=field)

@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from nearfield.errors import InputError, NotAcceptable
+from nearfield.media.audio import Audio
 from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
-from nearfield.media.limits import PictureLimits
 from nearfield.server.dialects import JsonObject
 from nearfield.server.dialects.native.arrow import ARROW_TYPE
 from nearfield.server.dialects.native.schemas import (
@@ -22,7 +22,8 @@ from nearfield.server.dialects.native.schemas import (
 from nearfield.server.dialects.schemas import list_inputs
 from nearfield.server.exchange import Encode, EncodeLateChunks, EncodeOptions, Predict, Rank, RerankOptions
 from nearfield.server.exchange.content_parts import join_parts
-from nearfield.server.exchange.picture_inputs import picture_from_bytes, picture_from_text
+from nearfield.server.exchange.picture_inputs import picture_from_value
+from nearfield.server.exchange.sound_inputs import sound_from_value
 from nearfield.server.files.form_body import FormPart
 from nearfield.server.http.limits import RequestLimits
 from nearfield.server.http.request_body import JSON, MSGPACK
@@ -98,57 +99,51 @@ def read_encode(request: NativeEncodeRequest, context: RequestContext) -> Encode
 
 def _read_parts(
     items: Sequence[str | int | list[int] | NativePart], context: RequestContext
-) -> Sequence[str | list[int] | Image | MixedContent]:
-    """Return inputs with the pictures and texts of parts in their place."""
+) -> Sequence[str | list[int] | Image | Audio | MixedContent]:
+    """Return inputs with the pictures, sounds and texts of parts in their place."""
     if not any(isinstance(item, NativePart) for item in items):
         return list_inputs([item for item in items if not isinstance(item, NativePart)])
-    return [_read_part(item, f"Input {index}", context.picture_limits) for index, item in enumerate(items)]
+    return [_read_item(item, f"Input {index}", context) for index, item in enumerate(items)]
 
 
-def _read_part(
-    item: str | int | list[int] | NativePart, field: str, limits: PictureLimits
-) -> str | list[int] | Image | MixedContent:
+def _read_item(
+    item: str | int | list[int] | NativePart, field: str, context: RequestContext
+) -> str | list[int] | Image | Audio | MixedContent:
     if isinstance(item, int):
         raise InputError(f"{field} is a number, and others are not: send token ids as a list.", param="input")
-    return _read_native_part(item, field, limits) if isinstance(item, NativePart) else item
+    return _read_part(item, field, context) if isinstance(item, NativePart) else item
 
 
-def _read_native_part(item: NativePart, field: str, limits: PictureLimits) -> str | Image | MixedContent:
-    images = item.image if isinstance(item.image, list) else [] if item.image is None else [item.image]
-    if item.text is None and not images:
-        raise InputError(f"{field} has neither 'text' nor 'image': send one of them, or both.", param="input")
-    parts: list[str | Image] = [] if item.text is None else [item.text]
-    parts += [_read_picture(image, field, limits) for image in images]
+def _read_part(part: NativePart, field: str, context: RequestContext) -> str | Image | Audio | MixedContent:
+    parts: list[str | Image | Audio] = [] if part.text is None else [part.text]
+    parts += [picture_from_value(image, context.picture_limits, field) for image in _several(part.image)]
+    parts += [sound_from_value(sound, context.sound_limits, field) for sound in _several(part.audio)]
+    if not parts:
+        known = ", ".join(map(repr, part.__struct_fields__))
+        raise InputError(f"{field} has none of {known}: send one of them, or several together.", param="input")
     return join_parts(parts, field, "input")
 
 
-def _read_picture(image: object, field: str, limits: PictureLimits) -> Image:
-    if isinstance(image, str):
-        return picture_from_text(image, limits, field)
-    if isinstance(image, bytes):
-        return picture_from_bytes(image, limits, field)
-    raise InputError(
-        f"{field}: image must be a data URI, base64, or bytes in msgpack, or a list of these, not "
-        f"{type(image).__name__}.",
-        param="input",
-    )
+def _several(value: object) -> list[object]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def read_encode_form(parts: Sequence[FormPart]) -> dict[str, Any]:
-    """Return the body that a form stands for: its parts ``image`` and ``text`` are the inputs, in their order.
+    """Return the body that a form stands for: ``text``, ``image`` and ``audio`` are the inputs, in their order.
 
     Raises:
         InputError: a field has several values, or a text is not UTF-8.
     """
     body: dict[str, Any] = {}
+    known = ", ".join(map(repr, NativePart.__struct_fields__))
     for part in parts:
-        if part.name in ("image", "text"):
-            content = part.data if part.name == "image" else part.text
+        if part.name in NativePart.__struct_fields__:
+            content = part.text if part.name == "text" else part.data
             body.setdefault("input", []).append({part.name: content})
         elif part.name == "outputs":
             body.setdefault("outputs", []).append(part.text)
         elif part.name in ("input", "documents"):
-            raise InputError(f"A form has no {part.name}: call its parts 'text' and 'image'.", param=part.name)
+            raise InputError(f"A form has no {part.name}: call its parts {known}.", param=part.name)
         elif part.name in body:
             raise InputError(f"The form has {part.name!r:.100} twice.", param=part.name)
         else:
@@ -198,7 +193,10 @@ def read_rank(request: NativeRankRequest, context: RequestContext) -> Rank:
 
 
 def _read_ranked(item: str | NativePart, field: str, context: RequestContext) -> str | Image | MixedContent:
-    return item if isinstance(item, str) else _read_native_part(item, field, context.picture_limits)
+    ranked = item if isinstance(item, str) else _read_part(item, field, context)
+    if isinstance(ranked, Audio):
+        raise InputError(f"{field} is a sound, and no model here ranks sounds.", param="documents")
+    return ranked
 
 
 def read_classify(request: NativeClassifyRequest, context: RequestContext) -> Predict:

@@ -12,21 +12,22 @@ Kind = Literal["dense", "sparse", "multivector"]
 Activation = Literal["identity", "sigmoid", "softmax", "tanh"]
 
 
-#: A picture: a data URI or base64 in JSON, and in msgpack the bytes of its file, too.
-PictureData = Annotated[
+#: A picture or sound: a data URI or base64 in JSON, and in msgpack the bytes of its file, too.
+FileData = Annotated[
     Any,
     msgspec.Meta(
-        description="A picture as a data URI or as base64; in msgpack also the bytes of its file. Or a list of these.",
+        description="A file as a data URI or as base64; in msgpack also its bytes. Or a list of these.",
         extra_json_schema={"type": ["string", "array"], "items": {"type": "string"}},
     ),
 ]
 
 
 class NativePart(msgspec.Struct, forbid_unknown_fields=True):
-    """One input by its kind: a text or a picture; or a text and pictures, for models that read them together."""
+    """One input by its kind: a text, a picture or a sound; or several of them, for models that read them together."""
 
     text: str | None = None
-    image: PictureData = None
+    image: FileData = None
+    audio: FileData = None
 
 
 class NativeEncodeRequest(msgspec.Struct):
@@ -55,13 +56,14 @@ class NativeEncodeRequest(msgspec.Struct):
 
 
 class NativeEncodeForm(msgspec.Struct):
-    """Form of POST /encode: parts called ``image`` (files) and ``text``, in the order of the inputs.
+    """Form of POST /encode: parts called ``text``, ``image`` and ``audio`` (files), in the order of the inputs.
 
     The other fields are those of the JSON body, as texts.
     """
 
-    image: list[bytes] | None = None
     text: list[str] | None = None
+    image: list[bytes] | None = None
+    audio: list[bytes] | None = None
     model: Name | None = None
     outputs: list[Kind] | None = None
     role: Literal["query", "document"] | None = None

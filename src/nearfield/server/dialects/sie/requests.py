@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from nearfield.errors import InputError
+from nearfield.media.audio import Audio
 from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
 from nearfield.server.dialects.sie.schemas import (
     SieEncodeRequest,
-    SieImage,
     SieItem,
     SieOptions,
     SieParams,
     SieScoreRequest,
+    SieSound,
 )
 from nearfield.server.exchange import Encode, EncodeOptions, Rank, RerankOptions
 from nearfield.server.exchange.content_parts import join_parts
-from nearfield.server.exchange.picture_inputs import picture_from_bytes, picture_from_text
-from nearfield.server.http.request_body import JSON, MSGPACK
+from nearfield.server.exchange.picture_inputs import picture_from_value
+from nearfield.server.exchange.sound_inputs import sound_from_value
+from nearfield.server.http.request_body import JSON, MSGPACK, convert
 from nearfield.server.http.request_context import RequestContext
 
 #: Options that cannot be changed here: ignoring them would return different numbers.
@@ -41,6 +43,13 @@ _KNOWN_OPTIONS = (
     "output_types",
     "output_dtype",
 )
+#: Fields of media, and why they are not read.
+_HINTS = {
+    "images": "rerankers read text",
+    "audio": "rerankers read text",
+    "video": "no model here reads videos",
+    "document": "no model here reads documents",
+}
 _OVERFLOW_POLICIES = {"default": "report", "truncate_text": "report", "error": "error"}
 
 
@@ -115,30 +124,25 @@ def model_name(context: RequestContext) -> str:
     return context.path["model"].removesuffix(":default").removesuffix("@default")
 
 
-def _read_items(items: Sequence[SieItem], context: RequestContext) -> list[str | Image | MixedContent]:
-    """Return the text or the pictures of each item, or both."""
+def _read_items(items: Sequence[SieItem], context: RequestContext) -> list[str | Image | Audio | MixedContent]:
+    """Return the text, the pictures or the sound of each item, or several of them together."""
     if not items:
         raise InputError("items is empty: send at least one.", param="items")
     return [_read_item(item, index, context) for index, item in enumerate(items)]
 
 
-def _read_item(item: SieItem, index: int, context: RequestContext) -> str | Image | MixedContent:
+def _read_item(item: SieItem, index: int, context: RequestContext) -> str | Image | Audio | MixedContent:
     name = f"Item {index} of items"
-    if not item.images:
-        return _read_text(item, name)
-    _refuse_media(item, name, ("audio", "video", "document"))
-    pictures = [_read_picture(image, f"The picture of item {index}", context) for image in item.images]
-    parts: list[str | Image] = [] if item.text is None else [item.text]
-    return join_parts([*parts, *pictures], name, "items")
-
-
-def _read_picture(image: SieImage, name: str, context: RequestContext) -> Image:
-    limits = context.limits.pictures if context.limits is not None else None
-    if isinstance(image.data, str):
-        return picture_from_text(image.data, limits, name, request_field="items")
-    if not isinstance(image.data, bytes):
-        raise InputError(f"{name} must be bytes or base64, not {type(image.data).__name__}.", param="items")
-    return picture_from_bytes(image.data, limits, name, request_field="items")
+    _refuse_media(item, name, ("video", "document"))
+    parts: list[str | Image | Audio] = [] if item.text is None else [item.text]
+    parts += [
+        picture_from_value(image.data, context.picture_limits, f"The picture of item {index}", request_field="items")
+        for image in item.images or ()
+    ]
+    if item.audio is not None:
+        data = convert(item.audio, SieSound).data if isinstance(item.audio, Mapping) else item.audio
+        parts.append(sound_from_value(data, context.sound_limits, f"The sound of item {index}", request_field="items"))
+    return join_parts(parts, name, "items") if parts else _read_text(item, name)
 
 
 def _read_texts(items: Sequence[SieItem], field: str) -> list[str]:
@@ -146,12 +150,11 @@ def _read_texts(items: Sequence[SieItem], field: str) -> list[str]:
         raise InputError(f"{field} is empty: send at least one.", param=field)
     names = [f"Item {index} of {field}" for index in range(len(items))]
     for item, name in zip(items, names, strict=True):
-        _refuse_media(item, name, ("images",))
+        _refuse_media(item, name, ("images", "audio", "video", "document"))
     return [_read_text(item, name) for item, name in zip(items, names, strict=True)]
 
 
 def _read_text(item: SieItem, name: str) -> str:
-    _refuse_media(item, name, ("audio", "video", "document"))
     if item.text is None:
         raise InputError(f"{name} has no text: send 'text'.", param=name.split()[-1])
     return item.text
@@ -161,8 +164,7 @@ def _refuse_media(item: SieItem, name: str, fields: Sequence[str]) -> None:
     """Raise InputError if an item has a field of a medium that is not read."""
     medium = next((field for field in fields if getattr(item, field)), None)
     if medium is not None:
-        hint = "rerankers read text" if medium == "images" else "the models here read texts and pictures"
-        raise InputError(f"{name} has {medium}, and {hint}: send 'text'.", param=name.split()[-1])
+        raise InputError(f"{name} has {medium}, and {_HINTS[medium]}: send 'text'.", param=name.split()[-1])
 
 
 def _check_options(options: SieOptions, body_options: Mapping[str, object]) -> None:

@@ -19,12 +19,24 @@ class SieImage(msgspec.Struct):
     format: str | None = None
 
 
+class SieSound(msgspec.Struct):
+    """The file of a sound, as that of a picture. It says its rate itself."""
+
+    data: JsonValue
+    format: str | None = None
+    sample_rate: int | None = None
+
+
 class SieItem(msgspec.Struct):
-    """One input: a text, a picture, or both together where the model reads them so. Other media are refused."""
+    """One input: a text, a picture, a sound, or several of them together where the model reads them so.
+
+    Videos and documents are known but refused.
+    """
 
     id: str | None = None
     text: str | None = None
     images: list[SieImage] | None = None
+    #: A ``SieSound``, or what its ``data`` holds: the SDK sends the bytes alone, too.
     audio: JsonValue = None
     video: JsonValue = None
     document: JsonValue = None

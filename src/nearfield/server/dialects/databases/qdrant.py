@@ -158,8 +158,7 @@ def _read_input(index: int, item: QdrantInput, context: RequestContext) -> str |
         )
     if item.data_type == "text":
         return item.data
-    limits = context.limits.pictures if context.limits is not None else None
-    return picture_from_text(item.data, limits, f"Input {index}", request_field="inputs")
+    return picture_from_text(item.data, context.picture_limits, f"Input {index}", request_field="inputs")
 
 
 def _unknown_options(context: RequestContext) -> set[str]:

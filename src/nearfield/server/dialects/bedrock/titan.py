@@ -1,11 +1,9 @@
-"""Amazon Titan's embedding models on Bedrock, as boto3's ``invoke_model`` calls them.
+"""The form of Amazon Titan's embedding models.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-mm.html
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-text.html
 
 A text and a picture together give the average of their two vectors, as Amazon documents; it is shorter than they are.
-The signature of a request is not checked. A key is read as a bearer token, which boto3 sends if the variable
-``AWS_BEARER_TOKEN_BEDROCK`` is set.
 """
 
 from __future__ import annotations
@@ -15,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import numpy as np
 
-from nearfield.errors import InputError, NearfieldError
+from nearfield.errors import InputError
 from nearfield.media.image import Image
-from nearfield.server.dialects import JsonObject, Reply, Route, message_of
+from nearfield.server.dialects import JsonObject
 from nearfield.server.exchange import Encode, EncodeOptions
 from nearfield.server.exchange.picture_inputs import picture_from_text
 from nearfield.server.http.request_context import RequestContext
@@ -25,16 +23,6 @@ from nearfield.vectors.dense import Vectors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-#: Bedrock's name of a status: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html
-_ERROR_NAMES = {
-    401: "AccessDeniedException",
-    403: "AccessDeniedException",
-    404: "ResourceNotFoundException",
-    429: "ThrottlingException",
-    503: "ServiceUnavailableException",
-    504: "ModelTimeoutException",
-}
 
 
 class TitanConfig(msgspec.Struct):
@@ -66,17 +54,14 @@ class TitanReply(msgspec.Struct, omit_defaults=True):
     embeddingsByType: dict[str, list[float]] | None = None  # noqa: N815 - its name in the API
 
 
-class BedrockError(msgspec.Struct):
-    """Body of an error response; the header ``x-amzn-errortype`` names its kind."""
-
-    message: str
-
-
-def _read_invoke(request: TitanRequest, context: RequestContext) -> Encode:
+def read_titan(request: TitanRequest, context: RequestContext) -> Encode:
+    """Convert a body in Titan's form to an exchange."""
     inputs: list[str | Image] = [] if request.inputText is None else [request.inputText]
     if request.inputImage is not None:
-        limits = context.limits.pictures if context.limits is not None else None
-        inputs.append(picture_from_text(request.inputImage, limits, "inputImage", request_field="inputImage"))
+        picture = picture_from_text(
+            request.inputImage, context.picture_limits, "inputImage", request_field="inputImage"
+        )
+        inputs.append(picture)
     if not inputs:
         raise InputError("inputText and inputImage are missing: send at least one.", param="inputText")
     size = request.embeddingConfig.outputEmbeddingLength if request.embeddingConfig is not None else None
@@ -91,7 +76,8 @@ def _read_invoke(request: TitanRequest, context: RequestContext) -> Encode:
     )
 
 
-def _write_invoke(exchange: Encode) -> JsonObject:
+def write_titan(exchange: Encode) -> JsonObject:
+    """Return the vector, or the average of those of the text and the picture."""
     row = _mean_row(exchange.vectors)
     by_type: dict[str, Any] = {"float": row, "binary": (row > 0).astype(np.uint8)}
     types = {name: by_type[name] for name in exchange.reply_options["types"]}
@@ -106,29 +92,3 @@ def _mean_row(vectors: Vectors) -> NDArray[np.float32]:
     """Return the only row, or the average of the text's and the picture's."""
     data = np.asarray(vectors.data, np.float32)
     return np.ascontiguousarray(data[0] if len(data) == 1 else data.mean(axis=0))
-
-
-class BedrockDialect:
-    """Titan's models on Bedrock."""
-
-    name = "bedrock"
-    error_type = BedrockError
-    routes = (
-        Route(
-            "/model/{model:path}/invoke",
-            "Embed a text, a picture, or both",
-            _read_invoke,
-            _write_invoke,
-            TitanRequest,
-            TitanReply,
-            example={"inputText": "How tall is Mont Blanc?"},
-        ),
-    )
-
-    def refuse(self, error: NearfieldError) -> Reply:
-        """Return Bedrock's error body, with the header by which its clients choose a class."""
-        name = _ERROR_NAMES.get(
-            error.status, "InternalServerException" if error.status >= 500 else "ValidationException"
-        )
-        message = message_of(error, dimensions="embeddingConfig.outputEmbeddingLength")
-        return Reply({"message": message}, error.status, headers={"x-amzn-errortype": name})
