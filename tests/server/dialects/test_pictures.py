@@ -178,7 +178,7 @@ def test_forms_with_too_much(url: str) -> None:
         ({"image": [URIS[0], URIS[1]]}, "Input 1 has 2 pictures, and clip computes no vector of them together"),
         ({"image": URIS[0], "text": "a"}, "Input 1 has a text and a picture, and clip computes"),
         ({}, "Input 1 has none of 'text', 'image', 'audio'"),
-        ({"audio": "UklGRg=="}, "clip reads texts and pictures, and an input is a sound"),
+        ({"audio": "UklGRg=="}, "clip reads texts, pictures and videos, and an input is a sound"),
         ({"sound": "UklGRg=="}, "sound"),
         ({"image": base64.b64encode(b"hello world").decode()}, "Input 1"),
         (3, "Input 1 is a number"),

@@ -48,7 +48,7 @@ class SieModelFacts:
         if known is None:
             return cls()
         dims = {known.kind: known.dimensions} if known.kind != "scores" else {}
-        return cls(known.modalities, (known.kind,), dims, known.max_length, known.revision)
+        return cls(known.reads, (known.kind,), dims, known.max_length, known.revision)
 
 
 def _model_to_dict(entry: ModelEntry) -> JsonObject:
