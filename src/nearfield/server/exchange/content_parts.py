@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from nearfield.errors import InputError
 from nearfield.inference.preparation.media_inputs import NOUNS, SEVERAL, modality_of
@@ -13,6 +13,8 @@ from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
 from nearfield.media.video.video import Video
 
+#: One input of a request that is no list of token ids.
+Content: TypeAlias = str | Image | Audio | Video | MixedContent
 MediumT = TypeVar("MediumT", bound=Image | Audio | Video)
 
 

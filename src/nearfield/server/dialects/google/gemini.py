@@ -12,13 +12,12 @@ import msgspec
 
 from nearfield.errors import InputError, NearfieldError
 from nearfield.media.audio import Audio
-from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
 from nearfield.server.dialects import JsonObject, Route
 from nearfield.server.dialects.google.shared import GoogleError, TaskType, choose_options, error_body, read_picture
 from nearfield.server.dialects.schemas import to_json_rows
 from nearfield.server.exchange import CompositeExchange, Encode, EncodeOptions
-from nearfield.server.exchange.content_parts import join_parts
+from nearfield.server.exchange.content_parts import Content, join_parts
 from nearfield.server.exchange.sound_inputs import sound_from_text
 from nearfield.server.http.request_context import RequestContext
 
@@ -147,9 +146,7 @@ def _create_encode(
     )
 
 
-def _read_content(
-    content: GeminiContent, name: str, field: str, context: RequestContext
-) -> str | Image | Audio | MixedContent:
+def _read_content(content: GeminiContent, name: str, field: str, context: RequestContext) -> Content:
     parts: list[str | Image | Audio] = []
     for part in content.parts:
         file = part.inlineData or part.inline_data

@@ -12,7 +12,7 @@ from nearfield.server.dialects import JsonObject, JsonValue
 from nearfield.server.dialects.jina.schemas import JinaContent, JinaEmbeddingRequest, JinaItem
 from nearfield.server.dialects.schemas import to_base64, to_json_rows
 from nearfield.server.exchange import Encode, EncodeKeywords, EncodeLateChunks, EncodeOptions
-from nearfield.server.exchange.content_parts import join_parts
+from nearfield.server.exchange.content_parts import Content, join_parts
 from nearfield.server.exchange.picture_inputs import picture_from_text
 from nearfield.server.exchange.sound_inputs import sound_from_text
 from nearfield.server.http.request_body import convert
@@ -65,9 +65,7 @@ def read_embeddings(request: JinaEmbeddingRequest, context: RequestContext) -> E
     return exchange
 
 
-def _read_multivector(
-    request: JinaEmbeddingRequest, inputs: Sequence[str | Image | Audio | MixedContent], kind: str | None
-) -> Encode:
+def _read_multivector(request: JinaEmbeddingRequest, inputs: Sequence[Content], kind: str | None) -> Encode:
     if request.dimensions is not None or request.late_chunking:
         other = "late_chunking" if request.late_chunking else "dimensions"
         raise InputError(f"return_multivector cannot be combined with {other}: leave one of them out.", param=other)
@@ -108,7 +106,7 @@ def _choose_task_options(task: str | None) -> Callable[[ModelDescription], Encod
     return choose
 
 
-def read_item(item: str | JinaItem, field: str, context: RequestContext) -> str | Image | Audio | MixedContent:
+def read_item(item: str | JinaItem, field: str, context: RequestContext) -> Content:
     """Return an input; a string is a text, whatever it looks like.
 
     Raises:
@@ -140,7 +138,7 @@ def _read_part(name: str, value: object, field: str, context: RequestContext) ->
     return picture_from_text(value, context.picture_limits, field)
 
 
-def _read_content(content: JsonValue, field: str, context: RequestContext) -> str | Image | Audio | MixedContent:
+def _read_content(content: JsonValue, field: str, context: RequestContext) -> Content:
     """Return the one input that the parts of ``content`` make."""
     parts = convert({"content": content}, JinaContent).content
     if any(isinstance(part, JinaItem) and part.content is not None for part in parts):

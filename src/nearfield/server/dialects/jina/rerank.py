@@ -10,6 +10,7 @@ from nearfield.errors import InputError
 from nearfield.media.audio import Audio
 from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
+from nearfield.media.video.video import Video
 from nearfield.server.dialects import JsonObject
 from nearfield.server.dialects.jina.embeddings import read_item
 from nearfield.server.dialects.jina.schemas import InfinityRerankRequest, JinaItem, JinaRerankRequest
@@ -67,6 +68,6 @@ def _read_ranked(item: str | JinaItem, label: str, field: str, context: RequestC
     except InputError as error:
         error.param = field
         raise
-    if isinstance(ranked, Audio):
-        raise InputError(f"{label} is a sound, and no model here ranks sounds.", param=field)
+    if isinstance(ranked, (Audio, Video)):
+        raise InputError(f"{label} is a sound or a video, and no model here ranks these.", param=field)
     return ranked

@@ -10,6 +10,7 @@ from nearfield.errors import InputError, NotAcceptable
 from nearfield.media.audio import Audio
 from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
+from nearfield.media.video.video import Video
 from nearfield.server.dialects import JsonObject
 from nearfield.server.dialects.native.arrow import ARROW_TYPE
 from nearfield.server.dialects.native.schemas import (
@@ -21,7 +22,7 @@ from nearfield.server.dialects.native.schemas import (
 )
 from nearfield.server.dialects.schemas import list_inputs
 from nearfield.server.exchange import Encode, EncodeLateChunks, EncodeOptions, Predict, Rank, RerankOptions
-from nearfield.server.exchange.content_parts import join_parts
+from nearfield.server.exchange.content_parts import Content, join_parts
 from nearfield.server.exchange.picture_inputs import picture_from_value
 from nearfield.server.exchange.sound_inputs import sound_from_value
 from nearfield.server.files.form_body import FormPart
@@ -99,22 +100,20 @@ def read_encode(request: NativeEncodeRequest, context: RequestContext) -> Encode
 
 def _read_parts(
     items: Sequence[str | int | list[int] | NativePart], context: RequestContext
-) -> Sequence[str | list[int] | Image | Audio | MixedContent]:
+) -> Sequence[list[int] | Content]:
     """Return inputs with the pictures, sounds and texts of parts in their place."""
     if not any(isinstance(item, NativePart) for item in items):
         return list_inputs([item for item in items if not isinstance(item, NativePart)])
     return [_read_item(item, f"Input {index}", context) for index, item in enumerate(items)]
 
 
-def _read_item(
-    item: str | int | list[int] | NativePart, field: str, context: RequestContext
-) -> str | list[int] | Image | Audio | MixedContent:
+def _read_item(item: str | int | list[int] | NativePart, field: str, context: RequestContext) -> list[int] | Content:
     if isinstance(item, int):
         raise InputError(f"{field} is a number, and others are not: send token ids as a list.", param="input")
     return _read_part(item, field, context) if isinstance(item, NativePart) else item
 
 
-def _read_part(part: NativePart, field: str, context: RequestContext) -> str | Image | Audio | MixedContent:
+def _read_part(part: NativePart, field: str, context: RequestContext) -> Content:
     parts: list[str | Image | Audio] = [] if part.text is None else [part.text]
     parts += [picture_from_value(image, context.picture_limits, field) for image in _several(part.image)]
     parts += [sound_from_value(sound, context.sound_limits, field) for sound in _several(part.audio)]
@@ -194,8 +193,8 @@ def read_rank(request: NativeRankRequest, context: RequestContext) -> Rank:
 
 def _read_ranked(item: str | NativePart, field: str, context: RequestContext) -> str | Image | MixedContent:
     ranked = item if isinstance(item, str) else _read_part(item, field, context)
-    if isinstance(ranked, Audio):
-        raise InputError(f"{field} is a sound, and no model here ranks sounds.", param="documents")
+    if isinstance(ranked, (Audio, Video)):
+        raise InputError(f"{field} is a sound or a video, and no model here ranks these.", param="documents")
     return ranked
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from nearfield.errors import InputError
 from nearfield.media.audio import Audio
-from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
 from nearfield.server.dialects.sie.schemas import (
     SieEncodeRequest,
@@ -17,7 +16,7 @@ from nearfield.server.dialects.sie.schemas import (
     SieSound,
 )
 from nearfield.server.exchange import Encode, EncodeOptions, Rank, RerankOptions
-from nearfield.server.exchange.content_parts import join_parts
+from nearfield.server.exchange.content_parts import Content, join_parts
 from nearfield.server.exchange.picture_inputs import picture_from_value
 from nearfield.server.exchange.sound_inputs import sound_from_value
 from nearfield.server.http.request_body import JSON, MSGPACK, convert
@@ -124,14 +123,14 @@ def model_name(context: RequestContext) -> str:
     return context.path["model"].removesuffix(":default").removesuffix("@default")
 
 
-def _read_items(items: Sequence[SieItem], context: RequestContext) -> list[str | Image | Audio | MixedContent]:
+def _read_items(items: Sequence[SieItem], context: RequestContext) -> list[Content]:
     """Return the text, the pictures or the sound of each item, or several of them together."""
     if not items:
         raise InputError("items is empty: send at least one.", param="items")
     return [_read_item(item, index, context) for index, item in enumerate(items)]
 
 
-def _read_item(item: SieItem, index: int, context: RequestContext) -> str | Image | Audio | MixedContent:
+def _read_item(item: SieItem, index: int, context: RequestContext) -> Content:
     name = f"Item {index} of items"
     _refuse_media(item, name, ("video", "document"))
     parts: list[str | Image | Audio] = [] if item.text is None else [item.text]
