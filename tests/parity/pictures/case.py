@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from nearfield import families
 from nearfield.checkpoint.model_folder import read_model_folder
@@ -14,6 +14,8 @@ from nearfield.media.audio import Audio
 from nearfield.media.image import Image
 from tests.parity import Array
 
+#: Vectors of inputs: an array with a row for each, or a list of arrays with a row for each token.
+Rows: TypeAlias = "Array | Sequence[Array]"
 #: Texts that a model reads beside pictures; one is too long for it.
 TEXTS = ["The quick brown fox jumps over the lazy dog.", "red", "", "river " * 40, "Stars, moons & SUNS: 42%!"]
 
@@ -33,9 +35,9 @@ class PictureCase:
     family: str
     reference: str
     write: Callable[[Path], Path]
-    of_files: Callable[[Path, Sequence[Path]], Sequence[Array]]
-    of_pixels: Callable[[Path, Sequence[Any]], Sequence[Array]] | None
-    of_texts: Callable[[Path, Sequence[str]], Sequence[Array]] | None = None
+    of_files: Callable[[Path, Sequence[Path]], Rows]
+    of_pixels: Callable[[Path, Sequence[Any]], Rows] | None
+    of_texts: Callable[[Path, Sequence[str]], Rows] | None = None
     modality: str = "image"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from nearfield import Encoder
 from tests.parity import Array
 from tests.parity.measure import Nearness, nearness
-from tests.parity.pictures.case import TEXTS, PictureCase, prepare
+from tests.parity.pictures.case import TEXTS, PictureCase, Rows, prepare
 from tests.support import odd_pictures
 
 #: Width, height, format and mode of the files: of the model's own size, smaller, much larger, narrow, flat, and grey.
@@ -56,7 +56,7 @@ def measure(case: PictureCase, folder: Path, files: Sequence[Path]) -> dict[str,
     return found
 
 
-def scaled(rows: Sequence[Array], truth: Sequence[Array]) -> Nearness:
+def scaled(rows: Rows, truth: Rows) -> Nearness:
     """Compare vectors, row by row; the largest difference is relative to the largest value."""
     whole, expected = (np.concatenate([np.atleast_2d(one) for one in side]) for side in (rows, truth))
     size = float(np.abs(expected).max())
