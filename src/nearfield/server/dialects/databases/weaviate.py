@@ -38,7 +38,7 @@ class WeaviateReply(msgspec.Struct):
 
 
 class WeaviateMeta(msgspec.Struct):
-    """Response body of GET /meta, which Weaviate shows as it is."""
+    """Response body of GET /meta, which Weaviate shows unchanged."""
 
     model: str
     model_type: str
