@@ -231,7 +231,8 @@ def test_chat_form_with_dimensions(clip: Encoder, url: str) -> None:
         (chat(), "is empty"),
         (chat(picture_part(DIGITS[0])), "messages 0, part 0 is no data URI"),
         (chat(picture_part("https://example.com/a.png")), "messages 0, part 0 is an address"),
-        (chat({"type": "video_url", "video_url": {"url": "x"}}), "part 0 is 'video_url': send parts of type"),
+        (chat({"type": "video_url", "video_url": {"url": "x"}}), "part 0 is no data URI"),
+        (chat({"type": "file_url", "text": "x"}), "part 0 is 'file_url': send parts of type"),
         (chat({"type": "image_url"}), "has no image_url"),
         (
             {"model": "clip", "messages": [{"role": "system", "content": "x"}, {"role": "user", "content": "y"}]},

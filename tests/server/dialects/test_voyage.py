@@ -194,7 +194,7 @@ def test_images_are_refused_by_name(client: voyageai.Client) -> None:
     with pytest.raises(voyageai.error.InvalidRequestError, match="inputs 1 has a picture and a text"):
         client.multimodal_embed([["cat"], ["cat", Image.new("RGB", (4, 4))]], model="tiny")
     film = [{"content": [{"type": "video_url", "video_url": "https://example.org/film.mp4"}]}]
-    with pytest.raises(voyageai.error.InvalidRequestError, match="'video_url'"):
+    with pytest.raises(voyageai.error.InvalidRequestError, match="reads texts, and an input is a video"):
         client.multimodal_embed(film, model="tiny")
 
 

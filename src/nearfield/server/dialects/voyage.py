@@ -14,11 +14,13 @@ import msgspec
 
 from nearfield.errors import InputError, NearfieldError
 from nearfield.media.image import Image
+from nearfield.media.video.video import Video
 from nearfield.server.dialects import JsonObject, Route, message_of
 from nearfield.server.dialects.schemas import RERANK_EXAMPLE, Name, rank_results, to_base64, to_json_rows
 from nearfield.server.exchange import Encode, EncodeLateChunks, EncodeOptions, Rank, RerankOptions
-from nearfield.server.exchange.content_parts import join_parts, pictures_of
+from nearfield.server.exchange.content_parts import join_parts, pictures_of, videos_of
 from nearfield.server.exchange.picture_inputs import picture_from_text
+from nearfield.server.exchange.video_inputs import video_from_text
 from nearfield.server.http.request_context import RequestContext
 
 Role = Literal["query", "document"]
@@ -54,7 +56,7 @@ class VoyageContextualizedRequest(msgspec.Struct):
 
 
 class VoyageContentPart(msgspec.Struct):
-    """One part of an input: a text, or a picture as a data URI. Videos are known but refused."""
+    """One part of an input: a text, or a picture or video as a data URI."""
 
     type: Literal["text", "image_url", "image_base64", "video_url", "video_base64"]
     text: str | None = None
@@ -218,14 +220,14 @@ def _truncation_policy(truncation: bool) -> str:
     return "report" if truncation else "error"
 
 
-def _read_part(part: VoyageContentPart, field: str, context: RequestContext) -> str | Image:
+def _read_part(part: VoyageContentPart, field: str, context: RequestContext) -> str | Image | Video:
     value = getattr(part, part.type)
-    if part.type.startswith("video"):
-        raise InputError(f"{field} contains {part.type!r}, and no model of this server reads videos.", param="inputs")
     if value is None:
         raise InputError(f"{field} contains a part of type {part.type!r} that has no {part.type}.", param="inputs")
     if part.type == "text":
         return str(value)
+    if part.type.startswith("video"):
+        return video_from_text(value, context.video_limits, field, bare_base64=False, request_field="inputs")
     return picture_from_text(value, context.picture_limits, field, bare_base64=False, request_field="inputs")
 
 
@@ -244,7 +246,7 @@ def _write_multimodal(exchange: Encode) -> JsonObject:
     usage = {
         "text_tokens": exchange.tokens_of("text"),
         "image_pixels": sum(header.width * header.height for header in headers),
-        "video_pixels": 0,
+        "video_pixels": sum(video.pixels_read for video in videos_of(exchange.inputs)),
         "total_tokens": exchange.tokens,
     }
     return {**_write_embeddings(exchange), "usage": usage}
@@ -336,7 +338,7 @@ class VoyageDialect:
         ),
         Route(
             "/v1/multimodalembeddings",
-            "Embed texts and pictures",
+            "Embed texts, pictures and videos",
             _read_multimodal,
             _write_multimodal,
             VoyageMultimodalRequest,

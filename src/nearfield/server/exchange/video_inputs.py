@@ -13,11 +13,13 @@ from nearfield.server.exchange.picture_fetcher import VideoAddress
 _DATA_URI = re.compile(r"\s*data:", re.IGNORECASE)
 _WEB_ADDRESS = re.compile(r"\s*https?://", re.IGNORECASE)
 _ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]{1,20}://", re.IGNORECASE)
-_ADVICE = "Send the video as a data URI (data:video/mp4;base64,...) or as base64."
+_ADVICE = "Send the video as a data URI (data:video/mp4;base64,...)."
 
 
-def video_from_text(value: str, limits: VideoLimits, field: str, *, request_field: str = "input") -> Video:
-    """Return the video that a text contains: a data URI, or base64.
+def video_from_text(
+    value: str, limits: VideoLimits, field: str, *, bare_base64: bool = True, request_field: str = "input"
+) -> Video:
+    """Return the video that a text contains: a data URI, or base64 where the API has it.
 
     It is decoded from base64 here, and its frames later. An address becomes a `VideoAddress`, which the exchange
     fetches or refuses. No file is opened.
@@ -26,6 +28,7 @@ def video_from_text(value: str, limits: VideoLimits, field: str, *, request_fiel
         value: the text. The alphabet may be the URL-safe one; whitespace and missing padding are accepted.
         limits: the limits of each video.
         field: where it is in the request, such as ``input 3``; messages begin with it.
+        bare_base64: whether base64 that is in no data URI is accepted.
         request_field: name of the field of the request, the ``param`` of errors.
 
     Raises:
@@ -39,6 +42,8 @@ def video_from_text(value: str, limits: VideoLimits, field: str, *, request_fiel
             return VideoAddress(value.strip(), field, request_field, _ADVICE, limits.max_bytes)
         if _ADDRESS.match(value):
             raise InputError(f"{field} is an address that is not fetched. {_ADVICE}")
+        if not bare_base64:
+            raise InputError(f"{field} is no data URI. {_ADVICE}")
         if not value.strip():
             raise InputError(f"{field} is empty. {_ADVICE}")
         return Video(decode_base64(value, limits.max_bytes, f"{field}: the text"))

@@ -1,4 +1,4 @@
-"""Pictures and sounds on the paths of OpenAI's embeddings API: vLLM's chat form, and Infinity's ``modality``.
+"""Pictures, sounds and videos on the paths of OpenAI's embeddings API: vLLM's chat form, and Infinity's ``modality``.
 
 vLLM: https://docs.vllm.ai/en/latest/models/pooling_models.html
 Infinity: https://github.com/michaelfeil/infinity
@@ -12,6 +12,7 @@ from functools import partial
 from nearfield.errors import InputError
 from nearfield.media.audio import Audio
 from nearfield.media.image import Image
+from nearfield.media.video.video import Video
 from nearfield.server.dialects.openai.embeddings import resolve_name
 from nearfield.server.dialects.openai.schemas import (
     ChatEmbeddingMessage,
@@ -23,11 +24,12 @@ from nearfield.server.exchange import Encode, EncodeKeywords, EncodeOptions
 from nearfield.server.exchange.content_parts import join_parts
 from nearfield.server.exchange.picture_inputs import picture_from_text, pictures_from_texts
 from nearfield.server.exchange.sound_inputs import sound_from_text, sounds_from_texts
+from nearfield.server.exchange.video_inputs import video_from_text
 from nearfield.server.http.request_context import RequestContext
 from nearfield.server.models.description import ModelDescription
 
 #: Types of parts of a message that are read.
-_PARTS = ("text", "image_url", "input_audio", "audio_url")
+_PARTS = ("text", "image_url", "input_audio", "audio_url", "video_url")
 
 
 def is_chat_request(context: RequestContext) -> bool:
@@ -103,11 +105,13 @@ def read_infinity_sounds(request: InfinityMediaRequest, context: RequestContext)
     )
 
 
-def _content_of(messages: Sequence[ChatEmbeddingMessage], context: RequestContext) -> Iterator[str | Image | Audio]:
+def _content_of(
+    messages: Sequence[ChatEmbeddingMessage], context: RequestContext
+) -> Iterator[str | Image | Audio | Video]:
     """Yield the parts of the only message that has any.
 
     Raises:
-        InputError: several messages have content, or a part is neither a text nor a picture.
+        InputError: several messages have content, or a part is neither a text nor a medium.
     """
     filled = [(index, message) for index, message in enumerate(messages) if _is_filled(message)]
     if len(filled) > 1:
@@ -125,7 +129,7 @@ def _content_of(messages: Sequence[ChatEmbeddingMessage], context: RequestContex
             yield _read_part(part, f"messages {index}, part {number}", context)
 
 
-def _read_part(part: ChatPart, field: str, context: RequestContext) -> str | Image | Audio:
+def _read_part(part: ChatPart, field: str, context: RequestContext) -> str | Image | Audio | Video:
     if part.type == "text" and part.text is not None:
         return part.text
     if part.type == "image_url" and part.image_url is not None:
@@ -136,6 +140,9 @@ def _read_part(part: ChatPart, field: str, context: RequestContext) -> str | Ima
     if part.type == "audio_url" and part.audio_url is not None:
         url = part.audio_url if isinstance(part.audio_url, str) else part.audio_url.url
         return sound_from_text(url, context.sound_limits, field, request_field="messages")
+    if part.type == "video_url" and part.video_url is not None:
+        url = part.video_url if isinstance(part.video_url, str) else part.video_url.url
+        return video_from_text(url, context.video_limits, field, bare_base64=False, request_field="messages")
     problem = f"is {part.type!r} and has no {part.type}" if part.type in _PARTS else f"is {part.type!r:.100}"
     known = ", ".join(map(repr, _PARTS))
     raise InputError(f"{field} {problem}: send parts of type {known}.", param="messages")

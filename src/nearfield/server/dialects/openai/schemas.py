@@ -57,14 +57,21 @@ class ChatAudioUrl(msgspec.Struct):
     url: str
 
 
+class ChatVideoUrl(msgspec.Struct):
+    """A video of a message, as a data URI."""
+
+    url: str
+
+
 class ChatPart(msgspec.Struct):
-    """One part of a message: a text, a picture or a sound. Other types are known but refused."""
+    """One part of a message: a text, a picture, a sound or a video. Other types are known but refused."""
 
     type: Name
     text: str | None = None
     image_url: ChatImageUrl | str | None = None
     input_audio: ChatInputAudio | None = None
     audio_url: ChatAudioUrl | str | None = None
+    video_url: ChatVideoUrl | str | None = None
 
 
 class ChatEmbeddingMessage(msgspec.Struct):
