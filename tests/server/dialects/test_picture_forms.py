@@ -206,7 +206,7 @@ def test_sie_in_msgpack(url: str, model: str, vector: Any) -> None:
     assert "2 pictures" in refusal(url, path, {"items": [{"images": [{"data": CODES[0]}] * 2}]})
     assert "not int" in refusal(url, path, {"items": [{"images": [{"data": 3}]}]})
     assert "an input is a sound" in refusal(url, path, {"items": [{"audio": {"data": CODES[0]}}]})
-    assert "has video, and no model" in refusal(url, path, {"items": [{"video": {"data": CODES[0]}}]})
+    assert "The video is a picture (PNG)" in refusal(url, path, {"items": [{"video": {"data": CODES[0]}}]})
     models = httpx.get(f"{url}/v1/models", headers={"x-sie-sdk-version": "0.10.1"}).json()["models"]
     assert {each["name"]: each["inputs"] for each in models}[model] == ["text", "image", "video"]
 

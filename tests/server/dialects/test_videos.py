@@ -75,7 +75,7 @@ def test_forms_of_openai_and_voyage(url: str, expected: Any, path: str, body: di
 def test_the_native_form(url: str, clip: Encoder, expected: Any, value: str) -> None:
     reply = httpx.post(url + "/encode", json={"model": "clip", "input": [{"video": value}, "a cat"]}, timeout=60)
     assert reply.status_code == 200, reply.text
-    rows = np.float32(reply.json()["dense"])
+    rows = np.float32(reply.json()["dense"]["data"])
     assert np.array_equal(rows[0], expected)
     assert np.array_equal(rows[1], np.asarray(clip.encode("a cat")))
 
@@ -85,11 +85,11 @@ def test_the_native_form_in_msgpack_and_as_a_form(url: str, expected: Any) -> No
     headers = {"content-type": "application/msgpack", "accept": "application/json"}
     reply = httpx.post(url + "/encode", content=body, headers=headers, timeout=60)
     assert reply.status_code == 200, reply.text
-    assert np.array_equal(np.float32(reply.json()["dense"][0]), expected)
+    assert np.array_equal(np.float32(reply.json()["dense"]["data"][0]), expected)
     files = [("video", ("clip.mp4", FILE, "video/mp4"))]
     reply = httpx.post(url + "/encode", data={"model": "clip"}, files=files, timeout=60)
     assert reply.status_code == 200, reply.text
-    assert np.array_equal(np.float32(reply.json()["dense"][0]), expected)
+    assert np.array_equal(np.float32(reply.json()["dense"]["data"][0]), expected)
 
 
 @pytest.mark.parametrize("video", [{"data": FILE, "format": "mp4"}, FILE, {"data": DIGITS}])
@@ -136,7 +136,13 @@ def test_a_text_and_a_video_are_no_one_input(url: str) -> None:
     parts = [{"type": "text", "text": "a cat"}, {"type": "video_url", "video_url": URI}]
     body = {"model": "clip", "messages": [{"role": "user", "content": parts}]}
     reply = httpx.post(url + "/v1/embeddings", json=body, timeout=60)
-    assert reply.status_code == 400 and "has a text and a video" in reply.text
+    assert reply.status_code == 400 and "has a video and a text" in reply.text
+
+
+def test_videos_are_not_ranked(url: str) -> None:
+    body = {"query": "a cat", "documents": ["a dog", {"video": URI}]}
+    reply = httpx.post(url + "/rank", json=body, timeout=60)
+    assert reply.status_code == 400 and "no model here ranks these" in reply.text, reply.text
 
 
 def test_a_video_at_an_address_is_fetched_with_the_limit_of_videos(

@@ -13,17 +13,19 @@ import msgspec
 from nearfield.errors import InputError, NearfieldError
 from nearfield.media.audio import Audio
 from nearfield.media.image import Image
+from nearfield.media.video.video import Video
 from nearfield.server.dialects import JsonObject, Route
 from nearfield.server.dialects.google.shared import GoogleError, TaskType, choose_options, error_body, read_picture
 from nearfield.server.dialects.schemas import to_json_rows
 from nearfield.server.exchange import CompositeExchange, Encode, EncodeOptions
 from nearfield.server.exchange.content_parts import Content, join_parts
 from nearfield.server.exchange.sound_inputs import sound_from_text
+from nearfield.server.exchange.video_inputs import video_from_text
 from nearfield.server.http.request_context import RequestContext
 
 
 class GeminiData(msgspec.Struct):
-    """The file of a picture, or with a media type of audio that of a sound, in base64.
+    """The file of a picture, or with a media type of audio or video that of one, in base64.
 
     The format is found in the bytes.
     """
@@ -34,7 +36,7 @@ class GeminiData(msgspec.Struct):
 
 
 class GeminiPart(msgspec.Struct):
-    """A part of a content: text, picture or sound."""
+    """A part of a content: text, picture, sound or video."""
 
     text: str | None = None
     inline_data: GeminiData | None = None
@@ -147,7 +149,7 @@ def _create_encode(
 
 
 def _read_content(content: GeminiContent, name: str, field: str, context: RequestContext) -> Content:
-    parts: list[str | Image | Audio] = []
+    parts: list[str | Image | Audio | Video] = []
     for part in content.parts:
         file = part.inlineData or part.inline_data
         parts += [] if part.text is None else [part.text]
@@ -159,9 +161,12 @@ def _read_content(content: GeminiContent, name: str, field: str, context: Reques
     return join_parts(parts, name, field, "\n")
 
 
-def _read_file(file: GeminiData, name: str, field: str, context: RequestContext) -> Image | Audio:
-    if (file.mimeType or file.mime_type or "").lower().startswith("audio/"):
+def _read_file(file: GeminiData, name: str, field: str, context: RequestContext) -> Image | Audio | Video:
+    kind = (file.mimeType or file.mime_type or "").lower().partition("/")[0]
+    if kind == "audio":
         return sound_from_text(file.data, context.sound_limits, name, request_field=field)
+    if kind == "video":
+        return video_from_text(file.data, context.video_limits, name, request_field=field)
     return read_picture(file.data, context, name, field)
 
 

@@ -25,6 +25,7 @@ from nearfield.server.exchange import Encode, EncodeLateChunks, EncodeOptions, P
 from nearfield.server.exchange.content_parts import Content, join_parts
 from nearfield.server.exchange.picture_inputs import picture_from_value
 from nearfield.server.exchange.sound_inputs import sound_from_value
+from nearfield.server.exchange.video_inputs import video_from_value
 from nearfield.server.files.form_body import FormPart
 from nearfield.server.http.limits import RequestLimits
 from nearfield.server.http.request_body import JSON, MSGPACK
@@ -101,7 +102,7 @@ def read_encode(request: NativeEncodeRequest, context: RequestContext) -> Encode
 def _read_parts(
     items: Sequence[str | int | list[int] | NativePart], context: RequestContext
 ) -> Sequence[list[int] | Content]:
-    """Return inputs with the pictures, sounds and texts of parts in their place."""
+    """Return inputs with the texts and media of parts in their place."""
     if not any(isinstance(item, NativePart) for item in items):
         return list_inputs([item for item in items if not isinstance(item, NativePart)])
     return [_read_item(item, f"Input {index}", context) for index, item in enumerate(items)]
@@ -114,9 +115,10 @@ def _read_item(item: str | int | list[int] | NativePart, field: str, context: Re
 
 
 def _read_part(part: NativePart, field: str, context: RequestContext) -> Content:
-    parts: list[str | Image | Audio] = [] if part.text is None else [part.text]
+    parts: list[str | Image | Audio | Video] = [] if part.text is None else [part.text]
     parts += [picture_from_value(image, context.picture_limits, field) for image in _several(part.image)]
     parts += [sound_from_value(sound, context.sound_limits, field) for sound in _several(part.audio)]
+    parts += [video_from_value(video, context.video_limits, field) for video in _several(part.video)]
     if not parts:
         known = ", ".join(map(repr, part.__struct_fields__))
         raise InputError(f"{field} has none of {known}: send one of them, or several together.", param="input")
@@ -128,7 +130,7 @@ def _several(value: object) -> list[object]:
 
 
 def read_encode_form(parts: Sequence[FormPart]) -> dict[str, Any]:
-    """Return the body that a form stands for: ``text``, ``image`` and ``audio`` are the inputs, in their order.
+    """Return the body that a form stands for: its texts and files are the inputs, in their order.
 
     Raises:
         InputError: a field has several values, or a text is not UTF-8.

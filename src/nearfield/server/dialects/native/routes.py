@@ -1,8 +1,8 @@
 """Nearfield's own API, for everything that the engine can do: vectors of several kinds in one pass, ranks, labels.
 
 The paths are ``/encode``, ``/rank`` and ``/classify``; docs/guides/encode.md has examples. A body is JSON or msgpack;
-that of ``/encode`` may also be a form (multipart/form-data) with files of pictures and
-sounds.
+that of ``/encode`` may also be a form (multipart/form-data) with files of pictures,
+sounds and videos.
 The Accept header chooses the media type of the response:
 
 - ``application/json`` (default): each input's vectors as lists, or with ``"encoding": "base64"`` each array as base64
@@ -49,7 +49,7 @@ class NativeDialect:
     routes = (
         Route(
             "/encode",
-            "Embed texts, pictures and sounds as vectors of any kind",
+            "Embed texts, pictures, sounds and videos as vectors of any kind",
             read_encode,
             write_vectors,
             NativeEncodeRequest,

@@ -12,7 +12,7 @@ Kind = Literal["dense", "sparse", "multivector"]
 Activation = Literal["identity", "sigmoid", "softmax", "tanh"]
 
 
-#: A picture or sound: a data URI or base64 in JSON, and in msgpack the bytes of its file, too.
+#: A picture, sound or video: a data URI or base64 in JSON, and in msgpack the bytes of its file, too.
 FileData = Annotated[
     Any,
     msgspec.Meta(
@@ -23,11 +23,12 @@ FileData = Annotated[
 
 
 class NativePart(msgspec.Struct, forbid_unknown_fields=True):
-    """One input by its kind: a text, a picture or a sound; or several of them, for models that read them together."""
+    """One input by its kind: a text, a picture, a sound or a video; or several of them, if a model reads them so."""
 
     text: str | None = None
     image: FileData = None
     audio: FileData = None
+    video: FileData = None
 
 
 class NativeEncodeRequest(msgspec.Struct):
@@ -56,7 +57,7 @@ class NativeEncodeRequest(msgspec.Struct):
 
 
 class NativeEncodeForm(msgspec.Struct):
-    """Form of POST /encode: parts called ``text``, ``image`` and ``audio`` (files), in the order of the inputs.
+    """Form of POST /encode: parts ``text``, ``image``, ``audio`` and ``video`` (files), in the order of the inputs.
 
     The other fields are those of the JSON body, as texts.
     """
@@ -64,6 +65,7 @@ class NativeEncodeForm(msgspec.Struct):
     text: list[str] | None = None
     image: list[bytes] | None = None
     audio: list[bytes] | None = None
+    video: list[bytes] | None = None
     model: Name | None = None
     outputs: list[Kind] | None = None
     role: Literal["query", "document"] | None = None

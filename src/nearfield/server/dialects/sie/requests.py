@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from nearfield.errors import InputError
 from nearfield.media.audio import Audio
 from nearfield.media.image import Image
+from nearfield.media.video.video import Video
 from nearfield.server.dialects.sie.schemas import (
     SieEncodeRequest,
     SieItem,
@@ -19,6 +20,7 @@ from nearfield.server.exchange import Encode, EncodeOptions, Rank, RerankOptions
 from nearfield.server.exchange.content_parts import Content, join_parts
 from nearfield.server.exchange.picture_inputs import picture_from_value
 from nearfield.server.exchange.sound_inputs import sound_from_value
+from nearfield.server.exchange.video_inputs import video_from_value
 from nearfield.server.http.request_body import JSON, MSGPACK, convert
 from nearfield.server.http.request_context import RequestContext
 
@@ -46,7 +48,7 @@ _KNOWN_OPTIONS = (
 _HINTS = {
     "images": "rerankers read text",
     "audio": "rerankers read text",
-    "video": "no model here reads videos",
+    "video": "rerankers read text",
     "document": "no model here reads documents",
 }
 _OVERFLOW_POLICIES = {"default": "report", "truncate_text": "report", "error": "error"}
@@ -124,7 +126,7 @@ def model_name(context: RequestContext) -> str:
 
 
 def _read_items(items: Sequence[SieItem], context: RequestContext) -> list[Content]:
-    """Return the text, the pictures or the sound of each item, or several of them together."""
+    """Return the text or the media of each item, or several of them together."""
     if not items:
         raise InputError("items is empty: send at least one.", param="items")
     return [_read_item(item, index, context) for index, item in enumerate(items)]
@@ -132,16 +134,24 @@ def _read_items(items: Sequence[SieItem], context: RequestContext) -> list[Conte
 
 def _read_item(item: SieItem, index: int, context: RequestContext) -> Content:
     name = f"Item {index} of items"
-    _refuse_media(item, name, ("video", "document"))
-    parts: list[str | Image | Audio] = [] if item.text is None else [item.text]
+    _refuse_media(item, name, ("document",))
+    parts: list[str | Image | Audio | Video] = [] if item.text is None else [item.text]
     parts += [
         picture_from_value(image.data, context.picture_limits, f"The picture of item {index}", request_field="items")
         for image in item.images or ()
     ]
     if item.audio is not None:
-        data = convert(item.audio, SieSound).data if isinstance(item.audio, Mapping) else item.audio
+        data = _data_of(item.audio)
         parts.append(sound_from_value(data, context.sound_limits, f"The sound of item {index}", request_field="items"))
+    if item.video is not None:
+        data = _data_of(item.video)
+        parts.append(video_from_value(data, context.video_limits, f"The video of item {index}", request_field="items"))
     return join_parts(parts, name, "items") if parts else _read_text(item, name)
+
+
+def _data_of(value: object) -> object:
+    """Return the data of a sound or video, which the SDK sends alone, too."""
+    return convert(value, SieSound).data if isinstance(value, Mapping) else value
 
 
 def _read_texts(items: Sequence[SieItem], field: str) -> list[str]:

@@ -20,7 +20,7 @@ class SieImage(msgspec.Struct):
 
 
 class SieSound(msgspec.Struct):
-    """The file of a sound, as that of a picture. It says its rate itself."""
+    """The file of a sound or a video, as that of a picture. A sound says its rate itself."""
 
     data: JsonValue
     format: str | None = None
@@ -28,15 +28,15 @@ class SieSound(msgspec.Struct):
 
 
 class SieItem(msgspec.Struct):
-    """One input: a text, a picture, a sound, or several of them together where the model reads them so.
+    """One input: a text, a picture, a sound, a video, or several of them together where the model reads them so.
 
-    Videos and documents are known but refused.
+    Documents are known but refused.
     """
 
     id: str | None = None
     text: str | None = None
     images: list[SieImage] | None = None
-    #: A ``SieSound``, or what its ``data`` holds: the SDK sends the bytes alone, too.
+    #: A ``SieSound``, or what its ``data`` holds, as in ``video``: the SDK sends the bytes alone, too.
     audio: JsonValue = None
     video: JsonValue = None
     document: JsonValue = None
