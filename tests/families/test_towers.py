@@ -21,6 +21,7 @@ from nearfield.errors import ModelRefused
 from nearfield.features import Features, PatchFeatures, PatchLayout, TextFeatures
 from nearfield.hardware import CpuPlan
 from nearfield.heads.pooled import PooledHead, token_weights
+from nearfield.inference import compiled_model
 from nearfield.inference.space import space_name
 from nearfield.ops import Graph, Ops
 from nearfield.packing import pack_rows
@@ -205,3 +206,8 @@ def test_recipes_with_towers_can_be_pickled(written: Any) -> None:
     recipe = read_model_folder(written("naflex"))
     assert pickle.loads(pickle.dumps(recipe)) == recipe
     assert recipe.modalities == ("text", "image")
+
+
+def test_stored_graphs_depend_on_the_code_that_families_share() -> None:
+    code = compiled_model._source(families.__name__)
+    assert b"class PrenormBlocks" in code and b"class VisionTransformer" in code
