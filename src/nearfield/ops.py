@@ -25,13 +25,16 @@ T = TypeVar("T")
 #: is not to be attended to; ``windows`` the number of a patch's window; ``types`` is 1 in the second text of a pair;
 #: ``adapters`` is the number of the token's adapter (0: none). ``patches`` [B, L, P] hold the values of each patch of a
 #: picture or mel spectrogram, and ``positions.weights`` [B, L, R] what each of the R rows of a position table counts at
-#: a patch; where only four rows count, ``taps.0`` to ``taps.3`` are their numbers, and ``taps.weights`` [B, L, 4] what
-#: they count. ``rope.*`` [B, L, D] are the cosines and sines of rotary positions. ``media`` [M, H] are rows that take
-#: the place of words, the first of them zeros; ``media.index`` says which row a token takes (0: none), and
-#: ``media.mask`` is 1 where it takes one. [L, L] are ``buckets`` (relative position buckets, or rows of a relative
-#: table) and ``distances`` (how many columns apart). ``pool.*`` [B, S, L] hold for each of a row's inputs one weight a
-#: token, zero where it does not count, so that every linear pooling is one matrix product; ``pool.max`` [B, L] is 1
-#: where a token counts, and then a row holds one input.
+#: a patch. Where columns and rows of patches have a table each, ``positions`` are the columns and ``positions.down`` the
+#: rows. Where only four rows of a table count, ``taps.0`` to ``taps.3`` are their numbers, and ``taps.weights``
+#: [B, L, 4] what they count. ``rope.*`` [B, L, D] are the cosines and sines of rotary positions. ``media`` [M, H] are
+#: rows that take the place of words, the first of them zeros; ``media.index`` says which row a token takes (0: none),
+#: and ``media.mask`` is 1 where it takes one. ``before.1`` to ``before.8`` say where in the batch the token so many
+#: places before lies, for a table [B x L, H] of states, and ``before.seen`` [B, L, 8 or fewer] are 1 where there is one.
+#: [L, L] are ``buckets`` (relative position buckets, or rows of a relative table) and ``distances`` (how many columns
+#: apart). ``pool.*`` [B, S, L] hold for each of a row's inputs one weight a token, zero where it does not count, so that
+#: every linear pooling is one matrix product; ``pool.max`` [B, L] is 1 where a token counts, and then a row holds one
+#: input.
 INPUTS: Mapping[str, tuple[str, int]] = {
     "ids": ("int32", 2),
     "patches": ("float32", 3),
@@ -40,7 +43,10 @@ INPUTS: Mapping[str, tuple[str, int]] = {
     "windows": ("int32", 2),
     "places": ("int32", 2),
     "positions": ("int32", 2),
+    "positions.down": ("int32", 2),
     "positions.weights": ("float32", 3),
+    **{f"before.{step}": ("int32", 2) for step in range(1, 9)},
+    "before.seen": ("float32", 3),
     **{f"taps.{number}": ("int32", 2) for number in range(4)},
     "taps.weights": ("float32", 3),
     "media": ("float32", 2),
@@ -160,12 +166,21 @@ class Ops(ABC, Generic[T]):
 
     @abstractmethod
     def attention(
-        self, q: T, k: T, v: T, mask: AttentionMask[T] | None, *, bias: T | None = None, scale: float | None = None
+        self,
+        q: T,
+        k: T,
+        v: T,
+        mask: AttentionMask[T] | None,
+        *,
+        bias: T | None = None,
+        scale: float | None = None,
+        cap: float | None = None,
     ) -> T:
         """Softmax attention over heads tensors: [B, L, heads x D]. Without a mask, all tokens of a row see each other.
 
         ``k`` and ``v`` may have fewer heads, each then serving as many of ``q`` in a row. ``bias`` [1 or B, heads, L,
-        L] is added to the scaled scores; ``scale`` is 1/sqrt(D) when left out.
+        L] is added to the scaled scores; ``scale`` is 1/sqrt(D) when left out. With ``cap``, a score s then becomes
+        ``cap * tanh(s / cap)``.
         """
 
     @abstractmethod
@@ -184,6 +199,10 @@ class Ops(ABC, Generic[T]):
     def activation(self, x: T, name: str) -> T:
         """Apply gelu (exact), gelu_tanh, quick_gelu (x times sigmoid(1.702 x)), relu, silu, tanh, sigmoid, log1p or
         identity, element by element."""
+
+    @abstractmethod
+    def clip(self, x: T, low: float, high: float) -> T:
+        """Limit each element to at least ``low`` and at most ``high``; both may be infinite."""
 
     @abstractmethod
     def add(self, a: T, b: T) -> T:

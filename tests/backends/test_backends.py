@@ -67,15 +67,19 @@ def _x(run: Ops[Any], inputs: Mapping[str, Any]) -> Any:
 
 
 def _attend(
-    run: Ops[Any], inputs: Mapping[str, Any], biased: bool = False, scale: float | None = None, **seen: Any
+    run: Ops[Any],
+    inputs: Mapping[str, Any],
+    biased: bool = False,
+    scale: float | None = None,
+    cap: float | None = None,
+    **seen: Any,
 ) -> Any:
     x = _x(run, inputs)
     q, k, v = (run.split(run.linear(x, layer), HEADS) for layer in QKV)
     bias = run.expand(run.move_last_first(run.rows(BUCKETS, inputs["buckets"])), 0) if biased else None
     places = inputs["places"] if seen else None
-    return run.attention(
-        q, k, v, AttentionMask(inputs["segments"], places, keys=inputs.get("keys"), **seen), bias=bias, scale=scale
-    )
+    mask = AttentionMask(inputs["segments"], places, keys=inputs.get("keys"), **seen)
+    return run.attention(q, k, v, mask, bias=bias, scale=scale, cap=cap)
 
 
 def _attend_to_all(run: Ops[Any], inputs: Mapping[str, Any], biased: bool = False) -> Any:
@@ -139,6 +143,10 @@ CASES: dict[str, tuple[tuple[str, ...], Forward]] = {
     "attention, causal": (("ids", "segments", "places"), lambda run, inputs: _attend(run, inputs, after=0)),
     "attention, window": (("ids", "segments", "places"), lambda run, inputs: _attend(run, inputs, before=2, after=1)),
     "attention, unscaled": (("ids", "segments"), lambda run, inputs: _attend(run, inputs, scale=0.3)),
+    "attention, capped": (
+        ("ids", "segments", "buckets"),
+        lambda run, inputs: _attend(run, inputs, True, cap=2.0),
+    ),
     "attention, grouped": (("ids", "segments"), _grouped),
     "attention, relative": (("ids", "segments", "buckets"), _disentangled),
     "attention, rope": (("ids", "segments", "rope.cos", "rope.sin"), _headed(_rope)),
@@ -159,6 +167,8 @@ CASES: dict[str, tuple[tuple[str, ...], Forward]] = {
     "add": (("ids", "positions"), lambda run, inputs: run.add(_x(run, inputs), run.rows(TABLE, inputs["positions"]))),
     "multiply": (("ids",), lambda run, inputs: run.multiply(_x(run, inputs), run.constant(_ROW))),
     "max": (("ids",), lambda run, inputs: run.max(_x(run, inputs), 1)),
+    "clip": (("ids",), lambda run, inputs: run.clip(_x(run, inputs), -0.5, 0.75)),
+    "clip above": (("ids",), lambda run, inputs: run.clip(_x(run, inputs), float("-inf"), 0.75)),
     "concat": (("ids",), lambda run, inputs: run.concat([_x(run, inputs), _x(run, inputs)])),
     "normalize": (("ids",), lambda run, inputs: run.normalize(_x(run, inputs))),
     "gather": (

@@ -65,13 +65,16 @@ class NumpyOps(Ops[Array]):
         *,
         bias: Array | None = None,
         scale: float | None = None,
+        cap: float | None = None,
     ) -> Array:
         shared = q.shape[1] // k.shape[1]
         k, v = k.repeat(shared, 1), v.repeat(shared, 1)
         scores = q @ k.transpose(0, 1, 3, 2) * (q.shape[-1] ** -0.5 if scale is None else scale)
+        scores = scores if bias is None else scores + bias
+        scores = scores if cap is None else cap * np.tanh(scores / cap)
         if mask is not None:
             scores = scores + np.where(_visible(mask), 0.0, -1e9)[:, None]
-        out = self.softmax(scores if bias is None else scores + bias) @ v
+        out = self.softmax(scores) @ v
         return out.transpose(0, 2, 1, 3).reshape(out.shape[0], out.shape[2], -1)
 
     def softmax(self, x: Array) -> Array:
@@ -87,6 +90,9 @@ class NumpyOps(Ops[Array]):
 
     def activation(self, x: Array, name: str) -> Array:
         return _ACTIVATIONS[name](x)
+
+    def clip(self, x: Array, low: float, high: float) -> Array:
+        return np.clip(x, low, high)
 
     def add(self, a: Array, b: Array) -> Array:
         return a + b

@@ -105,7 +105,11 @@ class TorchOps(Ops[Tensor]):
         *,
         bias: Tensor | None = None,
         scale: float | None = None,
+        cap: float | None = None,
     ) -> Tensor:
+        if cap is not None:
+            visible = None if mask is None else self._derive(("visible", mask), lambda: _visible(mask)[:, None])
+            return _attend_capped((q, k, v), visible, bias, scale, cap)
         if mask is None:
             return _attend(q, k, v, None if bias is None else bias.to(q.dtype), scale)
         if len(q) == 1 and bias is None:
@@ -159,6 +163,9 @@ class TorchOps(Ops[Tensor]):
 
     def activation(self, x: Tensor, name: str) -> Tensor:
         return _ACTIVATIONS[name](x)
+
+    def clip(self, x: Tensor, low: float, high: float) -> Tensor:
+        return x.clamp(low, high)
 
     def softmax(self, x: Tensor) -> Tensor:
         return torch.softmax(x.float(), -1)
@@ -227,6 +234,20 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, scale: floa
         k, v = k.repeat_interleave(shared, 1), v.repeat_interleave(shared, 1)
     out = functional.scaled_dot_product_attention(q, k, v, attn_mask=visible, scale=scale)
     return out.transpose(1, 2).flatten(2)
+
+
+def _attend_capped(
+    heads: tuple[Tensor, Tensor, Tensor], visible: Tensor | None, bias: Tensor | None, scale: float | None, cap: float
+) -> Tensor:
+    """Attend over queries, keys and values with scores that are limited smoothly, as torch's own attention cannot."""
+    q, k, v = (x.transpose(1, 2).float() for x in heads)
+    if (shared := q.shape[1] // k.shape[1]) > 1:
+        k, v = k.repeat_interleave(shared, 1), v.repeat_interleave(shared, 1)
+    scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    scores = cap * torch.tanh((scores if bias is None else scores + bias.float()) / cap)
+    if visible is not None:
+        scores = scores.masked_fill(~visible, -1e9)
+    return (torch.softmax(scores, -1) @ v).transpose(1, 2).flatten(2)
 
 
 def _bounds(segments: Tensor) -> tuple[Tensor, int, list[int]]:
