@@ -345,3 +345,47 @@ class MelFeatures:
     def arrays(self) -> Mapping[str, Array]:
         """Return ``patches``, float32 [cost, width]."""
         return {"patches": self.layout.rows(self.mels, self.is_long)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameFeatures:
+    """A sound as log-mel frames, float32 [frames, bins], of which two convolutions of stride 2 make tokens.
+
+    ``content`` is a digest of the samples: how they were prepared is part of the model's space. ``dropped`` is the
+    number of tokens that the rest of a sound would have, of which only the first seconds are read.
+    """
+
+    mels: Array
+    content: bytes = b""
+    dropped: int = 0
+
+    @property
+    def cost(self) -> int:
+        """Number of tokens: one for each four frames that begin."""
+        return -(-len(self.mels) // 4)
+
+    @property
+    def rows(self) -> int:
+        """Number of tokens."""
+        return self.cost
+
+    def digest(self) -> bytes:
+        """Return the digest of the content, or of the values where that is unknown."""
+        if self.content:
+            return self.content
+        return hashlib.sha256(repr(self.mels.shape).encode() + np.ascontiguousarray(self.mels).tobytes()).digest()
+
+    def arrays(self) -> Mapping[str, Array]:
+        """Return ``patches``, float32 [tokens, 3 x (bins / 2 + 1) x 9].
+
+        They are what the first convolution (3 x 3, stride 2) reads for each output that the second one reads for a
+        token: of three frames, each bin and one before them. What lies outside of the sound is zero, in both.
+        """
+        frames, bins = self.mels.shape
+        halved, count = -(-frames // 2), self.cost
+        padded = np.pad(self.mels, ((1, 2), (1, 1)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))[::2, ::2][:halved, : bins // 2]
+        outputs = np.zeros((2 * count + 1, bins // 2 + 1, 9), np.float32)
+        outputs[1 : halved + 1, 1:] = windows.reshape(halved, bins // 2, 9)
+        parts = [outputs[start : start + 2 * count : 2] for start in range(3)]
+        return {"patches": np.stack(parts, axis=1).reshape(count, -1)}

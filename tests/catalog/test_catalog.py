@@ -44,6 +44,7 @@ NEWER = {
     "google/embeddinggemma-2",
     "google/siglip2-base-patch16-naflex",
     "google/siglip2-so400m-patch16-naflex",
+    "Qwen/Qwen3-VL-Reranker-2B",
 }
 #: Read less than the table says: what their folders, cards or papers set.
 SHORTER = {
@@ -54,6 +55,8 @@ SHORTER = {
     "Qwen/Qwen3-Reranker-0.6B",
     "Qwen/Qwen3-Reranker-4B",
     "Qwen/Qwen3-Reranker-8B",
+    "Qwen/Qwen3-VL-Embedding-2B",
+    "Qwen/Qwen3-VL-Embedding-8B",
 }
 #: In the table, and not run here: pictures, sound, unknown custom code, or an unknown template.
 ELSEWHERE = re.compile(
@@ -73,7 +76,13 @@ def test_each_entry_is_whole(entry: CatalogEntry) -> None:
     assert entry.pooling in POOLINGS
     assert entry.dimensions == 1 if entry.kind == "scores" else 48 <= entry.dimensions <= 50265
     assert entry.max_length == 16 if entry.id == "google/siglip-so400m-patch14-224" else 64 <= entry.max_length <= 32768
-    assert entry.modalities in (("text",), ("text", "image"), ("image",), ("text", "audio"))
+    assert entry.modalities in (
+        ("text",),
+        ("text", "image"),
+        ("image",),
+        ("text", "audio"),
+        ("text", "image", "audio"),
+    )
     assert entry.image_size is None or "image" in entry.modalities  # pictures of some models have any size
     assert entry.image_size is None or 224 <= entry.image_size <= 512
     assert (entry.pooling is None) or entry.kind == "dense"

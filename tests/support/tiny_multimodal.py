@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,11 @@ def save(folder: Path, model: Any, words: Any | None = None, *, pooling: str = "
                 tensor.normal_(0, 0.6 if "embed" in name and "projection" not in name else 0.2)
             if name.endswith("layer_scalar"):
                 tensor.fill_(0.9)
+            if name.endswith(("put_min", "put_max")):
+                # Bounds that are not the same on both sides, and that many values exceed.
+                tensor.fill_(-0.8 if name.endswith("min") else 1.1)
+            if name.endswith(("std_bias", "std_scale")):
+                tensor.normal_(0.5, 0.3)
     model.save_pretrained(folder)
     if words is not None:
         words.save_pretrained(folder)
@@ -171,6 +177,101 @@ def qwen3_vl_states(folder: Path, chats: Any, **processing: Any) -> Any:
         with torch.no_grad():
             states.append(model(**given).last_hidden_state[0, -1].numpy())
     return np.stack(states)
+
+
+GEMMA_AUDIO = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "subsampling_conv_channels": [16, 8],
+    "conv_kernel_size": 3,
+    "attention_chunk_size": 4,
+    "attention_context_left": 5,
+    "attention_logit_cap": 5.0,
+    "output_proj_dims": 24,
+}
+#: Tokens that stand for media, and those around them, by their names in a tokenizer of transformers.
+GEMMA_TOKENS = {
+    "image_token": "<|image|>",
+    "boi_token": "<|image>",
+    "eoi_token": "<image|>",
+    "audio_token": "<|audio|>",
+    "boa_token": "<|audio>",
+    "eoa_token": "<audio|>",
+    "video_token": "<|video|>",
+}
+
+
+def embedding_gemma2_with_media(folder: Path, *, sounds: bool = False, **image: Any) -> Path:
+    """Write EmbeddingGemma 2 with its vision tower, the tokens of media, and how these are prepared."""
+    import transformers
+
+    words = tokenizer(begin=True)
+    words.add_special_tokens({"additional_special_tokens": list(GEMMA_TOKENS.values())})
+    ids = {f"{name}_id": words.convert_tokens_to_ids(token) for name, token in GEMMA_TOKENS.items()}
+    ids["eoa_token_index"] = ids.pop("eoa_token_id")
+    config = transformers.EmbeddingGemma2Config(
+        text_config={**GEMMA_TEXT, "vocab_size": len(words), "max_position_embeddings": 1024},
+        # As long as a picture of one row can be: 70 blocks of three patches.
+        vision_config={**GEMMA_IMAGE, "position_embedding_size": 210, **image},
+        audio_config=GEMMA_AUDIO if sounds else None,
+        **ids,
+    )
+    words.model_max_length = 1000 if sounds else 300
+    save(folder, transformers.EmbeddingGemma2Model(config).eval(), words, size=40)
+    pictures = transformers.Gemma4ImageProcessorPil(patch_size=4, max_soft_tokens=70)
+    processor = {"processor_class": "EmbeddingGemma2Processor", "image_processor": pictures.to_dict()}
+    if sounds:
+        extractor = transformers.Gemma4AudioFeatureExtractor(feature_size=16)
+        processor["feature_extractor"] = json.loads(extractor.to_json_string())
+    tiny_models.dump(folder / "processor_config.json", processor)
+    return folder
+
+
+def embedding_gemma2_vectors(folder: Path, inputs: Any, **processing: Any) -> Any:
+    """Return what transformers computes of inputs, one after the other: each a sequence of texts, pictures and sounds.
+
+    Sounds are arrays of samples at 16 kHz.
+    """
+    import numpy as np
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    model, words = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    vectors = []
+    for parts in inputs:
+        media, sizes = _gemma_media(folder, parts, processing)
+        shown = []
+        for part in parts:
+            kind = "" if isinstance(part, str) else "audio" if isinstance(part, np.ndarray) else "image"
+            begin, end = (GEMMA_TOKENS.get(f"{side}o{kind[:1]}_token", "") for side in "be")
+            shown.append(part if not kind else f"{begin}{GEMMA_TOKENS[f'{kind}_token'] * next(sizes[kind])}{end}")
+        ids = words("".join(shown), return_tensors="pt").input_ids
+        with torch.no_grad():
+            states = model(input_ids=ids, attention_mask=torch.ones_like(ids), **media).last_hidden_state[0]
+        vectors.append(states.mean(0).numpy())
+    rows = np.stack(vectors)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def _gemma_media(folder: Path, parts: Any, processing: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the model reads of pictures and sounds, and how many tokens each of them has."""
+    import numpy as np
+    from transformers import EmbeddingGemma2Processor, Gemma4AudioFeatureExtractor, Gemma4ImageProcessorPil
+
+    stored = json.loads((folder / "processor_config.json").read_text())
+    sounds = [part for part in parts if isinstance(part, np.ndarray)]
+    pictures = [part for part in parts if not isinstance(part, (str, np.ndarray))]
+    media: dict[str, Any] = {}
+    sizes: dict[str, Any] = {}
+    if pictures:
+        media |= Gemma4ImageProcessorPil(**{**stored["image_processor"], **processing})(pictures, return_tensors="pt")
+        sizes["image"] = iter([int(size) for size in media.pop("num_soft_tokens_per_image")])
+    if sounds:
+        media |= Gemma4AudioFeatureExtractor(**stored["feature_extractor"])(sounds, return_tensors="pt")
+        masks = media["input_features_mask"].numpy()
+        sizes["audio"] = iter([EmbeddingGemma2Processor.compute_sscp(mask) for mask in masks])
+    return media, sizes
 
 
 def qwen3_vl(folder: Path, *, head: bool = True, end: bool = True) -> Path:

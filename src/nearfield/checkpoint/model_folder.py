@@ -15,6 +15,7 @@ from nearfield.checkpoint.json_file import JsonDict
 from nearfield.checkpoint.max_length import read_max_length
 from nearfield.checkpoint.prompts import instruction_template, read_default_prompt, read_prompts
 from nearfield.checkpoint.towers.page_retrievers import is_page_retriever, read_page_retriever
+from nearfield.checkpoint.text_part import OVERFLOWING
 from nearfield.checkpoint.transformer_config import Transformer, read_transformer
 from nearfield.checkpoint.weights import weights
 from nearfield.errors import ModelRefused, nearest
@@ -122,7 +123,7 @@ class _RecipeBuilder:
             text_rules=TextRules(tail=self._entry.tail if self._entry else ""),
             centre=bool(self._entry and self._entry.centre),
             tasks=self._entry.tasks if self._entry else MappingProxyType({}),
-            unsupported_precisions=self._entry.forbid if self._entry else (),
+            unsupported_precisions=self._unsupported_precisions(transformer.config),
             **self._shared(name, revision, dimensions, instructions=True),
         )
         return recipe if exported_graph is not None else self._fused(recipe, main)
@@ -241,6 +242,10 @@ class _RecipeBuilder:
         chain, dimensions = dense_modules(stages, config, self._facts)
         beside = (output_kinds.lexical(folder, config), output_kinds.m3_colbert(folder, width))
         return chain, tuple(head for head in beside if head is not None), dimensions
+
+    def _unsupported_precisions(self, config: JsonDict) -> tuple[str, ...]:
+        stated = self._entry.forbid if self._entry else ()
+        return stated or OVERFLOWING.get(str(config.get("model_type")), ())
 
     def _similarity(self) -> str:
         name = self._facts.meta.get("similarity_fn_name")

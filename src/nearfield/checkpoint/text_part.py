@@ -10,6 +10,8 @@ from nearfield.errors import ModelRefused
 
 #: ``model_type`` of config.json, and that of the part which reads texts.
 TEXT_PARTS: Mapping[str, str] = {"embedding_gemma2": "embedding_gemma2_text", "qwen3_vl": "qwen3_vl_text"}
+#: Number formats in which an architecture overflows: Gemma's later states exceed 65,504.
+OVERFLOWING: Mapping[str, tuple[str, ...]] = {"embedding_gemma2_text": ("float16",)}
 #: Fields of the whole model that its part for texts needs.
 _SHARED = ("architectures", "tie_word_embeddings")
 

@@ -66,6 +66,8 @@ REGISTRY = Registry(
         "clip_vision_model": "nearfield.families.towers.vision:VisionTransformer",
         "chinese_clip_vision_model": "nearfield.families.towers.vision:VisionTransformer",
         "altclip_vision_model": "nearfield.families.towers.vision:VisionTransformer",
+        "gemma4_audio": "nearfield.families.towers.gemma4_audio:Gemma4Audio",
+        "gemma4_vision": "nearfield.families.towers.gemma4_vision:Gemma4Vision",
         "qwen3_vl_vision": "nearfield.families.towers.qwen3_vl:Qwen3VlVision",
         "siglip_vision_model": "nearfield.families.towers.vision:VisionTransformer",
         "siglip2_vision_model": "nearfield.families.towers.vision:VisionTransformer",

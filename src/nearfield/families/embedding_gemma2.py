@@ -1,4 +1,4 @@
-"""EmbeddingGemma 2, the part that reads texts: blocks like Gemma's, each with an input from the embeddings.
+"""EmbeddingGemma 2 after its towers: blocks like Gemma's, each with an input from the embeddings of words and media.
 
 All tokens see each other, in most layers within a window. What a layer adds beside attention and feed-forward is gated
 by a projection of the token's embedding, one for each layer. Sizes of heads differ between full and bounded layers.
@@ -14,13 +14,15 @@ import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.checkpoint.json_file import JsonObject
-from nearfield.checkpoint.weights.weights import Norm, Weights
+from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
-from nearfield.families import Family
+from nearfield.families import Family, fused
 from nearfield.families.bert import size_of
 from nearfield.families.decoder import SLIDING, known_activation
 from nearfield.families.rotary import Rotary
-from nearfield.ops import AttentionMask, Ops, T
+from nearfield.families.towers.linear_layers import PlainLinears
+from nearfield.families.towers.sandwich import SandwichBlock
+from nearfield.ops import Ops, T
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class EmbeddingGemma2(Family):
 
     weight_prefixes = ("language_model.", "model.language_model.", "model.", "")
     unread = (r"(^|\.)(vision_tower|embed_vision|audio_tower|embed_audio)\.", r"(^|\.)(rotary_emb|embed_scale)")
-    inputs = ("ids", "segments", "places", "rope.cos", "rope.sin", "rope.local.cos", "rope.local.sin")
+    inputs: tuple[str, ...] = ("ids", "segments", "places", "rope.cos", "rope.sin", "rope.local.cos", "rope.local.sin")
 
     def __init__(self, config: JsonObject) -> None:
         self.hidden_size = size_of(config, "embedding_dim")
@@ -64,10 +66,21 @@ class EmbeddingGemma2(Family):
             raise ModelRefused(f"config.json: layers of one kind have heads of several sizes: {sorted(sizes)}.")
         return sizes.pop() if sizes else 2
 
+    def fuse(self, towers: Mapping[str, Family]) -> None:
+        if (slots := fused.check_rows(towers, self.width)) != 1:
+            raise ModelRefused(f"EmbeddingGemma 2 reads one vector a row, and its towers give {slots}.")
+        self.inputs = (*type(self).inputs, *fused.MEDIA_INPUTS)
+
     @property
     def sizes(self) -> Mapping[str, int]:
         full, local = self.rotary.size, self.local.size
-        return {"rope.cos": full, "rope.sin": full, "rope.local.cos": local, "rope.local.sin": local}
+        return {
+            "media": self.width,
+            "rope.cos": full,
+            "rope.sin": full,
+            "rope.local.cos": local,
+            "rope.local.sin": local,
+        }
 
     def host_inputs(self, places: Array) -> dict[str, Array]:
         cos, sin = self.rotary.angles(places)
@@ -77,61 +90,47 @@ class EmbeddingGemma2(Family):
 
     def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         words = ops.embed(weights.table("embed_tokens", self.vocab_size, self.width), inputs["ids"])
-        x = ops.multiply(words, ops.constant(np.array([self.width**0.5], np.float32)))
-        gates = self._layer_inputs(ops, weights.scope("ple."), words)
-        masks = {
-            SLIDING: self.attention_mask(inputs, self.window, self.window),
-            "full_attention": self.attention_mask(inputs),
-        }
+        x = fused.put_rows(ops, self._scaled(ops, words, self.width**0.5), inputs)
+        unscaled = self._scaled(ops, x, self.width**-0.5) if "media" in inputs else words
+        gates = self._layer_inputs(ops, weights.scope("ple."), unscaled)
+        full = (self.attention_mask(inputs), (inputs["rope.cos"], inputs["rope.sin"]))
+        local = (
+            self.attention_mask(inputs, self.window, self.window),
+            (inputs["rope.local.cos"], inputs["rope.local.sin"]),
+        )
         for number, kind in enumerate(self.kinds):
-            layer = weights.scope(f"layers.{number}.")
-            x = self._attend(ops, layer, x, inputs, self.layer_heads[number], masks[kind])
-            x = self._feed(ops, layer, x)
+            layer, block = weights.scope(f"layers.{number}."), self._block(self.layer_heads[number])
+            x = block.attend(ops, layer, x, *(local if kind == SLIDING else full))
+            x = block.feed(ops, layer, x)
             x = self._mix(ops, layer, x, gates[number])
         x = self._normed(ops, weights, x, "norm")
         return ops.linear(x, weights.linear("embedding_projection", self.width, self.hidden_size, False))
 
+    @staticmethod
+    def _scaled(ops: Ops[T], x: T, factor: float) -> T:
+        return ops.multiply(x, ops.constant(np.array([factor], np.float32)))
+
     def _layer_inputs(self, ops: Ops[T], weights: Weights, words: T) -> list[T]:
         """Return the input of each layer [B, L, P].
 
-        The reference projects the scaled embeddings and divides by their scale: unscaled ones give the same.
+        The reference projects the scaled embeddings and divides by their scale: unscaled ones give the same. Rows of
+        towers, which it does not scale, are divided too.
         """
         size, norm = self.layer_input, weights.norm("per_layer_projection_norm", self.layer_input, bias=False)
         whole = weights.linear("per_layer_model_projection", self.width, len(self.kinds) * size, False)
         return [ops.rms_norm(ops.linear(words, part), norm, self.eps) for part in whole.parts(len(self.kinds))]
 
-    def _attend(
-        self, ops: Ops[T], weights: Weights, x: T, inputs: Mapping[str, T], heads: LayerHeads, mask: AttentionMask[T]
-    ) -> T:
-        y = self._normed(ops, weights, x, "input_layernorm")
-        own, size = weights.scope("self_attn."), heads.size
-        q, k, v = (
-            ops.split(ops.linear(y, own.linear(f"{name}_proj", self.width, count * size, self.bias)), count)
-            for name, count in (("q", self.heads), ("k", heads.shared), ("v", heads.shared))
+    def _block(self, heads: LayerHeads) -> SandwichBlock:
+        return SandwichBlock(
+            width=self.width,
+            heads=self.heads,
+            shared=heads.shared,
+            head_size=heads.size,
+            intermediate_size=self.intermediate_size,
+            activation=self.act,
+            eps=self.eps,
+            layers=PlainLinears(self.bias),
         )
-        rope = "rope.local" if mask.before is not None else "rope"
-        q, k = (
-            ops.rope(
-                ops.rms_norm(part, own.norm(f"{name}_norm", size, bias=False), self.eps),
-                inputs[f"{rope}.cos"],
-                inputs[f"{rope}.sin"],
-            )
-            for name, part in zip("qk", (q, k), strict=True)
-        )
-        v = ops.rms_norm(v, Norm(np.ones(size, np.float32), None), self.eps)
-        out = own.linear("o_proj", self.heads * size, self.width, self.bias)
-        # Queries and keys are normed with weights that contain the scale.
-        y = ops.linear(ops.attention(q, k, v, mask, scale=1.0), out)
-        return ops.add(x, self._normed(ops, weights, y, "post_attention_layernorm"))
-
-    def _feed(self, ops: Ops[T], weights: Weights, x: T) -> T:
-        y = self._normed(ops, weights, x, "pre_feedforward_layernorm")
-        gate, up = (
-            weights.linear(f"mlp.{name}_proj", self.width, self.intermediate_size, False) for name in ("gate", "up")
-        )
-        y = ops.multiply(ops.activation(ops.linear(y, gate), self.act), ops.linear(y, up))
-        y = ops.linear(y, weights.linear("mlp.down_proj", self.intermediate_size, self.width, False))
-        return ops.add(x, self._normed(ops, weights, y, "post_feedforward_layernorm"))
 
     def _mix(self, ops: Ops[T], weights: Weights, x: T, layer_input: T) -> T:
         """Add the layer's input, gated by the state, and scale the sum."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,13 +12,14 @@ import numpy as np
 from nearfield import families
 from nearfield.checkpoint.processors.audio import read_audio_processor
 from nearfield.checkpoint.processors.audio_processor import AudioProcessor
+from nearfield.checkpoint.processors.frame_processor import FrameProcessor
 from nearfield.checkpoint.processors.image import read_image_processor
 from nearfield.checkpoint.processors.image_processor import ImageProcessor
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import InputError, ModelRefused
 from nearfield.families import Family
-from nearfield.features import Features, MelFeatures, PatchFeatures, PatchLayout, TextFeatures
+from nearfield.features import Features, FrameFeatures, MelFeatures, PatchFeatures, PatchLayout, TextFeatures
 from nearfield.inference.space import space_name
 from nearfield.media.audio import Audio
 from nearfield.media.image import Image
@@ -81,7 +82,7 @@ class SoundProcessor:
     """What happens to a sound before its tower reads it. ``max_length`` is what one of its windows costs."""
 
     modality: ClassVar = "audio"
-    sounds: AudioProcessor
+    sounds: AudioProcessor | FrameProcessor
     max_length: int
 
     @classmethod
@@ -103,7 +104,7 @@ class SoundProcessor:
         """What identifies the preparation."""
         return self.sounds.digest
 
-    def read(self, sound: Audio, limits: MediaLimits = DEFAULT_MEDIA_LIMITS) -> list[MelFeatures]:
+    def read(self, sound: Audio, limits: MediaLimits = DEFAULT_MEDIA_LIMITS) -> Sequence[MelFeatures | FrameFeatures]:
         """Decode a sound and prepare its windows, whose vectors are averaged.
 
         Raises:
@@ -111,7 +112,7 @@ class SoundProcessor:
         """
         return self.sounds.prepare(sound.read(self.sounds.rate, limits.sounds))
 
-    def probes(self) -> tuple[MelFeatures, MelFeatures]:
+    def probes(self) -> tuple[Features, Features]:
         """Return the features of two sounds, a short one first: every model is tested with them when it loads."""
         rate = self.sounds.rate
         wave = np.sin(np.linspace(0, 440 * 2 * np.pi, rate, dtype=np.float32))

@@ -9,6 +9,7 @@ from typing import Any
 from nearfield.checkpoint.json_file import JsonObject, read_optional
 from nearfield.checkpoint.processors.audio_processor import AudioProcessor
 from nearfield.checkpoint.processors.clap import mel_layout
+from nearfield.checkpoint.processors.frame_processor import FrameProcessor, read_frame_processor
 from nearfield.checkpoint.processors.mel_spectrogram import MelSpectrogram
 from nearfield.errors import ModelRefused, nearest
 from nearfield.features import MelLayout
@@ -38,7 +39,7 @@ _PADDINGS = ("repeatpad", "repeat", "pad")
 _TRUNCATIONS = ("rand_trunc", "fusion")
 
 
-def read_audio_processor(folder: Path) -> AudioProcessor | None:
+def read_audio_processor(folder: Path) -> AudioProcessor | FrameProcessor | None:
     """Return the processor of a model folder; None if it prepares no sounds.
 
     ``processor_config.json`` (its ``feature_extractor``) comes before ``preprocessor_config.json``, as in transformers.
@@ -52,6 +53,8 @@ def read_audio_processor(folder: Path) -> AudioProcessor | None:
     kind = values.get("feature_extractor_type")
     if kind != "ClapFeatureExtractor" and "sampling_rate" not in values:
         return None
+    if kind == "Gemma4AudioFeatureExtractor":
+        return read_frame_processor(values, source)
     settings = _settings(values, source)
     config = read_optional(folder / "config.json")
     layout = mel_layout(config["audio_config"] if isinstance(config.get("audio_config"), dict) else config)

@@ -172,7 +172,9 @@ class SoftTokenBudget(PatchCount):
         """
         if config.values["max_soft_tokens"] not in _SOFT_TOKENS:
             raise config.error("max_soft_tokens", f"one of {', '.join(map(str, _SOFT_TOKENS))}")
-        # Pictures are resized whatever ``do_resize`` says, as in transformers.
+        if not config.flag("do_resize"):
+            # Sides would have to be multiples of a block already, and few enough: nothing is served by that.
+            raise config.error("do_resize", "true for this kind of processor")
         return cls(
             **config.normalisation(),
             patch_size=config.whole("patch_size"),

@@ -12,6 +12,7 @@ from typing import Any
 from nearfield.checkpoint.json_file import JsonObject, read_optional
 from nearfield.checkpoint.processors.audio import read_audio_processor
 from nearfield.checkpoint.processors.image import read_image_processor
+from nearfield.checkpoint.towers.tower_config import DEFAULTS
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused, WeightsError
 from nearfield.recipe import Recipe, Rows, TextRules
@@ -32,7 +33,11 @@ class FusedTower:
 
 #: By ``model_type`` of config.json and by modality.
 FUSED_TOWERS: Mapping[str, Mapping[str, FusedTower]] = {
-    "qwen3_vl": {"image": FusedTower("vision_config", "qwen3_vl_vision", r"^(model\.)?visual\.")}
+    "embedding_gemma2": {
+        "image": FusedTower("vision_config", "gemma4_vision", r"^(model\.)?vision_tower\."),
+        "audio": FusedTower("audio_config", "gemma4_audio", r"^(model\.)?audio_tower\."),
+    },
+    "qwen3_vl": {"image": FusedTower("vision_config", "qwen3_vl_vision", r"^(model\.)?visual\.")},
 }
 _READERS = {"image": read_image_processor, "audio": read_audio_processor}
 #: Fields of the whole model that name placeholders, for those who build the sequence.
@@ -111,7 +116,8 @@ def read_fused_towers(folder: Path, recipe: Recipe, warnings: list[str]) -> Mapp
     names = _weight_names(folder) if known else frozenset()
     towers: dict[str, Recipe] = {}
     for modality, tower in known.items():
-        if not any(re.search(tower.weights, name) for name in names):
+        # A config without a tower has no use for its weights, as in transformers.
+        if config.get(tower.field, {}) is None or not any(re.search(tower.weights, name) for name in names):
             continue
         if _READERS[modality](folder) is None:
             warnings.append(
@@ -119,7 +125,7 @@ def read_fused_towers(folder: Path, recipe: Recipe, warnings: list[str]) -> Mapp
                 "inputs are prepared: only texts are read"
             )
             continue
-        towers[modality] = _tower(folder, recipe, modality, _config(folder, config, tower))
+        towers[modality] = _tower(folder, recipe, modality, _config(recipe, config, tower))
     return MappingProxyType(towers)
 
 
@@ -130,12 +136,13 @@ def _weight_names(folder: Path) -> frozenset[str]:
         return frozenset()  # of a format that another backend reads
 
 
-def _config(folder: Path, config: JsonObject, tower: FusedTower) -> dict[str, Any]:
+def _config(recipe: Recipe, config: JsonObject, tower: FusedTower) -> dict[str, Any]:
     part = config.get(tower.field)
     if not isinstance(part, dict):
-        raise ModelRefused(f"{folder / 'config.json'}: {tower.field} must be an object, not {part!r}")
+        raise ModelRefused(f"{recipe.folder / 'config.json'}: {tower.field} must be an object, not {part!r}")
     tokens = {name: value for name, value in config.items() if _TOKENS.search(name)}
-    return {**tokens, **part, "model_type": tower.model_type, "version": tower.version}
+    own = {"model_type": tower.model_type, "version": tower.version, "text_hidden_size": recipe.config["hidden_size"]}
+    return {**tokens, **DEFAULTS.get(tower.model_type, {}), **part, **own}
 
 
 def _tower(folder: Path, recipe: Recipe, modality: str, config: dict[str, Any]) -> Recipe:

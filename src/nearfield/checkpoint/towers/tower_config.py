@@ -105,6 +105,27 @@ DEFAULTS: Mapping[str, JsonObject] = {
         "num_register_tokens": 0,
     },
     "nomic_vision": {},
+    "gemma4_vision": {
+        **_BASE,
+        "num_hidden_layers": 16,
+        "num_key_value_heads": 12,
+        "head_dim": 64,
+        "hidden_activation": "gelu_pytorch_tanh",
+        "patch_size": 16,
+        "pooling_kernel_size": 3,
+        "position_embedding_size": 10240,
+    },
+    "gemma4_audio": {
+        "hidden_size": 1024,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 8,
+        "hidden_act": "silu",
+        "subsampling_conv_channels": [128, 32],
+        "conv_kernel_size": 5,
+        "attention_chunk_size": 12,
+        "attention_context_left": 13,
+        "output_proj_dims": 1536,
+    },
 }
 
 

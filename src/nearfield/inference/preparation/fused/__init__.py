@@ -32,6 +32,7 @@ PROCESSORS = Registry(
         "paligemma_text": "nearfield.inference.preparation.fused.page_retrievers:PageProcessor",
         "qwen2_vl_text": "nearfield.inference.preparation.fused.page_retrievers:QwenPageProcessor",
         "qwen2_5_vl_text": "nearfield.inference.preparation.fused.page_retrievers:QwenPageProcessor",
+        "embedding_gemma2_text": "nearfield.inference.preparation.fused.embedding_gemma2:EmbeddingGemma2Processor",
     },
     group="nearfield.fused_processors",
 )
