@@ -25,16 +25,16 @@ T = TypeVar("T")
 #: is not to be attended to; ``windows`` the number of a patch's window; ``types`` is 1 in the second text of a pair;
 #: ``adapters`` is the number of the token's adapter (0: none). ``patches`` [B, L, P] hold the values of each patch of a
 #: picture or mel spectrogram, and ``positions.weights`` [B, L, R] what each of the R rows of a position table counts at
-#: a patch. Where columns and rows of patches have a table each, ``positions`` are the columns and ``positions.down`` the
-#: rows. Where only four rows of a table count, ``taps.0`` to ``taps.3`` are their numbers, and ``taps.weights``
+#: a patch. Where columns and rows of patches have a table each, ``positions`` are the columns and ``positions.down``
+#: the rows. Where only four rows of a table count, ``taps.0`` to ``taps.3`` are their numbers, and ``taps.weights``
 #: [B, L, 4] what they count. ``rope.*`` [B, L, D] are the cosines and sines of rotary positions. ``media`` [M, H] are
 #: rows that take the place of words, the first of them zeros; ``media.index`` says which row a token takes (0: none),
 #: and ``media.mask`` is 1 where it takes one. ``before.1`` to ``before.8`` say where in the batch the token so many
-#: places before lies, for a table [B x L, H] of states, and ``before.seen`` [B, L, 8 or fewer] are 1 where there is one.
-#: [L, L] are ``buckets`` (relative position buckets, or rows of a relative table) and ``distances`` (how many columns
-#: apart). ``pool.*`` [B, S, L] hold for each of a row's inputs one weight a token, zero where it does not count, so that
-#: every linear pooling is one matrix product; ``pool.max`` [B, L] is 1 where a token counts, and then a row holds one
-#: input.
+#: places before lies, for a table [B x L, H] of states, and ``before.seen`` [B, L, 8 or fewer] are 1 where there is
+#: one. [L, L] are ``buckets`` (relative position buckets, or rows of a relative table) and ``distances`` (how many
+#: columns apart). ``pool.*`` [B, S, L] hold for each of a row's inputs one weight a token, zero where it does not
+#: count, so that every linear pooling is one matrix product; ``pool.max`` [B, L] is 1 where a token counts, and then a
+#: row holds one input.
 INPUTS: Mapping[str, tuple[str, int]] = {
     "ids": ("int32", 2),
     "patches": ("float32", 3),

@@ -14,8 +14,8 @@ from nearfield.checkpoint.folder_facts import CatalogFacts, FolderFacts
 from nearfield.checkpoint.json_file import JsonDict
 from nearfield.checkpoint.max_length import read_max_length
 from nearfield.checkpoint.prompts import instruction_template, read_default_prompt, read_prompts
-from nearfield.checkpoint.towers.page_retrievers import is_page_retriever, read_page_retriever
 from nearfield.checkpoint.text_part import OVERFLOWING
+from nearfield.checkpoint.towers.page_retrievers import is_page_retriever, read_page_retriever
 from nearfield.checkpoint.transformer_config import Transformer, read_transformer
 from nearfield.checkpoint.weights import weights
 from nearfield.errors import ModelRefused, nearest
