@@ -85,6 +85,8 @@ class Gemma4Audio(Family):
         self.past = _past(config)
         self.linears = ClippableLinears(bool(config.get("use_clipped_linears", True)))
         self.subsampling = _subsampling(config, self.width, self.eps)
+        # What the second convolution reads is the largest.
+        self.states_per_row = -(-self.subsampling.bins // 4 * 9 * self.subsampling.channels[0] // self.width)
         if self.width % (2 * self.heads):
             raise ModelRefused(f"audio_config: hidden_size {self.width} cannot be split among {self.heads} heads.")
         if not 2 <= self.kernel <= MAX_KERNEL:
