@@ -76,7 +76,7 @@ def _run(folder: Path, backend: str, mels: Any, flags: tuple[bool, ...]) -> Any:
 
     def forward(run: Any, inputs: Any) -> Any:
         hidden = family.encode(run, weights, inputs)
-        assert not weights.untaken(family.unread)
+        assert not weights.untaken(family.unused_weights)
         return {"dense": head.build(run, hidden, inputs, family, weights)}
 
     names = (*family.inputs, *head.inputs)
@@ -118,6 +118,7 @@ def test_from_a_file_to_its_vector(saved: Any, fused: bool) -> None:
     assert processor is not None
     sound = read_sound(written(tone(3.3, 44_100, 2), 44_100), processor.rate)
     (features,) = processor.prepare(sound)
+    assert isinstance(features, MelFeatures)
     expected = extractor(sound.samples, sampling_rate=48_000, return_tensors="pt")
     model = transformers.ClapModel.from_pretrained(folder).eval()
     with torch.inference_mode():
@@ -171,7 +172,7 @@ def test_the_tower_of_texts(saved: Any, backend: str) -> None:
 
     def forward(run: Any, inputs: Any) -> Any:
         hidden = family.encode(run, weights, inputs)
-        assert not weights.untaken(family.unread)
+        assert not weights.untaken(family.unused_weights)
         return {"dense": head.build(run, hidden, inputs, family, weights)}
 
     places = np.tile(np.arange(5, dtype=np.int32), (2, 1))

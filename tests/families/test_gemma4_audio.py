@@ -92,7 +92,7 @@ def rows_of(folder: Path, backend: str, items: Sequence[FrameFeatures]) -> list[
 
     def forward(run: Ops[Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
         rows = family.encode(run, weights, inputs)
-        assert weights.untaken(family.unread) == []
+        assert weights.untaken(family.unused_weights) == []
         return {"rows": rows}
 
     packed = pack_rows([item.cost for item in items])

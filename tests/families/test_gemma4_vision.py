@@ -58,7 +58,7 @@ def rows_of(folder: Path, backend: str, items: Sequence[PatchFeatures]) -> list[
 
     def forward(run: Ops[Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
         rows = family.encode(run, weights, inputs)
-        assert weights.untaken(family.unread) == []
+        assert weights.untaken(family.unused_weights) == []
         return {"rows": rows}
 
     runtime = backends.REGISTRY.load(backend)(BackendOptions("float32", CpuPlan(1, 1)))

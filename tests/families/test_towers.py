@@ -57,7 +57,7 @@ def embed(recipe: Recipe, backend: str, items: Sequence[Features]) -> Any:
 
     def forward(run: Ops[Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
         hidden = family.encode(run, weights, inputs)
-        assert weights.untaken(family.unread) == []
+        assert weights.untaken(family.unused_weights) == []
         return {"dense": head.build(run, hidden, inputs, family, weights)}
 
     runtime = backends.REGISTRY.load(backend)(BackendOptions("float32", CpuPlan(1, 1)))

@@ -99,7 +99,7 @@ class Family(ABC):
     weight_prefixes: ClassVar[tuple[str, ...]] = ("",)
     #: Patterns of weights that ``encode`` need not read: heads of other tasks, and buffers that are computed. Any other
     #: weight that nothing reads makes loading fail.
-    unread: ClassVar[tuple[str, ...]] = (r"(^|\.)position_ids$",)
+    unused_weights: ClassVar[tuple[str, ...]] = (r"(^|\.)position_ids$",)
     #: Whether this family replaces the remote code of its models (``auto_map``).
     replaces_remote_code: ClassVar[bool] = False
     #: Number of token types, which mark the texts of a pair; below 2 the family reads no ``types``.

@@ -16,7 +16,11 @@ class Albert(Family):
     """Groups of layers, each repeated."""
 
     weight_prefixes = ("albert.", "")
-    unread = (r"(^|\.)position_ids$", r"(^|\.)pooler\.", r"^(predictions|classifier|sop_classifier|qa_outputs)\.")
+    unused_weights = (
+        r"(^|\.)position_ids$",
+        r"(^|\.)pooler\.",
+        r"^(predictions|classifier|sop_classifier|qa_outputs)\.",
+    )
 
     def __init__(self, config: JsonObject) -> None:
         self.hidden_size = size_of(config, "hidden_size")

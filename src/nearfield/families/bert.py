@@ -114,7 +114,7 @@ class Bert(Family):
     """One class for the whole tribe; ``model_type`` sets the flags."""
 
     weight_prefixes: ClassVar[tuple[str, ...]] = ("bert.", "roberta.", "electra.", "distilbert.", "mpnet.", "")
-    unread: ClassVar[tuple[str, ...]] = (
+    unused_weights: ClassVar[tuple[str, ...]] = (
         r"(^|\.)position_ids$",
         r"(^|\.)token_type_ids$",
         r"(^|\.)pooler\.",

@@ -85,7 +85,7 @@ class Clap(Family):
 
     inputs = ("patches", "positions")
     weight_prefixes = ("audio_model.audio_encoder.", "audio_encoder.", "")
-    unread = (
+    unused_weights = (
         r"^(text_model|text_projection|audio_projection)\.",
         r"^logit_scale_[at]$",
         r"\.relative_position_index$",

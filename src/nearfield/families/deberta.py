@@ -25,7 +25,7 @@ class Deberta(Family):
     """``deberta-v2`` in its usual configurations; those with a convolution are refused."""
 
     weight_prefixes = ("deberta.", "")
-    unread = (
+    unused_weights = (
         r"(^|\.)position_ids$",
         r"(^|\.)position_embeddings\.",
         r"^(pooler|classifier|cls|lm_predictions|mask_predictions)\.",

@@ -61,7 +61,7 @@ class Decoder(Family):
     """One class for the tribe; ``model_type`` picks the flags."""
 
     weight_prefixes: ClassVar[tuple[str, ...]] = ("model.", "")
-    unread: ClassVar[tuple[str, ...]] = (r"(^|\.)rotary_emb\.inv_freq$", r"^lm_head\.", r"^score\.")
+    unused_weights: ClassVar[tuple[str, ...]] = (r"(^|\.)rotary_emb\.inv_freq$", r"^lm_head\.", r"^score\.")
     class_pooling = "lasttoken"
     #: Layers after which a further vector of a tower's row is added to the state at its place.
     deep_layers: int = 0
@@ -196,8 +196,8 @@ class PaliGemmaText(Decoder):
         *("model.model.language_model.", "model.language_model.model.", "model.language_model."),
         *("language_model.model.", "language_model."),
     )
-    unread = (
-        *Decoder.unread,
+    unused_weights = (
+        *Decoder.unused_weights,
         r"(^|\.)(vision_tower|multi_modal_projector|lm_head)\.",
         r"^(embedding_proj_layer|custom_text_proj)\.",
     )

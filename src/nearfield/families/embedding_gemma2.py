@@ -37,7 +37,7 @@ class EmbeddingGemma2(Family):
     """The text part of EmbeddingGemma 2. ``hidden_size`` is that of its output, ``width`` that of its layers."""
 
     weight_prefixes = ("language_model.", "model.language_model.", "model.", "")
-    unread = (r"(^|\.)(vision_tower|embed_vision|audio_tower|embed_audio)\.", r"(^|\.)(rotary_emb|embed_scale)")
+    unused_weights = (r"(^|\.)(vision_tower|embed_vision|audio_tower|embed_audio)\.", r"(^|\.)(rotary_emb|embed_scale)")
     inputs: tuple[str, ...] = ("ids", "segments", "places", "rope.cos", "rope.sin", "rope.local.cos", "rope.local.sin")
 
     def __init__(self, config: JsonObject) -> None:

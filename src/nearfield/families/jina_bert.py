@@ -27,7 +27,7 @@ class JinaBert(Family):
 
     inputs = ("ids", "segments", "distances")
     weight_prefixes = ("bert.", "")
-    unread = (r"(^|\.)position_ids$", r"(^|\.)pooler\.", r"^(cls|classifier)\.")
+    unused_weights = (r"(^|\.)position_ids$", r"(^|\.)pooler\.", r"^(cls|classifier)\.")
     replaces_remote_code = True
 
     def __init__(self, config: JsonObject) -> None:

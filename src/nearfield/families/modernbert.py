@@ -26,7 +26,7 @@ class ModernBert(Family):
 
     inputs: tuple[str, ...] = ("ids", "segments", "places", "rope.cos", "rope.sin", "rope.local.cos", "rope.local.sin")
     weight_prefixes: ClassVar[tuple[str, ...]] = ("model.", "")
-    unread: ClassVar[tuple[str, ...]] = (r"^(head|decoder|classifier)\.",)
+    unused_weights: ClassVar[tuple[str, ...]] = (r"^(head|decoder|classifier)\.",)
 
     def __init__(self, config: JsonObject) -> None:
         self.hidden_size = size_of(config, "hidden_size")
@@ -128,7 +128,7 @@ class ModernVBertText(ModernBert):
     """The part of ModernVBERT that reads tokens, and the rows of its vision tower."""
 
     weight_prefixes: ClassVar[tuple[str, ...]] = ("vlm.text_model.", "model.text_model.", "text_model.")
-    unread: ClassVar[tuple[str, ...]] = (
+    unused_weights: ClassVar[tuple[str, ...]] = (
         r"(^|\.)(vision_model|connector|projection_head|lm_head|classifier)\.",
         r"^(embedding_proj_layer|custom_text_proj)\.",
     )

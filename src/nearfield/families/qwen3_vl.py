@@ -29,7 +29,7 @@ class Qwen3VlText(Decoder):
     """The part of Qwen3-VL that reads texts, and the rows of the tower that reads pictures."""
 
     weight_prefixes: ClassVar[tuple[str, ...]] = ("model.language_model.", "language_model.", "model.", "")
-    unread: ClassVar[tuple[str, ...]] = (*Decoder.unread, r"^(model\.)?visual\.")
+    unused_weights: ClassVar[tuple[str, ...]] = (*Decoder.unused_weights, r"^(model\.)?visual\.")
 
     def __init__(self, config: JsonObject) -> None:
         super().__init__(config)
@@ -74,8 +74,8 @@ class Qwen2VlText(Qwen3VlText):
         *("vlm.model.language_model.", "vlm.language_model.", "vlm.model.", "model.language_model."),
         *("language_model.", "model.", ""),
     )
-    unread: ClassVar[tuple[str, ...]] = (
-        *Decoder.unread,
+    unused_weights: ClassVar[tuple[str, ...]] = (
+        *Decoder.unused_weights,
         r"^(vlm\.)?(model\.)?visual\.",
         r"^vlm\.lm_head\.",
         r"^(embedding_proj_layer|custom_text_proj)\.",

@@ -103,7 +103,7 @@ class RotaryBert(Family):
 
     inputs = ("ids", "segments", "rope.cos", "rope.sin")
     weight_prefixes = ("new.", "gte.", "nomic_bert.", "roberta.", "jina_embeddings_v3.", "model.", "bert.", "")
-    unread: ClassVar[tuple[str, ...]] = (
+    unused_weights: ClassVar[tuple[str, ...]] = (
         r"(^|\.)position_ids$",
         r"inv_freq$",
         r"(^|\.)pooler\.",
@@ -316,7 +316,7 @@ class JinaV3(RotaryBert):
     gated = False
     gate_bias = True
     # The tasks' factors are read as adapters, beside the weights that they change.
-    unread = (*RotaryBert.unread, r"\.parametrizations\.weight\.0\.lora_[AB]$")
+    unused_weights = (*RotaryBert.unused_weights, r"\.parametrizations\.weight\.0\.lora_[AB]$")
 
     def __init__(self, config: JsonObject) -> None:
         settings = {**config, "rope_theta": config.get("rotary_emb_base", config.get("rope_theta", self.theta))}

@@ -24,7 +24,7 @@ class T5(Family):
     """The encoder half; the decoder's weights stay unread."""
 
     inputs = ("ids", "segments", "buckets")
-    unread = (
+    unused_weights = (
         r"^decoder\.",
         r"^lm_head\.",
         r"^(shared|encoder\.embed_tokens)\.weight$",  # one table under two names, of which one is read

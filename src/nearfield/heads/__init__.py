@@ -55,7 +55,7 @@ class Head(ABC):
     #: Whether several inputs may share a row.
     packable: bool = True
     #: Patterns of weights that the family need not read, because this head reads them or does without them.
-    unread: tuple[str, ...] = ()
+    unused_weights: tuple[str, ...] = ()
 
     @abstractmethod
     def build(self, ops: Ops[T], hidden: T, inputs: Mapping[str, T], family: Family, weights: Weights) -> T:

@@ -23,7 +23,7 @@ class MultivectorHead(Head):
     def __init__(self, spec: recipe.Multivector) -> None:
         self.spec = spec
         # Stanford's projection lies among the encoder's weights, and is read from there like any other layer.
-        self.unread = (r"^linear\.weight$",)
+        self.unused_weights = (r"^linear\.weight$",)
         # Tokens that stand for nothing in the text are scored, but in some models not attended to.
         self.inputs = ("keys",) if spec.query.expand and not spec.query.attend else ()
 

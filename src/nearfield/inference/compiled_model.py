@@ -304,15 +304,15 @@ class CompiledModel(ModelInfo):
             run.adapters = inputs.get("adapters")
             hidden = family.encode(run, weights, inputs)
             results = {name: head.build(run, hidden, inputs, family, weights) for name, head in self.heads.items()}
-            own = [pattern for head in self.heads.values() for pattern in head.unread]
-            left = [] if family.external_encoder else weights.untaken((*family.unread, *own))
+            own = [pattern for head in self.heads.values() for pattern in head.unused_weights]
+            left = [] if family.external_encoder else weights.untaken((*family.unused_weights, *own))
             if left:
                 raise WeightsError(
                     f"{recipe.folder} holds weights that {recipe.config.get('model_type')!r} does not use "
                     f"({', '.join(left[:4])}{', …' if len(left) > 4 else ''}): "
                     "its architecture is not the one in its config.json."
                 )
-            adapters.check(family.unread)
+            adapters.check(family.unused_weights)
             return results
 
         identity = self.space + repr(sorted(recipe.config.items(), key=str)) + _code_digest(family, self._runtime)

@@ -138,16 +138,21 @@ class Adapters:
         downs, ups, owners = zip(*parts, strict=True)
         return Lora(np.concatenate(downs), np.concatenate(ups, 1), np.concatenate(owners), self.count)
 
-    def check(self, unread: Sequence[str] = ()) -> None:
+    def check(self, unused_weights: Sequence[str] = ()) -> None:
         """Refuse adapters of which a part fits no layer: what they were trained for would be left out.
 
-        Layers that match one of ``unread`` are none of the outputs' business, such as a pooler that nothing reads.
+        Layers that match one of ``unused_weights`` are none of the outputs' business, such as a pooler that nothing
+        reads.
 
         Raises:
             WeightsError: names the adapter and the layers.
         """
         for number, adapter in self.loaded.items():
-            idle = [name for name in adapter.layers if any(re.search(pattern, f"{name}.weight") for pattern in unread)]
+            idle = [
+                name
+                for name in adapter.layers
+                if any(re.search(pattern, f"{name}.weight") for pattern in unused_weights)
+            ]
             left = [name for name in adapter.layers if (number, name) not in self._taken and name not in idle]
             if left:
                 raise WeightsError(

@@ -25,7 +25,7 @@ class ChineseClipText(Bert):
     """BERT as a text tower."""
 
     weight_prefixes = ("text_model.",)
-    unread = (*Bert.unread, *_BESIDE)
+    unused_weights = (*Bert.unused_weights, *_BESIDE)
 
     def __init__(self, config: JsonObject) -> None:
         super().__init__({**config, "model_type": "bert"})
@@ -35,7 +35,7 @@ class ClapText(Bert):
     """RoBERTa as a text tower."""
 
     weight_prefixes = ("text_model.",)
-    unread = (*Bert.unread, r"^audio_model\.", r"^(text|audio)_projection\.", r"^logit_scale_[at]$")
+    unused_weights = (*Bert.unused_weights, r"^audio_model\.", r"^(text|audio)_projection\.", r"^logit_scale_[at]$")
 
     def __init__(self, config: JsonObject) -> None:
         super().__init__({**config, "model_type": "roberta"})
@@ -45,7 +45,7 @@ class AltClipText(Bert):
     """XLM-RoBERTa as a text tower, with a norm before its projection."""
 
     weight_prefixes = ("text_model.roberta.",)
-    unread = (*Bert.unread, *_BESIDE)
+    unused_weights = (*Bert.unused_weights, *_BESIDE)
 
     def __init__(self, config: JsonObject) -> None:
         super().__init__({**config, "model_type": "xlm-roberta"})

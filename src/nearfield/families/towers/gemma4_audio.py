@@ -66,7 +66,7 @@ class Gemma4Audio(Family):
     """The tower. ``hidden_size`` is that of the text part, whose words the rows join; ``width`` that of the layers."""
 
     weight_prefixes = ("audio_tower.", "model.audio_tower.")
-    unread = (r"(^|\.)(language_model|vision_tower|embed_vision)\.",)
+    unused_weights = (r"(^|\.)(language_model|vision_tower|embed_vision)\.",)
 
     def __init__(self, config: JsonObject) -> None:
         self.width = size_of(config, "hidden_size")

@@ -34,7 +34,7 @@ class Gemma4Vision(Family):
 
     inputs = ("patches", "segments", "positions", "positions.down", "rope.cos", "rope.sin")
     weight_prefixes = ("vision_tower.", "model.vision_tower.")
-    unread = (r"(^|\.)(language_model|audio_tower|embed_audio)\.",)
+    unused_weights = (r"(^|\.)(language_model|audio_tower|embed_audio)\.",)
 
     def __init__(self, config: JsonObject) -> None:
         self.width = size_of(config, "hidden_size")

@@ -65,7 +65,7 @@ class NomicVision(VisionTransformer):
 
     inputs = ("patches", "segments", "positions", "rope.cos", "rope.sin")
     weight_prefixes = ("",)
-    unread = (*VisionTransformer.unread, r"^selector\.")
+    unused_weights = (*VisionTransformer.unused_weights, r"^selector\.")
 
     def __init__(self, config: JsonObject) -> None:
         super().__init__(config)

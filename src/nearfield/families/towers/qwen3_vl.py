@@ -57,7 +57,7 @@ class Qwen3VlVision(Family):
 
     inputs = ("patches", "segments", *_TAPS, "taps.weights", "rope.cos", "rope.sin")
     weight_prefixes = ("model.visual.", "visual.", "")
-    unread = (r"^(model\.)?language_model\.", r"^lm_head\.", r"^score\.", r"(^|\.)rotary_pos_emb\.inv_freq$")
+    unused_weights = (r"^(model\.)?language_model\.", r"^lm_head\.", r"^score\.", r"(^|\.)rotary_pos_emb\.inv_freq$")
     vocab_size = 0
     #: The processor bounds the number of patches, and nothing else does.
     positions = 1_000_000

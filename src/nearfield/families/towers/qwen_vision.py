@@ -64,7 +64,7 @@ class QwenVision(Family):
 
     inputs: tuple[str, ...] = ("patches", "segments", "rope.cos", "rope.sin")
     weight_prefixes: ClassVar[tuple[str, ...]] = ("vlm.model.visual.", "vlm.visual.", "model.visual.", "visual.", "")
-    unread: ClassVar[tuple[str, ...]] = (
+    unused_weights: ClassVar[tuple[str, ...]] = (
         r"^(vlm\.)?(model\.)?(language_model\.|layers\.|embed_tokens\.|norm\.|lm_head\.)",
         r"^(embedding_proj_layer|custom_text_proj)\.",
     )

@@ -29,7 +29,7 @@ class PaliGemmaVision(VisionTransformer):
         *("vlm.model.vision_tower.vision_model.", "vlm.vision_tower.vision_model.", "model.vision_tower.vision_model."),
         *("vlm.model.vision_tower.", "vlm.vision_tower.", "model.vision_tower.", "vision_tower."),
     )
-    unread: ClassVar[tuple[str, ...]] = (
+    unused_weights: ClassVar[tuple[str, ...]] = (
         r"(^|\.)position_ids$",
         r"(^|\.)(language_model|lm_head|embedding_proj_layer|custom_text_proj)\.",
         r"(^|\.)vision_(model|tower)\.(vision_model\.)?head\.",
@@ -58,7 +58,7 @@ class ModernVBertVision(PaliGemmaVision):
     """ModernVBERT's tower: blocks of ``pixel_shuffle_factor`` x ``pixel_shuffle_factor`` patches become one row."""
 
     weight_prefixes: ClassVar[tuple[str, ...]] = ("vlm.vision_model.", "model.vision_model.", "vision_model.")
-    unread: ClassVar[tuple[str, ...]] = (
+    unused_weights: ClassVar[tuple[str, ...]] = (
         r"(^|\.)position_ids$",
         r"(^|\.)(text_model|lm_head|projection_head|embedding_proj_layer|custom_text_proj)\.",
         r"(^|\.)vision_model\.head\.",

@@ -20,7 +20,7 @@ class TextTower(Family):
     """One class for both kinds; ``model_type`` and ``is_causal`` say which tokens a token sees."""
 
     weight_prefixes = ("text_model.", "")
-    unread = (
+    unused_weights = (
         r"(^|\.)position_ids$",
         r"^vision_model\.",
         r"^(text|visual)_projection\.",

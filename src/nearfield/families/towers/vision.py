@@ -89,7 +89,7 @@ class VisionTransformer(Family):
 
     inputs: tuple[str, ...] = ("patches", "segments", "positions")
     weight_prefixes: ClassVar[tuple[str, ...]] = ("vision_model.", "dinov2.", "dinov2_with_registers.", "")
-    unread: ClassVar[tuple[str, ...]] = (
+    unused_weights: ClassVar[tuple[str, ...]] = (
         r"(^|\.)position_ids$",
         r"^text_model\.",
         r"^(text|visual)_projection\.",
