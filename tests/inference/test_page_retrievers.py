@@ -38,7 +38,7 @@ class Retriever:
 
 @pytest.fixture(scope="module", params=tiny_retrievers.WRITERS)
 def retriever(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Retriever]:
-    folder = tiny_retrievers.WRITERS[request.param](tmp_path_factory.mktemp("model"))
+    folder = tiny_retrievers.WRITERS[request.param](tmp_path_factory.mktemp(request.param))
     pages, queries = tiny_retrievers.rows_of_pages(folder, PAGES), tiny_retrievers.rows_of_queries(folder, QUERIES)
     with Encoder(str(folder), precision="float32", compile_cache=False) as encoder:
         yield Retriever(folder, encoder, pages, queries)
@@ -127,6 +127,19 @@ def test_only_some_tokens_have_a_vector(retriever: Retriever, tmp_path: Path) ->
         assert_rows(encoder.encode_document(PAGES), expected)
         assert_rows(encoder.encode_query(PAGES), retriever.pages)
         assert_rows(encoder.encode_query(QUERIES), retriever.queries)
+
+
+def test_folders_of_colpali_engine(retriever: Retriever, tmp_path: Path) -> None:
+    """The same weights under its names; queries have neither prefix nor end there."""
+    augmentation = tiny_retrievers.as_colpali_engine(retriever.folder, tmp_path)
+    if retriever.folder.name.startswith("colpali"):
+        with pytest.raises(ModelRefused, match="class ColPali of colpali-engine"):
+            read_model_folder(tmp_path)
+        return
+    expected = tiny_retrievers.rows_of_texts(retriever.folder, [text + augmentation * 10 for text in QUERIES])
+    with Encoder(str(tmp_path), precision="float32", compile_cache=False) as encoder:
+        assert_rows(encoder.encode(PAGES), retriever.pages)
+        assert_rows(encoder.encode(QUERIES), expected)
 
 
 def test_texts_alone_need_no_tower(retriever: Retriever) -> None:

@@ -203,3 +203,45 @@ def as_sentence_transformers(folder: Path, target: Path, **mask: Any) -> None:
     tiny_models.dump(target / "modules.json", stages)
     (target / "1_MultiVectorMask").mkdir()
     tiny_models.dump(target / "1_MultiVectorMask" / "config.json", mask)
+
+
+#: Classes of colpali-engine, by the ``model_type`` of the language model with its tower.
+ENGINE_CLASSES = {
+    "modernvbert": "ColModernVBert",
+    "qwen2_vl": "ColQwen2",
+    "qwen2_5_vl": "ColQwen2_5",
+    "paligemma": "ColPali",
+}
+
+
+def as_colpali_engine(folder: Path, target: Path) -> str:
+    """Write a retriever's weights and config under colpali-engine's names; return its augmentation of a query."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(folder, target, dirs_exist_ok=True)
+    config = tiny_models.read(folder / "config.json")["vlm_config"]
+    kind = config["model_type"]
+    prefix = "model." if kind == "modernvbert" else ""
+    weights = {
+        name.replace("vlm.", prefix).replace("embedding_proj_layer", "custom_text_proj"): value
+        for name, value in load_file(folder / "model.safetensors").items()
+    }
+    save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
+    tiny_models.dump(target / "config.json", {**config, "architectures": [ENGINE_CLASSES[kind]]})
+    images = tiny_models.read(folder / "processor_config.json")["image_processor"]
+    tiny_models.dump(target / "processor_config.json", {"image_processor": images})
+    return "<end_of_utterance>" if kind == "modernvbert" else "<|endoftext|>"
+
+
+def rows_of_texts(folder: Path, texts: Sequence[str]) -> list[Any]:
+    """Return transformers' rows of whole texts, to which nothing is added but the tokenizer's own tokens."""
+    import torch
+
+    model, processor = load(folder)
+    with torch.no_grad():
+        return [
+            model(**dict(processor.tokenizer([text], return_tensors="pt", return_token_type_ids=False)))
+            .embeddings[0]
+            .numpy()
+            for text in texts
+        ]

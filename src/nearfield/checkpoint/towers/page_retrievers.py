@@ -131,7 +131,9 @@ KINDS: Mapping[str, RetrieverKind] = {
 #: ``model_type`` of transformers' retrievers.
 _RETRIEVERS = frozenset({"colmodernvbert", "colqwen2", "colpali"})
 #: Classes of colpali-engine, whose queries have no prefix and no end.
-_ENGINE = frozenset({"ColModernVBert", "ColQwen2", "ColQwen2_5", "ColPali"})
+_ENGINE = frozenset({"ColModernVBert", "ColQwen2", "ColQwen2_5"})
+#: Those whose pages and queries are others than in transformers, or unknown here: a ColPali page has two ``<bos>``.
+_OTHER_ENGINE = frozenset({"ColPali", "ColIdefics3", "ColGemma3", "ColQwen3", "ColQwen3_5", "ColQwenOmni"})
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ class PageRetriever:
 def is_page_retriever(folder: Path) -> bool:
     """Return whether config.json is that of a visual document retriever."""
     config = json_file.read_optional(folder / "config.json")
-    return config.get("model_type") in _RETRIEVERS or (_is_engine(config) and config.get("model_type") in KINDS)
+    return config.get("model_type") in _RETRIEVERS or bool(_architectures(config) & (_ENGINE | _OTHER_ENGINE))
 
 
 def read_page_retriever(folder: Path, stages: tuple[ModuleStage, ...] | None) -> PageRetriever:
@@ -177,6 +179,11 @@ def read_page_retriever(folder: Path, stages: tuple[ModuleStage, ...] | None) ->
     """
     path = folder / "config.json"
     whole = json_file.read_object(path)
+    if other := _architectures(whole) & _OTHER_ENGINE:
+        raise ModelRefused(
+            f"{path}: the class {min(other)} of colpali-engine is not known here. Of ColPali, the folders of "
+            "transformers are read, such as vidore/colpali-v1.3-hf"
+        )
     config = whole if _is_engine(whole) else _object(path, whole, "vlm_config")
     kind = KINDS.get(str(config.get("model_type")))
     if kind is None:
@@ -254,7 +261,12 @@ def _read_kept_ids(mask: ModuleStage) -> tuple[int, ...]:
 
 
 def _is_engine(config: JsonObject) -> bool:
-    return bool(_ENGINE & set(config.get("architectures") or ()))
+    return bool(_ENGINE & _architectures(config))
+
+
+def _architectures(config: JsonObject) -> frozenset[str]:
+    listed = config.get("architectures")
+    return frozenset(map(str, listed)) if isinstance(listed, list) else frozenset()
 
 
 def _object(path: Path, config: JsonObject, name: str) -> JsonDict:
