@@ -98,7 +98,7 @@ class CompiledModel(ModelInfo):
         self._inputs = tuple(dict.fromkeys(name for head in self.heads.values() for name in head.inputs))
         _check_precision(precision, backend, recipe)
         runtime = backends.REGISTRY.load(backend)(BackendOptions(precision, self.cpu, cache, device))  # type: ignore[arg-type]
-        self.batch_tokens: int = runtime.batch_tokens // self.family.states_per_row
+        self.batch_tokens: int = max(1, runtime.batch_tokens // self.family.states_per_row)
         self.device = str(getattr(runtime, "device", "cpu"))
         self.packable = self.family.packable and all(head.packable for head in self.heads.values())
         #: Whether a batch is one row, with its inputs end to end.
