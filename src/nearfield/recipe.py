@@ -330,7 +330,8 @@ class Recipe:
     @property
     def reads(self) -> tuple[str, ...]:
         """What an input may be: what the towers read, and video where one of them reads pictures, which frames are."""
-        videos = ("video",) if "image" in (self.modality, *self.towers) else ()
+        in_sequence = any(tower.config.get("reads_videos") for tower in self.fused.values())
+        videos = ("video",) if in_sequence or "image" in (self.modality, *self.towers) else ()
         return (*self.modalities, *videos)
 
     def head(self, output: str) -> HeadSpec | None:

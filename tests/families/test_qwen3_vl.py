@@ -90,7 +90,7 @@ def test_texts_alone_read_no_weights_of_the_tower(folder: Path) -> None:
     with load(folder) as encoder:
         encoder.encode(["a river", ""])
         assert encoder._model.media_is_missing
-        assert encoder.modalities == ("text", "image") and encoder.recipe.fuses
+        assert encoder.modalities == ("text", "image", "video") and encoder.recipe.fuses
     with load(folder, modalities=("text",)) as texts, load(folder) as both:
         assert texts.modalities == ("text",) and texts.fingerprint == both.fingerprint
         with pytest.raises(InputError, match=r"Input 1: This is a picture, and the model reads texts"):

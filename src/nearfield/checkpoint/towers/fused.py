@@ -23,12 +23,14 @@ class FusedTower:
     """Where a model keeps a tower: the field of config.json, the tower's ``model_type``, and its weights' names.
 
     ``version`` is that of what surrounds its rows in the sequence. It is part of the name of the model's space.
+    ``videos`` says whether the frames of videos enter the sequence too.
     """
 
     field: str
     model_type: str
     weights: str
     version: int = 1
+    videos: bool = False
 
 
 #: By ``model_type`` of config.json and by modality.
@@ -37,7 +39,7 @@ FUSED_TOWERS: Mapping[str, Mapping[str, FusedTower]] = {
         "image": FusedTower("vision_config", "gemma4_vision", r"^(model\.)?vision_tower\."),
         "audio": FusedTower("audio_config", "gemma4_audio", r"^(model\.)?audio_tower\."),
     },
-    "qwen3_vl": {"image": FusedTower("vision_config", "qwen3_vl_vision", r"^(model\.)?visual\.")},
+    "qwen3_vl": {"image": FusedTower("vision_config", "qwen3_vl_vision", r"^(model\.)?visual\.", videos=True)},
 }
 _READERS = {"image": read_image_processor, "audio": read_audio_processor}
 #: Fields of the whole model that name placeholders, for those who build the sequence.
@@ -142,6 +144,7 @@ def _config(recipe: Recipe, config: JsonObject, tower: FusedTower) -> dict[str, 
         raise ModelRefused(f"{recipe.folder / 'config.json'}: {tower.field} must be an object, not {part!r}")
     tokens = {name: value for name, value in config.items() if _TOKENS.search(name)}
     own = {"model_type": tower.model_type, "version": tower.version, "text_hidden_size": recipe.config["hidden_size"]}
+    own["reads_videos"] = tower.videos
     return {**tokens, **DEFAULTS.get(tower.model_type, {}), **part, **own}
 
 

@@ -1,8 +1,11 @@
-"""Sequences of Qwen3-VL-Embedding: pictures, then the text, in the template of a chat."""
+"""Sequences of Qwen3-VL-Embedding: videos, pictures, then the text, in the template of a chat."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -15,20 +18,28 @@ from nearfield.errors import ModelRefused
 from nearfield.features import PatchFeatures
 from nearfield.fused_features import FusedFeatures, MediaPart
 from nearfield.inference.preparation.fused import FusedInput, FusedOptions, PairProcessor, SequenceBuilder
+from nearfield.media.audio import Audio
 from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
+from nearfield.media.video.frame_choice import FrameRule
+from nearfield.media.video.video import Video
 from nearfield.recipe import Recipe
 
 if TYPE_CHECKING:
     from nearfield.inference.processors import MediaProcessor
 
 _START, _END, _PICTURE = "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"
+#: The frames that the model's embedder reads of a video: one a second, both ends among them, in pairs.
+_FRAMES = FrameRule(fps=1.0, max_frames=64, min_frames=4, multiple=2, reaches_end=True)
+#: Rows of a pair of frames, at the least and at the most, and rows of all pairs of a video.
+_LEAST_ROWS, _MOST_ROWS, _VIDEO_ROWS = 128, 768, 7680
 
 
 class Qwen3VlProcessor(PairProcessor):
-    """Pictures come before texts, in whatever order the caller gives them: so the model was trained.
+    """Videos come before pictures, and both before texts, in whatever order the caller gives them, as in training.
 
-    Of a sequence that is too long the end of the text is dropped; pictures and the end of the template stay.
+    A pair of frames is read as a picture is, after the time of its middle. Of a sequence that is too long the end of
+    the text is dropped; pictures and the end of the template stay.
     """
 
     def __init__(self, recipe: Recipe, tokenizer: Tokenizer, media: Mapping[str, MediaProcessor]) -> None:
@@ -47,15 +58,19 @@ class Qwen3VlProcessor(PairProcessor):
                 "spatial_merge_size"
             )
         self._merge: int = layout.merge
+        self._images, self._layout = images, layout
+        self._frame = recipe.fused["image"].config.get("video_token_id", self._picture)
 
     def read(self, content: MixedContent, options: FusedOptions) -> FusedInput:
-        pictures = [self._read_picture(image, options) for image in content.parts_of(Image)]
+        videos, pictures = content.parts_of(Video), content.parts_of(Image)
         sequence = SequenceBuilder()
         sequence.add_words(self.tokenizer.prefix)
         # A special token ends the words before it: prompt, pictures and text are tokenised apart as they are together.
-        sequence.add_words(self.tokens(options.prompt) if options.prompt else [])
-        for picture in pictures:
-            self._add_picture(sequence, picture)
+        for run in self._runs((options.prompt, *videos, *pictures), options):
+            if isinstance(run, PatchFeatures):
+                self._add_picture(sequence, run)
+            else:
+                sequence.add_words(run)
         tail = self.tokenizer.suffix
         words, dropped = self.fitting_tokens(content.text, options.max_length - len(sequence.ids) - len(tail), options)
         sequence.add_words(words)
@@ -63,12 +78,7 @@ class Qwen3VlProcessor(PairProcessor):
         return self._finished(sequence, dropped, self.tokenizer.count_unknown(words))
 
     def read_in_order(self, content: MixedContent, tail: Sequence[int], options: FusedOptions) -> FusedInput:
-        runs: list[list[int] | PatchFeatures] = []
-        for is_text, parts in groupby(content.parts, lambda part: isinstance(part, str)):
-            if is_text:
-                runs.append(self.tokens("".join(str(part) for part in parts)))
-            else:
-                runs += [self._read_picture(image, options) for image in parts if isinstance(image, Image)]
+        runs = self._runs(content.parts, options)
         special = sum(self._rows(run) + 2 for run in runs if isinstance(run, PatchFeatures)) + len(tail)
         room = self.room(special, sum(len(run) for run in runs if isinstance(run, list)), options)
         sequence, dropped, unknown = SequenceBuilder(), 0, 0
@@ -82,9 +92,45 @@ class Qwen3VlProcessor(PairProcessor):
         sequence.add_words(tail)
         return self._finished(sequence, dropped, unknown)
 
+    def _runs(
+        self, parts: Sequence[str | Image | Audio | Video], options: FusedOptions
+    ) -> list[list[int] | PatchFeatures]:
+        """Return the tokens of texts that follow one another, and the pictures and pairs of frames between them."""
+        pieces: list[str | PatchFeatures] = []
+        for part in parts:
+            if isinstance(part, Video):
+                pieces += self._read_video(part, options)
+            elif isinstance(part, Image):
+                pieces.append(self._read_picture(part, options))
+            else:
+                pieces.append(str(part))
+        runs: list[list[int] | PatchFeatures] = []
+        for is_text, run in groupby(pieces, lambda piece: isinstance(piece, str)):
+            if is_text:
+                text = "".join(str(piece) for piece in run)
+                runs += [self.tokens(text)] if text else []
+            else:
+                runs += [piece for piece in run if isinstance(piece, PatchFeatures)]
+        return runs
+
+    def _read_video(self, video: Video, options: FusedOptions) -> Iterator[str | PatchFeatures]:
+        """Yield the time of each pair of frames, and the pair."""
+        with closing(video.frames(_FRAMES, options.media.videos)) as frames:
+            read = list(frames)
+        read += read[-1:] * (len(read) % 2)  # of a damaged video one may be missing
+        unit = (self._images.patch_size * self._images.merge) ** 2
+        most = max(min(_MOST_ROWS, 2 * _VIDEO_ROWS / len(read)), 1.05 * _LEAST_ROWS)
+        images = replace(self._images, min_pixels=_LEAST_ROWS * unit, max_pixels=int(most * unit))
+        for first, second in zip(read[::2], read[1::2], strict=True):
+            pair = [images.process(frame.picture, self._layout) for frame in (first, second)]
+            content = hashlib.sha256(b"".join(part.digest() for part in pair) + repr(pair[0].pixels.shape).encode())
+            yield f"<{(first.seconds + second.seconds) / 2:.1f} seconds>"
+            yield PatchFeatures(np.stack([part.pixels for part in pair]), pair[0].layout, content.digest())
+
     def _add_picture(self, sequence: SequenceBuilder, picture: PatchFeatures) -> None:
         sequence.add_words([self._start])
-        sequence.add_medium("image", picture, self._rows(picture), self._picture)
+        token = self._picture if picture.pixels.ndim == 3 else self._frame
+        sequence.add_medium("image", picture, self._rows(picture), token)
         sequence.add_words([self._end])
 
     def _rows(self, picture: PatchFeatures) -> int:

@@ -1,0 +1,75 @@
+"""Videos in the sequences of Qwen3-VL-Embedding: pairs of frames with their times, against transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from nearfield import Encoder, Video
+from tests.support import tiny_multimodal
+from tests.support.odd_pictures import smooth
+
+pytestmark = pytest.mark.slow
+
+FRAMES = np.stack([np.asarray(smooth(40, 24, seed)) for seed in range(4)])
+PICTURE = smooth(33, 30, 9)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_multimodal.qwen3_vl_embedding(tmp_path_factory.mktemp("qwen") / "model")
+
+
+def pairs_of(processor: Any) -> tuple[Any, Any]:
+    """Return the patches of pairs of frames, and their grid; transformers' own class needs torchvision."""
+    import torch
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+    height, width = smart_resize(24, 40, factor=8, min_pixels=128 * 64, max_pixels=768 * 64)
+    frames = [PIL.Image.fromarray(frame).resize((width, height), PIL.Image.Resampling.BICUBIC) for frame in FRAMES]
+    prepared = [processor([frame], do_resize=False, return_tensors="np") for frame in frames]
+    patches = [one["pixel_values"].reshape(-1, 3, 2, 4, 4) for one in prepared]
+    joined = [np.stack([a[:, :, 0], b[:, :, 1]], axis=2) for a, b in zip(patches[::2], patches[1::2], strict=True)]
+    rows, columns = prepared[0]["image_grid_thw"][0, 1:].tolist()
+    values = np.concatenate(joined).reshape(-1, 96)
+    return torch.tensor(values), torch.tensor([[2, rows, columns]])
+
+
+def expected(folder: Path, text: str, *, picture: bool) -> Any:
+    """Return transformers' vector of the video, a picture and a text."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer, Qwen2VLImageProcessorPil
+
+    model, words = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
+    values, grid = pairs_of(processor)
+    media: dict[str, Any] = {"pixel_values_videos": values, "video_grid_thw": grid}
+    count = int(grid[0, 1] * grid[0, 2]) // 4
+    pair = f"<|vision_start|>{'<|video_pad|>' * count}<|vision_end|>"
+    shown = f"<0.5 seconds>{pair}<2.5 seconds>{pair}"
+    if picture:
+        media |= dict(processor([PICTURE], return_tensors="pt"))
+        shown += f"<|vision_start|>{'<|image_pad|>' * (int(media['image_grid_thw'].prod()) // 4)}<|vision_end|>"
+    head = "<|im_start|>system\nRepresent the user's input.<|im_end|>\n<|im_start|>user\n"
+    ids = words(f"{head}{shown}{text}<|im_end|>\n<|im_start|>assistant\n", return_tensors="pt").input_ids
+    image, video = (words.convert_tokens_to_ids(f"<|{name}_pad|>") for name in ("image", "video"))
+    kinds = (ids == image).int() + 2 * (ids == video).int()
+    with torch.no_grad():
+        given = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": kinds, **media}
+        state = model(**given).last_hidden_state[0, -1].numpy()
+    return state / np.linalg.norm(state)
+
+
+def test_videos_with_texts_and_pictures_are_as_in_transformers(folder: Path) -> None:
+    video = Video(FRAMES, rate=1)
+    truth = [expected(folder, "a fox", picture=True), expected(folder, "", picture=False)]
+    with Encoder(str(folder), precision="float32", compile_cache=False) as encoder:
+        assert encoder.modalities == ("text", "image", "video")
+        found = encoder.encode([{"text": "a fox", "video": video, "image": PICTURE}, video, "a fox"])
+        np.testing.assert_allclose(np.asarray(found)[:2], truth, atol=2e-5)
+        other = encoder.encode([Video(FRAMES[::-1], rate=1)])
+    assert np.abs(np.asarray(other) - truth[1]).max() > 1e-3
