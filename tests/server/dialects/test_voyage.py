@@ -191,7 +191,7 @@ def test_multimodal_inputs_of_text(client: voyageai.Client, fleet_url: str, tiny
 def test_images_are_refused_by_name(client: voyageai.Client) -> None:
     with pytest.raises(voyageai.error.InvalidRequestError, match="reads texts, and an input is a picture"):
         client.multimodal_embed([["cat"], [Image.new("RGB", (4, 4))]], model="tiny")
-    with pytest.raises(voyageai.error.InvalidRequestError, match="inputs 1 has a picture and a text"):
+    with pytest.raises(voyageai.error.InvalidRequestError, match="reads texts, and an input is a picture"):
         client.multimodal_embed([["cat"], ["cat", Image.new("RGB", (4, 4))]], model="tiny")
     film = [{"content": [{"type": "video_url", "video_url": "https://example.org/film.mp4"}]}]
     with pytest.raises(voyageai.error.InvalidRequestError, match="reads texts, and an input is a video"):

@@ -124,7 +124,8 @@ def _video_stream(container: Any, part: VideoPart) -> Any:
 
 def _is_cover(stream: Any) -> bool:
     """Return whether a stream is the cover picture of a sound."""
-    return bool(int(stream.disposition) & _ATTACHED_PICTURE)
+    flags = stream.disposition
+    return bool(int(getattr(flags, "value", flags)) & _ATTACHED_PICTURE)  # older versions have a Flag
 
 
 def stated_seconds(container: Any, stream: Any) -> float:

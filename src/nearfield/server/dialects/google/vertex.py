@@ -100,7 +100,7 @@ def _read_predict(request: VertexRequest, context: RequestContext) -> CompositeE
 def _read_instance(instance: VertexInstance, name: str, context: RequestContext) -> dict[str, str | Image]:
     """Return the inputs of an instance by the names that their vectors have in the response."""
     if instance.video is not None:
-        raise InputError(f"{name} has a video, and the models here read texts and pictures.", param="instances")
+        raise InputError(f"{name} has a video, which is not read in this form: send it to /encode.", param="instances")
     inputs: dict[str, str | Image] = {}
     if instance.content is not None:
         inputs["embeddings"] = instance.content
