@@ -133,6 +133,12 @@ def test_a_sound_without_a_whole_frame_is_refused_and_a_long_one_is_cut(folder: 
     assert (features.cost, features.dropped) == (750, 31)
 
 
+def test_the_values_of_the_published_file() -> None:
+    stated = {"frame_length": 320, "hop_length": 160, "fft_length": 512, "preemphasis": 0.0, "dither": 0.0}
+    found = read_frame_processor({**stated, "feature_extractor_type": "Gemma4AudioFeatureExtractor"}, "file")
+    assert found == read_frame_processor({}, "file") and (found.rate, found.mel.bins) == (16_000, 128)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -1,4 +1,4 @@
-"""CLAP as transformers saves it, from files of sounds, against transformers with its feature extractor."""
+"""CLAP and EmbeddingGemma 2, from files of sounds, against transformers with its feature extractors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from nearfield.features import MelFeatures
 from tests.parity import Array
 from tests.parity.pictures.case import PictureCase
-from tests.support import tiny_sounds
+from tests.support import tiny_multimodal, tiny_sounds
 from tests.support.tiny_sounds import RATE, tone
 
 REFERENCE = "transformers"
@@ -60,16 +60,38 @@ def of_texts(folder: Path, texts: Sequence[str]) -> Array:
     return np.asarray(tiny_sounds.clap_text_vectors(folder, list(texts)))
 
 
+def of_gemma_files(folder: Path, files: Sequence[Path]) -> Array:
+    """Return transformers' vectors of files of sounds, resampled by soxr, one after the other."""
+    import soundfile
+    import soxr  # type: ignore[import-untyped]
+
+    waves = [soundfile.read(file, dtype="float32", always_2d=True)[0].mean(1) for file in files]
+    resampled = [[np.asarray(soxr.resample(wave, RATE, 16_000), np.float32)] for wave in waves]
+    return np.asarray(tiny_multimodal.embedding_gemma2_vectors(folder, resampled))
+
+
 CASES = [
     PictureCase(
-        name,
-        "clap",
+        "EmbeddingGemma 2, sounds",
+        "embedding_gemma2",
         REFERENCE,
-        partial(tiny_sounds.write_clap, fused=fused),
-        of_files,
-        of_mels,
-        of_texts,
+        lambda folder: tiny_multimodal.embedding_gemma2_with_media(folder / "model", sounds=True),
+        of_gemma_files,
+        None,
+        lambda folder, texts: np.asarray(tiny_multimodal.embedding_gemma2_vectors(folder, [[text] for text in texts])),
         modality="audio",
-    )
-    for name, fused in (("transformers", False), ("transformers, fused", True))
+    ),
+    *(
+        PictureCase(
+            name,
+            "clap",
+            REFERENCE,
+            partial(tiny_sounds.write_clap, fused=fused),
+            of_files,
+            of_mels,
+            of_texts,
+            modality="audio",
+        )
+        for name, fused in (("transformers", False), ("transformers, fused", True))
+    ),
 ]
