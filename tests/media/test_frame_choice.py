@@ -34,6 +34,7 @@ def timeline(total: int, rate: Fraction, tick: Fraction, stated: bool = True) ->
 TICKS = {"exact": None, "millisecond": Fraction(1, 1000), "mpegts": Fraction(1, 90_000)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tick", TICKS)
 @pytest.mark.parametrize("fps", [0.5, 1.0, 2.0, 24.0, 1000.0])
 def test_frames_of_one_rate_are_those_of_transformers(tick: str, fps: float) -> None:
@@ -51,6 +52,7 @@ def test_frames_of_one_rate_are_those_of_transformers(tick: str, fps: float) -> 
             assert times.choose(FrameRule(fps=fps)).tolist() == expected.tolist(), (rate, total)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("total", [2, 5, 24, 300, 1801])
 def test_both_ends_are_read_as_the_processor_of_qwen3_vl_does(total: int) -> None:
     from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor

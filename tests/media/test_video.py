@@ -61,6 +61,7 @@ def test_each_format(kind: str) -> None:
     assert header.warnings == ()
 
 
+@pytest.mark.slow
 def test_frames_are_those_of_transformers(clip: bytes, tmp_path: Path) -> None:
     from transformers.video_utils import load_video
 
