@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from nearfield import Encoder
 from nearfield.checkpoint.model_folder import read_model_folder
 from nearfield.errors import InputError, InputTooLong, ModelRefused
 from nearfield.inference.encode_options import EncodeOptions
+from nearfield.inference.processors import space_of_recipe
 from nearfield.inference.result_cache import ResultCache
 from tests.support import odd_pictures, tiny_retrievers
 
@@ -140,6 +142,15 @@ def test_folders_of_colpali_engine(retriever: Retriever, tmp_path: Path) -> None
     with Encoder(str(tmp_path), precision="float32", compile_cache=False) as encoder:
         assert_rows(encoder.encode(PAGES), retriever.pages)
         assert_rows(encoder.encode(QUERIES), expected)
+
+
+def test_the_same_files_elsewhere_have_the_same_space(retriever: Retriever, tmp_path: Path) -> None:
+    shutil.copytree(retriever.folder, tmp_path, dirs_exist_ok=True)
+    whole = retriever.encoder.fingerprint.partition(":")[0]
+    assert space_of_recipe(read_model_folder(tmp_path)) == whole
+    path = tmp_path / "processor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "query_prefix": "Find: "}))
+    assert space_of_recipe(read_model_folder(tmp_path)) != whole
 
 
 def test_texts_alone_need_no_tower(retriever: Retriever) -> None:

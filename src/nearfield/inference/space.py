@@ -15,6 +15,7 @@ from nearfield.recipe import (
     HeadSpec,
     LayerNorm,
     Module,
+    Multivector,
     ProbePooling,
     Recipe,
     RerankPrompt,
@@ -31,6 +32,10 @@ _USUAL_ACTIVATIONS = {
     **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mpnet"), "gelu"),
     **dict.fromkeys(("gte", "new", "jina_embeddings_v3", "jina-v3", "jina-bert", "deberta-v2", "modernbert"), "gelu"),
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "qwen3_vl_text", "nomic_vision"), "silu"),
+    **dict.fromkeys(("qwen2_vl_text", "qwen2_5_vl_text", "qwen2_5_vl_vision"), "silu"),
+    **dict.fromkeys(("paligemma_text", "paligemma_vision", "modernvbert_vision"), "gelu_pytorch_tanh"),
+    "modernvbert_text": "gelu",
+    "qwen2_vl_vision": "quick_gelu",
     **dict.fromkeys(("gemma3_text", "embedding_gemma2_text"), "gelu_pytorch_tanh"),
     **dict.fromkeys(("siglip_text_model", "siglip2_text_model"), "gelu_pytorch_tanh"),
     **dict.fromkeys(("siglip_vision_model", "siglip2_vision_model"), "gelu_pytorch_tanh"),
@@ -50,7 +55,7 @@ def space_name(recipe: Recipe, weights: str, tokenizer: str) -> str:
     parts: list[object] = [weights, tokenizer, modules, sorted(recipe.prompts.items()), recipe.do_lower_case]
     if (graph := recipe.exported_graph) is not None:
         parts.append(of_files([graph, *graph.parent.glob(f"{graph.stem}.bin")]))
-    parts += [(_recorded_name(head), *_fields(head)) for head in recipe.heads]
+    parts += [(_recorded_name(head), *_head_fields(head, recipe)) for head in recipe.heads]
     parts += [] if recipe.max_active_dims is None else [recipe.max_active_dims]
     parts += _unusual_activations(recipe)
     parts += [(modality, *_tower(tower, recipe)) for modality, tower in sorted(recipe.towers.items())]
@@ -79,6 +84,14 @@ def _unusual_activations(recipe: Recipe) -> list[tuple[str, str]]:
 
 def _same(activation: str) -> str:
     return _SAME_ACTIVATIONS.get(activation, activation)
+
+
+def _head_fields(head: HeadSpec, recipe: Recipe) -> tuple[object, ...]:
+    """Return the fields that identify a head. Names of older kinds of model are stored, and contain a path."""
+    if not isinstance(head, Multivector) or not recipe.fused:
+        return _fields(head)
+    modules = [(type(module).__name__, *_fields(module)) for module in head.modules]
+    return modules, *(value for name, value in vars(head).items() if name != "modules")
 
 
 def _recorded_name(part: object) -> str:
