@@ -72,7 +72,7 @@ def test_queries(retriever: Retriever) -> None:
 def test_scores_are_maxsim(retriever: Retriever) -> None:
     import torch
 
-    _, processor = tiny_retrievers.load(retriever.folder)
+    processor = tiny_retrievers.load_processor(retriever.folder)
     queries, pages = ([torch.from_numpy(rows) for rows in side] for side in (retriever.queries, retriever.pages))
     expected = processor.score_retrieval(queries, pages).numpy()
     encoder = retriever.encoder
@@ -124,7 +124,8 @@ def test_only_some_tokens_have_a_vector(retriever: Retriever, tmp_path: Path) ->
     recipe = read_model_folder(retriever.folder)
     placeholder = recipe.config["image_token_id"]
     tiny_retrievers.as_sentence_transformers(retriever.folder, tmp_path, keep_only_token_ids=[placeholder])
-    expected = tiny_retrievers.kept_rows(retriever.folder, PAGES, placeholder)
+    places = tiny_retrievers.places_of(retriever.folder, PAGES, placeholder)
+    expected = [rows[place] for rows, place in zip(retriever.pages, places, strict=True)]
     with Encoder(str(tmp_path), precision="float32", compile_cache=False) as encoder:
         assert_rows(encoder.encode_document(PAGES), expected)
         assert_rows(encoder.encode_query(PAGES), retriever.pages)

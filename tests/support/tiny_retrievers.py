@@ -170,22 +170,29 @@ def positions(model: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load(folder: Path) -> tuple[Any, Any]:
-    """Return the model and the processor, which prepares pictures with Pillow."""
+    """Return the model and the processor."""
     import transformers
 
-    kind = transformers.AutoConfig.from_pretrained(folder).architectures[0]
-    model = getattr(transformers, kind).from_pretrained(folder).eval()
-    name = kind.replace("ForRetrieval", "Processor")
-    processor = getattr(transformers, name).from_pretrained(folder, backend="pil")
-    return model, processor
+    model = getattr(transformers, _architecture(folder)).from_pretrained(folder).eval()
+    return model, load_processor(folder)
 
 
-def kept_rows(folder: Path, images: Sequence[Any], token: int) -> list[Any]:
-    """Return transformers' rows of pages at the places of one token."""
-    processor = load(folder)[1]
-    ids = [processor.process_images([image])["input_ids"][0].numpy() for image in images]
-    rows = rows_of_pages(folder, images)
-    return [values[places == token] for values, places in zip(rows, ids, strict=True)]
+def load_processor(folder: Path) -> Any:
+    """Return the processor, which prepares pictures with Pillow."""
+    import transformers
+
+    name = _architecture(folder).replace("ForRetrieval", "Processor")
+    return getattr(transformers, name).from_pretrained(folder, backend="pil")
+
+
+def _architecture(folder: Path) -> str:
+    return str(tiny_models.read(folder / "config.json")["architectures"][0])
+
+
+def places_of(folder: Path, images: Sequence[Any], token: int) -> list[Any]:
+    """Return where transformers' sequences of pages have a token, bool [tokens] each."""
+    processor = load_processor(folder)
+    return [processor.process_images([image])["input_ids"][0].numpy() == token for image in images]
 
 
 def as_sentence_transformers(folder: Path, target: Path, **mask: Any) -> None:
