@@ -122,6 +122,8 @@ def test_an_instruction_ends_in_a_full_stop(encoder: Encoder, folder: Path) -> N
     for instruction in ("Find the fox", " Find the fox. "):
         found = encoder.encode([{"text": "fox", "image": SMALL}, "fox"], instruction=instruction)
         np.testing.assert_allclose(found, expected, atol=2e-5)
+    # One of no words is none, as in the model's code.
+    assert np.array_equal(encoder.encode("fox", instruction=" "), encoder.encode("fox"))
     asked = tiny_multimodal.qwen3_vl_vectors(folder, [("fox", [SMALL])], "Which fox?")
     np.testing.assert_allclose(
         encoder.encode([{"text": "fox", "image": SMALL}], instruction="Which fox?"), asked, atol=2e-5

@@ -258,7 +258,7 @@ def resolve_prompt(
         raise InputError(f"Unknown role {role!r}. {nearest(role, ROLES)}", param="role")
     if text is not None:
         return text
-    if instruction is not None:
+    if instruction is not None and (instruction.strip() or not recipe.ends_instruction):
         return _instructed(recipe, instruction)
     chosen = name or (recipe.role_prompt_name(role) if role else recipe.default_prompt_name)
     if chosen is None:
