@@ -81,6 +81,23 @@ def _about(entry: CatalogEntry | None) -> Iterator[tuple[str, str]]:
         yield "Access", "ask for access on the model's page, then set HF_TOKEN"
     if entry.score is not None:
         yield "Score", f"{entry.score.value:g} in {entry.score.benchmark} (source: {entry.score.source})"
+    yield from _quality(entry.id)
+
+
+def _quality(model: str) -> Iterator[tuple[str, str]]:
+    """Yield published and estimated quality, a line for each source, and the languages that were measured."""
+    from nearfield.catalog.quality import measured_languages, quality_figures
+
+    by_source: dict[str, list[str]] = {}
+    for figure in quality_figures(model).values():
+        error = f" ±{figure.error:.1f} ({figure.published}/{figure.tasks} tasks)" if figure.is_estimated else ""
+        by_source.setdefault(figure.source, []).append(f"{figure.purpose} {figure.value:.1f}{error}")
+    for source, figures in by_source.items():
+        yield "Quality", f"{', '.join(figures)} (source: {source})"
+    grades = measured_languages(model)
+    for grade in ("good", "weak"):
+        if codes := [code for code, value in grades.items() if value == grade]:
+            yield f"Measured {grade}", f"{' '.join(codes)} (retrieval on Belebele beside its own English)"
 
 
 def _of_entry(entry: CatalogEntry | None) -> Iterator[tuple[str, str]]:
