@@ -97,6 +97,8 @@ def test_multilingual_transformers_know_english(scores: RawScores) -> None:
         scores.mean(entry.id, english)
         for entry in catalog.entries()
         if "multilingual" in entry.languages and entry.family != "static" and measured_languages(entry.id)
+        # Models of paraphrases are not for retrieval, which Belebele measures.
+        if "paraphrase" not in entry.id
     ]
     assert len(values) > 15 and min(values) > 90
 
@@ -157,7 +159,8 @@ def test_models_show_prints_figures_with_their_source() -> None:
     from nearfield.cli.terminal import model_report
 
     text = model_report.to_text("bge-m3", catalog.find("bge-m3"), None)
-    assert "retrieval:de 64.5 ±1.4 (9/19 tasks)" in text
+    german = quality_figures("BAAI/bge-m3")["retrieval:de"]
+    assert f"retrieval:de {german.value:.1f} ±{german.error:.1f} (9/19 tasks)" in text
     assert "embeddings-benchmark/results" in text and "Measured good" in text
 
 

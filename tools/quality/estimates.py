@@ -129,7 +129,7 @@ def hold_out(table: ScoreTable, purpose: Purpose, related: Collection[Purpose]) 
         fits = fit_table(values)
         for row in rows:
             truth.append(table.values[row, places].mean())
-            found.append(np.clip(np.nanmean(fits.middle[row, places]), 0, 100))
+            found.append(np.nanmean(np.clip(fits.middle[row, places], 0, 100)))
             stated.append(fits.error(row, places, len(places)))
     differences = np.asarray(truth) - np.asarray(found)
     error = float(np.sqrt((differences**2).mean()))
@@ -178,7 +178,7 @@ def figures(
             missing = places[~known[row]]
             if np.isnan(fits.middle[row, missing]).any():
                 continue
-            filled = np.where(known[row], table.values[row, places], fits.middle[row, places])
+            filled = np.where(known[row], table.values[row, places], np.clip(fits.middle[row, places], 0, 100))
             stated = fits.error(row, missing, len(places)) * held.widening
             error = max(stated, held.error * len(missing) / len(places))
             yield model, Figure(float(min(filled.mean(), best)), error, count, len(places))

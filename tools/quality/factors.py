@@ -50,6 +50,10 @@ def estimate(table: Array, factors: int = 4, rounds: int = 60) -> Estimated:
     for _ in range(rounds):
         spread, scores = _posterior(cells, known, means, loadings, noise)
         loadings, means = _loadings(cells, known, spread, scores)
+        # Factors have variance 1: without this step, noise that is small makes their scale converge too slowly
+        # (Liu, Rubin and Wu 1998).
+        loadings = loadings @ np.linalg.cholesky(spread.mean(0) + scores.T @ scores / count)
+        spread, scores = _posterior(cells, known, means, loadings, noise)
         rest = (cells - scores @ loadings.T - means) ** 2 + spread.reshape(count, -1) @ _products(loadings).T
         squares = np.where(known, rest, 0.0).sum(0) + _NOISE_MODELS * _NOISE
         noise = np.maximum(squares / (known.sum(0) + _NOISE_MODELS), _LEAST_NOISE)
