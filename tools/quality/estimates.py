@@ -163,12 +163,12 @@ def figures(
 ) -> Iterator[tuple[str, Figure]]:
     """Yield a purpose's figure of each model: whole means as they are, and estimates for the models in ``claims``.
 
-    An estimate's error is at least the error of hidden figures times the share of tasks that are not published; it is
-    at most the best published figure. Without a measure of its error, nothing is estimated.
+    An estimate's error is at least the error of hidden figures times the share of tasks that are not published. An
+    estimate is at most the best published figure. Without a measure of its error, nothing is estimated.
     """
     places = table.places(purpose.tasks)
     known = ~np.isnan(table.values[:, places])
-    whole = known.all(1)
+    whole = np.asarray(known.all(axis=1))
     best = table.values[whole][:, places].mean(1).max(initial=0.0)
     for row, model in enumerate(table.models):
         count = int(known[row].sum())

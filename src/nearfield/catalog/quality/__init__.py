@@ -51,8 +51,8 @@ def quality_figures(model: str) -> Mapping[str, QualityFigure]:
     content = _read("figures.toml")
     return MappingProxyType(
         {
-            purpose: QualityFigure(purpose, *numbers, source=content["sources"][source])
-            for purpose, (*numbers, source) in content.get(model, {}).items()
+            purpose: QualityFigure(purpose, value, error, published, tasks, content["sources"][source])
+            for purpose, (value, error, published, tasks, source) in content.get(model, {}).items()
         }
     )
 
