@@ -161,7 +161,7 @@ def _rank_correlation(truth: Sequence[float], found: Sequence[float]) -> float:
 def figures(
     table: ScoreTable, fits: Fits, purpose: Purpose, held: HeldOut | None, claims: Collection[str]
 ) -> Iterator[tuple[str, Figure]]:
-    """Yield a purpose's figure of each model: whole means as they are, and estimates for the models in ``claims``.
+    """Yield a purpose's figure of each model: means of whole purposes, and estimates for the models in ``claims``.
 
     An estimate's error is at least the error of hidden figures times the share of tasks that are not published. An
     estimate is at most the best published figure. Without a measure of its error, nothing is estimated.
