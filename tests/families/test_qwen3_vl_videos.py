@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import PIL.Image
 import pytest
 
 from nearfield import Encoder, Video
+from nearfield.checkpoint.processors.patch_budget import SmartResize
+from nearfield.errors import InputTooLong
+from nearfield.features import PatchFeatures, PatchLayout
+from nearfield.media.decoding import Picture
 from tests.support import tiny_multimodal
 from tests.support.odd_pictures import smooth
 
@@ -73,3 +78,27 @@ def test_videos_with_texts_and_pictures_are_as_in_transformers(folder: Path) -> 
         np.testing.assert_allclose(np.asarray(found)[:2], truth, atol=2e-5)
         other = encoder.encode([Video(FRAMES[::-1], rate=1)])
     assert np.abs(np.asarray(other) - truth[1]).max() > 1e-3
+
+
+def test_a_video_is_decoded_frame_by_frame_and_not_beyond_what_is_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: list[weakref.ref[Picture]] = []
+    most = 0
+
+    def noted(self: SmartResize, picture: Picture, layout: PatchLayout) -> PatchFeatures:
+        nonlocal most
+        alive.append(weakref.ref(picture))
+        most = max(most, sum(one() is not None for one in alive))
+        return process(self, picture, layout)
+
+    process = SmartResize.process
+    monkeypatch.setattr(SmartResize, "process", noted)
+    video = Video(np.concatenate([FRAMES] * 5), rate=1)
+    with (
+        Encoder(str(folder), precision="float32", compile_cache=False) as encoder,
+        pytest.raises(InputTooLong, match=r"Input 0: its pictures and sounds have at least .* at most 400"),
+    ):
+        encoder.encode([{"text": "a fox", "video": video}])
+    assert video.pixels_read == 6 * 24 * 40
+    assert most <= 2

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from nearfield.arrays import Array
 from nearfield.errors import InputError, MissingExtra, TooLarge
+from nearfield.media.decoder_process import pool
+from nearfield.media.decoder_process.pool import DecoderPool
 from nearfield.media.limits import VideoLimits
 from nearfield.media.video.frame_choice import FrameRule
 from nearfield.media.video.video import Video
@@ -185,6 +188,8 @@ def test_a_changed_file_is_not_taken_for_the_one_before(clip: bytes, tmp_path: P
         ({"source": np.zeros((0, 4, 4, 3), np.uint8), "rate": 5}, "[0, 4, 4, 3]"),
         ({"source": [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5, 3), np.uint8)], "rate": 5}, "one size"),
         ({"source": np.zeros((2, 4, 4, 3), np.uint8), "rate": 0}, "rate must be"),
+        ({"source": b"", "fps": 10**400}, "fps must be a number from 0 to 1,000,000,000"),
+        ({"source": b"", "start": 1e300}, "start must be a number from 0 to"),
         ({"source": 5}, "not int"),
         ({"uri": b"data:"}, "uri must be a string"),
     ],
@@ -303,3 +308,10 @@ def test_fractions_of_a_rate() -> None:
     data = write_film(Film(count=61, rate=Fraction(30_000, 1001)))
     assert_same(Video(data), data, [0, 30], FrameRule())
     assert Video(data).header().rate == pytest.approx(29.97, abs=0.01)
+
+
+def test_frames_of_a_long_video_start_no_threads_that_stay() -> None:
+    data = write_film(Film(count=80, gop=40))
+    assert len(read(Video(data))[0]) == 80
+    idle = pool._pool.get(DecoderPool)._idle
+    assert max(psutil.Process(one.process.pid).num_threads() for one in idle) < 20

@@ -35,10 +35,12 @@ class VideoFrame:
     Args:
         picture: its pixels, upright. ``content`` is a digest of the file and of the frame's place in it.
         seconds: when it is shown, after the first frame of the video.
+        chosen: frames that are read of the video, those that cannot be decoded among them.
     """
 
     picture: Picture
     seconds: float
+    chosen: int
 
 
 class VideoFile:
@@ -126,6 +128,5 @@ def _recognised(part: VideoPart, file: BinaryIO) -> VideoPart:
 def _frame_of(plan: FramePlan, result: DecoderResult, digest: bytes, form: str) -> VideoFrame:
     number, (pixels,) = result.values["number"], result.arrays
     height, width = pixels.shape[:2]
-    return VideoFrame(
-        Picture(pixels, width, height, form, frame_digest(digest, plan.places[number])), plan.seconds[number]
-    )
+    picture = Picture(pixels, width, height, form, frame_digest(digest, plan.places[number]))
+    return VideoFrame(picture, plan.seconds[number], len(plan.places))

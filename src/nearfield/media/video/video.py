@@ -31,6 +31,8 @@ VideoSource: TypeAlias = "Video | os.PathLike[str] | bytes | bytearray | memoryv
 DEFAULT_RULE = FrameRule()
 #: Share of a segment below which what is left at the end of a video belongs to the segment before.
 _SHORTEST = 0.1
+#: The largest number of seconds, or frames a second: ticks of any container are counted in 64 bits.
+_LARGEST = 10**9
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,12 @@ class _FrameArray:
         timeline = Timeline(np.arange(header.frames), 1 / self.rate, self.rate, 1)
         digest = hashlib.sha256(f"frames {self.pixels.shape} ".encode())
         digest.update(np.ascontiguousarray(self.pixels).data)
-        for index in timeline.choose(rule, part.start, part.end).tolist():
+        indices = timeline.choose(rule, part.start, part.end).tolist()
+        for index in indices:
             content = frame_digest(digest.digest(), index)
             pixels = np.ascontiguousarray(self.pixels[index])
-            yield VideoFrame(Picture(pixels, header.width, header.height, "frames", content), index / self.rate)
+            picture = Picture(pixels, header.width, header.height, "frames", content)
+            yield VideoFrame(picture, index / self.rate, len(indices))
 
 
 class Video:
@@ -257,12 +261,13 @@ def segment_times(start: float, end: float, seconds: float) -> list[tuple[float,
 
 
 def _check_number(name: str, value: object) -> None:
-    """Raise InputError unless a value is None or a finite number that is not negative."""
+    """Raise InputError unless a value is None, or a number that is neither negative nor too large."""
     if value is None:
         return
     is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not is_number or not 0 <= float(cast(Any, value)) < math.inf:
-        raise InputError(f"{name} must be a number that is not negative, and is {value!r}.", param=name)
+    if not is_number or not 0 <= cast(Any, value) <= _LARGEST:
+        shown = f"{value!r:.100}"
+        raise InputError(f"{name} must be a number from 0 to {_LARGEST:,}, and is {shown}.", param=name)
 
 
 def _checked_source(source: object, uri: object, rate: object) -> VideoFile | _FrameArray:

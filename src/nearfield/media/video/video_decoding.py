@@ -5,6 +5,7 @@ Before each chosen frame the decoder jumps to the last keyframe before it, unles
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -112,13 +113,16 @@ def decode_frames_task(file: BinaryIO, options: dict[str, Any]) -> Iterator[tupl
     packets = read_packets(file, job.part)
     plan = _plan_of(packets, packets.timeline.choose(job.rule, job.part.start, job.part.end))
     yield {"plan": to_builtins(plan), "digest": _digest(file) if job.needs_digest else b""}, []
+    # What lives now, in this process for decoders, is not looked at again when frames are collected.
+    gc.collect()
+    gc.freeze()
     with open_video(file, job.part) as (container, stream):
-        reader = FrameReader(container, stream, plan)
+        reader, pixels = FrameReader(container, stream, plan), FramePixels(job.part)
         with decode_memory().reserve(stream.width * stream.height * _DECODER_BYTES):
             for number in range(len(plan.places)):
                 frame = reader.read(number)
                 if frame is not None:
-                    yield {"number": number}, [upright_pixels(frame, job.part)]
+                    yield {"number": number}, [pixels.upright(frame)]
 
 
 def read_header_task(file: BinaryIO, options: dict[str, Any]) -> tuple[dict[str, Any], list[Array]]:
@@ -128,7 +132,7 @@ def read_header_task(file: BinaryIO, options: dict[str, Any]) -> tuple[dict[str,
     timeline = packets.timeline
     with open_video(file, part) as (container, stream):
         first = FrameReader(container, stream, _plan_of(packets, np.array([0]))).read(0)
-        size = (stream.height, stream.width) if first is None else upright_pixels(first, part).shape
+        size = (stream.height, stream.width) if first is None else FramePixels(part).upright(first).shape
         header = VideoHeader(
             width=size[1],
             height=size[0],
@@ -227,18 +231,35 @@ class FrameReader:
                     yield place, frame
 
 
-def upright_pixels(frame: Any, part: VideoPart) -> Array:
-    """Return the pixels of a frame, uint8 [height, width, 3], turned and mirrored as its display matrix says."""
-    check_frame_size(frame.width, frame.height, part.limits, part.name)
-    pixels: Array = frame.to_ndarray(format="rgb24")
-    matrix = _display_matrix(frame.side_data)
-    if matrix is None:
-        return np.ascontiguousarray(pixels)
-    # A pixel at (x, y) is shown at (a x + c y, b x + d y): libavutil/display.h.
-    a, b, c, d = (int(matrix[place]) for place in (0, 1, 3, 4))
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        pixels, a, d = pixels.transpose(1, 0, 2), c, b
-    return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+class FramePixels:
+    """Converts frames of a video to upright pixels."""
+
+    def __init__(self, part: VideoPart) -> None:
+        self._part = part
+        # One for all frames: one of a frame starts threads, as many as there are processors.
+        self._converter = import_module("av.video.reformatter").VideoReformatter()
+
+    def upright(self, frame: Any) -> Array:
+        """Return the pixels of a frame, uint8 [height, width, 3], turned and mirrored as its display matrix says."""
+        check_frame_size(frame.width, frame.height, self._part.limits, self._part.name)
+        # A frame whose side data was read refers to itself: those before would stay in memory.
+        gc.collect()
+        pixels: Array = self._converted(frame).to_ndarray()
+        matrix = _display_matrix(frame.side_data)
+        if matrix is None:
+            return np.ascontiguousarray(pixels)
+        # A pixel at (x, y) is shown at (a x + c y, b x + d y): libavutil/display.h.
+        a, b, c, d = (int(matrix[place]) for place in (0, 1, 3, 4))
+        if abs(b) + abs(c) > abs(a) + abs(d):
+            pixels, a, d = pixels.transpose(1, 0, 2), c, b
+        return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+    def _converted(self, frame: Any) -> Any:
+        """Return a frame in RGB."""
+        try:
+            return self._converter.reformat(frame, format="rgb24", threads=1)
+        except TypeError:  # older versions have no threads here
+            return self._converter.reformat(frame, format="rgb24")
 
 
 def _display_matrix(side_data: Iterable[Any]) -> Array | None:

@@ -154,8 +154,8 @@ class FusedProcessor(ABC):
         limit = options.max_length
         if special > limit:
             raise InputTooLong(
-                f"its pictures and sounds have {special} tokens, with what surrounds them, and at most {limit} are "
-                "read: send fewer or smaller ones, or raise max_length",
+                f"its pictures and sounds have at least {special} tokens, with what surrounds them, and at most "
+                f"{limit} are read: send fewer or smaller ones, or raise max_length",
                 param="input",
             )
         if options.truncate == "error" and special + words > limit:

@@ -63,7 +63,7 @@ class EmbeddingGemma2Processor(FusedProcessor):
         self._patches = _patches_of_a_row(media["image"]) if "image" in media else 1
 
     def read(self, content: MixedContent, options: FusedOptions) -> FusedInput:
-        runs = [self._run(part, options) for part in _joined(options.prompt, self._in_place(content))]
+        runs = self._runs(content, options)
         runs, dropped = self._shortened(runs, options)
         sequence = SequenceBuilder()
         sequence.add_words(self.tokenizer.prefix)
@@ -102,6 +102,17 @@ class EmbeddingGemma2Processor(FusedProcessor):
         left = {name: iter(parts) for name, parts in media.items()}
         for text in texts:
             yield next(left[self._places[text]]) if text in self._places else text
+
+    def _runs(self, content: MixedContent, options: FusedOptions) -> list[UntruncatedIds | Medium]:
+        """Return tokens and media. If media alone are too long, those that come after are not decoded."""
+        runs: list[UntruncatedIds | Medium] = []
+        rows = 0
+        for part in _joined(options.prompt, self._in_place(content)):
+            runs.append(run := self._run(part, options))
+            if isinstance(run, Medium):
+                rows += run.rows + 2
+                self.room(rows, 0, options)
+        return runs
 
     def _run(self, part: Part, options: FusedOptions) -> UntruncatedIds | Medium:
         if isinstance(part, str):

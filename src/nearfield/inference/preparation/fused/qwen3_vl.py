@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,15 +95,19 @@ class Qwen3VlProcessor(PairProcessor):
     def _runs(
         self, parts: Sequence[str | Image | Audio | Video], options: FusedOptions
     ) -> list[list[int] | PatchFeatures]:
-        """Return the tokens of texts that follow one another, and the pictures and pairs of frames between them."""
+        """Return the tokens of texts that follow one another, and the pictures and pairs of frames between them.
+
+        Raises:
+            InputTooLong: these alone are too many. What comes after is not decoded.
+        """
         pieces: list[str | PatchFeatures] = []
-        for part in parts:
-            if isinstance(part, Video):
-                pieces += self._read_video(part, options)
-            elif isinstance(part, Image):
-                pieces.append(self._read_picture(part, options))
-            else:
-                pieces.append(str(part))
+        rows = 0
+        with closing(self._pieces(parts, options)) as read:
+            for piece in read:
+                pieces.append(piece)
+                if isinstance(piece, PatchFeatures):
+                    rows += self._rows(piece) + 2
+                    self.room(rows, 0, options)
         runs: list[list[int] | PatchFeatures] = []
         for is_text, run in groupby(pieces, lambda piece: isinstance(piece, str)):
             if is_text:
@@ -113,19 +117,29 @@ class Qwen3VlProcessor(PairProcessor):
                 runs += [piece for piece in run if isinstance(piece, PatchFeatures)]
         return runs
 
-    def _read_video(self, video: Video, options: FusedOptions) -> Iterator[str | PatchFeatures]:
-        """Yield the time of each pair of frames, and the pair."""
-        with closing(video.frames(_FRAMES, options.media.videos)) as frames:
-            read = list(frames)
-        read += read[-1:] * (len(read) % 2)  # of a damaged video one may be missing
+    def _pieces(
+        self, parts: Sequence[str | Image | Audio | Video], options: FusedOptions
+    ) -> Generator[str | PatchFeatures, None, None]:
+        for part in parts:
+            if isinstance(part, Video):
+                yield from self._read_video(part, options)
+            elif isinstance(part, Image):
+                yield self._read_picture(part, options)
+            else:
+                yield str(part)
+
+    def _read_video(self, video: Video, options: FusedOptions) -> Generator[str | PatchFeatures, None, None]:
+        """Yield the time of each pair of frames, and the pair. All frames, as they are decoded, may be gigabytes."""
         unit = (self._images.patch_size * self._images.merge) ** 2
-        most = max(min(_MOST_ROWS, 2 * _VIDEO_ROWS / len(read)), 1.05 * _LEAST_ROWS)
-        images = replace(self._images, min_pixels=_LEAST_ROWS * unit, max_pixels=int(most * unit))
-        for first, second in zip(read[::2], read[1::2], strict=True):
-            pair = [images.process(frame.picture, self._layout) for frame in (first, second)]
-            content = hashlib.sha256(b"".join(part.digest() for part in pair) + repr(pair[0].pixels.shape).encode())
-            yield f"<{(first.seconds + second.seconds) / 2:.1f} seconds>"
-            yield PatchFeatures(np.stack([part.pixels for part in pair]), pair[0].layout, content.digest())
+        with closing(video.frames(_FRAMES, options.media.videos)) as frames:
+            while read := list(islice(frames, 2)):
+                first, second = read[0], read[-1]  # of a damaged video one may be missing
+                most = max(min(_MOST_ROWS, 2 * _VIDEO_ROWS / first.chosen), 1.05 * _LEAST_ROWS)
+                images = replace(self._images, min_pixels=_LEAST_ROWS * unit, max_pixels=int(most * unit))
+                pair = [images.process(frame.picture, self._layout) for frame in (first, second)]
+                content = hashlib.sha256(b"".join(part.digest() for part in pair) + repr(pair[0].pixels.shape).encode())
+                yield f"<{(first.seconds + second.seconds) / 2:.1f} seconds>"
+                yield PatchFeatures(np.stack([part.pixels for part in pair]), pair[0].layout, content.digest())
 
     def _add_picture(self, sequence: SequenceBuilder, picture: PatchFeatures) -> None:
         sequence.add_words([self._start])
