@@ -163,3 +163,14 @@ def test_what_a_config_leaves_out_is_that_of_the_reference(folder: Path, tmp_pat
     tower = read_model_folder(copied).fused["image"].config
     assert (tower["num_hidden_layers"], tower["head_dim"], tower["position_embedding_size"]) == (16, 64, 10240)
     assert tower["text_hidden_size"] == config["text_config"]["hidden_size"]
+
+
+def test_a_placeholder_in_a_text_without_its_medium_is_padding_as_in_transformers(
+    encoder: Encoder, folder: Path
+) -> None:
+    texts = ["a <|image|> b", "<|audio|>", "x <|video|> y"]
+    expected = vectors(folder, [[text] for text in texts] + [["a <|video|> b", SMALL]])
+    found = encoder.encode([*texts, {"text": "a <|video|> b", "image": SMALL}])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    with load(folder, modalities=("text",)) as words:
+        np.testing.assert_allclose(words.encode(texts), expected[:3], atol=1e-5)

@@ -14,6 +14,11 @@ TEXT_PARTS: Mapping[str, str] = {"embedding_gemma2": "embedding_gemma2_text", "q
 OVERFLOWING: Mapping[str, tuple[str, ...]] = {"embedding_gemma2_text": ("float16",)}
 #: Fields of the whole model that its part for texts needs.
 _SHARED = ("architectures", "tie_word_embeddings")
+#: Tokens that stand for media, by fields of the whole model, with transformers' defaults: of the models that read
+#: something else in their place, in texts too.
+_PLACEHOLDERS: Mapping[str, Mapping[str, int]] = {
+    "embedding_gemma2": {"image_token_id": 258_880, "audio_token_id": 258_881, "video_token_id": 258_884}
+}
 
 
 def read_text_part(path: Path, config: JsonObject) -> JsonDict:
@@ -22,11 +27,13 @@ def read_text_part(path: Path, config: JsonObject) -> JsonDict:
     Raises:
         ModelRefused: the model has no such part.
     """
-    kind = TEXT_PARTS.get(str(config.get("model_type")))
+    whole = str(config.get("model_type"))
+    kind = TEXT_PARTS.get(whole)
     if kind is None:
         return dict(config)
     part = config.get("text_config")
     if not isinstance(part, dict):
         raise ModelRefused(f"{path}: text_config must be an object, not {part!r}")
     shared = {name: config[name] for name in _SHARED if name in config}
-    return {**shared, **part, "model_type": kind}
+    placeholders = {name: config.get(name, number) for name, number in _PLACEHOLDERS.get(whole, {}).items()}
+    return {**shared, **part, **placeholders, "model_type": kind}

@@ -22,6 +22,7 @@ from nearfield.families.decoder import SLIDING, known_activation
 from nearfield.families.rotary import Rotary
 from nearfield.families.towers.linear_layers import PlainLinears
 from nearfield.families.towers.sandwich import SandwichBlock
+from nearfield.features import Features
 from nearfield.ops import Ops, T
 
 
@@ -55,6 +56,9 @@ class EmbeddingGemma2(Family):
         # The width counts one side: a token sees as many places before it as after it.
         self.window = size_of(config, "sliding_window")
         self.layer_heads = _layer_heads(config, self.kinds, self.heads)
+        stated = [config.get(f"{name}_token_id") for name in ("image", "audio", "video")]
+        self.placeholders = [number for number in stated if number is not None]
+        self.padding = int(config.get("pad_token_id") or 0)
         self.rotary = Rotary.from_config(config, self._head_size(full=True), 1_000_000.0, "full_attention")
         self.local = Rotary.from_config(config, self._head_size(full=False), 10_000.0, SLIDING)
 
@@ -87,6 +91,12 @@ class EmbeddingGemma2(Family):
         local_cos, local_sin = self.local.angles(places)
         local = {"rope.local.cos": local_cos, "rope.local.sin": local_sin}
         return {"places": places, "rope.cos": cos, "rope.sin": sin, **local}
+
+    def feature_arrays(self, features: Features) -> Mapping[str, Array]:
+        """Return the arrays of an input. A placeholder of media is read as padding, wherever a text has it."""
+        arrays = features.arrays()
+        ids = arrays["ids"]
+        return {**arrays, "ids": np.where(np.isin(ids, self.placeholders), np.int32(self.padding), ids)}
 
     def encode(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T]) -> T:
         words = ops.embed(weights.table("embed_tokens", self.vocab_size, self.width), inputs["ids"])
