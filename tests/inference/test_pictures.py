@@ -230,7 +230,10 @@ def test_another_process(encoder: Encoder) -> None:
         ({"image": "photo.jpg"}, "no data URI"),
         ({"image": "data:image/png;base64,%%%"}, "not base64"),
         ({"audio": b"RIFF"}, "a sound"),
-        (np.zeros((4, 4, 3), np.float32), "float32"),
+        (np.zeros((4, 4, 3), np.float32), "float32.*A picture is an array of uint8"),
+        (np.zeros((3, 4, 4), np.uint8), r"A picture is an array of uint8 \[height, width, 3\]"),
+        (np.zeros((4, 4), np.uint8), r"a grey one is nearfield.Image\(array\)"),
+        ({"text": "a cat", "images": [PICTURES[0]]}, "keys text, images. Parts are called text, image, video"),
         ({"text": "a cat", "image": PICTURES[0]}, "The model computes no vector of a text and a picture together"),
     ],
 )

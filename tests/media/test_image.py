@@ -321,7 +321,7 @@ BAD = {
     "PPM": (odd.encode(odd.smooth(9, 9), "PPM"), "is a Netpbm"),
     "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is a HEIC picture"),
     "MP4": (b"\0\0\0\x18ftypisom\0\0\0\0isomavc1", "is a video or sound"),
-    "WAV": (b"RIFF\x24\0\0\0WAVEfmt ", "RIFF file of type 'WAVE'"),
+    "WAV": (b"RIFF\x24\0\0\0WAVEfmt ", r"is a sound \(WAV\)"),
     "bytes": (bytes(range(128, 255)), r"no known picture \(it starts with 80 81"),
     "no pixels": (b"GIF89a" + bytes(7) + b";", "cannot be decoded as GIF|no pixels"),
 }

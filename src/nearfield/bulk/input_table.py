@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nearfield.bulk.text_source import STDIN, TextSource
+from nearfield.bulk.text_source import NO_SOUNDS, SOUND_SUFFIXES, STDIN, TextSource
 from nearfield.errors import InputError
 
 #: Suffixes of the files that are read in a folder. Plain text is read only if --format names it, because most
@@ -58,10 +58,9 @@ def _expand(path: Path, form: str | None, output: Path) -> list[Path]:
     inputs = [file for file in files if written not in (file.resolve(), *file.resolve().parents)]
     if not inputs:
         suffixes = ", ".join(_suffixes(form))
-        raise InputError(
-            f"{path}: no file matches." if not path.is_dir() else f"{path} holds no file that ends in {suffixes}.",
-            param="inputs",
-        )
+        message = f"{path} holds no file that ends in {suffixes}." if path.is_dir() else f"{path}: no file matches."
+        has_sounds = path.is_dir() and any(file.suffix.lower() in SOUND_SUFFIXES for file in path.iterdir())
+        raise InputError(f"{message}{f' {NO_SOUNDS}' if has_sounds else ''}", param="inputs")
     return inputs
 
 

@@ -12,6 +12,9 @@ from nearfield.errors import InputError, nearest
 from nearfield.fileio.tabular import FORMATS, TableRow, check_unicode, read_stream, read_table
 
 STDIN = Path("-")
+#: Suffixes of sounds, and what is said of them: no command writes their vectors.
+SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff")
+NO_SOUNDS = "embed reads no sounds: encode them in Python, with Encoder.encode."
 _ALIASES = {"ndjson": "jsonl", "text": "txt", "md": "txt"}
 
 
@@ -95,6 +98,8 @@ class TextSource:
         """
         form = self.form or ("txt" if path == STDIN else path.suffix.removeprefix(".").lower() or "txt")
         form = _ALIASES.get(form, form)
+        if form not in FORMATS and not self.form and f".{form}" in SOUND_SUFFIXES:
+            raise InputError(f"{path} is a sound. {NO_SOUNDS}")
         if form not in FORMATS:
             raise InputError(f"{path}: unknown format {form!r}; name one with --format. {nearest(form, FORMATS)}")
         return form

@@ -89,9 +89,12 @@ class CatalogEntry:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """What an input may be: the modalities, and video where a tower reads pictures, which frames are."""
-        has_tower = "image" in self.modalities and not self.family.endswith("_text")
-        return (*self.modalities, "video") if has_tower else self.modalities
+        """What an input may be: the modalities, and video where a tower reads pictures, which frames are.
+
+        Of the language models that read pictures, Qwen3-VL reads videos.
+        """
+        reads_frames = not self.family.endswith("_text") or self.family == "qwen3_vl_text"
+        return (*self.modalities, "video") if "image" in self.modalities and reads_frames else self.modalities
 
     @property
     def partner(self) -> str | None:

@@ -1,4 +1,4 @@
-"""nearfield classify: which of some labels fits a picture best."""
+"""nearfield classify: which of some labels fits a picture, video or sound best."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nearfield.cli.terminal.picture_arguments import PICTURE_MODEL
+from nearfield.cli.terminal import picture_arguments
 from nearfield.message_text import escape_controls, quote_name
 
 if TYPE_CHECKING:
@@ -20,45 +20,58 @@ nearfield classify photo.jpg --labels cat,dog
 
 nearfield classify photos/*.jpg --labels "red shoe,blue hat" --template "a photo of a {}." --template "a {} in a shop"
 
+nearfield classify sounds/*.wav --labels rain,bell
+
 Scores of CLIP add up to 1 over the labels. SigLIP judges each label alone: its scores do not add up to 1, and where all
 are small, only their order matters."""
 
 
 def classify(
-    pictures: Annotated[list[Path], typer.Argument(help="Files of pictures.")],
+    context: typer.Context,
+    pictures: Annotated[list[Path], typer.Argument(help="Files of pictures, videos or sounds.")],
     labels: Annotated[
         list[str], typer.Option("--labels", "-l", help="Names of the classes, separated by commas; may be repeated.")
     ],
     template: Annotated[
         list[str] | None,
         typer.Option(
-            help="A sentence with {} for the label; may be repeated, and the mean is taken [a photo of a {}.]."
+            help="A sentence with {} for the label; may be repeated, and the mean is taken [a photo of a {}.; for "
+            "sounds: This is a sound of {}.]."
         ),
     ] = None,
-    model: Annotated[str, typer.Option(help="Model to use, one of pictures and texts.")] = PICTURE_MODEL,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Model to use, one of pictures or sounds, and texts. With sounds, the default is "
+            "laion/clap-htsat-unfused."
+        ),
+    ] = picture_arguments.PICTURE_MODEL,
     activation: Annotated[
         str | None, typer.Option(help="softmax, sigmoid or identity [that of the model's training].")
     ] = None,
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help="Use a model whose licence does not allow commercial use.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each picture.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each file.")] = False,
 ) -> None:
-    """Say which of some labels fits a picture best, without any training."""
+    """Say which of some labels fits a picture, video or sound best, without any training."""
     from nearfield import Encoder, Image
+    from nearfield.inference.preparation.media_inputs import modality_of
 
     names = [name for group in labels for name in (part.strip() for part in group.split(",")) if name]
-    encoder = Encoder(model, accept_license=accept_license, progress=not as_json)
-    predictions = encoder.zero_shot(
-        [Image(path=path) for path in pictures], names, templates=template, activation=activation
-    )
-    for path, prediction in zip(pictures, predictions, strict=True):
-        typer.echo(_to_json(path, prediction) if as_json else _to_text(path, prediction))
+    arguments = [picture_arguments.read_argument(str(path)) for path in pictures]
+    # What is none of these is refused as a picture, by its name and format.
+    items = [Image(path=item) if isinstance(item, str) else item for item in arguments]
+    chosen = picture_arguments.choose_model(context, model, modality_of(items[0]))
+    encoder = Encoder(chosen, accept_license=accept_license, progress=not as_json)
+    predictions = encoder.zero_shot(items, names, templates=template, activation=activation)
+    for path, item, prediction in zip(pictures, items, predictions, strict=True):
+        typer.echo(_to_json(modality_of(item), path, prediction) if as_json else _to_text(path, prediction))
 
 
-def _to_json(path: Path, prediction: Prediction) -> str:
+def _to_json(kind: str, path: Path, prediction: Prediction) -> str:
     scores = {label: round(score, 6) for label, score in prediction.scores.items()}
-    return json.dumps({"image": str(path), "label": prediction.label, "scores": scores})
+    return json.dumps({kind: str(path), "label": prediction.label, "scores": scores})
 
 
 def _to_text(path: Path, prediction: Prediction) -> str:

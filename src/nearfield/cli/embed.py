@@ -160,10 +160,11 @@ def embed(
         "precision": dtype,
         "truncate": truncate,
     }
+    has_media = reads_pictures(inputs, form) or reads_videos(inputs, form)
     request = EmbedRequest(
         inputs=inputs,
         output=output,
-        model=choose_model(context, model, reads_pictures(inputs, form) or reads_videos(inputs, form)),
+        model=choose_model(context, model, "image" if has_media else "text"),
         form=form,
         field=field,
         id_field=id_field,

@@ -1,4 +1,4 @@
-"""nearfield similarity: one text, picture or video compared with others."""
+"""nearfield similarity: one text, picture, video or sound compared with others."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ nearfield similarity photo.jpg "a red shoe" "a blue hat" --model clip
 
 nearfield similarity clip.mp4 "a dog runs" --model clip
 
-An argument is a picture or a video if it is the name of an existing file that begins like a JPEG, PNG, WebP, GIF, BMP,
-TIFF, AVIF, MP4, Matroska, AVI or MPEG-TS; every other one is a text. Scores of a picture and a text are lower than
-those of two texts or of two pictures: compare them only with each other."""
+nearfield similarity bell.wav "a church bell" "rain"
+
+An argument is a picture, a video or a sound if it is the name of an existing file that begins like a JPEG, PNG, WebP,
+GIF, BMP, TIFF, AVIF, MP4, Matroska, AVI, MPEG-TS, WAV, FLAC, OGG, MP3 or AIFF; every other one is a text. Scores of a
+picture and a text are lower than those of two texts or of two pictures: compare them only with each other. With a model
+of multi-vectors, give the query first."""
 
 
 def similarity(
@@ -30,11 +33,16 @@ def similarity(
     texts: Annotated[
         list[str],
         typer.Argument(
-            help="The first is compared with each of the others. Names of files of pictures and videos stand for these."
+            help="The first is compared with each of the others. Names of files of pictures, videos and sounds stand "
+            "for these."
         ),
     ],
     model: Annotated[
-        str, typer.Option(help="Model to use. With pictures or videos, the default is google/siglip2-base-patch16-224.")
+        str,
+        typer.Option(
+            help="Model to use. With pictures or videos, the default is google/siglip2-base-patch16-224, with sounds "
+            "laion/clap-htsat-unfused."
+        ),
     ] = "all-MiniLM-L6-v2",
     query: Annotated[bool, typer.Option(help="Treat the first text as a query, the others as documents.")] = False,
     texts_only: Annotated[
@@ -42,7 +50,7 @@ def similarity(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare the first text, picture or video with each of the others."""
+    """Compare the first text, picture, video or sound with each of the others."""
     if len(texts) < 2:
         raise typer.BadParameter("give at least two texts")
     from nearfield import Encoder
@@ -50,15 +58,19 @@ def similarity(
     from nearfield.inference.preparation.media_inputs import modality_of
 
     items = list(texts) if texts_only else picture_arguments.read_arguments(texts)
-    picture = next((name for name, item in zip(texts, items, strict=True) if not isinstance(item, str)), None)
-    encoder = Encoder(picture_arguments.choose_model(context, model, picture is not None), progress=not as_json)
-    if picture is not None:
-        picture_arguments.require_pictures(encoder, picture, " To compare the name itself, add --texts-only.")
+    kinds = [modality_of(item) for item in items]
+    if not texts_only:
+        picture_arguments.warn_of_missing_files(items)
+    medium = next((kind for kind in kinds if kind != "text"), "text")
+    encoder = Encoder(picture_arguments.choose_model(context, model, medium), progress=not as_json)
+    for name, kind in zip(texts, kinds, strict=True):
+        if kind != "text":
+            remedy = " To compare the name itself, add --texts-only."
+            picture_arguments.require_modality(encoder, kind, name, remedy)
     first = encoder.encode_query(items[:1]) if query else encoder.encode(items[:1])
     rest = encoder.encode_document(items[1:]) if query else encoder.encode(items[1:])
     scores = encoder.similarity(first, rest)[0].tolist()
     if as_json:
-        kinds = [modality_of(item) for item in items]
         rows: list[JsonObject] = [
             {kind: name, "score": round(score, 6)}
             for kind, name, score in zip(kinds[1:], texts[1:], scores, strict=True)

@@ -129,6 +129,8 @@ def _describe(head: bytes) -> str:
     if head[4:8] == b"ftyp":
         heic = "a HEIC picture (convert it to JPEG or PNG)"
         return heic if HEIC_BRANDS & find_brands(head) else "a video or sound (MP4)"
+    if head[8:12] == b"WAVE":
+        return "a sound (WAV)"
     if head[:4] == b"RIFF":
         return f"a RIFF file of type {head[8:12].decode('latin-1')!r}, not WebP"
     if re.match(rb"P[1-7]\s", head):

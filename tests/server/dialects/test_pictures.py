@@ -145,6 +145,7 @@ PART = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r
         (b"--xyz" + PART[3:] + b"abc\r\n--x--", "no headers"),
         (PART + b"not a picture\r\n--x--\r\n", "Input 0"),
         (PART.replace(b"image", b"text") + b"\xff\r\n--x--", "not UTF-8"),
+        (PART.replace(b"image", b"photo") + b"\xff\r\n--x--", "an input are called 'text', 'image'"),
         (PART.replace(b"image", b"input") + b"cat\r\n--x--", "call its parts 'text', 'image', 'audio'"),
         (2 * (PART.replace(b"image", b"model") + b"clip\r\n") + b"--x--", "'model' twice"),
     ],

@@ -63,12 +63,12 @@ def parse_inputs(
     Raises:
         InputError: it is neither an input, nor several; or an item is neither a text, nor token ids, nor a picture.
     """
+    texts = tensor_to_array(texts) if is_tensor(texts) else texts
     if is_medium(texts, reads):
         return True, [read_item(texts, 0, reads, fuses=fuses)], 1
     if reads != ("text",) and isinstance(texts, np.ndarray) and texts.ndim > 3:
         texts = list(texts)  # an array of pictures
-    texts = tensor_to_array(texts) if is_tensor(texts) else texts
-    refuse_vectors(texts, "The input")
+    _refuse_arrays(texts, "The input", reads)
     value = text_inputs.one_or_many(texts)
     if isinstance(value, str):
         return True, [value], 1
@@ -113,13 +113,30 @@ def _checked(items: Iterable[Any], reads: tuple[str, ...], fuses: bool) -> Itera
         elif is_medium(item, reads, in_list=True):
             yield read_item(item, number, reads, fuses=fuses)
         else:
-            _check_ids(number, item)
+            _check_ids(number, item, reads)
             yield item
 
 
-def _check_ids(number: int, item: object) -> None:
+def _refuse_arrays(item: object, name: str, reads: tuple[str, ...]) -> None:
+    """Raise InputError for an array of vectors, and for one of samples or pixels in another form than those read."""
+    if not isinstance(item, np.ndarray) or reads == ("text",) or np.ma.is_masked(item):
+        return refuse_vectors(item, name)
+    is_vector, has_pixels = item.dtype.kind == "f", item.ndim > 2 or (item.ndim == 2 and item.dtype == np.uint8)
+    if not is_vector and not (has_pixels and item.dtype.kind in "iu" and "image" in reads):
+        return None
+    advice = []
+    if "image" in reads and item.ndim > 1:
+        advice.append("A picture is an array of uint8 [height, width, 3]; a grey one is nearfield.Image(array).")
+    if "audio" in reads and item.ndim < 3:
+        advice.append("A sound is nearfield.Audio(samples, rate=...).")
+    if is_vector and item.ndim < 3:
+        advice.append("Vectors are compared by similarity.")
+    raise InputError(" ".join([f"{name} is an array of {item.dtype} of shape {item.shape}.", *advice]), param="input")
+
+
+def _check_ids(number: int, item: object, reads: tuple[str, ...]) -> None:
     """Raise InputError for an input that is no list of token ids; the ids after the first are checked later."""
-    refuse_vectors(item, f"Input {number}")
+    _refuse_arrays(item, f"Input {number}", reads)
     is_list = isinstance(item, (list, tuple)) or (isinstance(item, np.ndarray) and item.ndim == 1)
     named = text_inputs.record_names(item) is not None
     if not is_list or named or (len(item) and not _is_token_id(item[0])):  # type: ignore[arg-type,index]

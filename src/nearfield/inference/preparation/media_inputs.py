@@ -66,7 +66,7 @@ def is_medium(item: object, reads: tuple[str, ...], *, in_list: bool = False) ->
         return True
     if reads == ("text",):
         return False
-    if isinstance(item, _RAW) or _is_pixels(item) or _named_parts(item):
+    if isinstance(item, _RAW) or _is_pixels(item) or _named_parts(item) or _has_misnamed_parts(item, reads):
         return True
     return in_list and isinstance(item, (list, tuple)) and any(is_medium(part, reads) for part in item)
 
@@ -113,6 +113,8 @@ def _parts(item: object, reads: tuple[str, ...]) -> list[tuple[str, Any]]:
     if isinstance(item, str):
         return [("text", item)]
     named = _named_parts(item)
+    if not named and isinstance(item, Mapping):
+        raise InputError(f"It has the keys {', '.join(map(str, item))}. Parts are called {', '.join(reads)}.")
     if not named:
         return [(_kind_of(item, reads), item)]
     pairs = [(name, value) for name, values in named for value in _several(values)]
@@ -182,6 +184,13 @@ def _named_parts(item: object) -> list[tuple[str, Any]]:
     if not isinstance(item, Mapping) or not item or not item.keys() <= NOUNS.keys():
         return []
     return list(item.items())
+
+
+def _has_misnamed_parts(item: object, reads: tuple[str, ...]) -> bool:
+    """Return whether a mapping with other keys than modalities holds a medium: no table of texts does."""
+    if not isinstance(item, Mapping) or item.keys() <= NOUNS.keys():
+        return False
+    return any(is_medium(part, reads) for value in item.values() for part in _several(value))
 
 
 def _is_pixels(item: object) -> bool:

@@ -148,8 +148,18 @@ def read_encode_form(parts: Sequence[FormPart]) -> dict[str, Any]:
         elif part.name in body:
             raise InputError(f"The form has {part.name!r:.100} twice.", param=part.name)
         else:
-            body[part.name] = part.text
+            body[part.name] = _field_of(part, known)
     return body
+
+
+def _field_of(part: FormPart, known: str) -> str:
+    try:
+        return part.text
+    except InputError as error:
+        raise InputError(
+            f"The part {part.name!r:.100} of the form is not UTF-8. The parts of an input are called {known}.",
+            param=part.name,
+        ) from error
 
 
 def _read_late_chunks(
