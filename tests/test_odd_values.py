@@ -266,7 +266,7 @@ def test_odd_values_are_taken_or_refused_in_plain_words(
 def test_every_public_name_is_tried() -> None:
     tried = {call.partition(".")[0] for call, _ in CALLS}
     results = {"MultiVectors", "Outputs", "SparseVectors", "Vectors", "__version__"}
-    media = {"Audio", "Image"}  # tried in tests/media
+    media = {"Audio", "Image", "Video"}  # tried in tests/media
     assert set(nearfield.__all__) == tried - {"m3"} | results | media
 
 
