@@ -41,7 +41,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Encoder, 
 
 @pytest.fixture(scope="module")
 def url(models: tuple[Encoder, Reranker]) -> Iterator[str]:
-    with serving(models, max_image_bytes=100_000) as base:
+    with serving(models, max_image_bytes=100_000, max_items=64) as base:
         yield base
 
 
@@ -164,3 +164,15 @@ def test_bad_pictures_and_addresses_are_refused(url: str) -> None:
         assert reply.status_code == 400 and words in reply.json()["detail"], reply.text
     body = {"model": "reranker", "query": "a", "documents": [{"image": "https://example.com/a.png"}]}
     assert "fetching is off" in httpx.post(url + "/rank", json=body).text
+
+
+def test_pictures_of_one_input_count_towards_the_limit_of_a_request(url: str) -> None:
+    for path, body in (
+        ("/encode", {"model": "qwen", "input": [{"text": TEXT, "image": [CODES[1]] * 40}] * 2}),
+        ("/rank", {"model": "reranker", "query": TEXT, "documents": [{"image": [CODES[1]] * 65}]}),
+    ):
+        reply = httpx.post(url + path, json=body, timeout=60)
+        assert reply.status_code == 413, reply.text
+        assert (
+            "pictures, sounds and videos in inputs of several parts, and the limit for one request is 64" in reply.text
+        )

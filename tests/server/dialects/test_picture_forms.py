@@ -200,7 +200,7 @@ def test_sie_in_msgpack(url: str, model: str, vector: Any) -> None:
     np.testing.assert_allclose(np.frombuffer(values[b"data"], "<f4"), vector, atol=1e-6)
     assert decoded["usage"]["images"] == 1 and decoded["usage"]["input_tokens"] > PATCHES
     path = f"/v1/encode/{model}"
-    assert "Input 0 has a text and a picture" in refusal(
+    assert "content has a text and a picture" in refusal(
         url, path, {"items": [{"text": "a", "images": [{"data": CODES[0]}]}]}
     )
     assert "2 pictures" in refusal(url, path, {"items": [{"images": [{"data": CODES[0]}] * 2}]})
@@ -266,7 +266,7 @@ def test_gemini(url: str, model: str, encoder: Encoder, vector: Any) -> None:
     np.testing.assert_allclose([rows[0], rows[1]], [rows[2], rows[3]], atol=1e-6)
     assert rows[0] != rows[1]
     mixed = {"parts": [{"text": "cat"}, {"inlineData": {"data": CODES[0]}}]}
-    assert "Input 0 has a text and a picture" in refusal(
+    assert "content has a text and a picture" in refusal(
         url, f"/v1beta/models/{model}:embedContent", {"content": mixed}
     )
     assert "needs parts" in refusal(url, f"/v1beta/models/{model}:embedContent", {"content": {"parts": [{}]}})
@@ -298,3 +298,57 @@ def test_a_key_in_the_header_of_google(encoder: Encoder) -> None:
             reply = httpx.post(path, json=body, headers=headers)
             assert reply.status_code == 401
             assert reply.json()["error"]["status"] == "UNAUTHENTICATED"
+
+
+BAD = base64.b64encode(b"no picture").decode()
+GEMINI_BAD = {"content": {"parts": [{"inlineData": {"data": BAD}}]}}
+GEMINI_TEXT = {"content": {"parts": [{"text": "cat"}]}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "name"),
+    [
+        (
+            "/v1beta/models/clip:batchEmbedContents",
+            {"requests": [{**GEMINI_TEXT, "taskType": "RETRIEVAL_QUERY"}, GEMINI_TEXT, GEMINI_BAD]},
+            "requests[2].content: The picture",
+        ),
+        (
+            "/v1/projects/p/locations/l/publishers/google/models/clip:predict",
+            {
+                "instances": [
+                    {"text": TEXT, "image": {"bytesBase64Encoded": CODES[0]}},
+                    {"image": {"bytesBase64Encoded": BAD}},
+                ]
+            },
+            "instances[1]: The picture",
+        ),
+        (
+            "/qdrant/infer",
+            {
+                "inference": "search",
+                "inputs": [
+                    {"data": TEXT, "data_type": "text", "model": "clip", "options": {"normalize": False}},
+                    {"data": BAD, "data_type": "image", "model": "clip"},
+                ],
+            },
+            "Input 1: The picture",
+        ),
+        ("/weaviate/clip/vectorize", {"texts": [TEXT], "images": [CODES[0], BAD]}, "images[1]: The picture"),
+    ],
+)
+def test_errors_name_the_input_as_the_request_numbers_it(url: str, path: str, body: Any, name: str) -> None:
+    assert name in refusal(url, path, body)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"text": "cat", "fileData": {"fileUri": "https://example.com/a.png"}}, "content has fileData"),
+        ({"file_data": {"file_uri": "gs://a/b"}}, "which is not fetched"),
+        ({"inlineData": {"data": CODES[0]}, "videoMetadata": {"fps": 5}}, "there is no 'videoMetadata'"),
+        ({"inlineData": {"data": CODES[0]}, "inline_data": {"data": CODES[1]}}, "send one of them"),
+    ],
+)
+def test_no_field_of_a_part_of_gemini_is_ignored(url: str, part: Any, message: str) -> None:
+    assert message in refusal(url, "/v1beta/models/clip:embedContent", {"content": {"parts": [part]}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +24,8 @@ from nearfield.vectors.outputs import Outputs
 from nearfield.vectors.sparse import SparseVectors
 
 _NO_OPTIONS = EncodeOptions()
+#: How messages begin that name an input by its number.
+_NUMBERED = re.compile(r"input (\d+)\b", re.IGNORECASE)
 
 
 @dataclass(kw_only=True)
@@ -35,6 +38,8 @@ class Encode(Exchange):
     options_for: Callable[[ModelDescription], EncodeKeywords] | None = None
     #: Name of the API's field with the inputs, for errors.
     input_field: str = "input"
+    #: What errors call each input, where its number here is another than in the request; empty for numbers.
+    input_names: Sequence[str] = ()
     #: Outputs that the response needs.
     needs: tuple[str, ...] = ("dense",)
     result: Vectors | SparseVectors | MultiVectors | Outputs | None = None
@@ -106,8 +111,9 @@ class Encode(Exchange):
             return InputError(f"{model.name} reads {reads}, and an input is {NOUNS[unread]}.", param=self.input_field)
         for index, item in enumerate(self.inputs):
             if isinstance(item, MixedContent) and not model.fuses:
+                name = self.input_names[index] if self.input_names else f"Input {index}"
                 return InputError(
-                    f"Input {index} has {describe_parts(item)}, and {model.name} computes no vector of them together: "
+                    f"{name} has {describe_parts(item)}, and {model.name} computes no vector of them together: "
                     "send each in a separate input.",
                     param=self.input_field,
                 )
@@ -127,6 +133,14 @@ class Encode(Exchange):
         check_inputs(self.inputs, limits)
         check_addresses(self.inputs, limits)
 
+    def _named(self, error: InputError) -> InputError | None:
+        """Return the error with the input's name in the request in place of its number here, or None."""
+        match = _NUMBERED.match(str(error))
+        if match is None or int(match.group(1)) >= len(self.input_names):
+            return None
+        name = self.input_names[int(match.group(1))]
+        return type(error)(f"{name}{str(error)[match.end() :]}", param=error.param)
+
     def resolve_options(self) -> EncodeOptions:
         """Return the options, with those that depend on the model."""
         if self.options_for is None or self.description is None:
@@ -140,6 +154,8 @@ class Encode(Exchange):
             run = await model.run_encode(list(self.inputs), self.resolve_options(), limits)
         except InputError as error:
             error.param = self.input_field if error.param == "input" else error.param
+            if (named := self._named(error)) is not None:
+                raise named from error
             raise
         self.result = run.result
         self.stage_seconds.update(run.timings)

@@ -178,6 +178,13 @@ def check_inputs(inputs: Sequence[Any], limits: RequestLimits, field_name: str =
     if not inputs:
         raise InputError(f"{field_name} is empty: give at least one text or list of token ids.", param=field_name)
     check_size(len(inputs), limits, field_name)
+    media = sum(len(item.media) for item in inputs if isinstance(item, MixedContent))
+    if media > limits.items:
+        raise TooLarge(
+            f"{media} pictures, sounds and videos in inputs of several parts, and the limit for one request is "
+            f"{limits.items}. Send them in parts.",
+            param=field_name,
+        )
     for index, item in enumerate(inputs):
         if not isinstance(item, (str, Image, Audio, Video, MixedContent)) and not item:
             raise InputError(f"Input {index} is an empty list of token ids.", param=field_name)

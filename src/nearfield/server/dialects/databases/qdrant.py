@@ -142,6 +142,7 @@ def _create_part(request: QdrantRequest, indices: Sequence[int], context: Reques
         model=first.model,
         inputs=[_read_input(index, request.inputs[index], context) for index in indices],
         input_field="inputs",
+        input_names=[f"Input {index}" for index in indices],
         options=EncodeOptions(**options),
         needs=(str(options["outputs"]),) if "outputs" in options else (),
         reply_options={"indices": indices},

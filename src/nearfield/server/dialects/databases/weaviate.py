@@ -83,6 +83,11 @@ def _read_vectorize(request: WeaviateRequest, context: RequestContext) -> TwoTow
         model=context.path.get("model"),
         inputs=[*texts, *pictures],
         input_field="images" if images else "texts",
+        input_names=[
+            f"{name}[{index}]"
+            for name, values in (("texts", texts), ("images", images))
+            for index in range(len(values))
+        ],
         reply_options={"texts": len(texts)},
     )
 

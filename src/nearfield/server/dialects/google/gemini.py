@@ -14,7 +14,7 @@ from nearfield.errors import InputError, NearfieldError
 from nearfield.media.audio import Audio
 from nearfield.media.image import Image
 from nearfield.media.video.video import Video
-from nearfield.server.dialects import JsonObject, Route
+from nearfield.server.dialects import JsonObject, JsonValue, Route
 from nearfield.server.dialects.google.shared import GoogleError, TaskType, choose_options, error_body, read_picture
 from nearfield.server.dialects.schemas import to_json_rows
 from nearfield.server.exchange import CompositeExchange, Encode, EncodeOptions
@@ -35,12 +35,14 @@ class GeminiData(msgspec.Struct):
     mimeType: str | None = None  # noqa: N815 - its name in JSON
 
 
-class GeminiPart(msgspec.Struct):
-    """A part of a content: text, picture, sound or video."""
+class GeminiPart(msgspec.Struct, forbid_unknown_fields=True):
+    """A part of a content: text, picture, sound or video. Files at addresses are known but refused."""
 
     text: str | None = None
     inline_data: GeminiData | None = None
     inlineData: GeminiData | None = None  # noqa: N815 - its name in JSON
+    file_data: JsonValue = None
+    fileData: JsonValue = None  # noqa: N815 - its name in JSON
 
 
 class GeminiContent(msgspec.Struct):
@@ -142,6 +144,7 @@ def _create_encode(
             for index, name in zip(indices, names, strict=True)
         ],
         input_field=field,
+        input_names=names,
         options=EncodeOptions(truncate_dim=dimensions, truncate="error" if truncate is False else "report"),
         options_for=choose_options(task),
         reply_options={"indices": indices},
@@ -151,6 +154,10 @@ def _create_encode(
 def _read_content(content: GeminiContent, name: str, field: str, context: RequestContext) -> Content:
     parts: list[str | Image | Audio | Video] = []
     for part in content.parts:
+        if part.fileData or part.file_data:
+            raise InputError(f"{name} has fileData, which is not fetched: send the file as inlineData.", param=field)
+        if part.inlineData and part.inline_data:
+            raise InputError(f"{name} has a part with inlineData and inline_data: send one of them.", param=field)
         file = part.inlineData or part.inline_data
         parts += [] if part.text is None else [part.text]
         parts += [] if file is None else [_read_file(file, name, field, context)]

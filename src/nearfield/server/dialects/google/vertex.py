@@ -132,6 +132,7 @@ def _create_encode(
         model=context.path["model"],
         inputs=[value for *_, value in items],
         input_field="instances",
+        input_names=[f"instances[{index}]" for index, *_ in items],
         options=EncodeOptions(truncate_dim=size, truncate="report" if parameters.autoTruncate else "error"),
         options_for=choose_options(task),
         reply_options={"places": [(index, key) for index, key, _ in items]},

@@ -57,7 +57,7 @@ class ChatAudioUrl(msgspec.Struct):
     url: str
 
 
-class ChatVideoUrl(msgspec.Struct):
+class ChatVideoUrl(msgspec.Struct, forbid_unknown_fields=True):
     """A video of a message, as a data URI."""
 
     url: str
