@@ -98,6 +98,14 @@ def test_every_form_of_a_picture(encoder: Encoder, truth: tuple[Any, Any], tmp_p
     assert encoder.encode({"text": TEXTS[0]}).shape == (24,)
 
 
+def test_tensors_of_pixels_are_pictures_alone_and_in_lists(encoder: Encoder) -> None:
+    torch = pytest.importorskip("torch")
+    pixels = np.array(PICTURES[0])
+    expected = encoder.encode(pixels)
+    np.testing.assert_array_equal(encoder.encode(torch.from_numpy(pixels)), expected)
+    np.testing.assert_array_equal(encoder.encode([torch.from_numpy(pixels)])[0], expected)
+
+
 def test_a_text_that_looks_like_a_path_is_a_text(encoder: Encoder, tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     path.write_bytes(png(PICTURES[0]))

@@ -108,6 +108,8 @@ def check_documents(documents: object) -> Sequence[Sequence[str]]:
 
 def _checked(items: Iterable[Any], reads: tuple[str, ...], fuses: bool) -> Iterator[Input]:
     for number, item in enumerate(items):
+        if reads != ("text",) and is_tensor(item):
+            item = tensor_to_array(item)
         if isinstance(item, str):
             yield item
         elif is_medium(item, reads, in_list=True):

@@ -155,7 +155,7 @@ class FusedProcessor(ABC):
         if special > limit:
             raise InputTooLong(
                 f"its pictures and sounds have at least {special} tokens, with what surrounds them, and at most "
-                f"{limit} are read: send fewer or smaller ones, or raise max_length",
+                f"{limit} are read: send fewer or smaller ones, or fewer frames of a video, or raise max_length",
                 param="input",
             )
         if options.truncate == "error" and special + words > limit:
