@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from nearfield.errors import InputError
+from nearfield.errors import DeadlineExceeded, InputError
 from nearfield.inference.preparation.worker_threads import MediaThreads, WorkerThreads, in_order
 from nearfield.media.decoder_process.pool import MAX_PROCESSES, DecoderPool
 from nearfield.media.image import Image
+from nearfield.media.limits import stop_if_abandoned
 from tests.support import odd_pictures
 
 
@@ -90,3 +91,22 @@ async def test_files_that_occupy_their_processes_hold_up_no_others(monkeypatch: 
     assert picture.width == 50 and not any(task.done() for task in waiting)
     release.set()
     assert [picture.format for picture in await asyncio.gather(*waiting)] == ["TIFF"] * len(waiting)
+
+
+def test_a_call_whose_time_is_over_ends_where_it_looks() -> None:
+    ended = threading.Event()
+
+    def work() -> None:
+        try:
+            while True:
+                stop_if_abandoned()
+                ended.wait(0.001)
+        finally:
+            ended.set()
+
+    async def call() -> None:
+        with pytest.raises(DeadlineExceeded, match="while the inputs were decoded"):
+            await MediaThreads(1, "test").run_until(work, time.monotonic() + 0.05, "decoded")
+
+    asyncio.run(call())
+    assert ended.wait(5)

@@ -1,18 +1,32 @@
-"""Limits of pictures, sounds and videos, checked before anything is decoded; and memory of decoders."""
+"""Limits of pictures, sounds and videos, checked before anything is decoded; memory of decoders; and when they stop."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from threading import Condition
+from threading import Condition, Event
 
-from nearfield.errors import InputError
+from nearfield.errors import DeadlineExceeded, InputError
 from nearfield.fork_safety import PerProcess
 
 #: Bytes that pictures and sounds which are decoded at the same time may take together.
 DECODE_MEMORY = 512 * 2**20
+#: What is set once the caller of a thread no longer waits for it.
+abandoned: ContextVar[Event | None] = ContextVar("nearfield_abandoned", default=None)
+
+
+def stop_if_abandoned() -> None:
+    """End work for which its caller no longer waits. Called between the parts of an input, and the frames of a video.
+
+    Raises:
+        DeadlineExceeded: the caller has gone.
+    """
+    event = abandoned.get()
+    if event is not None and event.is_set():
+        raise DeadlineExceeded("The call has ended.")
 
 
 @dataclass(frozen=True, slots=True)

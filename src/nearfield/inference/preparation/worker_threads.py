@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
+from threading import Event
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -16,6 +17,7 @@ from nearfield.engine.turns import CALLER
 from nearfield.errors import DeadlineExceeded
 from nearfield.fork_safety import PerProcess
 from nearfield.media.decoder_process.pool import MAX_PROCESSES, ProcessNeeded, without_processes
+from nearfield.media.limits import abandoned
 
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
@@ -50,12 +52,20 @@ class WorkerThreads:
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, FairTurns] = WeakKeyDictionary()
 
     async def run(self, function: Callable[[], ResultT]) -> ResultT:
-        """Run a function in a thread, once it is its owner's turn."""
+        """Run a function in a thread, once it is its owner's turn.
+
+        If the call is cancelled, the function ends where it calls ``stop_if_abandoned``.
+        """
         loop = asyncio.get_running_loop()
+        event, context = Event(), copy_context()
+        context.run(abandoned.set, event)
         turns = self._turns.setdefault(loop, FairTurns(self._threads))
         await turns.acquire(CALLER.get().owner)
         try:
-            return await loop.run_in_executor(self._pool.get(self._create), copy_context().run, function)
+            return await loop.run_in_executor(self._pool.get(self._create), context.run, function)
+        except asyncio.CancelledError:
+            event.set()
+            raise
         finally:
             turns.release()
 

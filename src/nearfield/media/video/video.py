@@ -17,7 +17,7 @@ from nearfield.arrays import Array
 from nearfield.errors import InputError, TooLarge
 from nearfield.media.decoding import Picture
 from nearfield.media.files import absolute_path
-from nearfield.media.limits import DEFAULT_VIDEO_LIMITS, VideoLimits
+from nearfield.media.limits import DEFAULT_VIDEO_LIMITS, VideoLimits, stop_if_abandoned
 from nearfield.media.video.frame_choice import FrameRule, Timeline
 from nearfield.media.video.frame_reading import VideoFile, VideoFrame, frame_digest
 from nearfield.media.video.video_decoding import FramePlan, VideoHeader
@@ -182,6 +182,7 @@ class Video:
         """
         self._pixels = 0
         for frame in self._read(self._rule(rule, limits), VideoPart(self.name, "", limits, self.start, self.end)):
+            stop_if_abandoned()
             self._pixels += frame.picture.width * frame.picture.height
             yield frame
 

@@ -23,6 +23,7 @@ from nearfield.inference.preparation.fused import FusedInput, FusedOptions, Fuse
 from nearfield.media.audio import Audio
 from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
+from nearfield.media.limits import stop_if_abandoned
 from nearfield.media.video.video import Video
 from nearfield.recipe import Recipe
 
@@ -108,6 +109,7 @@ class EmbeddingGemma2Processor(FusedProcessor):
         runs: list[UntruncatedIds | Medium] = []
         rows = 0
         for part in _joined(options.prompt, self._in_place(content)):
+            stop_if_abandoned()
             runs.append(run := self._run(part, options))
             if isinstance(run, Medium):
                 rows += run.rows + 2

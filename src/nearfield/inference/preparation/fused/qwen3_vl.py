@@ -21,6 +21,7 @@ from nearfield.inference.preparation.fused import FusedInput, FusedOptions, Pair
 from nearfield.media.audio import Audio
 from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
+from nearfield.media.limits import stop_if_abandoned
 from nearfield.media.video.frame_choice import FrameRule
 from nearfield.media.video.video import Video
 from nearfield.recipe import Recipe
@@ -104,6 +105,7 @@ class Qwen3VlProcessor(PairProcessor):
         rows = 0
         with closing(self._pieces(parts, options)) as read:
             for piece in read:
+                stop_if_abandoned()
                 pieces.append(piece)
                 if isinstance(piece, PatchFeatures):
                     rows += self._rows(piece) + 2
