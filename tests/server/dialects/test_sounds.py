@@ -168,6 +168,7 @@ def test_nova_s_texts(url: str, clap: Encoder) -> None:
         ("/model/clap/invoke", nova(audio={"source": {"s3Location": {"uri": "s3://a/b"}}}), "S3 is not read"),
         ("/model/clap/invoke", nova(video={"source": {"bytes": DIGITS}}), "has video: send one of text"),
         ("/model/clap/invoke", nova(), "has no input: send one of text"),
+        ("/model/clap/invoke", nova(embeddingMode="AUDIO_VIDEO_COMBINED"), "there is no 'embeddingMode'"),
         ("/model/clap/invoke", nova(text={"truncationMode": "END", "source": {}}), "has no value"),
         ("/model/clap/invoke", {**nova(), "taskType": "SEGMENTED_EMBEDDING"}, "taskType"),
         ("/v1/embeddings", {"model": "clap", "input": [{"audio": 3}]}, "audio must be a string"),

@@ -44,7 +44,7 @@ class NovaSource(msgspec.Struct):
     s3Location: JsonValue = None  # noqa: N815 - its name in the API
 
 
-class NovaText(msgspec.Struct):
+class NovaText(msgspec.Struct, forbid_unknown_fields=True):
     """A text, and which end of it is left out if it is too long. ``source`` is known but refused."""
 
     truncationMode: Literal["START", "END", "NONE"]  # noqa: N815 - its name in the API
@@ -52,7 +52,7 @@ class NovaText(msgspec.Struct):
     source: JsonValue = None
 
 
-class NovaFile(msgspec.Struct):
+class NovaFile(msgspec.Struct, forbid_unknown_fields=True):
     """A picture or a sound. Its format is found in the bytes."""
 
     source: NovaSource
@@ -60,7 +60,7 @@ class NovaFile(msgspec.Struct):
     detailLevel: Literal["STANDARD_IMAGE", "DOCUMENT_IMAGE"] | None = None  # noqa: N815 - its name in the API
 
 
-class NovaParameters(msgspec.Struct):
+class NovaParameters(msgspec.Struct, forbid_unknown_fields=True):
     """The input, what its vector is for, and the number of dimensions. Videos are known but refused."""
 
     embeddingPurpose: Purpose  # noqa: N815 - its name in the API
