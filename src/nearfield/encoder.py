@@ -484,15 +484,13 @@ _SHOWN, _LIMITS = ("show_progress_bar",), ("bulk", "deadline", "max_tokens")
 
 
 def _one_modality(items: Sequence[Input], default: str) -> str:
-    """Return the modality of all inputs; ``default`` if there are none.
-
-    Raises:
-        InputError: there are several.
-    """
-    modalities = sorted({modality_of(item) for item in items}) or [default]
-    if len(modalities) > 1:
-        raise InputError(f"submit takes inputs of one kind, and these are {' and '.join(modalities)}.", param="input")
-    return modalities[0]
+    """Return the modality of all inputs; ``default`` if there are none. Inputs of several kinds are refused."""
+    kinds = [modality_of(item) for item in items] or [default]
+    other = next((number for number, kind in enumerate(kinds) if kind != kinds[0]), None)
+    if other is not None:
+        named = f"input 0 is of kind {kinds[0]}, and input {other} of {kinds[other]}"
+        raise InputError(f"submit takes inputs of one kind: {named}.", param="input")
+    return kinds[0]
 
 
 def _progress_is_useful(total: int | None) -> bool:

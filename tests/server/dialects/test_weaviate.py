@@ -94,5 +94,5 @@ def test_meta_and_probes(url: str, clip: Encoder, tiny: Encoder) -> None:
             reply = httpx.get(f"{url}{prefix}/.well-known/{path}")
             assert (reply.status_code, reply.content) == (204, b"")
     with serving([tiny]) as base:
-        assert httpx.get(f"{base}/.well-known/ready").status_code == 503
+        assert httpx.get(f"{base}/.well-known/ready").status_code == 404
         assert httpx.get(f"{base}/.well-known/live").status_code == 204

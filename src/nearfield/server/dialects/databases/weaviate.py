@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from nearfield.errors import InputError, ModelNotFound, NearfieldError
+from nearfield.errors import InputError, NearfieldError
 from nearfield.server.dialects import JsonObject, Reply, Route, message_of
 from nearfield.server.dialects.schemas import to_json_rows
 from nearfield.server.exchange import Encode
@@ -116,11 +116,8 @@ def _get_meta(_: None, context: RequestContext) -> JsonObject:
 
 
 def _get_ready(_: None, context: RequestContext) -> Reply:
-    """Return status 204 if the model is loaded, otherwise 503: Weaviate waits for it when it starts."""
-    try:
-        _find_model(context)
-    except ModelNotFound as error:
-        return Reply({"error": str(error)}, 503)
+    """Return status 204 if the model is served, otherwise 404: Weaviate waits for 204 when it starts."""
+    _find_model(context)
     return Reply(b"", 204)
 
 
