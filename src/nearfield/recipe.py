@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -327,7 +328,7 @@ class Recipe:
         """Whether one input may have several parts, such as a text and pictures."""
         return bool(self.fused)
 
-    @property
+    @cached_property
     def reads(self) -> tuple[str, ...]:
         """What an input may be: what the towers read, and video where one of them reads pictures, which frames are."""
         in_sequence = any(tower.config.get("reads_videos") for tower in self.fused.values())

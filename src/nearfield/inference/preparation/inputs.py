@@ -63,6 +63,11 @@ def parse_inputs(
     Raises:
         InputError: it is neither an input, nor several; or an item is neither a text, nor token ids, nor a picture.
     """
+    # The usual inputs first, without the checks of the others.
+    if isinstance(texts, str):
+        return True, [texts], 1
+    if type(texts) is list and texts and all(isinstance(item, str) for item in texts):
+        return False, texts, len(texts)
     texts = tensor_to_array(texts) if is_tensor(texts) else texts
     if is_medium(texts, reads):
         return True, [read_item(texts, 0, reads, fuses=fuses)], 1

@@ -34,6 +34,8 @@ _RAW = (bytes, bytearray, memoryview, os.PathLike)
 
 def modality_of(item: object) -> str:
     """Return the modality of one input that ``read_item`` has returned."""
+    if isinstance(item, str):
+        return "text"
     if isinstance(item, MixedContent):
         return MIXED
     return next((name for name, kind in _CLASSES.items() if isinstance(item, kind)), "text")
