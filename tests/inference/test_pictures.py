@@ -130,7 +130,7 @@ def test_calls_without_waiting(encoder: Encoder, truth: tuple[Any, Any]) -> None
     parts = list(encoder.stream(iter(items), window=1))
     assert np.abs(np.concatenate([np.asarray(part) for part in parts]) - expected).max() < TOLERANCE
     assert np.abs(encoder.submit(PICTURES[:2]).result(30)).max() > 0
-    with pytest.raises(InputError, match="image and text"):
+    with pytest.raises(InputError, match="input 0 is of kind text, and input 1 of image"):
         encoder.submit(items)
 
 
