@@ -20,7 +20,7 @@ from nearfield.hardware import has_bf16
 from tests.parity import Array, Case, cases
 from tests.parity.measure import inputs, nearness, ours
 from tests.parity.pictures import CASES as PICTURES
-from tests.parity.pictures import sounds
+from tests.parity.pictures import sounds, videos
 from tests.parity.pictures.case import PictureCase
 from tests.parity.pictures.measure import encode, measure, scaled, write_files
 
@@ -50,6 +50,7 @@ _PICTURES = """## Pictures
 
 From picture files on disk to vectors. The files are JPEG, PNG and WebP of the model's own size, smaller, larger,
 narrow, flat and grey. CLAP's are sounds of up to ten seconds: WAV and FLAC, a tenth of a second, noise and stereo.
+Videos are MP4, WebM and AVI of up to four seconds.
 `python -m tools.parity --pictures` measures and writes this part.
 
 - **same pixels**: the reference's model reads the pixels, or mel spectrograms, that Nearfield prepared, one at a time.
@@ -113,7 +114,11 @@ def picture_row(case: PictureCase, files: Sequence[Path], place: Path) -> tuple[
 def picture_rows(only: str) -> Iterator[tuple[str, ...]]:
     """Yield the rows of models that read pictures, whose family or name has ``only``."""
     with tempfile.TemporaryDirectory() as place:
-        files = {"image": write_files(Path(place) / "pictures"), "audio": sounds.write_files(Path(place) / "sounds")}
+        files = {
+            "image": write_files(Path(place) / "pictures"),
+            "audio": sounds.write_files(Path(place) / "sounds"),
+            "video": videos.write_files(Path(place) / "films"),
+        }
         for number, case in enumerate(sorted(PICTURES, key=lambda case: (case.family, case.name))):
             if only in f"{case.family} {case.name}":
                 (folder := Path(place) / str(number)).mkdir()

@@ -1,4 +1,4 @@
-"""Pictures and sounds from files on disk to vectors, in each family and layout, beside the reference."""
+"""Pictures, sounds and videos from files on disk to vectors, in each family and layout, beside the reference."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.parity.pictures import CASES, sounds
+from tests.parity.pictures import CASES, sounds, videos
 from tests.parity.pictures.case import PictureCase
 from tests.parity.pictures.measure import measure, write_files
 from tools import parity
@@ -18,8 +18,12 @@ IDS = [f"{case.family}: {case.name}" for case in CASES]
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     """The files of each modality."""
-    pictures, recordings = (tmp_path_factory.mktemp(name) for name in ("pictures", "sounds"))
-    return {"image": write_files(pictures), "audio": sounds.write_files(recordings)}
+    pictures, recordings, films = (tmp_path_factory.mktemp(name) for name in ("pictures", "sounds", "films"))
+    return {
+        "image": write_files(pictures),
+        "audio": sounds.write_files(recordings),
+        "video": videos.write_files(films),
+    }
 
 
 @pytest.mark.slow

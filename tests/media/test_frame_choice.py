@@ -11,6 +11,7 @@ import pytest
 
 from nearfield.errors import InputError
 from nearfield.media.video.frame_choice import FrameRule, Timeline
+from tests.support.video_reference import gemma_indices
 
 RATES = [
     Fraction(25),
@@ -62,6 +63,26 @@ def test_both_ends_are_read_as_the_processor_of_qwen3_vl_does(total: int) -> Non
     expected = Qwen3VLVideoProcessor.sample_frames(processor, metadata)
     rule = FrameRule(fps=2, max_frames=64, min_frames=4, reaches_end=True)
     assert timeline(total, Fraction(25), Fraction(1, 12_800)).choose(rule).tolist() == expected.tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["uniform", "truncate"])
+@pytest.mark.parametrize("fps", [0.3, 1.0, 2.0, 40.0])
+def test_frames_at_steps_are_those_of_the_processor_of_embedding_gemma_2(fps: float, strategy: str) -> None:
+    for rate in RATES:
+        for total in TOTALS:
+            expected = gemma_indices(total, float(rate), fps=fps, max_frames=9, overflow_strategy=strategy)
+            rule = FrameRule(fps=fps, max_frames=9, stepped=True, cut=strategy == "truncate")
+            for tick in (1 / rate / 512, Fraction(1, 90_000)):
+                assert timeline(total, rate, tick).choose(rule).tolist() == expected, (rate, total)
+
+
+def test_steps_are_times_where_frames_are_shown_for_different_times() -> None:
+    times = Timeline(np.array([*range(0, 900, 100), 1000]), 0.001, 10.0, last=3000)
+    assert times.choose(FrameRule(fps=2, stepped=True)).tolist() == [0, 5, 9, 9, 9, 9, 9, 9]
+    assert times.choose(FrameRule(fps=2, max_frames=3, stepped=True)).tolist() == [0, 9, 9]
+    assert times.choose(FrameRule(fps=2, max_frames=3, stepped=True, cut=True)).tolist() == [0, 5, 9]
+    assert times.choose(FrameRule(stepped=True), start=1.0).tolist() == [9, 9, 9]
 
 
 @pytest.mark.parametrize(("total", "count"), [(1, 2), (2, 2), (3, 2), (75, 2), (100, 4), (125, 4), (2000, 64)])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.parity.decoder import tokenizer
 from tests.support import tiny_models
+from tests.support.video_reference import gemma_text
 
 TEXT = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
 GEMMA_TEXT = {
@@ -202,8 +204,11 @@ GEMMA_TOKENS = {
 }
 
 
-def embedding_gemma2_with_media(folder: Path, *, sounds: bool = False, **image: Any) -> Path:
-    """Write EmbeddingGemma 2 with its vision tower, the tokens of media, and how these are prepared."""
+def embedding_gemma2_with_media(folder: Path, *, sounds: bool = False, videos: Any = None, **image: Any) -> Path:
+    """Write EmbeddingGemma 2 with its vision tower, the tokens of media, and how these are prepared.
+
+    ``videos`` are the values of its processor of videos.
+    """
     import transformers
 
     words = tokenizer(begin=True)
@@ -217,21 +222,31 @@ def embedding_gemma2_with_media(folder: Path, *, sounds: bool = False, **image: 
         audio_config=GEMMA_AUDIO if sounds else None,
         **ids,
     )
-    words.model_max_length = 1000 if sounds else 300
+    words.model_max_length = 1000 if sounds or videos else 300
     save(folder, transformers.EmbeddingGemma2Model(config).eval(), words, size=40)
     pictures = transformers.Gemma4ImageProcessorPil(patch_size=4, max_soft_tokens=70)
     processor = {"processor_class": "EmbeddingGemma2Processor", "image_processor": pictures.to_dict()}
     if sounds:
         extractor = transformers.Gemma4AudioFeatureExtractor(feature_size=16)
         processor["feature_extractor"] = json.loads(extractor.to_json_string())
+    if videos:
+        processor["video_processor"] = videos
     tiny_models.dump(folder / "processor_config.json", processor)
     return folder
 
 
-def embedding_gemma2_vectors(folder: Path, inputs: Any, **processing: Any) -> Any:
-    """Return what transformers computes of inputs, one after the other: each a sequence of texts, pictures and sounds.
+@dataclass(frozen=True)
+class ChosenFrames:
+    """The frames of a video that are read, and their times in seconds."""
 
-    Sounds are arrays of samples at 16 kHz.
+    pictures: list[Any]
+    seconds: list[float]
+
+
+def embedding_gemma2_vectors(folder: Path, inputs: Any, **processing: Any) -> Any:
+    """Return what transformers computes of inputs, one after the other: each a sequence of texts and media.
+
+    Sounds are arrays of samples at 16 kHz, videos `ChosenFrames`, and all others are pictures.
     """
     import numpy as np
     import torch
@@ -243,6 +258,9 @@ def embedding_gemma2_vectors(folder: Path, inputs: Any, **processing: Any) -> An
         media, sizes = _gemma_media(folder, parts, processing)
         shown = []
         for part in parts:
+            if isinstance(part, ChosenFrames):
+                shown.append(next(sizes["video"]))
+                continue
             kind = "" if isinstance(part, str) else "audio" if isinstance(part, np.ndarray) else "image"
             begin, end = (GEMMA_TOKENS.get(f"{side}o{kind[:1]}_token", "") for side in "be")
             shown.append(part if not kind else f"{begin}{GEMMA_TOKENS[f'{kind}_token'] * next(sizes[kind])}{end}")
@@ -261,9 +279,13 @@ def _gemma_media(folder: Path, parts: Any, processing: Any) -> tuple[dict[str, A
 
     stored = json.loads((folder / "processor_config.json").read_text())
     sounds = [part for part in parts if isinstance(part, np.ndarray)]
-    pictures = [part for part in parts if not isinstance(part, (str, np.ndarray))]
+    pictures = [part for part in parts if not isinstance(part, (str, np.ndarray, ChosenFrames))]
     media: dict[str, Any] = {}
     sizes: dict[str, Any] = {}
+    if videos := [part for part in parts if isinstance(part, ChosenFrames)]:
+        added, texts = _gemma_videos(stored["video_processor"], videos)
+        media |= added
+        sizes["video"] = iter(texts)
     if pictures:
         media |= Gemma4ImageProcessorPil(**{**stored["image_processor"], **processing})(pictures, return_tensors="pt")
         sizes["image"] = iter([int(size) for size in media.pop("num_soft_tokens_per_image")])
@@ -272,6 +294,27 @@ def _gemma_media(folder: Path, parts: Any, processing: Any) -> tuple[dict[str, A
         masks = media["input_features_mask"].numpy()
         sizes["audio"] = iter([EmbeddingGemma2Processor.compute_sscp(mask) for mask in masks])
     return media, sizes
+
+
+def _gemma_videos(stored: Any, videos: list[ChosenFrames]) -> tuple[dict[str, Any], list[str]]:
+    """Return what the model reads of videos, and what is written for each of them."""
+    import torch
+    from transformers import Gemma4ImageProcessorPil
+
+    keys = ("do_normalize", "image_mean", "image_std", "max_soft_tokens", "patch_size", "pooling_kernel_size")
+    processor = Gemma4ImageProcessorPil(**{key: stored[key] for key in keys})
+    frames = processor([one for video in videos for one in video.pictures], return_tensors="pt")
+    rows = iter(frames["num_soft_tokens_per_image"])
+    texts = []
+    for video in videos:
+        counts = [int(next(rows)) for _ in video.pictures]
+        texts.append(gemma_text(video.seconds, counts[0], GEMMA_TOKENS, add_timestamps=stored["add_timestamps"]))
+    media = {
+        "pixel_values_videos": frames["pixel_values"],
+        "video_position_ids": frames["image_position_ids"],
+        "num_frames_per_video": torch.tensor([len(video.pictures) for video in videos]),
+    }
+    return media, texts
 
 
 def qwen3_vl(folder: Path, *, head: bool = True, end: bool = True) -> Path:

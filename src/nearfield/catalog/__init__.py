@@ -91,9 +91,9 @@ class CatalogEntry:
     def reads(self) -> tuple[str, ...]:
         """What an input may be: the modalities, and video where a tower reads pictures, which frames are.
 
-        Of the language models that read pictures, Qwen3-VL reads videos.
+        Of the language models that read pictures, Qwen3-VL and EmbeddingGemma 2 read videos.
         """
-        reads_frames = not self.family.endswith("_text") or self.family == "qwen3_vl_text"
+        reads_frames = not self.family.endswith("_text") or self.family in ("qwen3_vl_text", "embedding_gemma2_text")
         return (*self.modalities, "video") if "image" in self.modalities and reads_frames else self.modalities
 
     @property

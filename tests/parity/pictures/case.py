@@ -28,7 +28,7 @@ class PictureCase:
     processor prepares with Pillow; ``of_pixels`` those of pictures that are prepared already, where one picture is one
     input of the tower; ``of_texts`` those of texts, where the model reads them. Vectors have the length that the model
     gives them: an array with a row for each input, or a list of rows where each token has a vector. With the
-    ``modality`` audio, files and what is prepared are sounds.
+    ``modality`` audio, files and what is prepared are sounds; with video, files are films.
     """
 
     name: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nearfield.arrays import Array
 from nearfield.checkpoint.processors.image_config import ImageConfig
@@ -18,6 +18,8 @@ from nearfield.media.decoding import Picture
 _PRECISION, _MAX_SCALE = 1e-5, 100.0
 #: The longer side of a picture of Qwen2-VL is at most this many times the shorter one.
 _MAX_ASPECT = 200
+#: Times the least number of pixels that frames may have in any case.
+_ABOVE_LEAST = 1.05
 #: Numbers of tokens of a picture that Gemma 4 was trained with.
 _SOFT_TOKENS = (70, 140, 280, 560, 1120)
 
@@ -135,6 +137,13 @@ class SmartResize(PatchCount):
 
     def target(self, height: int, width: int) -> tuple[int, int]:
         """Return the size of a picture after resizing (``smart_resize`` of transformers)."""
+        return self._sides(height, width, 1, 1)
+
+    def _sides(self, height: int, width: int, frames: int, counted: int) -> tuple[int, int]:
+        """Return the sides of pictures whose pixels, of ``frames`` together, are in the range.
+
+        ``counted`` is the number of frames that is compared with the range.
+        """
         if max(height, width) / min(height, width) > _MAX_ASPECT:
             raise InputError(
                 f"A picture of {width:,} x {height:,} pixels is too long and narrow for this model: its longer side "
@@ -142,15 +151,69 @@ class SmartResize(PatchCount):
             )
         factor = self.patch_size * self.merge
         rows, columns = round(height / factor) * factor, round(width / factor) * factor
-        if rows * columns > self.max_pixels:
-            shrink = math.sqrt(height * width / self.max_pixels)
+        if counted * rows * columns > self.max_pixels:
+            shrink = math.sqrt(frames * height * width / self.max_pixels)
             rows = max(factor, math.floor(height / shrink / factor) * factor)
             columns = max(factor, math.floor(width / shrink / factor) * factor)
-        elif rows * columns < self.min_pixels:
-            grow = math.sqrt(self.min_pixels / (height * width))
+        elif counted * rows * columns < self.min_pixels:
+            grow = math.sqrt(self.min_pixels / (frames * height * width))
             rows = math.ceil(height * grow / factor) * factor
             columns = math.ceil(width * grow / factor) * factor
         return rows, columns
+
+
+@dataclass(frozen=True)
+class FrameBudget(SmartResize):
+    """Resize the frames of a video as `SmartResize` does pictures; the range is that of all frames together.
+
+    Args:
+        temporal: frames that become one row of patches.
+        max_tokens: what a frame may have at most, so that those of short videos are no larger; None: no such limit.
+        frames: how many are read of the video, at least ``temporal``.
+    """
+
+    temporal: int = 2
+    max_tokens: int | None = None
+    frames: int = 2
+
+    @classmethod
+    def from_config(cls, config: ImageConfig) -> FrameBudget:
+        """Return the processor that a file of transformers describes.
+
+        Raises:
+            ModelRefused: a value has another type.
+        """
+        stated = config.values["size"]
+        size = {key: value for key, value in stated.items() if value is not None} if isinstance(stated, dict) else {}
+        edges = [size.pop(key, None) for key in ("shortest_edge", "longest_edge")]
+        if size or not all(type(edge) is int and edge > 0 for edge in edges):
+            raise config.error("size", "shortest_edge and longest_edge, which are numbers of pixels of all frames")
+        return cls(
+            **config.normalisation(),
+            patch_size=config.whole("patch_size"),
+            merge=config.whole("merge_size"),
+            temporal=config.whole("temporal_patch_size"),
+            min_pixels=edges[0],
+            max_pixels=edges[1],
+            max_tokens=config.whole("max_video_tokens") if config.flag("cap_pixels_per_frame") else None,
+            resize=True,
+        )
+
+    def for_frames(self, count: int) -> FrameBudget:
+        """Return the processor of a video of which ``count`` frames are read."""
+        frames = max(count, self.temporal)
+        if self.max_tokens is None:
+            return replace(self, frames=frames)
+        most = min(self.max_tokens * (self.patch_size * self.merge) ** 2, self.max_pixels // frames)
+        return replace(self, frames=frames, max_pixels=max(most, int(self.min_pixels * _ABOVE_LEAST)) * frames)
+
+    def target(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size of frames after resizing (``smart_resize`` of transformers, that of videos)."""
+        factor = self.patch_size * self.merge
+        if height < factor or width < factor:
+            scale = max(factor / height, factor / width)
+            height, width = int(height * scale), int(width * scale)
+        return self._sides(height, width, self.frames, round(self.frames / self.temporal) * self.temporal)
 
 
 @dataclass(frozen=True)

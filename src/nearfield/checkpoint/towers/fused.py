@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from nearfield.checkpoint.json_file import JsonObject, read_optional
 from nearfield.checkpoint.processors.audio import read_audio_processor
 from nearfield.checkpoint.processors.image import read_image_processor
+from nearfield.checkpoint.processors.video import read_video_processor
 from nearfield.checkpoint.towers.tower_config import DEFAULTS
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused, WeightsError
@@ -23,23 +24,24 @@ class FusedTower:
     """Where a model keeps a tower: the field of config.json, the tower's ``model_type``, and its weights' names.
 
     ``version`` is that of what surrounds its rows in the sequence. It is part of the name of the model's space.
-    ``videos`` says whether the frames of videos enter the sequence too.
+    ``videos`` says whether the frames of videos enter the sequence too: "always", or where the folder has a "file" that
+    says how they are prepared.
     """
 
     field: str
     model_type: str
     weights: str
     version: int = 1
-    videos: bool = False
+    videos: Literal["", "file", "always"] = ""
 
 
 #: By ``model_type`` of config.json and by modality.
 FUSED_TOWERS: Mapping[str, Mapping[str, FusedTower]] = {
     "embedding_gemma2": {
-        "image": FusedTower("vision_config", "gemma4_vision", r"^(model\.)?vision_tower\."),
+        "image": FusedTower("vision_config", "gemma4_vision", r"^(model\.)?vision_tower\.", videos="file"),
         "audio": FusedTower("audio_config", "gemma4_audio", r"^(model\.)?audio_tower\."),
     },
-    "qwen3_vl": {"image": FusedTower("vision_config", "qwen3_vl_vision", r"^(model\.)?visual\.", videos=True)},
+    "qwen3_vl": {"image": FusedTower("vision_config", "qwen3_vl_vision", r"^(model\.)?visual\.", videos="always")},
 }
 _READERS = {"image": read_image_processor, "audio": read_audio_processor}
 #: Fields of the whole model that name placeholders, for those who build the sequence.
@@ -127,7 +129,8 @@ def read_fused_towers(folder: Path, recipe: Recipe, warnings: list[str]) -> Mapp
                 "inputs are prepared: only texts are read"
             )
             continue
-        towers[modality] = _tower(folder, recipe, modality, _config(recipe, config, tower))
+        own = {**_config(recipe, config, tower), "reads_videos": _reads_videos(folder, tower)}
+        towers[modality] = _tower(folder, recipe, modality, own)
     return MappingProxyType(towers)
 
 
@@ -144,8 +147,12 @@ def _config(recipe: Recipe, config: JsonObject, tower: FusedTower) -> dict[str, 
         raise ModelRefused(f"{recipe.folder / 'config.json'}: {tower.field} must be an object, not {part!r}")
     tokens = {name: value for name, value in config.items() if _TOKENS.search(name)}
     own = {"model_type": tower.model_type, "version": tower.version, "text_hidden_size": recipe.config["hidden_size"]}
-    own["reads_videos"] = tower.videos
     return {**tokens, **DEFAULTS.get(tower.model_type, {}), **part, **own}
+
+
+def _reads_videos(folder: Path, tower: FusedTower) -> bool:
+    """Return whether videos enter the sequence. Raises ModelRefused where a file says something unknown of them."""
+    return bool(tower.videos) and (read_video_processor(folder) is not None or tower.videos == "always")
 
 
 def _tower(folder: Path, recipe: Recipe, modality: str, config: dict[str, Any]) -> Recipe:

@@ -26,7 +26,9 @@ class FrameRule:
     Frames are ``seconds x fps``, rounded down, at most ``max_frames`` and at least ``min_frames``, as far as the video
     has so many. By default they are spread as ``k * total // count``: the first frame is always among them, the last
     one never if there are others. With ``reaches_end`` both ends are among them, and the others are rounded to between.
-    Both are the ways of transformers (``default_sample_indices_fn`` and the processor of Qwen3-VL).
+    Both are the ways of transformers (``default_sample_indices_fn`` and the processor of Qwen3-VL). With ``stepped``,
+    frames are ``1 / fps`` seconds apart from the first one on; of more than ``max_frames``, as many are taken at equal
+    distances, both ends among them, or with ``cut`` the first ones (the processor of EmbeddingGemma 2).
 
     Args:
         fps: frames a second of the video.
@@ -35,6 +37,8 @@ class FrameRule:
         multiple: the number is a multiple of it, as a model needs that reads frames in pairs. Where the video has too
             few, its last frame is repeated.
         reaches_end: whether the last frame is always read.
+        stepped: whether frames are ``1 / fps`` seconds apart. A video of fewer frames a second has some twice.
+        cut: whether the first frames are read of too many.
     """
 
     fps: float = 1.0
@@ -42,27 +46,43 @@ class FrameRule:
     min_frames: int = 1
     multiple: int = 1
     reaches_end: bool = False
+    stepped: bool = False
+    cut: bool = False
 
     def count(self, total: int, seconds: float, tick: float = 0.0) -> int:
         """Return how many of ``total`` frames of ``seconds`` seconds are read, before the last one is repeated.
 
-        ``tick`` is the precision of the seconds: within it, a whole number of frames is not missed.
+        ``tick`` is the precision of the seconds: within it, a whole number of frames is not missed. With ``stepped`` it
+        is the number of steps, of which some may be left out.
         """
         exact = seconds * self.fps
         near = round(exact)
         count = near if abs(exact - near) <= min(tick * self.fps, _SHORT) else int(exact)
+        if self.stepped:
+            return max(count, 1)
         count = min(max(count, self.min_frames, 1), self.max_frames, total)
         return count - count % self.multiple if count > self.multiple else count
 
-    def indices(self, total: int, count: int) -> Array:
-        """Return the indices of ``count`` of ``total`` frames of equal duration, int64."""
+    def indices(self, total: int, count: int, rate: float) -> Array:
+        """Return the indices of the frames, int64, where all of ``total`` are of equal duration, ``rate`` a second."""
+        if self.stepped:
+            steps = self._steps(count) * (rate / self.fps)
+            return np.minimum(steps, total - 1).astype(np.int64)
         if self.reaches_end:
             return np.linspace(0, total - 1, count).round().astype(np.int64)
         return np.arange(count, dtype=np.int64) * total // count
 
-    def places(self, count: int) -> Array:
-        """Return where the frames lie as shares of the duration, float64 [count], for frames of other durations."""
-        return np.linspace(0, 1, count) if self.reaches_end else np.arange(count) / count
+    def offsets(self, count: int, seconds: float) -> Array:
+        """Return when the frames are shown in a part of ``seconds`` seconds, float64, for frames of other durations."""
+        if self.stepped:
+            return np.asarray(self._steps(count) / self.fps, np.float64)
+        return seconds * (np.linspace(0, 1, count) if self.reaches_end else np.arange(count) / count)
+
+    def _steps(self, count: int) -> Array:
+        """Return which of ``count`` steps are read."""
+        if count <= self.max_frames or self.cut:
+            return np.arange(min(count, self.max_frames))
+        return np.linspace(0, count - 1, self.max_frames, dtype=np.int64)
 
     def filled(self, chosen: Array) -> Array:
         """Return the frames with the last one repeated, so that their number is a multiple of ``multiple``."""
@@ -96,9 +116,9 @@ class Timeline:
         steps = np.arange(len(self.times))
         times = self.times - self.times[0]
         fitted = float(times[-1] / (len(times) - 1)) if len(times) > 1 else 0.0
-        for step in (1 / (self.rate * self.tick) if self.rate else 0.0, fitted):
+        for step, rate in ((1 / (self.rate * self.tick) if self.rate else 0.0, self.rate), (fitted, 0.0)):
             if step and np.abs(times - steps * step).max() <= min(_ROUNDING, _SHARE * step):
-                return 1 / (step * self.tick)
+                return rate or 1 / (step * self.tick)
         return self.rate if len(times) == 1 else 0.0
 
     @cached_property
@@ -128,9 +148,9 @@ class Timeline:
             return rule.filled(np.array([max(0, first - 1)]))
         if rate := self.constant_rate:
             count = rule.count(stop - first, (stop - first) / rate, self.tick)
-            return rule.filled(first + rule.indices(stop - first, count))
+            return rule.filled(first + rule.indices(stop - first, count, rate))
         begin, finish = max(start, 0.0), self.end if end is None else min(end, self.end)
         count = rule.count(stop - first, finish - begin, self.tick)
-        marks = begin + (finish - begin) * rule.places(count)
+        marks = begin + rule.offsets(count, finish - begin)
         shown = np.searchsorted(self.seconds[first:stop], marks + half, "right") - 1
         return rule.filled(first + np.maximum(shown, 0))

@@ -5,21 +5,25 @@ The template is that of google/embeddinggemma-2, which puts nothing between the 
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.processors.patch_budget import SoftTokenBudget
+from nearfield.checkpoint.processors.video import VideoProcessor, read_video_processor
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.tokenizer.truncation import Truncate, UntruncatedIds
 from nearfield.errors import InputError, ModelRefused
-from nearfield.features import Features, FrameFeatures
+from nearfield.features import Features, FrameFeatures, PatchLayout
 from nearfield.fused_features import FusedFeatures
 from nearfield.inference.preparation.fused import FusedInput, FusedOptions, FusedProcessor, SequenceBuilder
+from nearfield.inference.preparation.media_inputs import TOWERS
 from nearfield.media.audio import Audio
 from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 _TOKENS: Mapping[str, tuple[str, str, str]] = {
     "image": ("boi_token_id", "image_token_id", "eoi_token_id"),
     "audio": ("boa_token_id", "audio_token_id", "eoa_token_index"),
+    "video": ("boi_token_id", "video_token_id", "eoi_token_id"),
 }
 #: A part of a sequence.
 Part = str | Image | Audio | Video
@@ -41,27 +46,43 @@ Part = str | Image | Audio | Video
 
 @dataclass(frozen=True)
 class Medium:
-    """A picture or sound as its tower reads it, the rows that it has in the sequence, and those that were dropped."""
+    """A picture, a sound or a frame of a video as its tower reads it, and the rows that it has in the sequence.
+
+    ``before`` are tokens that stay with it, the time of a frame. ``dropped`` is what is not read of a sound.
+    """
 
     modality: str
     features: Features
     rows: int
     dropped: int = 0
+    before: tuple[int, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Its tokens, with those around it."""
+        return len(self.before) + self.rows + 2
 
 
 class EmbeddingGemma2Processor(FusedProcessor):
-    """Texts, pictures and sounds as they come.
+    """Texts, pictures, sounds and videos as they come.
 
     A text that contains the placeholder of a medium (``<|image|>``) says itself where media stand: the first
-    placeholder is the first picture. Of a sequence that is too long, texts are cut, and media never.
+    placeholder is the first picture. A video is its frames, each after its time where the model's files say so. Of a
+    sequence that is too long, texts are cut, and media never.
     """
 
     def __init__(self, recipe: Recipe, tokenizer: Tokenizer, media: Mapping[str, MediaProcessor]) -> None:
         super().__init__(recipe, tokenizer, media)
         self._tokens = {name: _tokens(tower.config, name, tokenizer) for name, tower in recipe.fused.items()}
+        self._patches = _patches_of_a_row(media["image"]) if "image" in media else 1
+        self._videos: VideoProcessor | None = None
+        if "video" in recipe.reads:
+            tower = recipe.fused["image"]
+            self._tokens["video"] = _tokens(tower.config, "video", tokenizer)
+            self._layout: PatchLayout = media["image"].layout  # type: ignore[union-attr]  # of pictures
+            self._videos = _checked_videos(read_video_processor(tower.folder), self._layout)
         self._places = {tokenizer.backend.id_to_token(own[1]): name for name, own in self._tokens.items()}
         self._pattern = re.compile(f"({'|'.join(map(re.escape, self._places))})")
-        self._patches = _patches_of_a_row(media["image"]) if "image" in media else 1
 
     def read(self, content: MixedContent, options: FusedOptions) -> FusedInput:
         runs = self._runs(content, options)
@@ -73,8 +94,8 @@ class EmbeddingGemma2Processor(FusedProcessor):
             if isinstance(run, Medium):
                 dropped += run.dropped
                 begin, token, end = self._tokens[run.modality]
-                sequence.add_words([begin])
-                sequence.add_medium(run.modality, run.features, run.rows, token)
+                sequence.add_words([*run.before, begin])
+                sequence.add_medium(TOWERS.get(run.modality, run.modality), run.features, run.rows, token)
                 sequence.add_words([end])
                 continue
             self.tokenizer.check_rows(run.ids, "the text")
@@ -89,9 +110,10 @@ class EmbeddingGemma2Processor(FusedProcessor):
         if len(texts) == 1:
             yield from content.parts
             return
-        media: dict[str, Sequence[Image | Audio]] = {
+        media: dict[str, Sequence[Image | Audio | Video]] = {
             "image": content.parts_of(Image),
             "audio": content.parts_of(Audio),
+            "video": content.parts_of(Video),
         }
         for placeholder, modality in self._places.items():
             if (count := texts.count(placeholder)) != len(media[modality]):
@@ -107,25 +129,53 @@ class EmbeddingGemma2Processor(FusedProcessor):
     def _runs(self, content: MixedContent, options: FusedOptions) -> list[UntruncatedIds | Medium]:
         """Return tokens and media. If media alone are too long, those that come after are not decoded."""
         runs: list[UntruncatedIds | Medium] = []
-        rows = 0
-        for part in _joined(options.prompt, self._in_place(content)):
-            stop_if_abandoned()
-            runs.append(run := self._run(part, options))
-            if isinstance(run, Medium):
-                rows += run.rows + 2
-                self.room(rows, 0, options)
+        size = 0
+        with closing(self._media(self._in_place(content), options)) as parts:
+            for part in _joined(options.prompt, parts):
+                if isinstance(part, Medium):
+                    size += part.size
+                    self.room(size, 0, options)
+                    runs.append(part)
+                else:
+                    runs.append(self.tokenizer.encode_bare([part], options.max_length, self._side(options))[0])
         return runs
 
-    def _run(self, part: Part, options: FusedOptions) -> UntruncatedIds | Medium:
-        if isinstance(part, str):
-            return self.tokenizer.encode_bare([part], options.max_length, self._side(options))[0]
-        if isinstance(part, Video):
-            raise InputError("Videos are not read among texts here: give frames of it as pictures.", param="input")
+    def _media(self, parts: Iterator[Part], options: FusedOptions) -> Generator[str | Medium, None, None]:
+        """Yield texts as they are, and media as their towers read them."""
+        for part in parts:
+            stop_if_abandoned()
+            if isinstance(part, str):
+                yield part
+            elif isinstance(part, Video):
+                yield from self._read_video(part, options)
+            else:
+                yield self._read_medium(part, options)
+
+    def _read_medium(self, part: Image | Audio, options: FusedOptions) -> Medium:
         modality = "image" if isinstance(part, Image) else "audio"
         features = self.media[modality].read(part, options.media)[0]  # type: ignore[arg-type]  # of that modality
         if isinstance(features, FrameFeatures):
             return Medium(modality, features, features.cost, features.dropped)
         return Medium(modality, features, features.cost // self._patches)
+
+    def _read_video(self, video: Video, options: FusedOptions) -> Generator[str | Medium, None, None]:
+        """Yield the frames, each as a medium; the time of the first one is a text, as it may follow one."""
+        videos = self._videos
+        if videos is None:
+            raise InputError(
+                f"{video.name} is a video, and no file of the model says how these are read.", param="input"
+            )
+        before: tuple[int, ...] = ()
+        with closing(video.frames(videos.rule, options.media.videos)) as frames:
+            for number, frame in enumerate(frames):
+                if videos.has_times and number:
+                    before = tuple(self.tokens(f" {time_of(frame.seconds)} "))
+                elif videos.has_times:
+                    yield f"{time_of(frame.seconds)} "
+                picture = videos.images.process(frame.picture, self._layout)
+                content = hashlib.sha256(videos.images.digest.encode() + picture.digest()).digest()
+                features = replace(picture, content=content)
+                yield Medium("video", features, features.cost // self._patches, before=before)
 
     def _side(self, options: FusedOptions) -> Truncate:
         side = self.tokenizer.side if options.truncate is None else options.truncate
@@ -137,7 +187,7 @@ class EmbeddingGemma2Processor(FusedProcessor):
         """Return the runs with texts cut so that all fit, and the number of dropped tokens."""
         texts = [run for run in runs if isinstance(run, UntruncatedIds)]
         special = len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
-        special += sum(run.rows + 2 for run in runs if isinstance(run, Medium))
+        special += sum(run.size for run in runs if isinstance(run, Medium))
         words = sum(text.count for text in texts)
         room = self.room(special, words, options)
         if words <= room:
@@ -152,6 +202,25 @@ class EmbeddingGemma2Processor(FusedProcessor):
             for run in runs
         ]
         return cut, words - room
+
+
+def time_of(seconds: float) -> str:
+    """Return a time as minutes and seconds, as transformers' ``timestamp_fmt`` does: rounded, as half a second is."""
+    whole = round(seconds)
+    return f"{whole // 60:02d}:{whole % 60:02d}"
+
+
+def _checked_videos(videos: VideoProcessor | None, layout: PatchLayout) -> VideoProcessor | None:
+    """Raise ModelRefused unless frames have the patches that the tower reads."""
+    if videos is None:
+        return None
+    images = videos.images
+    if not isinstance(images, SoftTokenBudget) or (images.patch_size, images.pooling) != (layout.patch, layout.merge):
+        raise ModelRefused(
+            "the processor of videos must be EmbeddingGemma2VideoProcessor, with the patch_size and "
+            "pooling_kernel_size of the config's vision_config"
+        )
+    return videos
 
 
 def _tokens(config: JsonObject, modality: str, tokenizer: Tokenizer) -> tuple[int, int, int]:
@@ -173,7 +242,7 @@ def _patches_of_a_row(processor: MediaProcessor) -> int:
     return int(layout.merge) ** 2
 
 
-def _joined(prompt: str, parts: Iterator[Part]) -> Iterator[Part]:
+def _joined(prompt: str, parts: Iterator[str | Medium]) -> Iterator[str | Medium]:
     """Yield parts after the prompt; texts that follow each other are one, and empty ones are left out."""
     text = prompt
     for part in parts:

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nearfield.arrays import Array
-from nearfield.checkpoint.processors.patch_budget import SmartResize
+from nearfield.checkpoint.processors.image_processor import ImageProcessor
+from nearfield.checkpoint.processors.patch_budget import FrameBudget, SmartResize
+from nearfield.checkpoint.processors.video import EMBEDDER_FRAMES, VideoProcessor, read_video_processor
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.errors import ModelRefused
-from nearfield.features import PatchFeatures
+from nearfield.features import PatchFeatures, PatchLayout
 from nearfield.fused_features import FusedFeatures, MediaPart
 from nearfield.inference.preparation.fused import FusedInput, FusedOptions, PairProcessor, SequenceBuilder
 from nearfield.media.audio import Audio
 from nearfield.media.content import MixedContent
 from nearfield.media.image import Image
 from nearfield.media.limits import stop_if_abandoned
-from nearfield.media.video.frame_choice import FrameRule
 from nearfield.media.video.video import Video
 from nearfield.recipe import Recipe
 
@@ -30,9 +31,8 @@ if TYPE_CHECKING:
     from nearfield.inference.processors import MediaProcessor
 
 _START, _END, _PICTURE = "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"
-#: The frames that the model's embedder reads of a video: one a second, both ends among them, in pairs.
-_FRAMES = FrameRule(fps=1.0, max_frames=64, min_frames=4, multiple=2, reaches_end=True)
-#: Rows of a pair of frames, at the least and at the most, and rows of all pairs of a video.
+#: Rows of a pair of frames, at the least and at the most, and rows of all pairs of a video, as the model's embedder
+#: reads them where no file says another number.
 _LEAST_ROWS, _MOST_ROWS, _VIDEO_ROWS = 128, 768, 7680
 
 
@@ -59,7 +59,9 @@ class Qwen3VlProcessor(PairProcessor):
                 "spatial_merge_size"
             )
         self._merge: int = layout.merge
-        self._images, self._layout = images, layout
+        self._layout = layout
+        self._videos = read_video_processor(recipe.fused["image"].folder) or VideoProcessor(images, EMBEDDER_FRAMES)
+        _check_frames(self._videos.images, layout)
         self._frame = recipe.fused["image"].config.get("video_token_id", self._picture)
 
     def read(self, content: MixedContent, options: FusedOptions) -> FusedInput:
@@ -132,14 +134,12 @@ class Qwen3VlProcessor(PairProcessor):
 
     def _read_video(self, video: Video, options: FusedOptions) -> Generator[str | PatchFeatures, None, None]:
         """Yield the time of each pair of frames, and the pair. All frames, as they are decoded, may be gigabytes."""
-        unit = (self._images.patch_size * self._images.merge) ** 2
-        with closing(video.frames(_FRAMES, options.media.videos)) as frames:
+        with closing(video.frames(self._videos.rule, options.media.videos)) as frames:
             while read := list(islice(frames, 2)):
                 first, second = read[0], read[-1]  # of a damaged video one may be missing
-                most = max(min(_MOST_ROWS, 2 * _VIDEO_ROWS / first.chosen), 1.05 * _LEAST_ROWS)
-                images = replace(self._images, min_pixels=_LEAST_ROWS * unit, max_pixels=int(most * unit))
+                images = _frame_processor(self._videos.images, first.chosen)
                 pair = [images.process(frame.picture, self._layout) for frame in (first, second)]
-                content = hashlib.sha256(b"".join(part.digest() for part in pair) + repr(pair[0].pixels.shape).encode())
+                content = hashlib.sha256(images.digest.encode() + b"".join(part.digest() for part in pair))
                 yield f"<{(first.seconds + second.seconds) / 2:.1f} seconds>"
                 yield PatchFeatures(np.stack([part.pixels for part in pair]), pair[0].layout, content.digest())
 
@@ -161,6 +161,29 @@ class Qwen3VlProcessor(PairProcessor):
         picture = self._pictures.read(image, options.media)[0]  # type: ignore[arg-type]  # that of pictures
         assert isinstance(picture, PatchFeatures)
         return picture
+
+
+def _frame_processor(images: ImageProcessor, chosen: int) -> ImageProcessor:
+    """Return what prepares the frames of a video of which ``chosen`` are read."""
+    if isinstance(images, FrameBudget):
+        return images.for_frames(chosen)
+    assert isinstance(images, SmartResize)
+    unit = (images.patch_size * images.merge) ** 2
+    most = max(min(_MOST_ROWS, 2 * _VIDEO_ROWS / chosen), 1.05 * _LEAST_ROWS)
+    return replace(images, min_pixels=_LEAST_ROWS * unit, max_pixels=int(most * unit))
+
+
+def _check_frames(images: ImageProcessor, layout: PatchLayout) -> None:
+    """Raise ModelRefused unless frames have the patches of the model's config."""
+    temporal = getattr(images, "temporal", layout.temporal)
+    found = (getattr(images, "patch_size", 0), getattr(images, "merge", 0), temporal)
+    expected = (layout.patch, layout.merge, layout.temporal)
+    if found != expected:
+        raise ModelRefused(
+            "the processor of videos must be Qwen3VLVideoProcessor, with the config's patch_size, spatial_merge_size "
+            f"and temporal_patch_size: it has {', '.join(map(str, found))}, and they are "
+            f"{', '.join(map(str, expected))}"
+        )
 
 
 def rotary_positions(length: int, parts: tuple[MediaPart, ...], merge: int) -> Array:
