@@ -50,7 +50,7 @@ _PICTURES = """## Pictures
 
 From picture files on disk to vectors. The files are JPEG, PNG and WebP of the model's own size, smaller, larger,
 narrow, flat and grey. CLAP's are sounds of up to ten seconds: WAV and FLAC, a tenth of a second, noise and stereo.
-Videos are MP4, WebM and AVI of up to four seconds.
+Videos are MP4, MOV, WebM and AVI of up to four seconds.
 `python -m tools.parity --pictures` measures and writes this part.
 
 - **same pixels**: the reference's model reads the pixels, or mel spectrograms, that Nearfield prepared, one at a time.

@@ -76,7 +76,7 @@ def test_videos_among_texts_pictures_and_sounds_are_as_in_transformers(encoder: 
         [video, Video(PIXELS[::-1], rate=9)],
     ]
     last = ChosenFrames(FRAMES[-1:], [0.0])
-    parts = [
+    parts: list[list[Any]] = [
         [frames],
         ["a fox", frames],
         [frames, "a fox"],

@@ -16,7 +16,7 @@ from tests.support.tiny_multimodal import ChosenFrames
 from tests.support.video_reference import GEMMA_VIDEO, gemma_indices
 
 #: Kind, frames, and frames a second of the files.
-FILMS = (("mp4 h264", 60, 25), ("webm vp8", 24, 12), ("avi mjpeg", 35, 10))
+FILMS = (("mp4 h264", 60, 25), ("webm vp8", 24, 12), ("avi mjpeg", 35, 10), ("mov h264", 99, 30), ("mp4 mpeg4", 9, 24))
 
 
 def write_files(folder: Path) -> list[Path]:
