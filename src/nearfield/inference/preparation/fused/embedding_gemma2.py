@@ -141,7 +141,7 @@ class EmbeddingGemma2Processor(FusedProcessor):
         return runs
 
     def _media(self, parts: Iterator[Part], options: FusedOptions) -> Generator[str | Medium, None, None]:
-        """Yield texts as they are, and media as their towers read them."""
+        """Yield texts unchanged, and media as their towers read them."""
         for part in parts:
             stop_if_abandoned()
             if isinstance(part, str):

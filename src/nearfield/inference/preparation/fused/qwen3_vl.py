@@ -176,12 +176,12 @@ def _frame_processor(images: ImageProcessor, chosen: int) -> ImageProcessor:
 def _check_frames(images: ImageProcessor, layout: PatchLayout) -> None:
     """Raise ModelRefused unless frames have the patches of the model's config."""
     temporal = getattr(images, "temporal", layout.temporal)
-    found = (getattr(images, "patch_size", 0), getattr(images, "merge", 0), temporal)
+    sizes = (getattr(images, "patch_size", 0), getattr(images, "merge", 0), temporal)
     expected = (layout.patch, layout.merge, layout.temporal)
-    if found != expected:
+    if sizes != expected:
         raise ModelRefused(
             "the processor of videos must be Qwen3VLVideoProcessor, with the config's patch_size, spatial_merge_size "
-            f"and temporal_patch_size: it has {', '.join(map(str, found))}, and they are "
+            f"and temporal_patch_size: it has {', '.join(map(str, sizes))}, and they are "
             f"{', '.join(map(str, expected))}"
         )
 
