@@ -12,7 +12,8 @@ import pytest
 from pyarrow import parquet
 
 from nearfield import Encoder, Image
-from nearfield.bulk.picture_source import PictureSource, reads_pictures
+from nearfield.bulk.media_files.detection import media_form
+from nearfield.bulk.media_files.picture_source import PictureSource
 from nearfield.errors import InputError
 from nearfield.progress import Progress
 from tests.support import bad_media, tiny_pictures
@@ -75,12 +76,12 @@ def test_patterns_and_several_folders_have_paths_as_ids(embed: Run, photos: Path
 
 
 def test_when_inputs_are_pictures(photos: Path) -> None:
-    assert reads_pictures([photos], None) and reads_pictures([photos / "b.png", Path("photos/*.gif")], None)
-    assert not reads_pictures([photos, Path("-")], None)
-    assert not reads_pictures([photos / "b.png", photos / "notes.txt"], None)
-    assert not reads_pictures([Path("photos/none*.png")], None)
+    assert media_form([photos], None) == media_form([photos / "b.png", Path("photos/*.gif")], None) == "image"
+    assert media_form([photos, Path("-")], None) is None
+    assert media_form([photos / "b.png", photos / "notes.txt"], None) is None
+    assert media_form([Path("photos/none*.png")], None) is None
     (photos / "table.csv").write_text("text\na\n")
-    assert not reads_pictures([photos], None) and reads_pictures([photos], "image")
+    assert media_form([photos], None) is None and media_form([photos], "image") == "image"
 
 
 def test_unreadable_files_are_named_before_the_work(embed: Run, photos: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 from pyarrow import parquet
 
 from nearfield import Encoder, Image, Video
-from nearfield.bulk.picture_source import reads_pictures
-from nearfield.bulk.video_source import VideoOptions, VideoRows, reads_videos
+from nearfield.bulk.media_files.detection import media_form
+from nearfield.bulk.media_files.video_source import VideoOptions, VideoRows
 from nearfield.errors import InputError
 from tests.support import tiny_pictures
 from tests.support.cli_runner import Ran, run
@@ -105,10 +105,10 @@ def test_a_run_with_other_frames_is_another_run(clips: Path) -> None:
 
 
 def test_when_inputs_are_videos(embed: Run, clips: Path) -> None:
-    assert reads_videos([clips], None) and reads_videos([clips / "a.MP4", Path("clips/2024/*.webm")], None)
-    assert not reads_videos([clips / "notes.txt"], None) and not reads_videos([Path("-")], None)
+    assert media_form([clips], None) == media_form([clips / "a.MP4", Path("clips/2024/*.webm")], None) == "video"
+    assert media_form([clips / "notes.txt"], None) is None and media_form([Path("-")], None) is None
     tiny_pictures.pictures()[0].save(clips / "poster.png")
-    assert not reads_videos([clips], None) and reads_pictures([clips], None) and reads_videos([clips], "video")
+    assert media_form([clips], None) == "image" and media_form([clips], "video") == "video"
     ran = embed("clips", "-o", "x.jsonl")
     assert ran.code == 0 and "clips holds 2 videos too, left out here: --format video reads them" in ran.err
     assert embed("clips", "-o", "y.jsonl", "--format", "video").code == 0

@@ -283,3 +283,36 @@ def test_a_missing_library_is_named(tmp_path: Path) -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout == "Sounds need soundfile: pip install 'nearfield[media]'\n"
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "GSM610"])
+def test_a_part_is_that_of_the_whole_sound(kind: str) -> None:
+    rate = 8000 if kind == "GSM610" else 44_100  # libsndfile finds no place in GSM
+    form, subtype = ("WAV", kind) if kind == "GSM610" else (kind, None)
+    data = written(tone(3.3, rate, 1 if subtype else 2), rate, form, subtype)
+    samples, _ = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    for start, end in ((0, 1), (1.25, 2.5), (3, None), (2, 9)):
+        first, last = round(start * rate), None if end is None else round(end * rate)
+        expected = read_sound(Audio(samples[first:last], rate=rate), 48_000)
+        for source in (Audio(data, start=start, end=end), Audio(samples, rate=rate, start=start, end=end)):
+            np.testing.assert_array_equal(read_sound(source, 48_000).samples, expected.samples)
+
+
+def test_segments_of_a_sound() -> None:
+    data = written(tone(2.55, 8000), 8000)
+    whole = Audio(data)
+    header = whole.header()
+    assert (header.rate, header.channels, header.seconds) == (8000, 1, 2.55)
+    parts = whole.segments(1)
+    assert [(part.start, part.end) for part in parts] == [(0, 1), (1, 2), (2, 2.55)]
+    assert [(part.start, part.end) for part in Audio(data, start=1, end=2.05).segments(0.5)] == [(1, 1.5), (1.5, 2.05)]
+    contents = {read_sound(part, 8000).content for part in (whole, *parts, pickle.loads(pickle.dumps(parts[0])))}
+    assert len(contents) == 4
+    assert repr(Audio(path="a.wav", start=1.5, end=2)).endswith("a.wav', start=1.5, end=2)")
+    for wrong in ({"start": -1}, {"start": "x"}, {"start": 2, "end": 1}, {"end": "2"}, {"end": 0}):
+        with pytest.raises(InputError, match=next(reversed(wrong))):
+            Audio(data, **wrong)
+    with pytest.raises(InputError, match="from 3 s on has no samples"):
+        read_sound(Audio(data, start=3), 8000)
+    with pytest.raises(InputError, match=r"the sound ends at 2\.55 s"):
+        Audio(data, start=3).segments()

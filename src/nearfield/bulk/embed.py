@@ -7,15 +7,19 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from nearfield.bulk.file_job import OUTPUT_FORMATS, FileJob, check_output
 from nearfield.bulk.input_table import InputTable, expand_paths
-from nearfield.bulk.picture_source import PictureSource, reads_pictures
+from nearfield.bulk.media_files.detection import media_form, unread_media
+from nearfield.bulk.media_files.picture_source import PictureSource
+from nearfield.bulk.media_files.sound_source import SoundRows
+from nearfield.bulk.media_files.suffixes import MEDIA_NOUNS, PICTURES, SOUNDS, VIDEOS
+from nearfield.bulk.media_files.video_source import VideoOptions, VideoRows
 from nearfield.bulk.preflight import Sharding, ShardRequest, parse_share
 from nearfield.bulk.report import EmbedReport, Forecast
 from nearfield.bulk.shard_job import ShardJob
 from nearfield.bulk.text_source import TextSource
-from nearfield.bulk.video_source import VideoOptions, VideoRows, reads_videos, unread_videos
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.fileio.output_path import probe_writing, probe_writing_file
@@ -47,14 +51,14 @@ class EmbedRequest:
         inputs: files, folders and patterns; ``-`` is stdin.
         output: the file to write, or a folder of shards if it ends in a slash.
         model: the model's name.
-        form: the format of the inputs, ``image`` for pictures, ``video`` for videos; None chooses by their names.
+        form: the format of the inputs, ``image``, ``video`` or ``audio`` for such files; None chooses by their names.
         field: the field or column of the texts.
         id_field: the field or column of the ids.
         options: how to encode, as keywords of ``Encoder.encode``.
         loading: how to load the model, as keywords of ``Encoder``.
         folder: options of a folder of shards.
-        skip_unreadable: leave out pictures or videos that cannot be read.
-        videos: which parts and frames of videos are read.
+        skip_unreadable: leave out pictures, videos or sounds that cannot be read.
+        videos: which parts and frames of videos, and which parts of sounds, are read.
         restart: ignore what an earlier run has written.
         shown: show a progress bar.
     """
@@ -82,16 +86,12 @@ def embed(request: EmbedRequest, *, on_warning: Callable[[str], None] = lambda _
         OSError: the output cannot be written.
         StorageFull: the disk is full; what was completed stays.
     """
-    if reads_videos(request.inputs, request.form):
-        return _embed_videos(request, on_warning)
+    if (form := media_form(request.inputs, request.form)) is not None:
+        return _embed_media(request, form, on_warning)
     if (option := request.videos.first_set()) is not None:
-        raise InputError(f"--{option.replace('_', '-')} is for videos, and the inputs are none.", param=option)
-    if reads_pictures(request.inputs, request.form):
-        return _embed_pictures(request, on_warning)
+        _refuse_option(option, "videos and sounds" if option == "segments" else "videos")
     if request.skip_unreadable:
-        raise InputError(
-            "--skip-unreadable is for pictures and videos, and the inputs are texts.", param="skip_unreadable"
-        )
+        _refuse_option("skip_unreadable", "pictures, videos and sounds")
     if is_folder(request.output):
         return _embed_to_folder(request, on_warning)
     return _embed_to_file(request, on_warning)
@@ -104,37 +104,43 @@ def is_folder(output: str) -> bool:
     return output.endswith(("/", os.sep)) or (path.is_dir() and not named_file)
 
 
-def _embed_pictures(request: EmbedRequest, on_warning: Callable[[str], None]) -> EmbedReport:
-    _check_media(request, "Pictures")
-    source = PictureSource(
-        request.inputs, Path(request.output), skip_unreadable=request.skip_unreadable, on_skipped=on_warning
-    )
+def _embed_media(request: EmbedRequest, form: str, on_warning: Callable[[str], None]) -> EmbedReport:
+    _check_media(request, form)
+    source = _media_source(request, form, on_warning)
     if request.form is None:
-        for warning in unread_videos(request.inputs):
+        for warning in unread_media(request.inputs, form):
             on_warning(warning)
-    loading: LoadKeywords = {**request.loading, "modalities": ("image",)}
+    loading: LoadKeywords = {**request.loading, "modalities": (form,)}
     return _write_file(dataclasses.replace(request, loading=loading), source, on_warning)
 
 
-def _embed_videos(request: EmbedRequest, on_warning: Callable[[str], None]) -> EmbedReport:
-    _check_media(request, "Videos")
-    source = VideoRows(
-        request.inputs,
-        Path(request.output),
-        request.videos,
-        skip_unreadable=request.skip_unreadable,
-        on_skipped=on_warning,
-    )
-    loading: LoadKeywords = {**request.loading, "modalities": ("video",)}
-    return _write_file(dataclasses.replace(request, loading=loading), source, on_warning)
+def _media_source(request: EmbedRequest, form: str, on_warning: Callable[[str], None]) -> PictureSource:
+    inputs, output, skips = request.inputs, Path(request.output), request.skip_unreadable
+    if form == PICTURES:
+        return PictureSource(inputs, output, skip_unreadable=skips, on_skipped=on_warning)
+    if form == SOUNDS:
+        return SoundRows(inputs, output, request.videos.segments, skip_unreadable=skips, on_skipped=on_warning)
+    return VideoRows(inputs, output, request.videos, skip_unreadable=skips, on_skipped=on_warning)
 
 
-def _check_media(request: EmbedRequest, kind: str) -> None:
-    """Raise InputError for options of texts; ``kind`` is what the inputs are."""
+def _check_media(request: EmbedRequest, form: str) -> None:
+    """Raise InputError for options that are not those of inputs of a format."""
+    kind, videos = f"{MEDIA_NOUNS[form]}s", request.videos
+    if form == PICTURES and videos.segments is not None:
+        _refuse_option("segments", "videos and sounds")
+    if form != VIDEOS and (option := dataclasses.replace(videos, segments=None).first_set()) is not None:
+        _refuse_option(option, "videos")
     if is_folder(request.output) or request.folder.first_set() is not None:
-        raise InputError(f"{kind} are written to one file, not to shards: name a .parquet or .jsonl.", param="output")
+        raise InputError(
+            f"{kind.capitalize()} are written to one file, not to shards: name a .parquet or .jsonl.", param="output"
+        )
     if request.id_field is not None:
-        raise InputError(f"The ids of {kind.lower()} are their paths: leave --id-field out.", param="id_field")
+        raise InputError(f"The ids of {kind} are their paths: leave --id-field out.", param="id_field")
+
+
+def _refuse_option(option: str, kinds: str) -> NoReturn:
+    """Raise InputError for an option of other inputs."""
+    raise InputError(f"--{option.replace('_', '-')} is for {kinds}, and the inputs are none.", param=option)
 
 
 def _embed_to_file(request: EmbedRequest, on_warning: Callable[[str], None]) -> EmbedReport:

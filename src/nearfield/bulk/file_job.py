@@ -21,7 +21,8 @@ import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.bulk.formats import arrow_schema, arrow_table, arrow_types, json_lines, npy_header
-from nearfield.bulk.picture_source import PictureSource
+from nearfield.bulk.media_files.picture_source import PictureSource
+from nearfield.bulk.media_files.suffixes import SOUNDS, VIDEOS
 from nearfield.bulk.repeated_ids import IdDigests
 from nearfield.bulk.report import TOKEN_COUNTS, EmbedReport
 from nearfield.bulk.text_source import TextSource
@@ -32,6 +33,7 @@ from nearfield.fileio.locks import exclusive_lock
 from nearfield.fileio.tabular import require_parquet
 from nearfield.inference.encode_options import EncodeKeywords
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
+from nearfield.media.audio import Audio
 from nearfield.media.image import Image
 from nearfield.media.video.video import Video
 from nearfield.progress import Progress
@@ -158,10 +160,10 @@ class FileJob:
         if warning is not None:
             on_warning(warning)
 
-    def _texts(self, done: int) -> Iterator[str | Image | Video]:
+    def _texts(self, done: int) -> Iterator[str | Image | Video | Audio]:
         """Yield the remaining inputs. Stdin can be read only once, so its ids are saved on the way."""
         if self.source.resumable or self.source.id_field is None:
-            yield from (cast("str | Image | Video", item) for _, item in islice(self.source.rows(), done, None))
+            yield from (cast("str | Image | Video | Audio", item) for _, item in islice(self.source.rows(), done, None))
             return
         with self._stdin_ids.open("w", encoding="utf-8") as file:
             for key, text in cast(TextSource, self.source).rows():
@@ -256,9 +258,14 @@ class FileJob:
             tokens_per_second=round(progress.tokens / seconds, 1),
             unit=self.source.unit,
             megapixels=round(self.source.megapixels(0, self._counts["rows"]), 3),
-            video_seconds=round(self.source.video_seconds(self._counts["rows"]), 3),
+            video_seconds=self._seconds_of(VIDEOS),
+            audio_seconds=self._seconds_of(SOUNDS),
             skipped_files=self.source.skipped,
         )
+
+    def _seconds_of(self, form: str) -> float:
+        """Return the seconds of all rows if the source is one of this format."""
+        return round(self.source.seconds(self._counts["rows"]), 3) if self.source.form == form else 0.0
 
     def _finish(self, report: EmbedReport) -> None:
         """Convert the raw rows to the output's format, rename the result to the output, and clean up."""

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nearfield.bulk.text_source import NO_SOUNDS, SOUND_SUFFIXES, STDIN, TextSource
+from nearfield.bulk.media_files.suffixes import MEDIA_SUFFIXES
+from nearfield.bulk.text_source import STDIN, TextSource
 from nearfield.errors import InputError
 
 #: Suffixes of the files that are read in a folder. Plain text is read only if --format names it, because most
@@ -21,12 +22,7 @@ _SUFFIXES = {
     "txt": (".txt", ".text", ".md"),
 }
 _TABLE_SUFFIXES = tuple(suffix for form, suffixes in _SUFFIXES.items() if form != "txt" for suffix in suffixes)
-#: The format of pictures, and the suffixes by which they are searched.
-PICTURES = "image"
-_SUFFIXES[PICTURES] = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
-#: The same of videos.
-VIDEOS = "video"
-_SUFFIXES[VIDEOS] = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".m2ts", ".3gp")
+_SUFFIXES |= MEDIA_SUFFIXES
 
 
 def expand_paths(inputs: Sequence[Path], form: str | None, output: Path) -> tuple[Path, ...]:
@@ -59,8 +55,7 @@ def _expand(path: Path, form: str | None, output: Path) -> list[Path]:
     if not inputs:
         suffixes = ", ".join(_suffixes(form))
         message = f"{path} holds no file that ends in {suffixes}." if path.is_dir() else f"{path}: no file matches."
-        has_sounds = path.is_dir() and any(file.suffix.lower() in SOUND_SUFFIXES for file in path.iterdir())
-        raise InputError(f"{message}{f' {NO_SOUNDS}' if has_sounds else ''}", param="inputs")
+        raise InputError(message, param="inputs")
     return inputs
 
 

@@ -18,9 +18,10 @@ class EmbedReport:
     ``unknown_tokens`` are tokens that the model does not know. ``unread_texts`` are texts with more unknown tokens than
     known ones, or with unknown tokens for most characters, or with characters and no token.
 
-    ``texts`` are the rows, whose ``unit`` is text, picture, video or segment, and ``tokens`` of pictures and frames are
-    patches. ``megapixels`` is the millions of pixels of all pictures, ``video_seconds`` the seconds of all videos, and
-    ``skipped_files`` the number of files that cannot be read.
+    ``texts`` are the rows, whose ``unit`` is text, picture, video, sound or segment, and ``tokens`` of pictures and
+    frames are patches. ``megapixels`` is the millions of pixels of all pictures, ``video_seconds`` and
+    ``audio_seconds`` are the seconds of all videos and sounds, and ``skipped_files`` is the number of files that cannot
+    be read.
     """
 
     output: str
@@ -39,6 +40,7 @@ class EmbedReport:
     unit: str = field(default="text", kw_only=True)
     megapixels: float = field(default=0.0, kw_only=True)
     video_seconds: float = field(default=0.0, kw_only=True)
+    audio_seconds: float = field(default=0.0, kw_only=True)
     skipped_files: int = field(default=0, kw_only=True)
 
     def to_json(self) -> str:
@@ -67,7 +69,9 @@ class EmbedReport:
     def _amount(self) -> str:
         if self.unit == "text":
             return count_of(self.tokens, "token")
-        return f"{self.megapixels:,.1f} megapixels" if self.unit == "picture" else f"{self.video_seconds:,.1f} seconds"
+        if self.unit == "picture":
+            return f"{self.megapixels:,.1f} megapixels"
+        return f"{self.video_seconds + self.audio_seconds:,.1f} seconds"
 
     def _second_speed(self) -> str:
         return f", {self.tokens_per_second:,.0f} tokens/s" if self.unit == "text" else ""

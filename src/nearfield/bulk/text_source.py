@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from nearfield.bulk.media_files.suffixes import MEDIA_NOUNS, MEDIA_SUFFIXES
 from nearfield.errors import InputError, nearest
 from nearfield.fileio.tabular import FORMATS, TableRow, check_unicode, read_stream, read_table
 
 STDIN = Path("-")
-#: Suffixes of sounds, and what is said of them: no command writes their vectors.
-SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff")
-NO_SOUNDS = "embed reads no sounds: encode them in Python, with Encoder.encode."
 _ALIASES = {"ndjson": "jsonl", "text": "txt", "md": "txt"}
 
 
@@ -59,7 +57,7 @@ class TextSource:
         """Return the millions of pixels of some rows: texts have none."""
         return 0.0
 
-    def video_seconds(self, rows: int) -> float:  # noqa: ARG002 - as above
+    def seconds(self, rows: int) -> float:  # noqa: ARG002 - as above
         """Return the seconds of the first rows: texts have none."""
         return 0.0
 
@@ -98,8 +96,11 @@ class TextSource:
         """
         form = self.form or ("txt" if path == STDIN else path.suffix.removeprefix(".").lower() or "txt")
         form = _ALIASES.get(form, form)
-        if form not in FORMATS and not self.form and f".{form}" in SOUND_SUFFIXES:
-            raise InputError(f"{path} is a sound. {NO_SOUNDS}")
+        medium = next((kind for kind, suffixes in MEDIA_SUFFIXES.items() if f".{form}" in suffixes), None)
+        if medium is not None and not self.form:
+            raise InputError(
+                f"{path} is a {MEDIA_NOUNS[medium]}, and other inputs are not: embed it with those of its kind alone."
+            )
         if form not in FORMATS:
             raise InputError(f"{path}: unknown format {form!r}; name one with --format. {nearest(form, FORMATS)}")
         return form

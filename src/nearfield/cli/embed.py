@@ -1,4 +1,4 @@
-"""nearfield embed: from files of texts, pictures or videos to files of vectors."""
+"""nearfield embed: from files of texts, pictures, videos or sounds to files of vectors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,11 @@ nearfield embed "photos/*.jpg" -o photos.parquet --model clip --skip-unreadable
 
 Videos too, a row for each, or one for each segment of so many seconds, with its start and end:
 
-nearfield embed clips/ -o clips.parquet --segments 10"""
+nearfield embed clips/ -o clips.parquet --segments 10
+
+Sounds in the same way:
+
+nearfield embed sounds/ -o sounds.parquet"""
 
 
 def embed(
@@ -52,8 +56,8 @@ def embed(
     inputs: Annotated[
         list[Path],
         typer.Argument(
-            help="Files (.txt, .jsonl, .csv, .tsv, .parquet, pictures, videos), folders or patterns of them, or - for "
-            "stdin."
+            help="Files (.txt, .jsonl, .csv, .tsv, .parquet, pictures, videos, sounds), folders or patterns of them, "
+            "or - for stdin."
         ),
     ],
     output: Annotated[
@@ -69,13 +73,14 @@ def embed(
         typer.Option(
             "--model",
             "-m",
-            help="Model to use. For pictures and videos, the default is google/siglip2-base-patch16-224.",
+            help="Model to use. For pictures and videos, the default is google/siglip2-base-patch16-224, for sounds "
+            "laion/clap-htsat-unfused.",
         ),
     ] = "all-MiniLM-L6-v2",
     form: Annotated[
         str | None,
         typer.Option(
-            "--format", help="Format of the input, image or video for such files [by its name; txt for stdin]."
+            "--format", help="Format of the input; image, video or audio for such files [by its name; txt for stdin]."
         ),
     ] = None,
     field: Annotated[str, typer.Option(help="Field or column of the text.")] = "text",
@@ -121,11 +126,12 @@ def embed(
         bool,
         typer.Option(
             "--skip-unreadable",
-            help="Name pictures and videos that cannot be read, and leave them out; decodes each twice.",
+            help="Name pictures, videos and sounds that cannot be read, and leave them out; decodes each twice.",
         ),
     ] = False,
     segments: Annotated[
-        float | None, typer.Option(help="Of videos: a row for each part of so many seconds, with its start and end.")
+        float | None,
+        typer.Option(help="Of videos and sounds: a row for each part of so many seconds, with its start and end."),
     ] = None,
     fps: Annotated[float | None, typer.Option(help="Of videos: frames to read of each second [1].")] = None,
     max_frames: Annotated[
@@ -140,14 +146,14 @@ def embed(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Turn files of texts, pictures or videos into files of vectors.
+    """Turn files of texts, pictures, videos or sounds into files of vectors.
 
     Memory is bounded, an interrupted run can be continued, and the report counts truncated texts.
     """
     from nearfield.bulk.embed import EmbedRequest, FolderOptions
     from nearfield.bulk.embed import embed as run
-    from nearfield.bulk.picture_source import reads_pictures
-    from nearfield.bulk.video_source import VideoOptions, reads_videos
+    from nearfield.bulk.media_files.detection import media_form
+    from nearfield.bulk.media_files.video_source import VideoOptions
     from nearfield.cli.terminal.picture_arguments import choose_model
     from nearfield.errors import InputError, UnsupportedDimensions
 
@@ -160,11 +166,10 @@ def embed(
         "precision": dtype,
         "truncate": truncate,
     }
-    has_media = reads_pictures(inputs, form) or reads_videos(inputs, form)
     request = EmbedRequest(
         inputs=inputs,
         output=output,
-        model=choose_model(context, model, "image" if has_media else "text"),
+        model=choose_model(context, model, media_form(inputs, form) or "text"),
         form=form,
         field=field,
         id_field=id_field,

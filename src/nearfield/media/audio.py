@@ -13,7 +13,19 @@ from nearfield.errors import InputError, TooLarge
 from nearfield.media.data_uri import decode_data_uri
 from nearfield.media.files import absolute_path, open_regular_file
 from nearfield.media.limits import SoundLimits
-from nearfield.media.sound_decoding import MAX_RATE, MIN_RATE, Sound, convert_samples, decode_sound
+from nearfield.media.sound_decoding import (
+    MAX_RATE,
+    MIN_RATE,
+    WHOLE,
+    Sound,
+    SoundHeader,
+    SoundPart,
+    check_sound,
+    convert_samples,
+    decode_sound,
+    read_sound_header,
+)
+from nearfield.media.video.time_ranges import segment_times
 
 #: What a sound can be read from.
 SoundSource: TypeAlias = "Audio | os.PathLike[str] | bytes | bytearray | memoryview | Array"
@@ -36,12 +48,15 @@ class Audio:
         rate: samples a second of an array. Files say their own.
         path: the path of its file, in place of ``source``.
         uri: a data URI, in place of ``source``.
+        start: the second at which the part begins that is read.
+        end: the second before which it ends; by default that of the sound.
 
     Raises:
-        InputError: there is no sound or more than one, it has another type, or a rate is missing or not needed.
+        InputError: there is no sound or more than one, it has another type, a rate is missing or not needed, or a
+            number is wrong.
     """
 
-    __slots__ = ("_rate", "_source")
+    __slots__ = ("_part", "_rate", "_source")
 
     def __init__(
         self,
@@ -50,6 +65,8 @@ class Audio:
         rate: int | None = None,
         path: str | os.PathLike[str] | None = None,
         uri: str | None = None,
+        start: float | None = None,
+        end: float | None = None,
     ) -> None:
         values = [value for value in (source, path, uri) if value is not None]
         if len(values) != 1:
@@ -57,11 +74,53 @@ class Audio:
         self._source: Any = absolute_path(path) if path is not None else _checked_source(source, uri)
         self._rate: int | None = source._rate if isinstance(source, Audio) and rate is None else rate
         _check_rate(self._source, self._rate)
+        outer: SoundPart = source._part if isinstance(source, Audio) else WHOLE
+        self._part: SoundPart = SoundPart(outer.start if start is None else start, outer.end if end is None else end)
 
     @property
     def name(self) -> str:
         """What messages call it: the path of its file, or ``The sound``."""
         return str(self._source) if isinstance(self._source, Path) else "The sound"
+
+    @property
+    def start(self) -> float:
+        """The second at which the part begins that is read."""
+        return float(self._part.start)
+
+    @property
+    def end(self) -> float | None:
+        """The second before which it ends, or None for the end of the sound."""
+        return None if self._part.end is None else float(self._part.end)
+
+    def header(self, limits: SoundLimits = _DEFAULT_LIMITS) -> SoundHeader:
+        """Return rate, channels and length of the whole sound. It is decoded only if its file does not say its length.
+
+        Raises:
+            InputError: it cannot be read, and further errors as ``read`` raises them.
+        """
+        source = self._source
+        if isinstance(source, np.ndarray):
+            channels, rate = source.shape[1] if source.ndim > 1 else 1, int(self._rate or 0)
+            check_sound(len(source), channels, rate, limits, self.name)
+            return SoundHeader(rate, channels, len(source))
+        if isinstance(source, Path):
+            with open_regular_file(source, limits.max_bytes) as file:
+                return read_sound_header(file, limits, self.name)
+        return read_sound_header(self._bytes(limits), limits, self.name)
+
+    def segments(self, seconds: float = 10.0, limits: SoundLimits = _DEFAULT_LIMITS) -> list[Audio]:
+        """Return the parts of so many seconds from ``start`` to ``end``, each an Audio with its ``start`` and ``end``.
+
+        What is left at the end is a shorter part; less than a tenth of a part belongs to the one before.
+
+        Raises:
+            InputError: ``seconds`` is not positive, or the sound cannot be read (see ``header``).
+        """
+        finish = self.header(limits).seconds
+        finish = finish if self.end is None else min(self.end, finish)
+        if finish <= self.start:
+            raise InputError(f"start is {self.start:g} s, and the sound ends at {finish:g} s.", param="start")
+        return [Audio(self, start=start, end=end) for start, end in segment_times(self.start, finish, seconds)]
 
     def read(self, rate: int, limits: SoundLimits = _DEFAULT_LIMITS) -> Sound:
         """Return the decoded sound, mono, at ``rate`` samples a second.
@@ -74,23 +133,30 @@ class Audio:
         """
         source = self._source
         if isinstance(source, np.ndarray):
-            return convert_samples(source, int(self._rate or 0), rate, limits, self.name)
+            source_rate = int(self._rate or 0)
+            samples = source if source.ndim == 0 else source[slice(*self._part.samples(source_rate))]
+            return convert_samples(samples, source_rate, rate, limits, self.name)
         if isinstance(source, Path):
             with open_regular_file(source, limits.max_bytes) as file:
-                return decode_sound(file, rate, limits, self.name)
-        if isinstance(source, str):
-            source = decode_data_uri(source, limits.max_bytes)
-        if len(source) > limits.max_bytes:
-            raise TooLarge(f"{self.name} has {len(source):,} bytes. At most {limits.max_bytes:,} bytes are read.")
-        return decode_sound(source, rate, limits, self.name)
+                return decode_sound(file, rate, limits, self.name, self._part)
+        return decode_sound(self._bytes(limits), rate, limits, self.name, self._part)
+
+    def _bytes(self, limits: SoundLimits) -> bytes:
+        """Return the bytes of its file, where they are not in one on the disk."""
+        source = self._source
+        data: bytes = decode_data_uri(source, limits.max_bytes) if isinstance(source, str) else source
+        if len(data) > limits.max_bytes:
+            raise TooLarge(f"{self.name} has {len(data):,} bytes. At most {limits.max_bytes:,} bytes are read.")
+        return data
 
     def __repr__(self) -> str:
         source = self._source
+        part = "".join(f", {name}={value:g}" for name, value in vars(self._part).items() if value)
         if isinstance(source, Path):
-            return f"Audio(path={str(source)!r})"
+            return f"Audio(path={str(source)!r}{part})"
         if isinstance(source, np.ndarray):
-            return f"Audio(<ndarray {list(source.shape)}>, rate={self._rate})"
-        return f"Audio(<{type(source).__name__} {len(source):,}>)"
+            return f"Audio(<ndarray {list(source.shape)}>, rate={self._rate}{part})"
+        return f"Audio(<{type(source).__name__} {len(source):,}>{part})"
 
 
 def read_sound(source: SoundSource, rate: int, limits: SoundLimits = _DEFAULT_LIMITS) -> Sound:

@@ -21,6 +21,7 @@ from nearfield.errors import InputError, MissingExtra, NearfieldError, TooLarge
 from nearfield.media.decoder_process.pool import DecoderJob, run_decoder
 from nearfield.media.limits import SoundLimits, decode_memory, limit_values
 from nearfield.media.sound_formats import HEAD, SOUND_FORMATS, require_sound_format
+from nearfield.media.video.time_ranges import check_range
 from nearfield.message_text import escape_controls
 
 #: Samples a second that a sound may have.
@@ -65,7 +66,67 @@ class Sound:
         return len(self.samples) / self.rate
 
 
-def decode_sound(source: bytes | BinaryIO, rate: int, limits: SoundLimits, name: str) -> Sound:
+@dataclass(frozen=True)
+class SoundHeader:
+    """What the file of a sound says of itself: samples a second, channels, and samples of each channel."""
+
+    rate: int
+    channels: int
+    samples: int
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return self.samples / self.rate
+
+
+@dataclass(frozen=True)
+class SoundPart:
+    """The part of a sound from one second to another; None is its end.
+
+    Raises:
+        InputError: these are no such numbers.
+    """
+
+    start: float = 0.0
+    end: float | None = None
+
+    def __post_init__(self) -> None:
+        check_range(self.start, self.end)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is left out."""
+        return not self.start and self.end is None
+
+    def samples(self, rate: int) -> tuple[int, int | None]:
+        """Return the first sample, and the one after the last."""
+        return round(self.start * rate), None if self.end is None else round(self.end * rate)
+
+
+#: All of a sound.
+WHOLE = SoundPart()
+
+
+def read_sound_header(source: bytes | BinaryIO, limits: SoundLimits, name: str) -> SoundHeader:
+    """Return the header of a sound, which a child process reads. Where it does not say how long it is, that is counted.
+
+    Raises as ``decode_sound`` does.
+    """
+    require_sound_format(source[:HEAD] if isinstance(source, bytes) else source.read(HEAD), name)
+    job = DecoderJob("sound header", name, {"limits": limit_values(limits), "name": name}, _OVERHEAD, _SECONDS)
+    return SoundHeader(**run_decoder(job, source).values)
+
+
+def read_header_task(file: BinaryIO, options: dict[str, Any]) -> tuple[dict[str, Any], list[Array]]:
+    """Return the fields of a header: what the child process does."""
+    limits, name = convert(options["limits"], SoundLimits), options["name"]
+    with _opened(file, limits, name) as (opened, claimed):
+        count = claimed or sum(map(len, _Counted(_file_blocks(opened), opened.samplerate, limits, name)))
+        return {"rate": opened.samplerate, "channels": opened.channels, "samples": count}, []
+
+
+def decode_sound(source: bytes | BinaryIO, rate: int, limits: SoundLimits, name: str, part: SoundPart = WHOLE) -> Sound:
     """Return the sound in the bytes of a file, or in a regular file that is open, at ``rate`` samples a second.
 
     It is decoded in a child process: one that a damaged file crashes is no loss.
@@ -78,32 +139,51 @@ def decode_sound(source: bytes | BinaryIO, rate: int, limits: SoundLimits, name:
     """
     require_sound_format(source[:HEAD] if isinstance(source, bytes) else source.read(HEAD), name)
     memory = 12 * limits.max_seconds * rate + (3 * len(source) if isinstance(source, bytes) else 0) + _OVERHEAD
-    options = {"limits": limit_values(limits), "name": name, "rate": rate}
+    options = {"limits": limit_values(limits), "name": name, "rate": rate, "part": [part.start, part.end]}
     result = run_decoder(DecoderJob("sound", name, options, memory, _SECONDS), source)
     return Sound(result.arrays[0], **{**result.values, "warnings": tuple(result.values["warnings"])})
 
 
 def decode_sound_task(file: BinaryIO, options: dict[str, Any]) -> tuple[dict[str, Any], list[Array]]:
     """Return fields and samples of the sound in a file: what the child process does."""
-    sound = decode_sound_here(file, options["rate"], convert(options["limits"], SoundLimits), options["name"])
+    limits, part = convert(options["limits"], SoundLimits), SoundPart(*options["part"])
+    sound = decode_sound_here(file, options["rate"], limits, options["name"], part)
     values = {"rate": sound.rate, "content": sound.content, "format": sound.format, "warnings": list(sound.warnings)}
     return values, [sound.samples]
 
 
-def decode_sound_here(file: BinaryIO, rate: int, limits: SoundLimits, name: str) -> Sound:
+def decode_sound_here(file: BinaryIO, rate: int, limits: SoundLimits, name: str, part: SoundPart = WHOLE) -> Sound:
     """Decode a file that can seek in this process; otherwise as ``decode_sound``."""
     kind = require_sound_format(file.read(HEAD), name)
     content = _digest(file)
+    if not part.is_whole:
+        content = hashlib.sha256(content + f" part {part.start!r} {part.end!r}".encode()).digest()
+        name = f"{name} from {part.start:g} s on"
+    with _opened(file, limits, name) as (opened, claimed):
+        first, last = part.samples(opened.samplerate)
+        expected = max(0, (claimed if last is None else min(claimed, last)) - first)
+        start = opened.seek(first) if first and opened.seekable() and first <= claimed else 0
+        blocks = _range_of(_file_blocks(opened), first - start, None if last is None else last - start)
+        counted = _Counted(blocks, opened.samplerate, limits, name)
+        samples = _mixed(counted, expected, opened.samplerate, rate)
+        is_cut = last is None and _lacks_bytes(opened.extra_info)
+    is_cut = is_cut or counted.count < _COMPLETE * expected
+    ends = [f"it ends before its header says: after {counted.count:,} samples"] if is_cut else []
+    return Sound(samples, rate, content, kind, (*counted.warnings, *ends))
+
+
+@contextmanager
+def _opened(file: BinaryIO, limits: SoundLimits, name: str) -> Iterator[tuple[Any, int]]:
+    """Open a file with libsndfile; also yield the samples of each channel that it claims, 0 if it does not say."""
+    file.seek(0)
+    kind = require_sound_format(file.read(HEAD), name)
+    file.seek(0)
     with _own_errors(name, kind), require_media_module("soundfile").SoundFile(_Bounded(file)) as opened:
         if opened.format.replace("WAVEX", "WAV") not in SOUND_FORMATS:
             raise InputError(f"{name} is {opened.format}. Sounds are read from {', '.join(SOUND_FORMATS)}: convert it.")
         claimed = opened.frames if opened.frames < _UNKNOWN else 0
         check_sound(claimed, opened.channels, opened.samplerate, limits, name)
-        counted = _Counted(_file_blocks(opened), opened.samplerate, limits, name)
-        samples = _mixed(counted, claimed, opened.samplerate, rate)
-        is_cut = _lacks_bytes(opened.extra_info) or counted.count < _COMPLETE * claimed
-    ends = [f"it ends before its header says: after {counted.count:,} samples"] if is_cut else []
-    return Sound(samples, rate, content, kind, (*counted.warnings, *ends))
+        yield opened, claimed
 
 
 def convert_samples(array: Array, source_rate: int, rate: int, limits: SoundLimits, name: str) -> Sound:
@@ -205,6 +285,18 @@ def _file_blocks(opened: Any) -> Iterator[Array]:
     size = max(1, _BLOCK // opened.channels)
     while len(block := opened.read(size, dtype="float32", always_2d=True)):
         yield block
+
+
+def _range_of(blocks: Iterable[Array], first: int, last: int | None) -> Iterator[Array]:
+    """Yield the samples from the first to before the last one."""
+    start = 0
+    for block in blocks:
+        if last is not None and start >= last:
+            return
+        within = block[max(0, first - start) : None if last is None else last - start]
+        start += len(block)
+        if len(within):
+            yield within
 
 
 def _array_blocks(array: Array) -> Iterator[Array]:

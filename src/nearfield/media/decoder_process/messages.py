@@ -19,6 +19,7 @@ TASKS = {
     "picture": "nearfield.media.decoding:decode_picture_task",
     "picture header": "nearfield.media.picture_header:read_header_task",
     "sound": "nearfield.media.sound_decoding:decode_sound_task",
+    "sound header": "nearfield.media.sound_decoding:read_header_task",
     "video frames": "nearfield.media.video.video_decoding:decode_frames_task",
     "video header": "nearfield.media.video.video_decoding:read_header_task",
 }

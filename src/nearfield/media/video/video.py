@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import os
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from nearfield.media.files import absolute_path
 from nearfield.media.limits import DEFAULT_VIDEO_LIMITS, VideoLimits, stop_if_abandoned
 from nearfield.media.video.frame_choice import FrameRule, Timeline
 from nearfield.media.video.frame_reading import VideoFile, VideoFrame, frame_digest
+from nearfield.media.video.time_ranges import check_range, check_seconds_number, segment_times
 from nearfield.media.video.video_decoding import FramePlan, VideoHeader
 from nearfield.media.video.video_packets import VideoPart, check_frame_size, check_seconds
 
@@ -29,10 +29,6 @@ LOG = logging.getLogger(__name__)
 VideoSource: TypeAlias = "Video | os.PathLike[str] | bytes | bytearray | memoryview | Array | Sequence[Array]"
 #: The rule for frames where the model has none.
 DEFAULT_RULE = FrameRule()
-#: Share of a segment below which what is left at the end of a video belongs to the segment before.
-_SHORTEST = 0.1
-#: The largest number of seconds, or frames a second: ticks of any container are counted in 64 bits.
-_LARGEST = 10**9
 
 
 @dataclass(frozen=True)
@@ -45,12 +41,10 @@ class _FrameOptions:
     end: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("fps", "start", "end"):
-            _check_number(name, getattr(self, name))
+        check_seconds_number("fps", self.fps)
+        check_range(self.start, self.end)
         if self.fps == 0:
             raise InputError("fps is 0: leave it out for one frame a second.", param="fps")
-        if self.end is not None and self.end <= self.start:
-            raise InputError(f"end is {self.end:g} s, and must be after start, which is {self.start:g} s.", param="end")
         count = self.max_frames
         if count is not None and (isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1):
             raise InputError(f"max_frames must be a positive whole number, and is {count!r}.", param="max_frames")
@@ -247,30 +241,6 @@ class Video:
         return f"Video({shown}{choice})"
 
 
-def segment_times(start: float, end: float, seconds: float) -> list[tuple[float, float]]:
-    """Return start and end of the parts of so many seconds; see `Video.segments`.
-
-    Raises:
-        InputError: ``seconds`` is not positive.
-    """
-    _check_number("seconds", seconds)
-    if not seconds:
-        raise InputError("seconds must be more than 0.", param="seconds")
-    count = max(1, math.ceil((end - start) / seconds - _SHORTEST))
-    starts = [start + number * seconds for number in range(count)]
-    return list(zip(starts, [*starts[1:], end], strict=True))
-
-
-def _check_number(name: str, value: object) -> None:
-    """Raise InputError unless a value is None, or a number that is neither negative nor too large."""
-    if value is None:
-        return
-    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not is_number or not 0 <= cast(Any, value) <= _LARGEST:
-        shown = f"{value!r:.100}"
-        raise InputError(f"{name} must be a number from 0 to {_LARGEST:,}, and is {shown}.", param=name)
-
-
 def _checked_source(source: object, uri: object, rate: object) -> VideoFile | _FrameArray:
     if uri is not None:
         if not isinstance(uri, str):
@@ -304,7 +274,7 @@ def _checked_frames(source: Any, rate: object) -> _FrameArray:
         )
     if rate is None:
         raise InputError("An array of frames needs rate=, frames a second.", param="rate")
-    _check_number("rate", rate)
+    check_seconds_number("rate", rate)
     if not rate:
         raise InputError("rate must be more than 0.", param="rate")
     return _FrameArray(pixels, float(cast(Any, rate)))

@@ -12,8 +12,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from nearfield.bulk.input_table import PICTURES, expand_paths, glob_files, list_files
-from nearfield.bulk.text_source import STDIN
+from nearfield.bulk.input_table import expand_paths
+from nearfield.bulk.media_files.suffixes import MEDIA_NOUNS, PICTURES
 from nearfield.errors import InputError
 from nearfield.media.decoding import check_sides
 from nearfield.media.files import open_regular_file
@@ -25,26 +25,6 @@ from nearfield.message_text import count_of
 SizeT = TypeVar("SizeT", int, float)
 #: Unreadable files that a message names.
 _NAMED = 10
-
-
-def reads_pictures(inputs: Sequence[Path], form: str | None) -> bool:
-    """Return whether inputs are pictures: the format says so, or it is None and every input has pictures alone.
-
-    A file has them by its suffix. A folder has them if it holds files with such suffixes, and none that is a table.
-    """
-    return form == PICTURES or (form is None and bool(inputs) and all(holds_form(path, PICTURES) for path in inputs))
-
-
-def holds_form(path: Path, form: str) -> bool:
-    """Return whether a file, folder or pattern stands for files of a format, by their suffixes, and for no tables."""
-    if path == STDIN:
-        return False
-    if path.is_dir():
-        return not list_files(path, None) and bool(list_files(path, form))
-    if path.is_file():
-        return bool(list_files(path, form))
-    matches = glob_files(str(path))
-    return bool(matches) and all(holds_form(match, form) for match in matches)
 
 
 class PictureSource:
@@ -140,11 +120,11 @@ class PictureSource:
         """Return the millions of pixels of some rows, after ``count``."""
         return (self._pixels[stop] - self._pixels[start]) / 1e6
 
-    def video_seconds(self, rows: int) -> float:  # noqa: ARG002 - videos have some
+    def seconds(self, rows: int) -> float:  # noqa: ARG002 - videos and sounds have some
         """Return the seconds of the first rows: none."""
         return 0.0
 
-    def times(self, start: int, stop: int) -> Mapping[str, list[float]]:  # noqa: ARG002 - videos have some
+    def times(self, start: int, stop: int) -> Mapping[str, list[float]]:  # noqa: ARG002 - as above
         """Return the columns of seconds of some rows: none."""
         return {}
 
@@ -170,7 +150,7 @@ def _decode(path: Path) -> int:
 
 
 def _unreadable(errors: Sequence[InputError], total: int, form: str) -> InputError:
-    total_files = count_of(total, "picture" if form == PICTURES else form)
+    total_files = count_of(total, MEDIA_NOUNS[form])
     more = f"\n  and {len(errors) - _NAMED:,} more" if len(errors) > _NAMED else ""
     names = "".join(f"\n  {error}" for error in errors[:_NAMED])
     return InputError(

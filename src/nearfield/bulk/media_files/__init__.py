@@ -1,0 +1,1 @@
+"""Files of pictures, videos and sounds as sources of bulk embedding."""
