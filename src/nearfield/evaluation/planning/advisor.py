@@ -28,6 +28,9 @@ BENCHMARKS: Mapping[str, str] = MappingProxyType(
         "MTEB English v1 average": "en",
         "MTEB English v2 average": "en",
         "MTEB multilingual v2 average": _MANY,
+        # Of 13 sets the mean of a model is 1.4 to 1.9 points higher than of 15.
+        "BEIR, 13 sets": "en",
+        "BEIR, 15 sets": "en",
         "BEIR": "en",
         "NanoBEIR": "en",
         "MS MARCO MRR@10": "en",
@@ -35,7 +38,6 @@ BENCHMARKS: Mapping[str, str] = MappingProxyType(
         "sentence similarity, 14 data sets": "en",
     }
 )
-_SAME = {"BEIR nDCG@10": "BEIR"}
 #: The normalised value of the worst known measure, which ranks above unknown ones (0).
 _MIN_SHARES = {"quality": 0.5}
 _GENERAL = (
@@ -111,7 +113,7 @@ def _score(entry: CatalogEntry, benchmark: str | None) -> float | None:
 
 
 def _benchmark_of(entry: CatalogEntry) -> str | None:
-    return None if entry.score is None else _SAME.get(entry.score.benchmark, entry.score.benchmark)
+    return None if entry.score is None else entry.score.benchmark
 
 
 def _benchmark(need: Requirements, candidates: Sequence[ModelCandidate]) -> str | None:
