@@ -10,6 +10,7 @@ import pytest
 from nearfield.corpus.config import CollectionConfig, parse_config
 from nearfield.errors import InputError
 from nearfield.server.dialects.collections.schemas import AskRequest, CollectionRequest, DeleteRequest, SearchRequest
+from nearfield.server.dialects.native.schemas import NativeEncodeRequest
 from nearfield.server.http.request_body import convert
 from nearfield.validation_message import describe_validation
 
@@ -29,6 +30,10 @@ DEFINITIONS: list[tuple[dict[str, Any], str]] = [
     ({"colour": 1}, "there is no 'colour'. Known: accept_license, chunks,"),
     ({"clean": {"boilerplate": "no"}}, "'clean.boilerplate' must be true or false, not text."),
 ]
+_NO_TOKEN_ID = (
+    "must be a whole number, not text. A list within 'input' is the token ids of one text. Several parts of one input "
+    'are an object, such as {"text": '
+)
 REQUESTS: list[tuple[type[Any], dict[str, Any], str, str]] = [
     (SearchRequest, {}, "query", "'query' is missing."),
     (SearchRequest, {"query": ""}, "query", "'query' must not be empty."),
@@ -42,6 +47,7 @@ REQUESTS: list[tuple[type[Any], dict[str, Any], str, str]] = [
     (CollectionRequest, {"name": "a", "feilds": {}}, "feilds", "there is no 'feilds'. Did you mean 'fields'?"),
     (DeleteRequest, {"documents": [3]}, "documents", "'documents[0]' must be text, not a whole number."),
     (DeleteRequest, {"documents": None}, "documents", "'documents' must be a list, not null."),
+    (NativeEncodeRequest, {"input": [[7], ["a", {"text": "b"}]]}, "input", f"'input[1][0]' {_NO_TOKEN_ID}"),
 ]
 
 

@@ -34,7 +34,7 @@ _FORMS = (
     (re.compile(r"Expected `\w+` of length ([<>])= (\d+)"), "{name} must have at {most} {1} entries."),
     (re.compile(r"Expected `\w+` ([<>])= (\S+?)(?:\.0)?"), "{name} must be at {most} {1}."),
     (re.compile(r"Expected `str` matching regex (.*)", re.DOTALL), "{name} must be {form}."),
-    (re.compile(r"Expected `([^`]*)`, got `([^`]*)`"), "{name} must be {wanted}, not {found}."),
+    (re.compile(r"Expected `([^`]*)`, got `([^`]*)`"), "{name} must be {wanted}, not {found}.{advice}"),
 )
 
 
@@ -74,6 +74,7 @@ def _words(steps: list[str], match: re.Match[str], known: inspect.Type | None, *
         "values": nearest(first.strip("'"), _values(known)) if known is not None else "",
         "form": _description(known) or f"of the form {first}",
         "wanted": _either(_values(known)) if _is_choice(known) else _type_names(first),
+        "advice": _advice(known),
         "found": "a fraction" if second == "float" else _type_names(second),
     }
 
@@ -147,3 +148,8 @@ def _is_choice(kind: inspect.Type | None) -> bool:
 def _description(kind: inspect.Type | None) -> str:
     """Return the description of a type (``msgspec.Meta``), or an empty text."""
     return str((kind.extra_json_schema or {}).get("description", "")) if isinstance(kind, inspect.Metadata) else ""
+
+
+def _advice(kind: inspect.Type | None) -> str:
+    """Return what to give in place of a value of another type (``extra`` of ``msgspec.Meta``), with a space before."""
+    return f" {(kind.extra or {}).get('advice', '')}".rstrip() if isinstance(kind, inspect.Metadata) else ""

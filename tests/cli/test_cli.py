@@ -254,6 +254,7 @@ def test_models_list_by_input(cache: Path, nearfield: Run) -> None:
     assert "laion/clap-htsat-unfused" in sounds and "openai/clip-vit-base-patch32" not in sounds
     videos = {row["id"] for row in json.loads(nearfield("models", "list", "--input", "video", "--json").out)}
     assert {"Qwen/Qwen3-VL-Embedding-2B", "google/embeddinggemma-2"} < videos and "vidore/colpali-v1.3-hf" not in videos
+    assert {tuple(row["modalities"]) for row in pictures if row["id"] in videos} >= {("text", "image", "video")}
     assert "'smell' is not one of text, image, audio" in nearfield("models", "list", "--input", "smell").err
 
 

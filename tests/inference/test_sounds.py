@@ -148,3 +148,11 @@ def test_limits_of_a_call(encoder: Encoder) -> None:
     inputs: list[Any] = [TEXTS[0], wav(WAVES[0])]
     with pytest.raises(TooLarge, match="Input 1"):
         asyncio.run(encoder.run_encode(inputs, EncodeOptions(), limits))
+
+
+def test_texts_have_two_tokens_fewer_than_positions(encoder: Encoder) -> None:
+    from transformers import ClapTextConfig
+
+    assert encoder.max_length == ClapTextConfig().max_position_embeddings - 2
+    vectors = encoder.encode(["rain " * 510], truncate="right")
+    assert vectors.tokens is not None and vectors.tokens[0] == encoder.max_length

@@ -14,6 +14,7 @@ SHIFTED = frozenset(
     {
         *("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "data2vec-text", "longformer"),
         "altclip_text_model",
+        "clap_text_model",
     }
 )
 #: Tokenizer configs write this or more for "no limit".

@@ -211,7 +211,7 @@ def _row(entry: CatalogEntry, here: bool) -> JsonObject:
     return {
         "id": entry.id,
         "aliases": list(entry.aliases),
-        "modalities": list(entry.modalities),
+        "modalities": list(entry.reads),
         "image_size": entry.image_size,
         "kind": entry.kind,
         "parameters": entry.parameters,

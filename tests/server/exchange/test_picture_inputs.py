@@ -45,7 +45,10 @@ def test_spellings(value: str) -> None:
         ("file:///etc/passwd", "is an address"),
         ("s3://bucket/a.png", "is an address"),
         ("", "Input 2 is empty. Send the picture as a data URI (data:image/png;base64,...) or as base64."),
-        ("photo.png", "Input 2: the text is not base64: it has the character '.' at position 5."),
+        (
+            "photo.png",
+            "Input 2: the text is not base64: it has the character '.' at position 5. A server reads no paths",
+        ),
         ("data:image/png;base64,%%%", "Input 2: the data URI is not base64: it has the character '%' at position 0."),
         ("data:image/png,abc", "Input 2: the data URI is not in base64"),
     ],

@@ -105,7 +105,7 @@ def _of_entry(entry: CatalogEntry | None) -> Iterator[tuple[str, str]]:
     if entry is None:
         return
     sides = None if entry.image_size is None else (entry.image_size, entry.image_size)
-    yield "Input", f"{_inputs(entry.modalities, sides)} ({_CATALOGUE})"
+    yield "Input", f"{_inputs(entry.reads, sides)} ({_CATALOGUE})"
     yield "Output", entry.kind
     yield "Dimensions", f"{entry.dimensions:,}{_shorter(entry.matryoshka)}"
     yield "Maximum length", f"{entry.max_length:,} {_length_unit(entry.modalities)} ({_CATALOGUE})"

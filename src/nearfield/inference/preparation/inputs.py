@@ -15,7 +15,7 @@ from nearfield.argument_checks import require_count
 from nearfield.checkpoint.tokenizer import long_texts
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.errors import InputError, InputTooLong
-from nearfield.inference.preparation.media_inputs import is_medium, read_item, runs
+from nearfield.inference.preparation.media_inputs import is_medium, read_item, refuse_medium, runs
 from nearfield.media.audio import Audio
 from nearfield.media.content import MixedContent
 from nearfield.media.image import Image, ImageSource
@@ -73,6 +73,7 @@ def parse_inputs(
         return True, [read_item(texts, 0, reads, fuses=fuses)], 1
     if reads != ("text",) and isinstance(texts, np.ndarray) and texts.ndim > 3:
         texts = list(texts)  # an array of pictures
+    refuse_medium(texts, "The input")
     _refuse_arrays(texts, "The input", reads)
     value = text_inputs.one_or_many(texts)
     if isinstance(value, str):
@@ -143,6 +144,7 @@ def _refuse_arrays(item: object, name: str, reads: tuple[str, ...]) -> None:
 
 def _check_ids(number: int, item: object, reads: tuple[str, ...]) -> None:
     """Raise InputError for an input that is no list of token ids; the ids after the first are checked later."""
+    refuse_medium(item, f"Input {number}")
     _refuse_arrays(item, f"Input {number}", reads)
     is_list = isinstance(item, (list, tuple)) or (isinstance(item, np.ndarray) and item.ndim == 1)
     named = text_inputs.record_names(item) is not None

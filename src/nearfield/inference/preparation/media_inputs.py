@@ -13,6 +13,7 @@ from nearfield.errors import InputError
 from nearfield.media.audio import Audio
 from nearfield.media.content import MixedContent
 from nearfield.media.files import absolute_path, open_regular_file
+from nearfield.media.formats import find_format
 from nearfield.media.image import Image, is_image
 from nearfield.media.sound_formats import find_sound_format
 from nearfield.media.video.video import Video
@@ -71,6 +72,23 @@ def is_medium(item: object, reads: tuple[str, ...], *, in_list: bool = False) ->
     if isinstance(item, _RAW) or _is_pixels(item) or _named_parts(item) or _has_misnamed_parts(item, reads):
         return True
     return in_list and isinstance(item, (list, tuple)) and any(is_medium(part, reads) for part in item)
+
+
+def refuse_medium(item: object, name: str) -> None:
+    """Raise InputError for the bytes or the path of a picture, sound or video, where texts alone are read."""
+    if not isinstance(item, _RAW):
+        return
+    try:
+        head = _first_bytes(item)
+    except InputError:  # no file that can be read
+        return
+    kind = "audio" if find_sound_format(head) else "video" if find_video_format(head) else "image"
+    if kind != "image" or find_format(head):
+        raise InputError(
+            f"{name} is {NOUNS[kind]}, and texts alone are read. A model that reads {SEVERAL[kind]} does so unless it "
+            'is loaded with modalities=("text",).',
+            param="input",
+        )
 
 
 def read_item(item: object, number: int, reads: tuple[str, ...], *, fuses: bool = False) -> Any:

@@ -13,6 +13,7 @@ from nearfield.server.exchange.picture_fetcher import PictureAddress
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,20}://", re.IGNORECASE)
 _WEB_ADDRESS = re.compile(r"\s*https?://", re.IGNORECASE)
+_PATH = re.compile(r"[^\r\n]{0,500}\.\w{2,5}\s*")
 _DATA_URI = re.compile(r"\s*data:", re.IGNORECASE)
 #: What a field with a picture or sound may hold, for messages.
 FILE_VALUES = "a data URI, base64, or bytes in msgpack"
@@ -49,10 +50,25 @@ def picture_from_text(
             raise InputError(f"{field} is no data URI. {_what_to_send(bare_base64)}")
         if not value.strip():
             raise InputError(f"{field} is empty. {_what_to_send(bare_base64)}")
-        return Image(decode_base64(value, most, f"{field}: the text"))
+        return Image(bytes_from_text(value, most, field))
     except InputError as error:
         error.param = request_field
         raise
+
+
+def bytes_from_text(value: str, max_bytes: int, field: str) -> bytes:
+    """Return the bytes of a base64 text; ``field`` is where it is in the request.
+
+    Raises:
+        InputError: it is not base64; the message says so of what looks like the path of a file.
+        TooLarge: it has more than ``max_bytes`` bytes.
+    """
+    try:
+        return decode_base64(value, max_bytes, f"{field}: the text")
+    except InputError as error:
+        if isinstance(error, TooLarge) or not _PATH.fullmatch(value):
+            raise
+        raise InputError(f"{error} A server reads no paths: send the bytes of the file, in base64.") from error
 
 
 def pictures_from_texts(values: str | Sequence[str], limits: PictureLimits | None) -> list[Image]:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from nearfield.errors import InputError, TooLarge
 from nearfield.media.audio import Audio
-from nearfield.media.data_uri import decode_base64, decode_data_uri
+from nearfield.media.data_uri import decode_data_uri
 from nearfield.media.limits import SoundLimits
-from nearfield.server.exchange.picture_inputs import FILE_VALUES
+from nearfield.server.exchange.picture_inputs import FILE_VALUES, bytes_from_text
 
 _DATA_URI = re.compile(r"\s*data:", re.IGNORECASE)
 _ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]{1,20}://", re.IGNORECASE)
@@ -38,7 +38,7 @@ def sound_from_text(value: str, limits: SoundLimits, field: str, *, request_fiel
             raise InputError(f"{field} is an address, and sounds are not fetched. {_ADVICE}")
         if not value.strip():
             raise InputError(f"{field} is empty. {_ADVICE}")
-        return Audio(decode_base64(value, limits.max_bytes, f"{field}: the text"))
+        return Audio(bytes_from_text(value, limits.max_bytes, field))
     except InputError as error:
         error.param = request_field
         raise

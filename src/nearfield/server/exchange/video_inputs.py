@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 from nearfield.errors import InputError, TooLarge
-from nearfield.media.data_uri import decode_base64, decode_data_uri
+from nearfield.media.data_uri import decode_data_uri
 from nearfield.media.limits import VideoLimits
 from nearfield.media.video.video import Video
 from nearfield.server.exchange.picture_fetcher import VideoAddress
+from nearfield.server.exchange.picture_inputs import bytes_from_text
 
 _DATA_URI = re.compile(r"\s*data:", re.IGNORECASE)
 _WEB_ADDRESS = re.compile(r"\s*https?://", re.IGNORECASE)
@@ -46,7 +47,7 @@ def video_from_text(
             raise InputError(f"{field} is no data URI. {_ADVICE}")
         if not value.strip():
             raise InputError(f"{field} is empty. {_ADVICE}")
-        return Video(decode_base64(value, limits.max_bytes, f"{field}: the text"))
+        return Video(bytes_from_text(value, limits.max_bytes, field))
     except InputError as error:
         error.param = request_field
         raise

@@ -22,6 +22,18 @@ FileData = Annotated[
 ]
 
 
+#: A number in a list within ``input``: these are the token ids of one text.
+TokenId = Annotated[
+    int,
+    msgspec.Meta(
+        extra={
+            "advice": "A list within 'input' is the token ids of one text. Several parts of one input are an object, "
+            'such as {"text": "a scarf", "image": "data:image/png;base64,..."}.'
+        }
+    ),
+]
+
+
 class NativePart(msgspec.Struct, forbid_unknown_fields=True):
     """One input by its kind: a text, a picture, a sound or a video; or several of them, if a model reads them so."""
 
@@ -39,7 +51,7 @@ class NativeEncodeRequest(msgspec.Struct):
     """
 
     model: Name | None = None
-    input: str | NativePart | list[str | int | list[int] | NativePart] | None = None
+    input: str | NativePart | list[str | int | list[TokenId] | NativePart] | None = None
     documents: list[list[str]] | None = None
     outputs: Kind | list[Kind] | None = None
     role: Literal["query", "document"] | None = None
