@@ -131,7 +131,7 @@ def _sound(kind: str, subtype: str) -> bytes:
 def decode_in_child(pool: DecoderPool, seconds: float, name: str, data: bytes) -> None:
     """Decode a file of any format in the pool's process. Raises InputError as the decoders and the pool do."""
     task = name.partition(" ")[0]
-    options = {"limits": {}, "name": name, "rate": 48_000}
+    options = {"limits": {}, "name": name, "rate": 48_000, "part": [0.0, None]}
     pool.run(DecoderJob(task, name, options, _MEMORY, seconds), data)
 
 

@@ -61,7 +61,7 @@ def folder_of(path: Path, fused: bool = False, nested: bool = False, **changes: 
 def processor_of(path: Path, **options: Any) -> AudioProcessor:
     """Return the processor of such a folder."""
     processor = read_audio_processor(folder_of(path, **options))
-    assert processor is not None
+    assert isinstance(processor, AudioProcessor)
     return processor
 
 

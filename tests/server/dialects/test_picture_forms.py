@@ -200,7 +200,7 @@ def test_sie_in_msgpack(url: str, model: str, vector: Any) -> None:
     np.testing.assert_allclose(np.frombuffer(values[b"data"], "<f4"), vector, atol=1e-6)
     assert decoded["usage"]["images"] == 1 and decoded["usage"]["input_tokens"] > PATCHES
     path = f"/v1/encode/{model}"
-    assert "content has a text and a picture" in refusal(
+    assert "Input 0 has a text and a picture" in refusal(
         url, path, {"items": [{"text": "a", "images": [{"data": CODES[0]}]}]}
     )
     assert "2 pictures" in refusal(url, path, {"items": [{"images": [{"data": CODES[0]}] * 2}]})
