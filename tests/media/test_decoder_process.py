@@ -83,6 +83,10 @@ def children() -> list[psutil.Process]:
     return [one for one in psutil.Process().children() if module in one.cmdline()]
 
 
+def has_ended(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
 def until(condition: Callable[[], Any]) -> Any:
     """Wait for a condition and return its value."""
     end = time.monotonic() + 30
@@ -173,11 +177,10 @@ def test_the_wait_for_memory_does_not_count_towards_the_deadline(monkeypatch: py
 def test_a_process_that_was_killed_between_files_costs_none() -> None:
     for _ in range(2):
         np.testing.assert_array_equal(read_picture(TIFF).pixels, TIFF_PIXELS)
-        killed = children()
-        for child in killed:
+        for child in children():
             child.kill()
-        # Other processes of the tests run on.
-        until(lambda: all(not child.is_running() or child.status() == psutil.STATUS_ZOMBIE for child in killed))
+            # A zombie or gone; other processes of the tests run on.
+            until(partial(has_ended, child))
 
 
 def test_a_lack_of_memory_costs_its_file_alone() -> None:
