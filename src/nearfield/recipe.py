@@ -25,6 +25,19 @@ def _empty() -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True)
+class MergedWeights:
+    """Weights of a base model with those of an adapter merged into them: two folders that are read as one model."""
+
+    base: Path
+    adapter: Path
+
+    @property
+    def name(self) -> str:
+        """The name of the adapter's folder."""
+        return self.adapter.name
+
+
+@dataclass(frozen=True)
 class Pooling:
     """Pool tokens to one vector: cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken; several are joined."""
 
@@ -34,7 +47,7 @@ class Pooling:
 
 @dataclass(frozen=True)
 class Dense:
-    """A linear layer. ``weights`` is the module's folder or file, ``layer`` the layer's name in it.
+    """A linear layer. ``weights`` is the module's folder or file, or the model's own; ``layer`` its name in them.
 
     ``activation`` is a torch.nn class name; ``residual`` adds the input, through a projection where sizes differ.
     """
@@ -43,7 +56,7 @@ class Dense:
     out_features: int
     bias: bool
     activation: str
-    weights: Path
+    weights: Path | MergedWeights
     layer: str = "linear"
     residual: bool = False
 
@@ -267,6 +280,8 @@ class Recipe:
     heads: tuple[HeadSpec, ...] = ()
     #: A file of the folder that contains the encoder as a graph (ONNX, OpenVINO); it replaces the weights.
     exported_graph: Path | None = None
+    #: The weights, where they are not those of the folder: an adapter is merged into those of its base model.
+    merged: MergedWeights | None = None
     revision: str | None = None
     do_lower_case: bool = False
     prompts: Mapping[str, str] = field(default_factory=_empty)
@@ -312,6 +327,11 @@ class Recipe:
     def __setstate__(self, state: dict[str, Any]) -> None:
         values = {name: MappingProxyType(value) if isinstance(value, dict) else value for name, value in state.items()}
         vars(self).update(values)
+
+    @property
+    def weights(self) -> Path | MergedWeights:
+        """Where the weights lie."""
+        return self.merged or self.folder
 
     @property
     def outputs(self) -> tuple[str, ...]:

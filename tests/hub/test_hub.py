@@ -105,6 +105,21 @@ def test_the_hub_gives_the_needed_files_at_the_pinned_revision(tmp_path: Path, s
 
 @pytest.mark.network
 @pytest.mark.process
+@pytest.mark.slow
+def test_an_adapter_without_a_config_is_fetched_and_in_the_cache(tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (folder / name).write_text("{}")
+    assert hub.locate(str(folder)).folder == folder.resolve()
+    with fake_hub(FakeHub({"some/adapter": folder})) as server:
+        found = _locate(tmp_path, server.url, "some/adapter")
+    assert found["source"] == "hub" and hub.is_adapter(Path(found["folder"]))
+    assert _locate(tmp_path, CLOSED, "some/adapter")["source"] == "cache"
+
+
+@pytest.mark.network
+@pytest.mark.process
 def test_torch_files_where_there_is_nothing_safer(tmp_path: Path, served: FakeHub, repo: Path) -> None:
     (repo / "model.safetensors").unlink()
     found = _locate(tmp_path, served.url)

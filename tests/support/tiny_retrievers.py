@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -228,16 +229,100 @@ def as_colpali_engine(folder: Path, target: Path) -> str:
     shutil.copytree(folder, target, dirs_exist_ok=True)
     config = tiny_models.read(folder / "config.json")["vlm_config"]
     kind = config["model_type"]
-    prefix = "model." if kind == "modernvbert" else ""
-    weights = {
-        name.replace("vlm.", prefix).replace("embedding_proj_layer", "custom_text_proj"): value
-        for name, value in load_file(folder / "model.safetensors").items()
-    }
+    weights = {engine_name(kind, name): value for name, value in load_file(folder / "model.safetensors").items()}
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
     tiny_models.dump(target / "config.json", {**config, "architectures": [ENGINE_CLASSES[kind]]})
     images = tiny_models.read(folder / "processor_config.json")["image_processor"]
     tiny_models.dump(target / "processor_config.json", {"image_processor": images})
-    return "<end_of_utterance>" if kind == "modernvbert" else "<|endoftext|>"
+    return {"modernvbert": "<end_of_utterance>", "paligemma": "<pad>"}.get(kind, "<|endoftext|>")
+
+
+def engine_name(kind: str, name: str) -> str:
+    """Return colpali-engine's name of a weight of transformers' retriever."""
+    prefix = "model." if kind in ("modernvbert", "paligemma") else ""
+    return name.replace("vlm.", prefix).replace("embedding_proj_layer", "custom_text_proj")
+
+
+def rows_of_engine_pages(folder: Path, images: Sequence[Any]) -> list[Any]:
+    """Return transformers' rows of pages as colpali-engine writes them: that of ColPali has one more ``<bos>``."""
+    import torch
+
+    model, processor = load(folder)
+    if model.config.vlm_config.model_type != "paligemma":
+        return rows_of_pages(folder, images)
+    words = processor.tokenizer
+    text = f"{'<image>' * 16}{words.bos_token}<bos>Describe the image.\n"
+    ids = words([text], return_tensors="pt", add_special_tokens=False)["input_ids"]
+    found = []
+    with torch.no_grad():
+        for image in images:
+            batch = dict(processor.process_images([image]))
+            batch = {"pixel_values": batch["pixel_values"], "input_ids": ids, "attention_mask": torch.ones_like(ids)}
+            found.append(model(**batch, token_type_ids=torch.zeros_like(ids)).embeddings[0].numpy())
+    return found
+
+
+def rows_of_engine_queries(folder: Path, texts: Sequence[str], augmentation: str) -> list[Any]:
+    """Return transformers' rows of queries as colpali-engine writes them: with neither prefix nor end."""
+    begin = "<s>" if augmentation == "<pad>" else ""
+    return rows_of_texts(folder, [begin + text + augmentation * 10 for text in texts])
+
+
+@dataclass(frozen=True)
+class AdapterFolders:
+    """An adapter beside its base model, both under colpali-engine's names, and both merged by PEFT as one folder."""
+
+    adapter: Path
+    base: Path
+    merged: Path
+    augmentation: str
+
+
+#: What adapters change, as those of colpali-engine state it, and some of the tower.
+_TARGETS = r"(.*(language_model|text_model).*(_proj|Wqkv|Wi|Wo)$|.*(fc1|visual.*qkv)$"
+
+
+def write_adapter(home: Path, name: str, *, full: bool = False) -> AdapterFolders:
+    """Write an adapter by PEFT. With ``full``, it has the last layer in full, and its base model has none."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from safetensors.torch import load_file, save_file
+
+    whole = WRITERS[name](home / "whole")
+    last = "embedding_proj_layer"
+    targets = f"{_TARGETS})" if full else f"{_TARGETS}|.*({last})$)"
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=targets, modules_to_save=[last] if full else None)
+    model: Any = get_peft_model(load(whole)[0], config)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for key, value in model.named_parameters():
+            if "lora_" in key or "modules_to_save" in key:
+                value.normal_(0, 0.2)
+    folders = AdapterFolders(home / "adapter", home / "base", home / "merged", as_colpali_engine(whole, home / "base"))
+    model.save_pretrained(folders.adapter)
+    kind = tiny_models.read(folders.base / "config.json")["model_type"]
+    file = folders.adapter / "adapter_model.safetensors"
+    save_file({engine_name(kind, key): value for key, value in load_file(file).items()}, file)
+    tiny_models.edit(folders.adapter / "adapter_config.json", base_model_name_or_path=f"some/{folders.base.name}")
+    for path in whole.iterdir():
+        if "token" in path.name:
+            shutil.copy(path, folders.adapter)
+    shutil.copy(folders.base / "processor_config.json", folders.adapter)
+    if full:
+        _remove_last_layer(folders.base)
+    shutil.copytree(whole, folders.merged)
+    model.merge_and_unload().save_pretrained(folders.merged)
+    return folders
+
+
+def _remove_last_layer(base: Path) -> None:
+    """Leave a base model that is the language model with its tower alone."""
+    from safetensors.torch import load_file, save_file
+
+    file = base / "model.safetensors"
+    kept = {key: value for key, value in load_file(file).items() if "custom_text_proj" not in key}
+    save_file(kept, file, metadata={"format": "pt"})
+    tiny_models.edit(base / "config.json", architectures=None)
 
 
 def rows_of_texts(folder: Path, texts: Sequence[str]) -> list[Any]:

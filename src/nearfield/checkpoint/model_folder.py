@@ -15,11 +15,11 @@ from nearfield.checkpoint.json_file import JsonDict
 from nearfield.checkpoint.max_length import read_max_length
 from nearfield.checkpoint.prompts import instruction_template, read_default_prompt, read_prompts
 from nearfield.checkpoint.text_part import OVERFLOWING
-from nearfield.checkpoint.towers.page_retrievers import is_page_retriever, read_page_retriever
+from nearfield.checkpoint.towers.page_retrievers import is_page_retriever, processor_folder, read_page_retriever
 from nearfield.checkpoint.transformer_config import Transformer, read_transformer
 from nearfield.checkpoint.weights import weights
 from nearfield.errors import ModelRefused, nearest
-from nearfield.recipe import ClassScores, HeadSpec, Module, Recipe, RerankPrompt, Rows, TextRules
+from nearfield.recipe import ClassScores, HeadSpec, MergedWeights, Module, Recipe, RerankPrompt, Rows, TextRules
 
 SIMILARITIES = {name: name for name in ("cosine", "dot", "euclidean", "manhattan")} | {"dot_product": "dot"}
 #: The modules to the dense vector, the other heads, and the size of the main output.
@@ -69,6 +69,19 @@ def read_model_folder(
             raise ModelRefused(f"{folder} holds towers of dense vectors: kind, file and answer do not apply to it")
         return builder.build_towers(name, revision)
     return builder.build(name, revision, kind=kind, exported_graph=exported_graph, answer=answer, queries=queries)
+
+
+def read_merged_retriever(
+    merged: MergedWeights, *, name: str | None = None, revision: str | None = None, entry: CatalogFacts | None = None
+) -> Recipe:
+    """Read the folder of an adapter that is a retriever of pages, once it is merged into its base model.
+
+    Raises:
+        ModelRefused, WeightsError: the two do not fit together, or a file says something that is unknown here.
+    """
+    meta = json_file.read_optional(merged.adapter / "config_sentence_transformers.json")
+    builder = _RecipeBuilder(FolderFacts(merged.adapter, meta, entry), modules.read_stages(merged.adapter))
+    return builder.build_page_retriever(name, revision, merged)
 
 
 def overlay(recipe: Recipe, folder: Path) -> Recipe:
@@ -165,17 +178,28 @@ class _RecipeBuilder:
         recipes = [_tower_recipe(tower, shared) for tower in (main, *others)]
         return replace(recipes[0], towers=MappingProxyType({one.modality: one for one in recipes[1:]}))
 
-    def build_page_retriever(self, name: str | None, revision: str | None) -> Recipe:
+    def build_page_retriever(
+        self, name: str | None, revision: str | None, merged: MergedWeights | None = None
+    ) -> Recipe:
         """Return the recipe of a visual document retriever: multi-vectors of pages and of queries."""
-        home = self._stages[0].folder if self._stages else self._folder
-        retriever = read_page_retriever(home, self._stages)
+        home = processor_folder(self._stages[0].folder if self._stages else self._folder, merged)
+        retriever = read_page_retriever(home, self._stages, merged)
         transformer = read_transformer(home, tower=retriever.text)
         shared = self._shared(name, revision, retriever.head.dimensions, instructions=False)
-        own: dict[str, Any] = {"folder": home, "modules": (), **shared, "similarity": "maxsim"}
+        own: dict[str, Any] = {"merged": merged, "modules": (), **shared, "similarity": "maxsim"}
         vision = MappingProxyType(retriever.vision)
-        tower = Recipe(**own, config=vision, heads=(Rows(),), dimensions=0, max_length=0, modality="image")
+        tower = Recipe(
+            **own,
+            folder=retriever.pictures,
+            config=vision,
+            heads=(Rows(),),
+            dimensions=0,
+            max_length=0,
+            modality="image",
+        )
         return Recipe(
             **own,
+            folder=home,
             config=MappingProxyType(transformer.config),
             heads=(retriever.head,),
             dimensions=retriever.head.dimensions,

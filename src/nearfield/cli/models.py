@@ -115,6 +115,11 @@ def pull(
         catalog.check_licence(entry, accepted=accept_license)
     located = hub.locate(name, pin=entry.pin if entry else None, source=source, revision=revision, progress=True)
     typer.echo(f"{located.name} is at {located.folder} (from {located.source}).")
+    if hub.is_adapter(located.folder):
+        from nearfield.inference.uncompiled_model import locate_base
+
+        base = locate_base(located, source, progress=True)
+        typer.echo(f"{base.name}, its base model, is at {base.folder} (from {base.source}).")
     if entry is not None and entry.partner is not None:
         pull(entry.partner, source, accept_license=accept_license)
 
@@ -148,9 +153,13 @@ def _read_recipe(name: str) -> Recipe:
     from nearfield import catalog, hub
     from nearfield.checkpoint import model_folder
     from nearfield.checkpoint.towers.joined_models import join_partner
+    from nearfield.inference.uncompiled_model import locate_base, read_with_base
 
     entry = catalog.find_unless_folder(name)
     located = hub.locate(name, pin=entry.pin if entry else None, fetch=False)
+    if hub.is_adapter(located.folder):
+        base = locate_base(located, fetch=False)
+        return read_with_base(located, base, name=entry.id if entry else located.name, entry=entry)[0]
     recipe = model_folder.read_model_folder(
         located.folder, name=entry.id if entry else located.name, revision=located.revision, entry=entry
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nearfield.arrays import Array
+from nearfield.checkpoint.weights.merged import open_weights
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import ModelRefused
 from nearfield.families import Family
@@ -126,7 +127,7 @@ def _dense(ops: Ops[T], x: T, module: Dense, width: int) -> T:
         raise ModelRefused(
             f"{module.weights.name}: activation {module.activation!r} is not one of {sorted(ACTIVATIONS)}."
         )
-    own = Weights.open(module.weights)
+    own = open_weights(module.weights)
     layer = own.linear(module.layer, module.in_features, module.out_features, module.bias)
     y = ops.activation(ops.linear(x, layer), ACTIVATIONS[module.activation])
     if not module.residual:

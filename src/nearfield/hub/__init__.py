@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from nearfield.errors import InputError, ModelNotFound, SourceUnavailable, nearest
 from nearfield.hub.cached_models import CachedModel, cached_models, remove
 from nearfield.hub.huggingface import fetch_from_hub, find_in_cache
-from nearfield.hub.local import existing_path, find_in_folder, has_model
+from nearfield.hub.local import existing_path, find_in_folder, has_model, is_adapter
 from nearfield.hub.package_index import fetch_from_index, find_unpacked
 from nearfield.hub.sources import LocatedModel, ModelPackage, ModelPin, SourceSearch, is_path, offline
 
@@ -20,6 +20,7 @@ __all__ = [
     "cached_models",
     "existing_path",
     "has_model",
+    "is_adapter",
     "is_path",
     "locate",
     "offline",

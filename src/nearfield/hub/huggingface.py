@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from nearfield.errors import SourceUnavailable
+from nearfield.hub.local import ROOT_FILES, is_adapter
 from nearfield.hub.response_checks import (
     COMMIT,
     UnsafeResponse,
@@ -44,8 +45,6 @@ IGNORED_PATTERNS = (
     "gguf/*",
     "*.gguf",
 )
-#: Files of which each repository has one: models whose modules lie in subfolders and open_clip's have no config.json.
-_ROOT_FILES = ("config.json", "modules.json", "open_clip_config.json")
 #: Characters of an id, as huggingface_hub allows them.
 _MAX_ID_LENGTH = 96
 #: Seconds to wait for a first answer, so that a blocked Hub does not hold up the next source.
@@ -96,7 +95,7 @@ def _cached(pin: ModelPin) -> Path | None:
 
     try:
         check_revision(pin.revision)
-        cached = [try_to_load_from_cache(pin.repo, name, revision=pin.revision) for name in _ROOT_FILES]
+        cached = [try_to_load_from_cache(pin.repo, name, revision=pin.revision) for name in ROOT_FILES]
     except (ValueError, UnsafeResponse):
         return None  # no repository has such an id or revision
     folder = next((Path(file).parent for file in cached if isinstance(file, str)), None)
@@ -239,7 +238,7 @@ def _verified_line(folder: Path, pin: ModelPin) -> str:
 def _complete(folder: Path) -> bool:
     """Whether a cached snapshot can be loaded: marked as complete, or downloaded by others with config and weights."""
     if _mark_file(folder).is_file():
-        return any((folder / name).exists() for name in _ROOT_FILES)
+        return any((folder / name).exists() for name in ROOT_FILES)
     modules = folder / "modules.json"
     if not modules.exists():
         return _has_weights(folder)
@@ -281,6 +280,8 @@ def _has_weights(folder: Path, kind: str = "") -> bool:
     weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
     reads_inputs = any((folder / name).exists() for name in _INPUT_FILES)
     configured = any((folder / name).exists() for name in ("config.json", "open_clip_config.json"))
+    if is_adapter(folder):  # its inputs may be prepared as its base model says
+        return bool(weights)
     return bool(weights) and reads_inputs and (kind.endswith("StaticEmbedding") or configured)
 
 

@@ -16,10 +16,20 @@ def existing_path(name: str) -> Path | None:
         return None
 
 
+#: Files of which each model's folder has one: models whose modules lie in subfolders, those of open_clip and adapters
+#: have no config.json.
+ROOT_FILES = ("config.json", "modules.json", "open_clip_config.json", "adapter_config.json")
+
+
 def has_model(folder: str) -> bool:
-    """Return whether a path is that of a folder with a model."""
-    paths = (existing_path(f"{folder}/{name}") for name in ("config.json", "modules.json", "open_clip_config.json"))
+    """Return whether a path is that of a folder with a model, or with an adapter of one."""
+    paths = (existing_path(f"{folder}/{name}") for name in ROOT_FILES)
     return any(path is not None and path.is_file() for path in paths)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Return whether a folder holds a PEFT adapter, whose base model lies elsewhere."""
+    return (folder / "adapter_config.json").is_file()
 
 
 def find_in_folder(search: SourceSearch) -> LocatedModel | None:

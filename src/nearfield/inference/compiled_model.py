@@ -19,6 +19,7 @@ from nearfield.arrays import Array, ResultRow
 from nearfield.backends import BackendOptions, Executor, Program
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.weights.lora import Adapter, Adapters
+from nearfield.checkpoint.weights.merged import open_weights
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.engine.job import Batch, Job, Ticket
 from nearfield.errors import ForkedProcess, InputError, ModelRefused, WeightsError, nearest
@@ -202,7 +203,7 @@ class CompiledModel(ModelInfo):
     def _weights(self) -> SplitWeights:
         if self.family.external_encoder is not None:
             return SplitWeights(Weights.none(self.recipe.folder))
-        return self.family.split_adapters(Weights.open(self.recipe.folder).first_scope(self.family.weight_prefixes))
+        return self.family.split_adapters(open_weights(self.recipe.weights).first_scope(self.family.weight_prefixes))
 
     def _compile(self, adapters: Adapters) -> Adapters:
         self._enter_fork()

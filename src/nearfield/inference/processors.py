@@ -16,7 +16,7 @@ from nearfield.checkpoint.processors.frame_processor import FrameProcessor
 from nearfield.checkpoint.processors.image import read_image_processor
 from nearfield.checkpoint.processors.image_processor import ImageProcessor
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
-from nearfield.checkpoint.weights.weights import Weights
+from nearfield.checkpoint.weights.merged import open_weights
 from nearfield.errors import InputError, ModelRefused
 from nearfield.families import Family
 from nearfield.features import Features, FrameFeatures, MelFeatures, PatchFeatures, PatchLayout, TextFeatures
@@ -149,7 +149,7 @@ def load_processor(recipe: Recipe, family: Family, max_length: int | None = None
 def space_of_recipe(recipe: Recipe) -> str:
     """Return the name of the space of a model that is not loaded, as its main tower and the others have it."""
     family = families.resolve(recipe.config)
-    weights = family.split_adapters(Weights.open(recipe.folder).first_scope(family.weight_prefixes)).weights
+    weights = family.split_adapters(open_weights(recipe.weights).first_scope(family.weight_prefixes)).weights
     return space_name(recipe, weights.digest, load_processor(recipe, family).digest)
 
 

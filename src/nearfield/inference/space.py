@@ -8,7 +8,7 @@ import json
 from nearfield.checkpoint.processors.audio import read_audio_processor
 from nearfield.checkpoint.processors.image import read_image_processor
 from nearfield.checkpoint.weights.digest import of_files
-from nearfield.checkpoint.weights.weights import Weights
+from nearfield.checkpoint.weights.merged import open_weights
 from nearfield.recipe import (
     ClassScores,
     Dense,
@@ -67,7 +67,7 @@ def space_name(recipe: Recipe, weights: str, tokenizer: str) -> str:
 def _tower(tower: Recipe, main: Recipe) -> tuple[object, ...]:
     """Return what identifies another tower of a model: its modules, how its inputs are prepared, and its weights."""
     modules = [(type(module).__name__, *_fields(module)) for module in tower.modules]
-    own = Weights.open(tower.folder).digest if tower.folder != main.folder else ""
+    own = open_weights(tower.weights).digest if tower.weights != main.weights else ""
     reader = read_image_processor if tower.modality == "image" else read_audio_processor
     processor = reader(tower.folder)
     return modules, processor.digest if processor is not None else "", own, *_unusual_activations(tower)
@@ -107,5 +107,5 @@ def _fields(part: Module | HeadSpec) -> tuple[object, ...]:
     """Return the fields that identify a module or head; weights by their content, wherever they are stored."""
     if isinstance(part, (Dense, LayerNorm, ProbePooling)):
         fields = [value for name, value in vars(part).items() if name != "weights"]
-        return (*fields, Weights.open(part.weights).digest)
+        return (*fields, open_weights(part.weights).digest)
     return tuple(vars(part).values())

@@ -16,10 +16,20 @@ from nearfield.argument_checks import require_kind, require_mapping, require_opt
 from nearfield.checkpoint import model_folder
 from nearfield.checkpoint.output_kinds import KINDS
 from nearfield.checkpoint.towers.joined_models import join_partner
+from nearfield.checkpoint.towers.page_retrievers import is_retriever_adapter
 from nearfield.checkpoint.weights import lora, weights
-from nearfield.errors import InputError, ModelRefused, NearfieldError, OutOfMemory, WeightsError, nearest
+from nearfield.errors import (
+    InputError,
+    ModelNotFound,
+    ModelRefused,
+    NearfieldError,
+    OutOfMemory,
+    SourceUnavailable,
+    WeightsError,
+    nearest,
+)
 from nearfield.hardware import MemoryLimit, memory_limit, memory_used
-from nearfield.recipe import Recipe, RerankPrompt
+from nearfield.recipe import MergedWeights, Recipe, RerankPrompt
 from nearfield.text_inputs import describe
 
 #: A loaded model takes at least this many times the bytes of its weights (measured: 1.2 to 1.7 for files in float32).
@@ -139,10 +149,11 @@ def read_model(
         "accept_license": accept_license,
     }
     loaded = [lora.read_adapter(adapter_folder(at, source, progress), key) for key, at in (adapters or {}).items()]
-    if (located.folder / lora.CONFIG).is_file():
-        own = lora.read_adapter(located.folder, located.folder.name)
-        recipe = _recipe_of_base(own, name, kind, source, progress)
-        return UncompiledModel(recipe, (own, *loaded), own.name, started, memory_before, arguments)
+    if hub.is_adapter(located.folder):
+        base = locate_base(located, source, progress=progress)
+        recipe, own = read_with_base(located, base, name=name, entry=entry, kind=kind)
+        first, default = ((), None) if own is None else ((own,), own.name)
+        return UncompiledModel(recipe, (*first, *loaded), default, started, memory_before, arguments)
     recipe = model_folder.read_model_folder(
         located.folder, name=name, revision=located.revision, entry=entry, kind=kind, exported_graph=file, answer=answer
     )
@@ -165,7 +176,8 @@ def _weight_bytes(recipe: Recipe) -> int:
     if graph is not None:
         return sum(file.stat().st_size for file in (graph, graph.with_suffix(".bin")) if file.is_file())
     try:
-        return sum(file.stat().st_size for file in weights.files(recipe.folder))
+        folder = recipe.merged.base if recipe.merged else recipe.folder
+        return sum(file.stat().st_size for file in weights.files(folder))
     except WeightsError:
         return 0
 
@@ -204,12 +216,69 @@ def _required_files(file: str | None) -> tuple[str, ...]:
     return (file, file.removesuffix(".xml") + ".bin") if file.endswith(".xml") else (file,)
 
 
-def _recipe_of_base(own: lora.Adapter, name: str, kind: str | None, source: str | None, progress: bool) -> Recipe:
-    """Read the base model of an adapter's folder. Pooling and prompts of the adapter's folder take precedence."""
-    if not own.base:
-        raise ModelRefused(f"{own.folder} is an adapter and does not name its base model.")
-    entry = catalog.find_unless_folder(own.base, source)
-    # The adapter's revision says nothing about its base.
-    base = hub.locate(own.base, pin=entry.pin if entry else None, source=source, revision=None, progress=progress)
-    recipe = model_folder.read_model_folder(base.folder, name=name, revision=base.revision, entry=entry, kind=kind)
-    return model_folder.overlay(recipe, own.folder)
+def locate_base(
+    adapter: hub.LocatedModel, source: str | None = None, *, progress: bool = False, fetch: bool = True
+) -> hub.LocatedModel:
+    """Find the base model of a folder that is an adapter: a folder beside it, or wherever models are found.
+
+    Args:
+        adapter: the adapter's files.
+        source: the only place to search.
+        progress: show a bar while downloading.
+        fetch: False looks only at what is on this machine.
+
+    Raises:
+        ModelRefused: the adapter does not name its base model.
+        ModelNotFound, SourceUnavailable: the base model is not found; the message says its id, and what to do.
+    """
+    base = lora.base_of(adapter.folder)
+    if not base:
+        raise ModelRefused(f"{adapter.folder} is an adapter and does not name its base model.")
+    beside = adapter.folder.parent / Path(base).name
+    is_beside = adapter.source == "folder" and beside != adapter.folder and hub.has_model(str(beside))
+    if is_beside and not hub.has_model(base):
+        return hub.locate(str(beside), source="folder")
+    entry = catalog.find_unless_folder(base, source)
+    try:
+        # The adapter's revision says nothing about its base.
+        return hub.locate(base, pin=entry.pin if entry else None, source=source, progress=progress, fetch=fetch)
+    except (ModelNotFound, SourceUnavailable) as error:
+        fetched = "" if hub.is_path(base) else f"run `nearfield models pull {base}` where there is a network, or "
+        place = f"copy its folder to {beside}" if adapter.source == "folder" else "put both folders beside each other"
+        raise type(error)(
+            f"{adapter.name} is an adapter of {base!r}, and that base model is missing: {fetched}{place}. {error}"
+        ) from error
+
+
+def read_with_base(
+    adapter: hub.LocatedModel,
+    base: hub.LocatedModel,
+    *,
+    name: str,
+    entry: catalog.CatalogEntry | None = None,
+    kind: str | None = None,
+) -> tuple[Recipe, lora.Adapter | None]:
+    """Read the recipe of a base model with an adapter; also return the adapter, unless it is merged into the weights.
+
+    Those of retrievers of pages are merged: they change towers and the last layer too. Pooling and prompts of the
+    adapter's folder take precedence over those of the base.
+
+    Args:
+        adapter: the adapter's files.
+        base: those of its base model.
+        name: the name of both together.
+        entry: the catalogue's entry of the adapter.
+        kind: overrules what the files say the model is.
+
+    Raises:
+        ModelRefused, WeightsError: the two do not fit together, or cannot be loaded exactly.
+    """
+    if is_retriever_adapter(adapter.folder, base.folder):
+        if kind not in (None, "multivector"):
+            raise ModelRefused(f"{adapter.folder} holds a retriever of pages: kind does not apply to it")
+        merged = MergedWeights(base.folder, adapter.folder)
+        return model_folder.read_merged_retriever(merged, name=name, revision=adapter.revision, entry=entry), None
+    own = lora.read_adapter(adapter.folder, adapter.folder.name)
+    known = None if base.source == "folder" else catalog.find(base.name)
+    recipe = model_folder.read_model_folder(base.folder, name=name, revision=base.revision, entry=known, kind=kind)
+    return model_folder.overlay(recipe, adapter.folder), own

@@ -2,7 +2,7 @@
 
 ColPali and ColQwen2: Faysse et al. 2024, arXiv:2407.01449. ColModernVBERT: Teiletche et al. 2025, arXiv:2510.01149. A
 page is a picture within a short text, and every token of it has a vector. Folders are those of transformers
-(``…ForRetrieval``), or of colpali-engine.
+(``…ForRetrieval``), or of colpali-engine: whole, or a LoRA adapter that is merged into the weights of a base model.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from nearfield.checkpoint.json_file import JsonDict, JsonObject
 from nearfield.checkpoint.modules import ModuleStage
 from nearfield.checkpoint.processors.image import read_image_processor
 from nearfield.checkpoint.towers.tower_config import DEFAULTS
-from nearfield.checkpoint.weights.weights import Weights
+from nearfield.checkpoint.weights.merged import PROJECTIONS, adds_projection, open_weights
 from nearfield.errors import ModelRefused
-from nearfield.recipe import Dense, Multivector, Normalize, RoleFormat, TextRules
+from nearfield.recipe import Dense, MergedWeights, Multivector, Normalize, RoleFormat, TextRules
 
 #: Tokens after a query that stand for no text: the model collects there what else it looks for.
 AUGMENTATION_TOKENS = 10
-#: The last layer, as transformers and colpali-engine call it.
-PROJECTIONS = ("embedding_proj_layer", "custom_text_proj")
+#: One of them is in every folder with a tokenizer.
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 #: Raised when the same folder's pages become other sequences.
 _VERSION = 1
 _SIGLIP = DEFAULTS["siglip_vision_model"]
@@ -39,6 +39,7 @@ class RetrieverKind:
         text: ``model_type`` of the part that reads tokens.
         vision: that of the tower.
         prompt: ``visual_prompt_prefix``, where the folder's processor_config.json has none.
+        engine_prompt: that of colpali-engine, where it has another one.
         page: the text of a page, with ``{prompt}`` and the tokenizer's ``{bos}``.
         query_prefix: ``query_prefix``, where the folder has none.
         query_end: what follows the augmentation tokens.
@@ -55,6 +56,7 @@ class RetrieverKind:
     prompt: str
     augmentation: str
     image_token: str
+    engine_prompt: str = ""
     page: str = "{prompt}"
     query_prefix: str = ""
     query_end: str = ""
@@ -109,6 +111,7 @@ KINDS: Mapping[str, RetrieverKind] = {
         text="paligemma_text",
         vision="paligemma_vision",
         prompt="Describe the image.",
+        engine_prompt="<bos>Describe the image.",  # a page has two: PaliGemma's processor adds the first
         augmentation="",
         image_token="<image>",
         page="<image>{bos}{prompt}\n",
@@ -131,9 +134,9 @@ KINDS: Mapping[str, RetrieverKind] = {
 #: ``model_type`` of transformers' retrievers.
 _RETRIEVERS = frozenset({"colmodernvbert", "colqwen2", "colpali"})
 #: Classes of colpali-engine, whose queries have no prefix and no end.
-_ENGINE = frozenset({"ColModernVBert", "ColQwen2", "ColQwen2_5"})
-#: Those whose pages and queries are others than in transformers, or unknown here: a ColPali page has two ``<bos>``.
-_OTHER_ENGINE = frozenset({"ColPali", "ColIdefics3", "ColGemma3", "ColQwen3", "ColQwen3_5", "ColQwenOmni"})
+_ENGINE = frozenset({"ColModernVBert", "ColQwen2", "ColQwen2_5", "ColPali"})
+#: Those that are unknown here.
+_OTHER_ENGINE = frozenset({"ColIdefics3", "ColGemma3", "ColQwen3", "ColQwen3_5", "ColQwenOmni"})
 
 
 @dataclass(frozen=True)
@@ -153,8 +156,12 @@ class PageFormat:
 
 @dataclass(frozen=True)
 class PageRetriever:
-    """What a folder says of a retriever: configs of both parts, each with its own ``model_type``, and the head."""
+    """What a folder says of a retriever: configs of both parts, each with its own ``model_type``, and the head.
 
+    ``pictures`` is the folder that says how pages are prepared.
+    """
+
+    pictures: Path
     text: JsonDict
     vision: JsonDict
     head: Multivector
@@ -167,24 +174,40 @@ def is_page_retriever(folder: Path) -> bool:
     return config.get("model_type") in _RETRIEVERS or bool(_architectures(config) & (_ENGINE | _OTHER_ENGINE))
 
 
-def read_page_retriever(folder: Path, stages: tuple[ModuleStage, ...] | None) -> PageRetriever:
+def is_retriever_adapter(adapter: Path, base: Path) -> bool:
+    """Return whether an adapter's folder and that of its base model are a retriever of pages together.
+
+    The base may be the language model with its tower alone, if the adapter has the last layer.
+    """
+    kind = str(json_file.read_optional(base / "config.json").get("model_type"))
+    return is_page_retriever(base) or (kind in KINDS and adds_projection(adapter))
+
+
+def processor_folder(folder: Path, merged: MergedWeights | None) -> Path:
+    """Return the folder of the tokenizer: the base model's, where an adapter's folder has none."""
+    has_tokenizer = any((folder / name).is_file() for name in _TOKENIZER_FILES)
+    return folder if merged is None or has_tokenizer else merged.base
+
+
+def read_page_retriever(
+    folder: Path, stages: tuple[ModuleStage, ...] | None, merged: MergedWeights | None = None
+) -> PageRetriever:
     """Return what a folder says of a retriever.
 
     Args:
-        folder: where config.json and the weights are.
+        folder: where the tokenizer is, and unless ``merged`` says otherwise, config.json and the weights.
         stages: the modules of modules.json, where sentence-transformers wrote the folder.
+        merged: the base model, which has config.json, and the adapter.
 
     Raises:
         ModelRefused: a file says something that is unknown here.
     """
-    path = folder / "config.json"
+    path = (folder if merged is None else merged.base) / "config.json"
     whole = json_file.read_object(path)
     if other := _architectures(whole) & _OTHER_ENGINE:
-        raise ModelRefused(
-            f"{path}: the class {min(other)} of colpali-engine is not known here. Of ColPali, the folders of "
-            "transformers are read, such as vidore/colpali-v1.3-hf"
-        )
-    config = whole if _is_engine(whole) else _object(path, whole, "vlm_config")
+        raise ModelRefused(f"{path}: the class {min(other)} of colpali-engine is not known here")
+    engine = whole.get("model_type") not in _RETRIEVERS
+    config = whole if engine else _object(path, whole, "vlm_config")
     kind = KINDS.get(str(config.get("model_type")))
     if kind is None:
         raise ModelRefused(f"{path}: the language model {config.get('model_type')!r} of a retriever is not known here")
@@ -193,14 +216,16 @@ def read_page_retriever(folder: Path, stages: tuple[ModuleStage, ...] | None) ->
     vision["text_size"] = text["hidden_size"]
     if "pixel_shuffle_factor" in config:
         vision["pixel_shuffle_factor"] = config["pixel_shuffle_factor"]
-    images = read_image_processor(folder)
+    pictures = folder if merged is None or read_image_processor(folder) is not None else merged.base
+    images = read_image_processor(pictures)
     if images is not None and images.size is not None:
         vision["input_size"] = list(images.size)
     text["image_token_id"] = next((config[name] for name in kind.image_ids if name in config), None)
-    format_ = read_page_format(folder, kind, engine=_is_engine(whole))
+    format_ = read_page_format(folder, kind, engine=engine)
     # What surrounds a page is part of the name of the model's space.
     vision["version"] = f"{_VERSION} {format_!r}"
-    return PageRetriever(text, vision, _head(folder, stages, int(text["hidden_size"]), format_), format_)
+    head = _head(merged or folder, stages, int(text["hidden_size"]), format_)
+    return PageRetriever(pictures, text, vision, head, format_)
 
 
 def read_page_format(folder: Path, kind: RetrieverKind, *, engine: bool) -> PageFormat:
@@ -208,7 +233,7 @@ def read_page_format(folder: Path, kind: RetrieverKind, *, engine: bool) -> Page
     stated = json_file.read_optional(folder / "processor_config.json")
     tokens = json_file.read_optional(folder / "tokenizer_config.json")
     bos = _token(tokens.get("bos_token")) or "<bos>"
-    prompt = stated.get("visual_prompt_prefix") or kind.prompt
+    prompt = stated.get("visual_prompt_prefix") or (engine and kind.engine_prompt) or kind.prompt
     prefix = stated.get("query_prefix") or ("" if engine else kind.query_prefix)
     augmentation = kind.augmentation or _token(tokens.get("pad_token"))
     for name, value in (("visual_prompt_prefix", prompt), ("query_prefix", prefix), ("pad_token", augmentation)):
@@ -232,21 +257,24 @@ def _text_config(path: Path, config: JsonObject, kind: RetrieverKind) -> JsonDic
     return {**kind.text_defaults, **own, "model_type": kind.text}
 
 
-def _head(folder: Path, stages: tuple[ModuleStage, ...] | None, width: int, format_: PageFormat) -> Multivector:
+def _head(
+    source: Path | MergedWeights, stages: tuple[ModuleStage, ...] | None, width: int, format_: PageFormat
+) -> Multivector:
     """Return the last layer, and which tokens of a page have vectors: ``keep_only_token_ids`` of a MultiVectorMask."""
-    weights = Weights.open(folder)
+    weights = open_weights(source)
     layer = next((name for name in PROJECTIONS if f"{name}.weight" in weights.names()), None)
     if layer is None:
-        raise ModelRefused(f"{folder} has no last layer ({' or '.join(PROJECTIONS)}): it is no retriever of pages")
+        at = source if isinstance(source, Path) else source.base
+        raise ModelRefused(f"{at} has no last layer ({' or '.join(PROJECTIONS)}): it is no retriever of pages")
     size = weights.shape(f"{layer}.weight")[0]
     token_ids: tuple[int, ...] = ()
     if stages is not None:
         if [stage.kind for stage in stages[1:]] not in ([], ["MultiVectorMask"]):
             kinds = ", ".join(stage.kind for stage in stages)
-            raise ModelRefused(f"{folder}: modules.json of a retriever of pages lists {kinds}")
+            raise ModelRefused(f"{stages[0].folder}: modules.json of a retriever of pages lists {kinds}")
         token_ids = _read_kept_ids(stages[-1]) if len(stages) > 1 else ()
     query = RoleFormat(format_.query_prefix, inserted=False)
-    chain = (Dense(width, size, True, "Identity", folder, layer), Normalize())
+    chain = (Dense(width, size, True, "Identity", source, layer), Normalize())
     return Multivector(chain, size, query, RoleFormat(format_.query_prefix, inserted=False, keep=token_ids))
 
 
@@ -258,10 +286,6 @@ def _read_kept_ids(mask: ModuleStage) -> tuple[int, ...]:
     if not isinstance(ids, list | tuple) or any(type(number) is not int for number in ids):
         raise ModelRefused(f"{mask.folder / 'config.json'}: keep_only_token_ids must list token ids, not {ids!r}")
     return tuple(ids)
-
-
-def _is_engine(config: JsonObject) -> bool:
-    return bool(_ENGINE & _architectures(config))
 
 
 def _architectures(config: JsonObject) -> frozenset[str]:

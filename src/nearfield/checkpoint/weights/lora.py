@@ -14,6 +14,7 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.checkpoint import json_file
 from nearfield.checkpoint.json_file import JsonObject
+from nearfield.checkpoint.weights.lazy_tensor import LazyTensor
 from nearfield.checkpoint.weights.weights import Lora, Weights
 from nearfield.errors import ModelRefused, WeightsError
 
@@ -66,6 +67,8 @@ class Adapter:
     layers: Mapping[str, LoraFactors]
     scaling: str
     base: str | None = None
+    #: Names of tensors in full, which replace the base's (``modules_to_save``): of an adapter that is merged.
+    full: tuple[str, ...] = ()
 
     @cached_property
     def _weights(self) -> Weights:
@@ -79,6 +82,16 @@ class Adapter:
         pair = self.layers[layer]
         down, up = (self._weights.tensor(name, self._weights.shape(name)) for name in (pair.down, pair.up))
         return down, up * np.float32(pair.scale)
+
+    def delta(self, layer: str) -> Array:
+        """Return what is added to a weight, float32: [outputs, inputs], or [rows, size] of an embedding table."""
+        down, up = self.factors(layer)
+        added = up @ down
+        return np.ascontiguousarray(added.T) if ".lora_embedding_" in self.layers[layer].down else added
+
+    def stored(self, name: str) -> LazyTensor:
+        """Return a tensor of the file, values unread."""
+        return self._weights.stored(name)
 
     def release(self) -> None:
         """Close the file; it is opened again when factors are read."""
@@ -172,8 +185,11 @@ class Adapters:
         return layer[len(prefix) :]
 
 
-def read_adapter(folder: Path, name: str) -> Adapter:
+def read_adapter(folder: Path, name: str, *, merging: bool = False) -> Adapter:
     """Read a PEFT folder.
+
+    ``merging`` allows tensors in full: an adapter that is merged can have them, and one that is served beside others
+    cannot.
 
     Raises:
         ModelRefused: it is no LoRA adapter, or one with parts that cannot be honoured exactly.
@@ -183,12 +199,29 @@ def read_adapter(folder: Path, name: str) -> Adapter:
     if not path.is_file():
         raise ModelRefused(f"{folder} has no {CONFIG}, and so is no PEFT adapter.")
     config = json_file.read_object(path)
-    _check(path, config)
+    _check(path, {**config, "modules_to_save": None} if merging else config)
     weights = Weights.open(_file(folder))
+    full = tuple(sorted(key for key in weights.names() if not _KEY.match(key)))
+    if full and not merging:
+        raise ModelRefused(f"{folder} holds {full[0]}, which is no factor of a LoRA adapter and cannot be honoured.")
     layers = _layers(folder, config, weights)
-    base = config.get("base_model_name_or_path")
     scaling = repr([config.get(key) for key in ("lora_alpha", "alpha_pattern", "use_rslora")])
-    return Adapter(name, folder, _digest(weights, scaling), layers, scaling, str(base) if base else None)
+    return Adapter(name, folder, _digest(weights, scaling), layers, scaling, _base(config), full)
+
+
+def base_of(folder: Path) -> str | None:
+    """Return the id, or the path, of the base model that an adapter's folder names."""
+    return _base(json_file.read_object(folder / CONFIG))
+
+
+def tensor_names(folder: Path) -> frozenset[str]:
+    """Return the names in an adapter's file."""
+    return Weights.open(_file(folder)).names()
+
+
+def _base(config: JsonObject) -> str | None:
+    base = config.get("base_model_name_or_path")
+    return str(base) if base else None
 
 
 def _digest(weights: Weights, scaling: str) -> str:
@@ -221,10 +254,8 @@ def _layers(folder: Path, config: JsonObject, weights: Weights) -> dict[str, Lor
     """Pair up the factors: linear ones are stored as they are used, those of embeddings are too."""
     sides: dict[str, dict[str, str]] = {}
     for key in sorted(weights.names()):
-        match = _KEY.match(key)
-        if match is None:
-            raise ModelRefused(f"{folder} holds {key}, which is no factor of a LoRA adapter and cannot be honoured.")
-        sides.setdefault(match["layer"], {})[match["side"]] = key
+        if match := _KEY.match(key):
+            sides.setdefault(match["layer"], {})[match["side"]] = key
     layers = {}
     for layer, keys in sides.items():
         if set(keys) != {"A", "B"}:

@@ -90,10 +90,12 @@ class _Contents:
     tensors: Mapping[str, LazyTensor]
     taken: set[str]
     factors: Callable[[str], Lora | None] = _no_factors
+    #: The digest of tensors that are not as in the files.
+    known_digest: str = ""
 
     @cached_property
     def digest(self) -> str:
-        return of_files(self.files)
+        return self.known_digest or of_files(self.files)
 
 
 class Weights:
@@ -121,6 +123,22 @@ class Weights:
         """Return the same tensors under other full names."""
         tensors = {rename(name): stored for name, stored in self._contents.tensors.items()}
         return Weights(replace(self._contents, tensors=tensors, taken=set()), self._prefix)
+
+    def replaced(self, tensors: Mapping[str, LazyTensor], digest: str) -> Weights:
+        """Return the same weights with some replaced, or added, by full name; ``digest`` names the outcome."""
+        both = {**self._contents.tensors, **tensors}
+        return Weights(replace(self._contents, tensors=both, taken=set(), known_digest=digest), self._prefix)
+
+    def stored(self, name: str) -> LazyTensor:
+        """Return a tensor as it is stored, values unread.
+
+        Raises:
+            WeightsError: there is none of that name.
+        """
+        stored = self._contents.tensors.get(self._prefix + name)
+        if stored is None:
+            raise WeightsError(f"{self._contents.origin} lacks the weight {self._prefix + name}")
+        return stored
 
     @property
     def digest(self) -> str:
@@ -166,10 +184,7 @@ class Weights:
         Raises:
             WeightsError: there is none of that name.
         """
-        stored = self._contents.tensors.get(self._prefix + name)
-        if stored is None:
-            raise WeightsError(f"{self._contents.origin} lacks the weight {self._prefix + name}")
-        return stored.shape
+        return self.stored(name).shape
 
     def tensor(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """Return a tensor as C-contiguous float32 [shape]. It must exist and have exactly that shape."""

@@ -49,7 +49,7 @@ def save_folder(model: LoadedModel, target: Path, settings: Mapping[str, Any], m
         InputError: the model is an adapter, whose folder does not contain all of it.
     """
     source = model.recipe.folder
-    if model.default_adapter is not None:
+    if model.default_adapter is not None or model.recipe.merged is not None:
         raise InputError(f"{model.name} is an adapter: copy its folder, and keep that of its base model.")
     if target.resolve() != source.resolve():
         # Files in the Hub's cache are links.

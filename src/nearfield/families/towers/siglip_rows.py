@@ -27,7 +27,8 @@ class PaliGemmaVision(VisionTransformer):
 
     weight_prefixes: ClassVar[tuple[str, ...]] = (
         *("vlm.model.vision_tower.vision_model.", "vlm.vision_tower.vision_model.", "model.vision_tower.vision_model."),
-        *("vlm.model.vision_tower.", "vlm.vision_tower.", "model.vision_tower.", "vision_tower."),
+        *("model.model.vision_tower.vision_model.", "vlm.model.vision_tower.", "vlm.vision_tower."),
+        *("model.model.vision_tower.", "model.vision_tower.", "vision_tower."),
     )
     unused_weights: ClassVar[tuple[str, ...]] = (
         r"(^|\.)position_ids$",

@@ -213,7 +213,9 @@ def estimated_bytes(name: str) -> int:
 
 def _min_bytes(model: LoadedModel) -> int:
     """Return bytes that a model takes at least: half of its weight files, for weights stored in float32."""
-    files = [file for file in model.recipe.folder.iterdir() if file.suffix in (".safetensors", ".bin")]
+    merged = model.recipe.merged
+    folder = merged.base if merged else model.recipe.folder
+    files = [file for file in folder.iterdir() if file.suffix in (".safetensors", ".bin")]
     weights = [file for file in files if file.suffix == ".safetensors"] or files
     return sum(file.stat().st_size for file in weights) // 2
 

@@ -42,7 +42,7 @@ class PageProcessor(FusedProcessor):
         super().__init__(recipe, tokenizer, media)
         head = recipe.head("multivector")
         self._keep = head.document.keep if isinstance(head, Multivector) else ()
-        self._format = read_page_retriever(recipe.folder, None).format
+        self._format = read_page_retriever(recipe.folder, None, recipe.merged).format
         self._placeholder = self.token(self._format.image_token)
         stated = recipe.config.get("image_token_id")
         if stated not in (None, self._placeholder):
