@@ -85,6 +85,11 @@ class JoinedTexts:
         return [TextFeatures(cast("Sequence[int]", ids[start:end])) for start, end in itertools.pairwise(ends)]
 
 
+def _digest(array: Array, facts: object) -> bytes:
+    """Return a digest of an array's values and of facts about it, such as its shape."""
+    return hashlib.sha256(repr(facts).encode() + np.ascontiguousarray(array).tobytes()).digest()
+
+
 @dataclass(frozen=True)
 class PatchLayout:
     """How the pixels of a picture become rows of numbers, one row a patch; all pictures of a model share it.
@@ -183,9 +188,7 @@ class PatchFeatures:
 
     def digest(self) -> bytes:
         """Return the digest of the content, or of the pixels where that is unknown."""
-        if self.content:
-            return self.content
-        return hashlib.sha256(repr(self.pixels.shape).encode() + np.ascontiguousarray(self.pixels).tobytes()).digest()
+        return self.content or _digest(self.pixels, self.pixels.shape)
 
     def arrays(self) -> Mapping[str, Array]:
         """Return ``patches``, float32 [cost, width of the layout]."""
@@ -337,10 +340,7 @@ class MelFeatures:
 
     def digest(self) -> bytes:
         """Return the digest of the content, or of the values where that is unknown."""
-        if self.content:
-            return self.content
-        shape = repr((self.mels.shape, self.is_long)).encode()
-        return hashlib.sha256(shape + np.ascontiguousarray(self.mels).tobytes()).digest()
+        return self.content or _digest(self.mels, (self.mels.shape, self.is_long))
 
     def arrays(self) -> Mapping[str, Array]:
         """Return ``patches``, float32 [cost, width]."""
@@ -371,9 +371,7 @@ class FrameFeatures:
 
     def digest(self) -> bytes:
         """Return the digest of the content, or of the values where that is unknown."""
-        if self.content:
-            return self.content
-        return hashlib.sha256(repr(self.mels.shape).encode() + np.ascontiguousarray(self.mels).tobytes()).digest()
+        return self.content or _digest(self.mels, self.mels.shape)
 
     def arrays(self) -> Mapping[str, Array]:
         """Return ``patches``, float32 [tokens, 3 x (bins / 2 + 1) x 9].

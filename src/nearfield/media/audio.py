@@ -25,7 +25,7 @@ from nearfield.media.sound_decoding import (
     decode_sound,
     read_sound_header,
 )
-from nearfield.media.video.time_ranges import segment_times
+from nearfield.media.video.time_ranges import times_within
 
 #: What a sound can be read from.
 SoundSource: TypeAlias = "Audio | os.PathLike[str] | bytes | bytearray | memoryview | Array"
@@ -116,11 +116,8 @@ class Audio:
         Raises:
             InputError: ``seconds`` is not positive, or the sound cannot be read (see ``header``).
         """
-        finish = self.header(limits).seconds
-        finish = finish if self.end is None else min(self.end, finish)
-        if finish <= self.start:
-            raise InputError(f"start is {self.start:g} s, and the sound ends at {finish:g} s.", param="start")
-        return [Audio(self, start=start, end=end) for start, end in segment_times(self.start, finish, seconds)]
+        times = times_within(self.header(limits).seconds, self.start, self.end, seconds, "sound")
+        return [Audio(self, start=start, end=end) for start, end in times]
 
     def read(self, rate: int, limits: SoundLimits = _DEFAULT_LIMITS) -> Sound:
         """Return the decoded sound, mono, at ``rate`` samples a second.

@@ -29,6 +29,27 @@ def segment_times(start: float, end: float, seconds: float) -> list[tuple[float,
     return list(zip(starts, [*starts[1:], end], strict=True))
 
 
+def times_within(
+    length: float, start: float, end: float | None, seconds: float, noun: str
+) -> list[tuple[float, float]]:
+    """Return start and end of the parts of so many seconds between ``start`` and ``end`` of a video or sound.
+
+    Args:
+        length: seconds of the whole.
+        start: where the parts begin.
+        end: where they end; None for the end of the whole.
+        seconds: length of a part.
+        noun: what it is, for errors.
+
+    Raises:
+        InputError: ``seconds`` is not positive, or nothing lies behind ``start``.
+    """
+    finish = length if end is None else min(end, length)
+    if finish <= start:
+        raise InputError(f"start is {start:g} s, and the {noun} ends at {finish:g} s.", param="start")
+    return segment_times(start, finish, seconds)
+
+
 def check_range(start: float, end: float | None) -> None:
     """Raise InputError unless ``start`` and ``end`` are seconds, and ``end`` is later, or None."""
     for name, value in (("start", start), ("end", end)):

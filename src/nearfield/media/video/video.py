@@ -19,7 +19,7 @@ from nearfield.media.files import absolute_path
 from nearfield.media.limits import DEFAULT_VIDEO_LIMITS, VideoLimits, stop_if_abandoned
 from nearfield.media.video.frame_choice import FrameRule, Timeline
 from nearfield.media.video.frame_reading import VideoFile, VideoFrame, frame_digest
-from nearfield.media.video.time_ranges import check_range, check_seconds_number, segment_times
+from nearfield.media.video.time_ranges import check_range, check_seconds_number, times_within
 from nearfield.media.video.video_decoding import FramePlan, VideoHeader
 from nearfield.media.video.video_packets import VideoPart, check_frame_size, check_seconds
 
@@ -206,11 +206,8 @@ class Video:
         Raises:
             InputError: ``seconds`` is not positive, or the video cannot be read (see ``header``).
         """
-        finish = self.header(limits).seconds
-        finish = finish if self.end is None else min(self.end, finish)
-        if finish <= self.start:
-            raise InputError(f"start is {self.start:g} s, and the video ends at {finish:g} s.", param="start")
-        return [self._part(start, end) for start, end in segment_times(self.start, finish, seconds)]
+        times = times_within(self.header(limits).seconds, self.start, self.end, seconds, "video")
+        return [self._part(start, end) for start, end in times]
 
     def _part(self, start: float, end: float) -> Video:
         part = object.__new__(type(self))
