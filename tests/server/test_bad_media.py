@@ -221,6 +221,12 @@ def test_fifty_clients_with_large_pictures(client: httpx.Client, state: Any) -> 
     assert decode_memory()._reserved == 0
 
 
+def decoders() -> list[psutil.Process]:
+    """Return the processes that decode; others of the tests, such as multiprocessing's tracker, have to live on."""
+    module = "nearfield.media.decoder_process.worker"
+    return [one for one in psutil.Process().children() if module in one.cmdline()]
+
+
 def vectors_of(content: bytes) -> Any:
     """Return the vectors of a reply."""
     return msgspec.json.decode(content)["dense"]["data"]
@@ -241,7 +247,7 @@ def test_a_decoder_that_ends_or_hangs_costs_its_request_alone(
         with memory.reserve(memory.capacity):
             waiting = threads.submit(encode_json, client, ["a cat", tiff])
             until(lambda: memory._queue)
-            for child in psutil.Process().children():
+            for child in decoders():
                 child.send_signal(number)
         reply = waiting.result()
     assert reply.status_code == 400 and "Input 1" in reply.json()["detail"], reply.text
