@@ -17,8 +17,8 @@ from typing import Any
 from nearfield.encoder import Encoder
 from nearfield.evaluation.performance.load_test import LocalTarget, measure_bulk
 from nearfield.evaluation.performance.workloads import texts_of_tokens
-from nearfield.evaluation.planning.calibration import Clock, calibrate
-from nearfield.evaluation.planning.model_shapes import ModelShape
+from nearfield.evaluation.planning.speed.calibration import Clock, calibrate
+from nearfield.evaluation.planning.speed.model_shapes import ModelShape
 from nearfield.testing import write_tiny_model
 
 #: The share by which an estimate may miss.

@@ -12,8 +12,8 @@ from nearfield.cli.terminal.json_types import JsonObject, Keywords
 from nearfield.message_text import count_of
 
 if TYPE_CHECKING:
-    from nearfield.evaluation.planning.calibration import Calibration
-    from nearfield.evaluation.planning.requirements import Requirements
+    from nearfield.evaluation.planning.advice.requirements import Requirements
+    from nearfield.evaluation.planning.speed.calibration import Calibration
 
 EXAMPLES = """Examples:
 
@@ -81,7 +81,7 @@ def advise(
     Each proposal has its reasons, its speed on this machine, and its storage.
     """
     from nearfield import hub
-    from nearfield.evaluation.planning import advisor as adviser
+    from nearfield.evaluation.planning.advice import advisor as adviser
 
     flags = {
         "languages": languages,
@@ -117,7 +117,7 @@ def _requirements(
     answers: dict[str, str], licences: str, query_tokens: int, index_hours: float, weights: str
 ) -> Requirements:
     from nearfield.cli.terminal import units
-    from nearfield.evaluation.planning.requirements import Requirements
+    from nearfield.evaluation.planning.advice.requirements import Requirements
 
     return Requirements(
         languages=tuple(_split_commas(answers["languages"].lower())),
@@ -172,7 +172,7 @@ def _calibrate(hardware: str, *, quiet: bool) -> Calibration | None:
     options = _HARDWARE[hardware]
     if options is None:
         return None
-    from nearfield.evaluation.planning.calibration import calibrate
+    from nearfield.evaluation.planning.speed.calibration import calibrate
 
     report = None if quiet else lambda stage: typer.echo(f"  measuring this machine: {stage} ...", err=True)
     return calibrate(on_stage=report, **options)

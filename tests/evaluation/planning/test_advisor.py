@@ -19,10 +19,10 @@ from nearfield import catalog, hub
 from nearfield.catalog import CatalogEntry
 from nearfield.cli import app
 from nearfield.errors import InputError, SourceUnavailable
-from nearfield.evaluation.planning.advisor import BENCHMARKS, _benchmark_of, advise
-from nearfield.evaluation.planning.calibration import Calibration, Clock, WidthTiming, _solve, calibrate
-from nearfield.evaluation.planning.model_shapes import ModelShape, shape_of
-from nearfield.evaluation.planning.requirements import KINDS, MULTIMODAL_TEXTS, Requirements
+from nearfield.evaluation.planning.advice.advisor import BENCHMARKS, _benchmark_of, advise
+from nearfield.evaluation.planning.advice.requirements import KINDS, MULTIMODAL_TEXTS, Requirements
+from nearfield.evaluation.planning.speed.calibration import Calibration, Clock, WidthTiming, _solve, calibrate
+from nearfield.evaluation.planning.speed.model_shapes import ModelShape, shape_of
 from tests.support.cli_runner import Ran, run
 from tests.support.paths import SHARED_FOLDER
 from tests.support.requirements import missing
@@ -45,7 +45,7 @@ LANGUAGES = ("en", "de", "zh", "fr", "sw")
 @pytest.fixture
 def nearfield(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command in this process; the machine counts as measured."""
-    monkeypatch.setattr("nearfield.evaluation.planning.calibration.calibrate", lambda **_: MEASURED)
+    monkeypatch.setattr("nearfield.evaluation.planning.speed.calibration.calibrate", lambda **_: MEASURED)
     return lambda *words: run(capsys, monkeypatch, *words)
 
 
@@ -299,8 +299,8 @@ def test_between_widths_costs_lie_between() -> None:
 
 @pytest.mark.slow
 def test_a_calibration_measures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nearfield.evaluation.planning.calibration._MIN_RUN_TOKENS", 256)
-    monkeypatch.setattr("nearfield.evaluation.planning.calibration._RUN_TOKENS", 256)
+    monkeypatch.setattr("nearfield.evaluation.planning.speed.calibration._MIN_RUN_TOKENS", 256)
+    monkeypatch.setattr("nearfield.evaluation.planning.speed.calibration._RUN_TOKENS", 256)
     stages: list[str] = []
     told = calibrate(widths=(64,), rounds=1, on_stage=stages.append, precision="float32")
     assert stages == ["width 64", "a table of vectors"]

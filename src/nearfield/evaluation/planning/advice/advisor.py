@@ -10,9 +10,7 @@ from types import MappingProxyType
 from nearfield import catalog
 from nearfield.catalog import CatalogEntry
 from nearfield.evaluation.json_types import JsonDict
-from nearfield.evaluation.planning.calibration import Calibration
-from nearfield.evaluation.planning.index_size import index_size, seconds_to_index
-from nearfield.evaluation.planning.requirements import (
+from nearfield.evaluation.planning.advice.requirements import (
     HEADROOM,
     MULTILINGUAL,
     RERANKED,
@@ -20,6 +18,8 @@ from nearfield.evaluation.planning.requirements import (
     Requirements,
     matching_models,
 )
+from nearfield.evaluation.planning.index_size import index_size, seconds_to_index
+from nearfield.evaluation.planning.speed.calibration import Calibration
 
 #: Benchmarks with the language of their texts.
 _MANY = "many"

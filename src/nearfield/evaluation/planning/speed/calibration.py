@@ -32,7 +32,7 @@ from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.evaluation.json_types import JsonMapping, Keywords
 from nearfield.evaluation.performance import workloads
-from nearfield.evaluation.planning.model_shapes import ModelShape
+from nearfield.evaluation.planning.speed.model_shapes import ModelShape
 from nearfield.testing import write_tiny_model
 
 WIDTHS = (384, 768, 1024)

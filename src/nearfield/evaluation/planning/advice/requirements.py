@@ -13,9 +13,9 @@ from types import MappingProxyType
 from nearfield import families
 from nearfield.catalog import CatalogEntry
 from nearfield.errors import InputError, nearest
-from nearfield.evaluation.planning.calibration import Calibration
 from nearfield.evaluation.planning.index_size import index_size
-from nearfield.evaluation.planning.model_shapes import ModelShape, shape_of
+from nearfield.evaluation.planning.speed.calibration import Calibration
+from nearfield.evaluation.planning.speed.model_shapes import ModelShape, shape_of
 from nearfield.evaluation.weights import check_weights
 
 KINDS = ("dense", "sparse", "multivector", "scores")

@@ -1,0 +1,1 @@
+"""Advice: which model, in which way, on which machine, with reasons and what speaks against it."""

@@ -1,0 +1,1 @@
+"""Speed and memory of models before they are downloaded: measured on this machine, or estimated for another."""
