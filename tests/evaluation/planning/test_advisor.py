@@ -21,8 +21,8 @@ from nearfield.cli import app
 from nearfield.errors import InputError, SourceUnavailable
 from nearfield.evaluation.planning.advice.advisor import BENCHMARKS, _benchmark_of, advise
 from nearfield.evaluation.planning.advice.requirements import KINDS, MULTIMODAL_TEXTS, Requirements
-from nearfield.evaluation.planning.speed.calibration import Calibration, Clock, WidthTiming, _solve, calibrate
-from nearfield.evaluation.planning.speed.model_shapes import ModelShape, shape_of
+from nearfield.evaluation.planning.speed.calibration import Calibration, WidthTiming
+from nearfield.evaluation.planning.speed.model_shapes import shape_of
 from tests.support.cli_runner import Ran, run
 from tests.support.paths import SHARED_FOLDER
 from tests.support.requirements import missing
@@ -248,7 +248,7 @@ def test_a_need_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
         Requirements(**options)
 
 
-# -- shapes and calibration -----------------------------------------------------------------------------------------
+# -- shapes --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -273,55 +273,6 @@ def test_the_shape_of_a_model_that_is_here_is_that_of_its_files() -> None:
     assert shape is not None
     assert (shape.hidden, shape.layers) == (config["hidden_size"], config["num_hidden_layers"])
     assert (shape.inner, shape.vocabulary) == (config["intermediate_size"], config["vocab_size"])
-
-
-def test_the_costs_are_solve_for_exactly() -> None:
-    shape = ModelShape("", 384, inner=1536)
-    token, weight, meeting = 7e-6, 1.3e-11, 4e-11
-
-    def cost(layers: int, tokens: float) -> float:
-        return token + layers * (shape.layer_weights * weight + tokens * 384 * meeting)
-
-    runs = {(layers, length): (cost(layers, length), float(length)) for layers, length in ((1, 32), (3, 32), (3, 256))}
-    found = _solve(shape, runs)
-    assert found.fixed == pytest.approx(token)
-    assert found.weight == pytest.approx(weight)
-    assert found.meeting == pytest.approx(meeting)
-    told = Calibration((found,), 0.0, 4.0, 0, "float32", 0.0)
-    assert told.seconds_per_token(ModelShape("", 384, 12, 1536), 100) == pytest.approx(cost(12, 100))
-
-
-def test_between_widths_costs_lie_between() -> None:
-    inner, outer = (MEASURED._at(width)[1] for width in (384, 1024))
-    assert outer < MEASURED._at(600)[1] < inner
-    assert MEASURED._at(4096) == MEASURED._at(1024) and MEASURED._at(64) == MEASURED._at(384)
-
-
-@pytest.mark.slow
-def test_a_calibration_measures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nearfield.evaluation.planning.speed.calibration._MIN_RUN_TOKENS", 256)
-    monkeypatch.setattr("nearfield.evaluation.planning.speed.calibration._RUN_TOKENS", 256)
-    stages: list[str] = []
-    told = calibrate(widths=(64,), rounds=1, on_stage=stages.append, precision="float32")
-    assert stages == ["width 64", "a table of vectors"]
-    (width,) = told.widths
-    assert width.weight > 0 and told.table > 0 and told.precision == "float32" and told.bytes_per_parameter >= 2
-    assert told.share is not None and told.share > 0
-    deep, wide = ModelShape("", 64, 12, 256), ModelShape("", 64, 12, 512)
-    assert told.tokens_per_second(deep, 64) > told.tokens_per_second(wide, 64)
-
-
-def test_a_device_of_its_own_is_timed_by_the_wall() -> None:
-    assert Clock.for_options({"backend": "torch"}).share is None
-    clock = Clock.for_options({"threads": 1})
-    with clock.timing() as passed:
-        sum(range(200_000))
-    assert passed[0] > 0 and clock.share is not None and clock.share > 0
-
-
-def test_widths_that_cannot_be_are_refused() -> None:
-    with pytest.raises(InputError, match="multiples of 32"):
-        calibrate(widths=(100,))
 
 
 # -- the command ----------------------------------------------------------------------------------------------------
