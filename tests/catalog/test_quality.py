@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from nearfield import catalog
-from nearfield.catalog.quality import measured_languages, quality_figures
+from nearfield.catalog.quality import BM25, measured_languages, quality_figures, win_share
 from tests.support.paths import SHARED_FOLDER
 from tools.quality.__main__ import claims, read_languages
 from tools.quality.estimates import ScoreTable, figures, fit_table, hold_out
 from tools.quality.factors import estimate
 from tools.quality.purposes import Purpose, purposes
 from tools.quality.scores import RawScores, Task, read_scores
+from tools.quality.win_shares import render_shares, win_shares
 
 #: Means of MTEB(Multilingual, v2) that the publishers give, with the one task that is not in the raw figures.
 PUBLISHED_MEANS = {
@@ -79,6 +80,35 @@ def test_no_model_is_estimated_in_a_language_that_it_is_not_for() -> None:
 def test_broken_runs_are_left_out() -> None:
     assert "long-documents" not in quality_figures("jinaai/jina-embeddings-v2-base-en")
     assert "long-documents" not in quality_figures("nomic-ai/nomic-embed-text-v1.5")
+
+
+def test_models_are_estimated_for_what_they_are_for() -> None:
+    for entry in catalog.entries():
+        estimated = {figure.purpose for figure in quality_figures(entry.id).values() if figure.is_estimated}
+        if "code" in entry.id.lower():
+            assert estimated <= {"code"}, entry.id
+        elif entry.kind != "dense":
+            assert all(name.startswith(("retrieval", "code")) for name in estimated), entry.id
+
+
+def test_search_by_words_is_a_figure_to_beat() -> None:
+    assert quality_figures(BM25)["retrieval:en"].value == pytest.approx(42.07, abs=0.05)
+    assert quality_figures(BM25)["long-documents"].value == pytest.approx(90.87, abs=0.05)
+    # The published run does not separate the words of Chinese.
+    assert "retrieval:zh" not in quality_figures(BM25)
+
+
+def test_shares_of_wins_are_those_of_the_raw_figures(scores: RawScores, by_name: Mapping[str, Purpose]) -> None:
+    written = Path(catalog.__file__).parent / "quality" / "win_shares.toml"
+    assert written.read_text(encoding="utf-8") == render_shares(scores, list(by_name.values()))
+    shares = [share for _, share, _ in win_shares(scores, [by_name["retrieval:en"]])]
+    assert shares == sorted(shares) and 0.5 < shares[0] < 0.65 and shares[-1] > 0.88
+
+
+def test_a_small_lead_says_little() -> None:
+    assert win_share("retrieval:en", 0.4) is None and win_share("pages", 5.0) is None
+    assert win_share("retrieval:en", 1.0) == 0.62 and win_share("retrieval:en", 30.0) == 0.94
+    assert win_share("retrieval:de", 1.0) == 0.67
 
 
 def test_measured_languages_are_those_of_the_raw_figures(scores: RawScores) -> None:

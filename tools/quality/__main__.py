@@ -12,10 +12,14 @@ from nearfield.catalog import CatalogEntry
 from tools.quality.estimates import Figure, HeldOut, build_table, figures, fit_table, hold_out
 from tools.quality.purposes import PUBLISHED, Purpose, purposes
 from tools.quality.scores import RawScores, read_scores
+from tools.quality.win_shares import render_shares
 
 TARGET = Path(__file__).parents[2] / "src/nearfield/catalog/quality"
-#: Models of code: what they are for says nothing about other texts.
-_CODE_MODELS = frozenset({"minishlab/potion-code-16M-v2"})
+#: What models with several vectors or sparse ones are for; estimates of anything else would say nothing.
+_SEARCH = ("retrieval", "code")
+#: Search by words, for comparison: not of languages without spaces, whose words the published run does not separate.
+BASELINE = "(baseline) BM25"
+_UNSPACED = ("zh", "ja", "ko", "th")
 _BELEBELE = "BelebeleRetrieval"
 #: Grades of languages, and the share of the model's English from which on a language has them.
 _GRADES = {"good": 0.85, "weak": 0.5, "poor": 0.0}
@@ -47,6 +51,7 @@ def main() -> int:
             )
             for purpose in wanted
         }
+        (TARGET / "win_shares.toml").write_text(render_shares(scores, wanted), encoding="utf-8")
         (TARGET / "figures.toml").write_text(render_figures(found, scores, known), encoding="utf-8")
         (TARGET / "languages.toml").write_text(render_languages(measured, known), encoding="utf-8")
     return 0
@@ -99,13 +104,20 @@ def claims(
 
 
 def _claims(purpose: Purpose, entry: CatalogEntry, measured: Mapping[str, list[str]]) -> bool:
-    if entry.kind == "scores" or (entry.id in _CODE_MODELS) != (purpose.name == "code" and entry.id in _CODE_MODELS):
+    if entry.kind == "scores" or not _is_for(entry, purpose.name):
         return False
     language = "en" if purpose.language == "code" else purpose.language
     if language in entry.languages:
         return True
     works = {*measured.get("good", ()), *measured.get("weak", ())}
     return "multilingual" in entry.languages and (language == "en" or language in works)
+
+
+def _is_for(entry: CatalogEntry, purpose: str) -> bool:
+    """Return whether an estimate for a purpose means anything: models of code are for code, others by their kind."""
+    if "code" in entry.id.lower():
+        return purpose == "code"
+    return entry.kind == "dense" or purpose.startswith(_SEARCH)
 
 
 # -- the table -------------------------------------------------------------------------------------------------------
@@ -115,7 +127,7 @@ def render_figures(found: Mapping[str, Mapping[str, Figure]], scores: RawScores,
     """Return the table as TOML: by model and purpose, [figure, error, tasks published, tasks, source]."""
     sources = [RESULTS]
     lines: list[str] = []
-    for model in sorted(known, key=str.lower):
+    for model in sorted([*known, BASELINE], key=str.lower):
         rows = [*_estimated_rows(model, found), *_published_rows(model, scores, sources)]
         if rows:
             lines += [f'["{model}"]', *rows, ""]
@@ -133,7 +145,7 @@ def render_figures(found: Mapping[str, Mapping[str, Figure]], scores: RawScores,
 
 def _estimated_rows(model: str, found: Mapping[str, Mapping[str, Figure]]) -> Iterator[str]:
     for purpose, figures_of in found.items():
-        if model in figures_of:
+        if model in figures_of and (model != BASELINE or purpose.partition(":")[2] not in _UNSPACED):
             row = figures_of[model]
             yield f'"{purpose}" = [{row.value:.1f}, {row.error:.1f}, {row.published}, {row.tasks}, 0]'
 
@@ -141,6 +153,8 @@ def _estimated_rows(model: str, found: Mapping[str, Mapping[str, Figure]]) -> It
 def _published_rows(model: str, scores: RawScores, sources: list[str]) -> Iterator[str]:
     means = scores.means.get(model, {})
     for purpose, (benchmark, metric) in PUBLISHED.items():
+        if model == BASELINE and purpose.endswith(":multilingual"):
+            continue
         match = next((value for key, value in means.items() if key[0] == benchmark and metric in ("", key[1])), None)
         if match is not None:
             source = RESULTS if match[1].startswith("results/") else match[1]

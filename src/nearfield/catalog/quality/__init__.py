@@ -22,6 +22,10 @@ else:
     import tomli as tomllib
 
 
+#: Search by words alone, as a model of the table: the figures to beat. Languages without spaces are left out.
+BM25 = "(baseline) BM25"
+
+
 @dataclass(frozen=True)
 class QualityFigure:
     """A model's figure for a purpose: the mean of its tasks, in points of 100.
@@ -66,6 +70,18 @@ def measured_languages(model: str) -> Mapping[str, str]:
     return MappingProxyType({code: grade for grade, codes in grades.items() for code in codes.split()})
 
 
-@lru_cache(maxsize=2)
+def win_share(purpose: str, points: float) -> float | None:
+    """Return how often a model that is ``points`` ahead was also ahead on a task that its mean leaves out.
+
+    Counted over all pairs of models with published figures. None for less than half a point, and for purposes with too
+    few tasks or models.
+    """
+    shares = _read("win_shares.toml")
+    group = next((name for name in shares if purpose.startswith(name)), None)
+    reached = [share for start, share, _ in shares.get(group, ()) if points >= start] if group else []
+    return reached[-1] if reached else None
+
+
+@lru_cache(maxsize=3)
 def _read(name: str) -> Mapping[str, Any]:
     return tomllib.loads((files(__name__) / name).read_text(encoding="utf-8"))
