@@ -1,30 +1,36 @@
-"""Parsers for amounts with a unit: ``16GB`` of memory, a size of ``8GiB``."""
+"""Amounts with a unit, parsed and printed: ``8GiB`` of memory, ``1.5M`` texts.
+
+One rule for bytes, everywhere: k, M, G and T, with or without B, are powers of 1,000, and Ki, Mi, Gi and Ti of 1,024
+(IEC 80000-13). Reports print powers of 1,000, as disks, downloads and hosted machines are sold. An amount beside a
+limit is printed in the units of that limit: a limit of 8GiB in GiB, one of 8GB in GB.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from nearfield.errors import InputError
 
 _PREFIXES = "kmgtpe"
 _BINARY = {prefix: 1024 ** (power + 1) for power, prefix in enumerate(_PREFIXES)}
+_DECIMAL = {prefix: 1000 ** (power + 1) for power, prefix in enumerate(_PREFIXES)}
 _SIZES = {
     "b": 1,
-    **{prefix + "ib": factor for prefix, factor in _BINARY.items()},
-    **{prefix + end: 1000 ** (power + 1) for power, prefix in enumerate(_PREFIXES) for end in ("", "b")},
+    **{prefix + end: factor for prefix, factor in _BINARY.items() for end in ("i", "ib")},
+    **{prefix + end: factor for prefix, factor in _DECIMAL.items() for end in ("", "b")},
 }
+_COUNTS = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+#: Units of printed bytes and of printed counts, the smallest first.
+_DECIMAL_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+_BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_COUNT_UNITS = ("", "thousand", "million", "billion", "trillion")
+#: A limit that is a whole number of these was written in powers of 1,024.
+_MEBIBYTE = 2**20
 #: Amounts of this many or more are refused: they are no sizes of memory, and do not fit 64 bits.
 _LIMIT = 1e18
-
-
-def parse_memory(text: str) -> int:
-    """Parse an amount of memory, such as 512M, 16GB or 16GiB; k, M, G and T are powers of 1,024 here.
-
-    Raises:
-        InputError: the text is not an amount, or below 0.
-    """
-    short = text.strip().lower().removesuffix("ib").removesuffix("b")
-    return parse_amount(short, _BINARY, "an amount such as 512M or 16GB", text)
+#: Digits with commas between groups of three; 1,5 would otherwise be read as 15.
+_GROUPED = re.compile(r"\d{1,3}(,\d{3})+(\.\d*)?")
 
 
 def parse_size(text: str) -> int:
@@ -39,27 +45,69 @@ def parse_size(text: str) -> int:
     return parse_amount(text, _SIZES, form)
 
 
+def parse_count(text: str) -> int:
+    """Parse a count, such as 1000000, 1_000_000, 250k, 1.5M or 2B.
+
+    Raises:
+        InputError: the text is not a count, or below 0.
+    """
+    return parse_amount(text, _COUNTS, "a count such as 250000, 250k or 1.5M")
+
+
 def format_size(size: int) -> str:
-    """Format a number of bytes for ``parse_size``, exactly: 268435456 as 256MiB, 1000 as 1000."""
-    for prefix, factor in reversed(_BINARY.items()):
-        if size and size % factor == 0:
-            return f"{size // factor}{prefix.upper()}iB"
-    return str(size)
+    """Format a number of bytes for ``parse_size``, exactly: 268435456 as 256MiB, 8000000000 as 8GB, 1001 as 1001.
+
+    Of the forms that are exact the one with the fewest digits is returned, of equal ones the binary one.
+    """
+    forms = [
+        f"{size // factor}{prefix.upper()}{end}"
+        for factors, end in ((_BINARY, "iB"), (_DECIMAL, "B"))
+        for prefix, factor in factors.items()
+        if size and size % factor == 0
+    ]
+    return min([*forms, str(size)], key=lambda form: len(form.rstrip("KMGTPEiB")))
 
 
-def parse_amount(text: str, scales: Mapping[str, float], form: str, original: str | None = None) -> int:
+def format_bytes(size: float, limit: int | None = None) -> str:
+    """Format a number of bytes for people, with three digits or more: 1.54 GB, 96 kB.
+
+    Args:
+        size: Bytes.
+        limit: The limit that is printed beside it. If it is a whole number of MiB, units are powers of 1,024 (GiB).
+    """
+    binary = limit is not None and limit > 0 and limit % _MEBIBYTE == 0
+    return _scaled(size, 1024 if binary else 1000, _BINARY_UNITS if binary else _DECIMAL_UNITS)
+
+
+def format_count(count: float) -> str:
+    """Format a count for people: 5 billion, 1.5 million; below a million with all digits (250,000)."""
+    return f"{count:,.0f}" if abs(count) < 999_999.5 else _scaled(count, 1000, _COUNT_UNITS)
+
+
+def _scaled(value: float, base: int, units: tuple[str, ...]) -> str:
+    step = 0
+    while abs(value) >= base - 0.5 and step < len(units) - 1:
+        value, step = value / base, step + 1
+    digits = 0 if step == 0 else 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+    number = f"{value:,.{digits}f}"
+    return f"{number.rstrip('0').rstrip('.') if digits else number} {units[step]}".rstrip()
+
+
+def parse_amount(text: str, scales: Mapping[str, float], form: str) -> int:
     """Parse a number that may end in one of the units, and multiply it by the unit's scale.
 
     Raises:
-        InputError: names ``original`` (or the text) and ``form``, the form that is expected.
+        InputError: names the text and ``form``, the form that is expected.
     """
-    digits = text.strip().lower().replace(",", "").replace("_", "")
-    number = digits.rstrip("abcdefghijklmnopqrstuvwxyz")
-    unit = digits[len(number) :]
+    digits = text.strip().lower().replace("_", "")
+    number = digits.rstrip("abcdefghijklmnopqrstuvwxyz").strip()
+    unit = digits[len(digits.rstrip("abcdefghijklmnopqrstuvwxyz")) :]
+    if _GROUPED.fullmatch(number):
+        number = number.replace(",", "")
     try:
         amount = float(number) * scales[unit] if unit else float(number)
     except (KeyError, ValueError):
         amount = -1.0
     if not 0 <= amount < _LIMIT:
-        raise InputError(f"{original or text!r} is not {form}.")
+        raise InputError(f"{text!r} is not {form}.")
     return round(amount)

@@ -184,7 +184,7 @@ def test_outputs_are_checked(tmp_path: Path) -> None:
 def test_a_budget_smaller_than_the_first_models_is_refused(tiny: Encoder) -> None:
     check_budget(None, [tiny])
     check_budget(2**40, [tiny])
-    with pytest.raises(SettingsError, match="'memory_budget' is 0 MiB, but the models that are loaded at the start"):
+    with pytest.raises(SettingsError, match="'memory_budget' is 0 B, but the models that are loaded at the start"):
         check_budget(0, [tiny])
 
 
@@ -196,10 +196,8 @@ def test_a_tight_memory_limit_is_logged(
 ) -> None:
     monkeypatch.setattr(serve, "memory_limit", lambda: MemoryLimit(900 * 2**20, available * 2**20, cause))
     serve.warn_if_memory_is_short(settings.load())
-    message = (
-        "Of the 900 MiB that this process may take (cgroup), 340 are free, but bodies, replies and cached results "
-    )
-    assert (message + "may take 341" in caplog.text) is warned
+    message = "Of the 900 MiB that this process may take (cgroup), 340 MiB are free, but bodies, replies and cached "
+    assert (message + "results may take 341 MiB" in caplog.text) is warned
 
 
 # -- signals -------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from nearfield.errors import ModelRefused
 from nearfield.fileio.atomic import write_atomic
 from nearfield.hardware import has_bf16, memory_limit, memory_used
 from nearfield.ops import INPUTS, Graph
+from nearfield.units import format_bytes
 
 #: Cached kernels per stream, by batch shape; OpenVINO's default is 5,000, with which memory grows for each new shape.
 _KERNEL_CACHE = "50"
@@ -179,7 +180,8 @@ def _save(compiled: ov.CompiledModel, blob: Path) -> None:
     limit, used = memory_limit(), memory_used()
     if limit is not None and used is not None and limit.available < used:
         _LOG.warning(
-            "The compiled model is not saved for the next start: only %d MiB of memory are free", limit.available >> 20
+            "The compiled model is not saved for the next start: only %s of memory are free",
+            format_bytes(limit.available, limit.bytes),
         )
         return
     try:

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 
 from nearfield.message_text import count_of, escape_controls, quote_name
+from nearfield.units import format_bytes
 
 #: Counts of a report that say what the model did not read.
 TOKEN_COUNTS = ("truncated_texts", "truncated_tokens", "unknown_tokens", "unread_texts")
@@ -153,7 +154,7 @@ class Forecast:
 
     def to_text(self) -> str:
         """Return the forecast as text for a terminal."""
-        size = f"{count_of(self.tokens_to_do, 'token')}, {self.bytes_to_do / 1e6:,.0f} MB of vectors"
+        size = f"{count_of(self.tokens_to_do, 'token')}, {format_bytes(self.bytes_to_do)} of vectors"
         lines = [
             f"Dry run, nothing was written to {quote_name(self.output)}: {_shards(self.texts, self.shards)}",
             f"  Model:        {escape_controls(self.model)}",

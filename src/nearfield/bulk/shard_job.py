@@ -22,6 +22,7 @@ from nearfield.errors import InputError, StorageFull
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.message_text import count_of
 from nearfield.progress import Progress
+from nearfield.units import format_bytes
 from nearfield.vectors.dense import Vectors
 
 #: Tokens that are encoded to measure the speed.
@@ -182,11 +183,11 @@ class ShardJob:
         except OSError as error:
             if error.errno not in _DISK_FULL:
                 raise
-            megabytes = self._preflight.estimated_bytes(self._rows_left) / 1e6
+            missing = format_bytes(self._preflight.estimated_bytes(self._rows_left))
             written = count_of(self._counts["written"], "shard")
             raise StorageFull(
                 f"{self._request.home}: the disk is full ({error.strerror}). This run wrote {written}; they stay. Free "
-                f"about {megabytes:,.0f} MB for the rest, and repeat the command: it continues from there."
+                f"about {missing} for the rest, and repeat the command: it continues from there."
             ) from error
 
     def _report(self, manifest: JsonObject, resumed_at: int, progress: Progress) -> FolderReport:

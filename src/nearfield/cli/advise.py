@@ -116,7 +116,7 @@ def _answers(flags: dict[str, str | None], *, asks: bool) -> dict[str, str]:
 def _requirements(
     answers: dict[str, str], licences: str, query_tokens: int, index_hours: float, weights: str
 ) -> Requirements:
-    from nearfield.cli.terminal import units
+    from nearfield import units
     from nearfield.evaluation.planning.advice.requirements import Requirements
 
     return Requirements(
@@ -125,7 +125,7 @@ def _requirements(
         texts=units.parse_count(answers["texts"]),
         queries_per_second=_number("queries", answers["queries"]),
         query_tokens=query_tokens,
-        memory=units.parse_memory(answers["memory"]) if answers["memory"] else None,
+        memory=units.parse_size(answers["memory"]) if answers["memory"] else None,
         commercial=_yes(answers["commercial"]),
         licences=tuple(_split_commas(licences)),
         kind=answers["kind"],
@@ -210,7 +210,7 @@ def _rank(scores: dict[str, float]) -> str:
 
 def _details(candidate: JsonObject) -> list[str]:
     from nearfield.bulk.report import format_duration
-    from nearfield.cli.terminal.units import format_bytes
+    from nearfield.units import format_bytes
 
     lines = [f"   {reason}" for reason in candidate["reasons"]]
     speed, memory, storage = candidate["speed"], candidate["memory"], candidate["storage"]

@@ -10,6 +10,7 @@ import typer
 
 from nearfield.cli.terminal.json_types import JsonObject
 from nearfield.message_text import count_of, escape_controls, quote_name, to_json
+from nearfield.units import format_bytes
 
 if TYPE_CHECKING:
     from nearfield.corpus.manifest.document_info import DocumentInfo
@@ -95,7 +96,7 @@ def _format(info: JsonObject) -> str:
 
 
 def _describe_table(table: JsonObject) -> str:
-    size = "" if table["bytes"] is None else f", {table['bytes'] / 2**20:,.1f} MiB"
+    size = "" if table["bytes"] is None else f", {format_bytes(table['bytes'])}"
     shape = f"{count_of(table['dimensions'], 'dimension')}, {table['dtype']}, {table['state']}"
     return f"{quote_name(table['model'])}, {shape}{size}"
 
@@ -192,7 +193,7 @@ def export(name: Name, folder: Annotated[Path, typer.Argument(help="Folder to cr
     with Collection.open(name) as collection:
         files = collection.export(folder)
     size = sum(path.stat().st_size for path in files)
-    typer.echo(f"{folder}: {count_of(len(files), 'file')}, {size / 2**20:,.1f} MiB")
+    typer.echo(f"{folder}: {count_of(len(files), 'file')}, {format_bytes(size)}")
 
 
 @app.command(

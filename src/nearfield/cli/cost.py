@@ -42,9 +42,9 @@ def cost(
 
     Shows the cost of a month, and the volume from which your own machine is cheaper.
     """
-    from nearfield.cli.terminal.units import parse_count
     from nearfield.errors import InputError
     from nearfield.evaluation.planning import cost as costs
+    from nearfield.units import parse_count
 
     tokens = parse_count(volume)
     currency, table = costs.read_prices(prices)

@@ -78,22 +78,25 @@ def _machine() -> dict[str, object]:
 
 
 def _memory() -> str:
+    from nearfield.units import format_bytes
+
     try:
-        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
+        return format_bytes(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (ValueError, OSError, AttributeError):
         return "unknown"
 
 
 def _memory_available() -> str:
     from nearfield.hardware import memory_limit
+    from nearfield.units import format_bytes
 
     limit = memory_limit()
     if limit is None:
         return "unknown"
-    available = f"{limit.available / 2**30:.2f} GiB"
     if limit.cause == "machine":
-        return available
-    return f"{available} of {limit.bytes / 2**30:.2f} GiB (limit: {limit.cause})"
+        return format_bytes(limit.available)
+    available = format_bytes(limit.available, limit.bytes)
+    return f"{available} of {format_bytes(limit.bytes, limit.bytes)} (limit: {limit.cause})"
 
 
 def _precision() -> dict[str, object]:

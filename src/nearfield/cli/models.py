@@ -11,6 +11,7 @@ import typer
 
 from nearfield.cli.terminal.json_types import JsonObject
 from nearfield.message_text import escape_controls, quote_name
+from nearfield.units import format_bytes, parse_count
 
 if TYPE_CHECKING:
     from nearfield.catalog import CatalogEntry
@@ -139,9 +140,9 @@ def remove(
         raise ModelNotFound(f"{full} is not in the caches of this machine.")
     size = sum(model.size for model in here)
     if not yes:
-        typer.confirm(f"Delete {full} ({size / 1e6:.0f} MB)?", abort=True)
+        typer.confirm(f"Delete {full} ({format_bytes(size)})?", abort=True)
     hub.remove(full)
-    typer.echo(f"Removed {full} ({size / 1e6:.0f} MB).")
+    typer.echo(f"Removed {full} ({format_bytes(size)}).")
 
 
 def _read_recipe(name: str) -> Recipe:
@@ -180,10 +181,10 @@ def _tests(
     if language is not None:
         yield lambda entry: language in entry.languages or "multilingual" in entry.languages
     if max_parameters is not None:
-        upper = _count(max_parameters)
+        upper = parse_count(max_parameters)
         yield lambda entry: entry.parameters is not None and entry.parameters <= upper
     if min_parameters is not None:
-        lower = _count(min_parameters)
+        lower = parse_count(min_parameters)
         yield lambda entry: entry.parameters is not None and entry.parameters >= lower
     if commercial:
         yield lambda entry: entry.commercial
@@ -204,14 +205,6 @@ def _reads(modality: str) -> Callable[[CatalogEntry], bool]:
     if modality not in MODALITIES:
         raise typer.BadParameter(f"{modality!r} is not one of {', '.join(MODALITIES)}")
     return lambda entry: modality in entry.reads
-
-
-def _count(text: str) -> float:
-    scale = {"k": 1e3, "m": 1e6, "b": 1e9}.get(text[-1:].lower(), 1.0)
-    try:
-        return float(text[:-1] if scale > 1 else text) * scale
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a number such as 50M or 1.5B") from None
 
 
 def _row(entry: CatalogEntry, here: bool) -> JsonObject:
@@ -284,11 +277,10 @@ def loaded(url: Server = LOCAL_SERVER, key: ApiKey = None, as_json: Json = False
     for model in states.models:
         failed = f"  {escape_controls(model.error)}" if model.error else ""
         pinned = "pinned" if model.pinned else ""
-        typer.echo(
-            f"{quote_name(model.id):40} {model.state:10} {model.bytes / 2**20:7.0f} MiB  {pinned}{failed}".rstrip()
-        )
-    budget = f" of {states.budget / 2**20:.0f}" if states.budget else ""
-    typer.echo(f"Total: {states.bytes / 2**20:.0f}{budget} MiB")
+        memory = format_bytes(model.bytes, states.budget)
+        typer.echo(f"{quote_name(model.id):40} {model.state:10} {memory:>10}  {pinned}{failed}".rstrip())
+    budget = f" of {format_bytes(states.budget, states.budget)}" if states.budget else ""
+    typer.echo(f"Total: {format_bytes(states.bytes, states.budget)}{budget}")
 
 
 def _connect(url: str, key: str | None) -> Client:
@@ -303,7 +295,7 @@ def load(name: Name, url: Server = LOCAL_SERVER, key: ApiKey = None) -> None:
     """Let a running server load a model; it must be one that the server may load on demand."""
     with _connect(url, key) as client:
         model = client.load_model(name)
-    typer.echo(f"{model.id} is {model.state}: {model.bytes / 2**20:.0f} MiB")
+    typer.echo(f"{model.id} is {model.state}: {format_bytes(model.bytes)}")
 
 
 @app.command("unload", epilog="Example: nearfield models unload bge-m3")

@@ -51,8 +51,8 @@ def size(
 
     The storage includes an index.
     """
-    from nearfield.cli.terminal.units import parse_count
     from nearfield.evaluation.planning import index_size as sizes
+    from nearfield.units import parse_count
 
     number, dims = parse_count(texts), _dimensions(model, dimensions)
     vectors = round(number * per_text)
@@ -138,7 +138,7 @@ def measure_tokens(model: str, tokens: float | None) -> tuple[float, float]:
 
 def _format(estimate: JsonObject) -> str:
     from nearfield.bulk.report import format_duration
-    from nearfield.cli.terminal.units import format_bytes
+    from nearfield.units import format_bytes
 
     lines = [f"{'index':15} {'dtype':8} {'bytes/vector':>14} {'vectors':>18} {'index':>18} {'total':>30}"]
     for row in estimate["rows"]:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from nearfield.cli.terminal.json_types import JsonObject, Keywords
+from nearfield.units import format_bytes
 
 EXAMPLES = """Examples:
 
@@ -153,7 +154,7 @@ def _format(result: JsonObject) -> str:
         if result.get(name) is not None:
             lines.append(f"  {label + ':':20} {result[name]}")
     if memory["peak"] is not None:
-        lines.append(f"  Peak memory:         {memory['peak'] / 2**20:,.0f} MiB, the whole process")
+        lines.append(f"  Peak memory:         {format_bytes(memory['peak'])}, the whole process")
     lines += ["", f"  {'clients':>7} {'texts/s':>9} {'p50 ms':>9} {'p95 ms':>9} {'p99 ms':>9} {'requests':>8}"]
     for count, row in result["latency"].items():
         times = " ".join(f"{row[name]:>9,.1f}" for name in ("p50", "p95", "p99"))

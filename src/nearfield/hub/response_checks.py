@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 from nearfield.errors import SourceUnavailable
 from nearfield.fork_safety import ProcessLock
-from nearfield.units import format_size
+from nearfield.units import format_bytes
 
 #: A commit: SHA-1, or SHA-256 in newer repositories.
 COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -172,7 +172,7 @@ def check_space(size: int) -> None:
     free = shutil.disk_usage(folder).free
     if size > max(0, free - _DISK_RESERVE):
         raise SourceUnavailable(
-            f"a file has {format_size(size)}, and the disk of {constants.HF_HUB_CACHE} has {format_size(free)} free"
+            f"a file has {format_bytes(size)}, and the disk of {constants.HF_HUB_CACHE} has {format_bytes(free)} free"
         )
 
 

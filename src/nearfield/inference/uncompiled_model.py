@@ -31,6 +31,7 @@ from nearfield.errors import (
 from nearfield.hardware import MemoryLimit, memory_limit, memory_used
 from nearfield.recipe import MergedWeights, Recipe, RerankPrompt
 from nearfield.text_inputs import describe
+from nearfield.units import format_bytes
 
 #: A loaded model takes at least this many times the bytes of its weights (measured: 1.2 to 1.7 for files in float32).
 _MIN_FACTOR = 1.15
@@ -73,7 +74,8 @@ class UncompiledModel:
         """
         size, limit = round(_MIN_FACTOR * _weight_bytes(self.recipe)), memory_limit()
         if limit is not None and size > limit.available:
-            raise OutOfMemory(f"{self.recipe.name} takes at least {_mib(size)} MiB of memory, but {_advice(limit)}")
+            needed = format_bytes(size, limit.bytes)
+            raise OutOfMemory(f"{self.recipe.name} takes at least {needed} of memory, but {_advice(limit)}")
 
     @contextmanager
     def reporting_memory(self) -> Iterator[None]:
@@ -186,17 +188,13 @@ def _advice(limit: MemoryLimit | None) -> str:
     """Say how much memory there is, and what to do."""
     if limit is None:
         return "choose a smaller model."
-    free = f"{_mib(limit.available)} of {_mib(limit.bytes)} MiB are free"
+    free = f"{format_bytes(limit.available, limit.bytes)} of {format_bytes(limit.bytes, limit.bytes)} are free"
     return {
         "machine": f"{free} on this machine. Close other programs, or choose a smaller model.",
         "cgroup": f"{free} for this process. Raise the memory limit of its container or service (its cgroup), or "
         "choose a smaller model.",
         "ulimit -v": f"{free} for this process. Raise its limit (ulimit -v), or choose a smaller model.",
     }[limit.cause]
-
-
-def _mib(size: int) -> int:
-    return round(size / 2**20)
 
 
 def adapter_folder(adapter: str | Path, source: str | None = None, progress: bool = False) -> Path:

@@ -283,7 +283,7 @@ def test_the_command_by_flags(nearfield: Run) -> None:
     said = nearfield(*words, "--json")
     told = json.loads(said.out)
     assert said.code == 0 and 2 <= len(told["candidates"]) <= 3
-    assert told["need"]["memory"] == 8 * 2**30
+    assert told["need"]["memory"] == 8 * 10**9
     shown = nearfield(*words, "--yes").out
     assert "Unknown:" in shown and "Try: nearfield index trial FOLDER --model" in shown and "--weights" in shown
 

@@ -169,7 +169,7 @@ def test_the_command(nearfield: Run) -> None:
     totals = {row["dtype"]: row["total"] for row in json.loads(said.out)["rows"]}
     assert totals == {"float32": 3_072_000_000, "float16": 1_536_000_000, "int8": 768_000_000, "binary": 96_000_000}
     shown = nearfield("size", "1,000,000", "--model", "bge-base", "--index", "qdrant", "--dtype", "float32")
-    assert "4,608,000,000 (4.3 GiB)" in shown.out and "qdrant.tech" in shown.out
+    assert "4,608,000,000 (4.61 GB)" in shown.out and "qdrant.tech" in shown.out
 
 
 def test_the_command_counts_several_vectors_of_a_text_and_the_text(nearfield: Run) -> None:

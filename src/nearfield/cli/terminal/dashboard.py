@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from nearfield.cli.terminal.json_types import JsonObject
 from nearfield.message_text import escape_controls, escape_lines
+from nearfield.units import format_bytes
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 _UNKNOWN = "-"
 #: Stages of a request, in order.
 _STAGES = ("tokenise", "queue", "run", "finish", "reply")
-_MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -95,20 +95,21 @@ def _lines(frame: DashboardFrame, stats: LiveStats) -> Iterator[tuple[str, str]]
     )
     yield "cache", f"hits {_share(stats.cache_hits)}"
     budget = frame.models["budget"]
-    most = f" of {_mib(budget)}" if budget else ""
-    yield "memory", f"process {_mib(stats.resident_bytes)} MiB, models {_mib(frame.models['bytes'])}{most} MiB"
+    most = f" of {_bytes(budget, budget)}" if budget else ""
+    process, models = _bytes(stats.resident_bytes, budget), _bytes(frame.models["bytes"], budget)
+    yield "memory", f"process {process}, models {models}{most}"
 
 
 def _models(frame: DashboardFrame, stats: LiveStats) -> Table:
     from rich.text import Text
 
-    table = _table("model", "state", "MiB", "users", "idle", "tokens/s")
+    table = _table("model", "state", "memory", "users", "idle", "tokens/s")
     for model in frame.models["models"]:
         state = str(model["state"])
         style = {"loaded": "green", "failed": "red", "loading": "yellow"}.get(state, "dim")
         idle = _idle(model["idle"]) if state == "loaded" else _UNKNOWN
         speed = _rate(stats.tokens_by_model.get(model["id"], 0.0 if stats.seconds else None))
-        cells = (_mib(model["bytes"]), str(model["users"]), idle, speed)
+        cells = (_bytes(model["bytes"], frame.models["budget"]), str(model["users"]), idle, speed)
         table.add_row(Text(escape_controls(model["id"])), Text(state, style), *cells)
     return table
 
@@ -167,8 +168,8 @@ def _count(value: float | None) -> str:
     return _UNKNOWN if value is None else f"{value:,.0f}"
 
 
-def _mib(value: float | None) -> str:
-    return _UNKNOWN if value is None else f"{value / _MIB:,.0f}"
+def _bytes(value: float | None, budget: int | None) -> str:
+    return _UNKNOWN if value is None else format_bytes(value, budget)
 
 
 def _idle(seconds: float) -> str:

@@ -26,6 +26,7 @@ from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.corpus.extractors.sandbox_worker import GRACE, PAGE, STARTED, ExtractionJob, ExtractionReply
 from nearfield.corpus.extractors.windows import WindowedDocument
 from nearfield.errors import InputError, NearfieldError
+from nearfield.units import format_bytes
 
 #: Seconds and bytes of memory that one document may take; the seconds begin again after each page that OCR has read.
 DEADLINE, MEMORY = 120.0, 2**31
@@ -146,7 +147,8 @@ class ExtractorSandbox:
         if not reply.error:
             return
         if reply.error == MemoryError.__name__:
-            raise InputError(f"{job.name}: takes more than {self._memory >> 20:,} MiB of memory to read.")
+            memory = format_bytes(self._memory, self._memory)
+            raise InputError(f"{job.name}: takes more than {memory} of memory to read.")
         if reply.error == OSError.__name__:
             raise OSError(reply.message)
         kind = getattr(errors, reply.error, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from nearfield import units
 from nearfield.evaluation.comparison import chart_data, svg_charts
 from nearfield.evaluation.comparison.compare import figures
 from nearfield.evaluation.json_types import JsonDict, JsonMapping
@@ -93,14 +94,7 @@ def _template_values(comparison: JsonMapping) -> JsonDict:
 
 def format_bytes(count: float | None) -> str:
     """Return a number of bytes with a unit; a dash for None."""
-    if count is None:
-        return "–"
-    value, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB"):
-        if abs(value) < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{value:,.0f} {unit}" if unit == "B" or value >= 100 else f"{value:,.1f} {unit}"
+    return "–" if count is None else units.format_bytes(count)
 
 
 def format_number(value: float | None, digits: int = 2) -> str:

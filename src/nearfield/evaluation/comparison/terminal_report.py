@@ -13,6 +13,7 @@ from nearfield.evaluation.json_types import JsonMapping
 from nearfield.evaluation.metrics import library
 from nearfield.evaluation.performance import environment
 from nearfield.message_text import count_of, escape_controls, escape_lines
+from nearfield.units import format_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -53,7 +54,7 @@ def _ranking(comparison: JsonMapping) -> Table:
         "total",
         chart_data.metric_label(comparison),
         "95% ±",
-        *(("docs/s", "p95 ms", "MiB") if timed else ()),
+        *(("docs/s", "p95 ms", "memory") if timed else ()),
         "bytes/doc",
     ):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -62,7 +63,7 @@ def _ranking(comparison: JsonMapping) -> Table:
         known, interval = figures(row), chart_data.interval(row)
         latency: JsonMapping = next(iter(((row.get("speed") or {}).get("latency") or {}).values()), {})
         speed = (
-            [format_number(known["speed"], 0), format_number(latency.get("p95"), 1), _mib(known["memory"])]
+            [format_number(known["speed"], 0), format_number(latency.get("p95"), 1), _memory(known["memory"])]
             if timed
             else []
         )
@@ -79,8 +80,8 @@ def _ranking(comparison: JsonMapping) -> Table:
     return table
 
 
-def _mib(count: float | None) -> str:
-    return format_number(None if count is None else count / 2**20, 0)
+def _memory(count: float | None) -> str:
+    return "–" if count is None else format_bytes(count)
 
 
 def _failures(comparison: JsonMapping) -> Table | None:

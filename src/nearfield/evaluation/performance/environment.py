@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nearfield import hardware
 from nearfield.evaluation.json_types import JsonDict
+from nearfield.units import format_bytes
 
 PACKAGES = ("nearfield", "openvino", "torch", "tokenizers", "numpy")
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -34,7 +35,7 @@ def describe_environment(packages: Sequence[str] = PACKAGES) -> JsonDict:
 
 def summary_line(facts: JsonDict) -> str:
     """Return a description of the environment in one line."""
-    size = f", {facts['memory'] / 2**30:.1f} GiB" if facts["memory"] else ""
+    size = f", {format_bytes(facts['memory'])}" if facts["memory"] else ""
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items() if number != "not installed")
     cores = f"{facts['cores']} core{'s' if facts['cores'] > 1 else ''}"
     return f"{facts['cpu']}, {cores}{size}, {facts['system']}, Python {facts['python']}, {versions}"

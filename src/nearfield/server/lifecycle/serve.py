@@ -29,6 +29,7 @@ from nearfield.server.logs import LOG, configure_logging
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.server.server_state import ServerState
 from nearfield.settings import Settings
+from nearfield.units import format_bytes
 
 if TYPE_CHECKING:
     from nearfield.server.observability.traces import Traces
@@ -149,8 +150,8 @@ def check_budget(budget: int | None, loaded: Sequence[LoadedModel]) -> None:
     used = sum(model.bytes or 0 for model in loaded)
     if budget is not None and used > budget:
         raise SettingsError(
-            f"Setting 'memory_budget' is {budget >> 20} MiB, but the models that are loaded at the start take "
-            f"{used >> 20} MiB. Raise it, or name models in on_demand instead."
+            f"Setting 'memory_budget' is {format_bytes(budget, budget)}, but the models that are loaded at the start "
+            f"take {format_bytes(used, budget)}. Raise it, or name models in on_demand instead."
         )
 
 
@@ -162,13 +163,13 @@ def warn_if_memory_is_short(settings: Settings) -> None:
     if limit is None or limit.cause == "machine" or limit.available >= needed:
         return
     LOG.warning(
-        "Of the %d MiB that this process may take (%s), %d are free, but bodies, replies and cached results may take "
-        "%d: large requests then get 503. Raise the limit, or lower max_body_bytes (times 4), max_reply_bytes and "
+        "Of the %s that this process may take (%s), %s are free, but bodies, replies and cached results may take "
+        "%s: large requests then get 503. Raise the limit, or lower max_body_bytes (times 4), max_reply_bytes and "
         "cache_memory.",
-        limit.bytes >> 20,
+        format_bytes(limit.bytes, limit.bytes),
         limit.cause,
-        limit.available >> 20,
-        needed >> 20,
+        format_bytes(limit.available, limit.bytes),
+        format_bytes(needed, limit.bytes),
     )
 
 

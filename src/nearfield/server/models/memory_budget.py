@@ -21,6 +21,7 @@ from nearfield.hardware import memory_limit, return_memory
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.logs import LOG
 from nearfield.server.models.model_entry import ModelEntry
+from nearfield.units import format_bytes
 
 #: Bytes per parameter before a model was measured: its float32 weights, and copies packed for few and for many rows.
 _BYTES_PER_PARAMETER = 12
@@ -88,9 +89,10 @@ class MemoryBudget:
     async def _make_room(self, entry: ModelEntry, limit: int) -> None:
         pinned = sum(other.bytes for other in self._entries.values() if other.pinned)
         if pinned + entry.bytes > limit:
+            size, budget, taken = (format_bytes(amount, limit) for amount in (entry.bytes, limit, pinned))
             raise ModelUnavailable(
-                f"{entry.name} takes about {_mib(entry.bytes)} MiB, and of the {_mib(limit)} MiB for models "
-                f"(memory_budget) the models that are never evicted take {_mib(pinned)}.",
+                f"{entry.name} takes about {size}, and of the {budget} for models (memory_budget) the models that are "
+                f"never evicted take {taken}.",
                 retry_after=_NO_MEMORY_RETRY_SECONDS,
             )
         until = time.monotonic() + _IDLE_WAIT_SECONDS
@@ -236,7 +238,3 @@ def _close(models: list[LoadedModel]) -> None:
         gc.unfreeze()  # objects frozen at the start would never be collected
         gc.collect()
     return_memory()
-
-
-def _mib(size: int) -> int:
-    return round(size / 2**20)
