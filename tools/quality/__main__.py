@@ -9,6 +9,8 @@ from pathlib import Path
 import tools.quality
 from nearfield import catalog
 from nearfield.catalog import CatalogEntry
+from nearfield.catalog.languages import MULTILINGUAL
+from nearfield.catalog.languages.codes import find_language
 from tools.quality.estimates import Figure, HeldOut, build_table, figures, fit_table, hold_out
 from tools.quality.purposes import PUBLISHED, Purpose, purposes
 from tools.quality.scores import RawScores, read_scores
@@ -80,7 +82,11 @@ def read_languages(scores: RawScores) -> dict[str, dict[str, list[str]]]:
 
     A language in several scripts has the grade of its best: Belebele also has transliterations.
     """
-    spoken = {language: subsets for (language, task), subsets in scores.spoken.items() if task == _BELEBELE}
+    spoken: dict[str, frozenset[str]] = {}
+    for (language, task), subsets in scores.spoken.items():
+        if task == _BELEBELE:
+            code = find_language(language) or language
+            spoken[code] = spoken.get(code, frozenset()) | subsets
     grades: dict[str, dict[str, list[str]]] = {}
     for model, cells in scores.cells.items():
         values = {
@@ -99,7 +105,11 @@ def read_languages(scores: RawScores) -> dict[str, dict[str, list[str]]]:
 def claims(
     purpose: Purpose, entries: Collection[CatalogEntry], measured: Mapping[str, Mapping[str, list[str]]]
 ) -> set[str]:
-    """Return the models that are estimated for a purpose: those that are for its language."""
+    """Return the models that are estimated for a purpose: those that are for its language.
+
+    A model is for the languages that the catalogue lists. One of several languages is also for those that were
+    measured good or weak.
+    """
     return {entry.id for entry in entries if _claims(purpose, entry, measured.get(entry.id, {}))}
 
 
@@ -109,8 +119,13 @@ def _claims(purpose: Purpose, entry: CatalogEntry, measured: Mapping[str, list[s
     language = "en" if purpose.language == "code" else purpose.language
     if language in entry.languages:
         return True
-    works = {*measured.get("good", ()), *measured.get("weak", ())}
-    return "multilingual" in entry.languages and (language == "en" or language in works)
+    works = {*measured.get("good", ()), *measured.get("weak", ())} if is_multilingual(entry) else set()
+    return language in works or (language == "en" and MULTILINGUAL in entry.languages)
+
+
+def is_multilingual(entry: CatalogEntry) -> bool:
+    """Return whether a model is for several languages; its measured ones count beside those that are listed."""
+    return MULTILINGUAL in entry.languages or len(entry.languages) > 1
 
 
 def _is_for(entry: CatalogEntry, purpose: str) -> bool:
