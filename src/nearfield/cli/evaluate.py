@@ -79,7 +79,9 @@ def evaluate(
     ] = False,
     samples: Annotated[int, typer.Option(help="Bootstrap samples for confidence intervals; 0 for none.", min=0)] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of all random draws.", min=0)] = 0,
-    worst: Annotated[int, typer.Option("--worst", help="Show the N worst items of each data set.", min=0)] = 0,
+    worst: Annotated[
+        int, typer.Option("--worst", help="Show the N worst items of each data set: those that lost most.", min=0)
+    ] = 0,
     as_json: Json = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="JSON file to write, with the scores of single items.")
@@ -182,13 +184,15 @@ def _notes(results: Iterable[JsonObject]) -> list[str]:
             notes.append(
                 f"{_plain(data['name'])}: {texts} mostly unknown to the model, so that the vectors say little."
             )
+        notes += [f"{_plain(data['name'])}: {_plain(caution)}" for caution in result.get("cautions", ())]
         if result["subject"].get("note"):
             notes.append(f"{_plain(result['subject']['name'])}: {result['subject']['note']}.")
     return list(dict.fromkeys(notes))
 
 
 def _show_worst(console: Console, result: JsonObject, count: int) -> None:
-    console.print(f"\nWorst of {_plain(result['dataset']['name'])}", style="bold", markup=False)
+    none = "" if result["worst"] else ": none, since every item has the full score"
+    console.print(f"\nWorst of {_plain(result['dataset']['name'])}{none}", style="bold", markup=False)
     for item in result["worst"][:count]:
         console.print(f"\n{item['score']:6.1f}  {_plain(item['text'])}", markup=False)
         for name in ("expected", "found"):

@@ -8,13 +8,18 @@ from nearfield.evaluation.json_types import JsonDict
 
 #: Maximum length of a text in a report.
 MAX_CHARACTERS = 300
+#: A score from which an item has lost nothing; metrics are computed with rounding.
+FULL_SCORE = 100 - 1e-9
 #: Documents in a report of a query.
 MAX_DOCUMENTS = 3
 
 
 def worst_items(scores: Mapping[str, float], count: int) -> list[str]:
-    """Return the ids of the lowest scores, the lowest first; ties in the order of the items."""
-    return sorted(scores, key=lambda key: scores[key])[:count]
+    """Return the ids of the lowest scores, the lowest first; ties in the order of the items.
+
+    Items with the full score of 100 have lost nothing, and are left out.
+    """
+    return [key for key in sorted(scores, key=lambda key: scores[key]) if scores[key] < FULL_SCORE][:count]
 
 
 def shorten(text: str) -> str:
@@ -31,7 +36,11 @@ def worst_queries(
     document: Callable[[str], str],
     count: int,
 ) -> list[JsonDict]:
-    """Return the worst queries: relevant documents with their ranks, and the first documents of the ranking."""
+    """Return the worst queries: relevant documents with their ranks, and the first documents of the ranking.
+
+    Queries without a relevant document are left out: no ranking of theirs is better than another.
+    """
+    scores = {key: score for key, score in scores.items() if any(grade > 0 for grade in relevant.get(key, {}).values())}
     return [
         {
             "id": key,

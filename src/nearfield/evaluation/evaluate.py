@@ -63,9 +63,11 @@ def evaluate(
 
     Returns:
         A dict that JSON can hold: ``subject`` (the model), ``dataset``, ``main`` (the name of the main metric),
-        ``score`` (in points of 100), ``interval`` ([low, high]: 95%, by bootstrap over items), ``metrics``,
-        ``per_item`` (columns of values by item), ``worst``, ``seconds``, ``truncated`` (number of truncated texts;
-        None: unknown), ``unread`` (number of texts of which the model knows hardly a token), ``settings``.
+        ``score`` (in points of 100), ``interval`` ([low, high]: 95%; see ``significance.interval``), ``cautions``
+        (why the score says little: few items, or a perfect score), ``metrics``, ``per_item`` (columns of values by
+        item), ``worst`` (items that lost something, see ``error_analysis``), ``seconds``, ``truncated`` (number of
+        truncated texts; None: unknown), ``unread`` (number of texts of which the model knows hardly a token),
+        ``settings``.
 
     Raises:
         InputError: an argument is wrong, the data set cannot be read, or the model cannot do the task.
@@ -135,6 +137,7 @@ def _measure(
         "main": result.main,
         "score": result.metrics[result.main],
         "interval": None if low is None else [low, high],
+        "cautions": [*result.cautions, *significance.cautions(task, result.main, result.columns)],
         "metrics": dict(result.metrics),
         "per_item": {name: dict(column) for name, column in result.columns.items()},
         "worst": [dict(item) for item in result.worst],

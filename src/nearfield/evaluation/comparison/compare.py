@@ -76,7 +76,8 @@ def compare(
         A dict that JSON can hold: ``variants`` (for each ``name``, ``label``, ``results`` by data set, ``quality``
         (mean of the main scores), ``speed``, ``storage``, ``errors``), ``datasets``, ``significance`` (pairs of
         variants by data set: ``difference``, ``interval``, ``p``, ``adjusted``), ``front`` (Pareto: quality against
-        speed), ``ranking``, ``weights``, ``normalisation``, ``machine``, ``settings``, ``made`` (the time).
+        speed), ``ranking``, ``cautions`` (see ``evaluate``), ``weights``, ``normalisation``, ``machine``,
+        ``settings``, ``made`` (the time).
 
     Raises:
         InputError: there is nothing to compare, an argument is wrong, or the data cannot be read. The failure of one
@@ -229,12 +230,19 @@ def _to_dict(
         "significance": pairs,
         "front": ranking.pareto_front(measured),
         "ranking": ranking.rank(measured, shares),
+        "cautions": _cautions(rows),
         "weights": shares,
         "normalisation": dict(ranking.NORMALISATION),
         "machine": environment.describe_environment(),
         "settings": settings,
         "made": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def _cautions(rows: Sequence[JsonMapping]) -> list[str]:
+    """Return the cautions of all results, each once, with the name of the data set."""
+    results = [(name, result) for row in rows for name, result in row["results"].items()]
+    return list(dict.fromkeys(f"{name}: {caution}" for name, result in results for caution in result["cautions"]))
 
 
 def _adjust(pairs: list[JsonDict]) -> None:

@@ -35,6 +35,8 @@ def print_comparison(comparison: JsonMapping, *, pictures: bool = True) -> None:
     best = " * Pareto-best in quality and speed." if comparison["front"] else ""
     console.print(f"Weights: {shares} (--weights).{best}", highlight=False)
     console.print(escape_lines(_differences(comparison)), highlight=False)
+    for caution in comparison["cautions"]:
+        console.print(escape_lines(caution), highlight=False)
     if pictures:
         for text in draw_charts(comparison, min(_WIDTH, console.width)):
             console.print(text, highlight=False, markup=False, soft_wrap=True)

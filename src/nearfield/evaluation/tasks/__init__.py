@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,8 +61,8 @@ class TaskResult:
     """The result of a task.
 
     ``metrics`` are in points of 100, with ``main`` first. ``columns`` hold for each item the values that the main
-    metric is computed from. ``worst`` are the items with the lowest scores, the lowest first: ``id``, ``text``,
-    ``score``, ``expected`` and ``found``.
+    metric is computed from. ``worst`` are the items that lost something, the lowest score first: ``id``, ``text``,
+    ``score``, ``expected`` and ``found``. ``cautions`` are sentences on why the metrics say little.
     """
 
     main: str
@@ -69,6 +70,7 @@ class TaskResult:
     columns: Mapping[str, Column]
     worst: Sequence[JsonMapping] = ()
     settings: JsonMapping = field(default_factory=dict)
+    cautions: Sequence[str] = ()
 
 
 class EvaluationTask(ABC):
@@ -100,6 +102,15 @@ class EvaluationTask(ABC):
             return np.asarray(columns[main][draws].mean(1))
         return np.array([self.score(main, {name: column[row] for name, column in columns.items()}) for row in draws])
 
+    def score_range(self, main: str, columns: Mapping[str, Array], share: float) -> tuple[float, float]:
+        """Return the main metric if, besides these items, a share of others were all wrong, and if all were right.
+
+        Intervals use it: there may be items of a kind that is not in the sample. The default is that of
+        means of columns from 0 to 100.
+        """
+        mean = self.score(main, columns)
+        return mean * (1 - share), mean * (1 - share) + 100 * share
+
     #: Whether the main metric is the mean of its column, which makes resampling fast.
     averages: ClassVar[bool] = True
     #: Whether repeated items bias the metric (a cluster with repeated texts is purer): samples are then centred on the
@@ -120,6 +131,16 @@ def open_task(name: str) -> EvaluationTask:
 def column(values: Array) -> dict[str, float]:
     """Return a column for items that have no ids: the keys are their positions, from 0."""
     return {str(position): float(value) for position, value in enumerate(values)}
+
+
+def count_of_share(items: int, share: float) -> int:
+    """Return how many further items are a share of all items together, rounded up."""
+    return math.ceil(items * share / (1 - share))
+
+
+def append_items(columns: Mapping[str, Array], values: Mapping[str, Array]) -> dict[str, Array]:
+    """Return columns with the values of further items at their ends."""
+    return {name: np.concatenate([column, values[name]]) for name, column in columns.items()}
 
 
 def require(task: EvaluationTask, name: str, rows: object) -> None:

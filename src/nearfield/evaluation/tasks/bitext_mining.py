@@ -14,7 +14,7 @@ from nearfield.evaluation.error_analysis import shorten
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.systems import Embeddings
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
-from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult, column
+from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult, append_items, column, count_of_share
 
 MAIN = "F1"
 
@@ -39,6 +39,17 @@ class BitextTask(EvaluationTask):
 
     def score(self, main: str, columns: Mapping[str, Array]) -> float:
         return weighted_f1(columns["expected"].astype(int), columns["found"].astype(int))
+
+    def score_range(self, main: str, columns: Mapping[str, Array], share: float) -> tuple[float, float]:
+        """Return F1 with further sentences that all find one other sentence, and with ones that find their own."""
+        count, size = count_of_share(len(columns["expected"]), share), columns["expected"].max() + 1
+        more = {**dict.fromkeys(columns, np.zeros(count)), "expected": size + np.arange(count)}
+        elsewhere = np.full(count, size + count)
+        low, high = (
+            self.score(main, append_items(columns, more | {"found": places}))
+            for places in (elsewhere, more["expected"])
+        )
+        return low, high
 
 
 def figures(predicted: Array) -> dict[str, float]:

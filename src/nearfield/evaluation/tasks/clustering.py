@@ -11,10 +11,18 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.evaluation import metrics
 from nearfield.evaluation.datasets.dataset import Clustering
-from nearfield.evaluation.error_analysis import shorten
+from nearfield.evaluation.error_analysis import FULL_SCORE, shorten
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
-from nearfield.evaluation.tasks import SEED, EvaluationTask, TaskOptions, TaskResult, column
+from nearfield.evaluation.tasks import (
+    SEED,
+    EvaluationTask,
+    TaskOptions,
+    TaskResult,
+    append_items,
+    column,
+    count_of_share,
+)
 
 MAIN = "v-measure"
 #: Texts in one step of k-means, as in MTEB's ClusteringEvaluator.
@@ -24,7 +32,7 @@ BATCH = 500
 class ClusteringTask(EvaluationTask):
     """Measures the v-measure (Rosenberg & Hirschberg 2007) of mini-batch k-means, the mean over all sets.
 
-    There are as many clusters as labels. The worst items are labels: those with texts in the most clusters.
+    There are as many clusters as labels. The worst items are labels: those that agree least with a cluster.
     """
 
     rows: ClassVar[type] = Clustering
@@ -50,6 +58,15 @@ class ClusteringTask(EvaluationTask):
         sets = [columns["set"] == number for number in np.unique(columns["set"])]
         return 100 * float(np.mean([measure(columns["label"][rows], columns["cluster"][rows]) for rows in sets]))
 
+    def score_range(self, main: str, columns: Mapping[str, Array], share: float) -> tuple[float, float]:
+        """Return the v-measure with further texts of a new label: in all clusters, and alone in a new one."""
+        count = count_of_share(len(columns["label"]), share)
+        more = {name: np.resize(values, count) for name, values in columns.items()}
+        more["label"] = np.full(count, columns["label"].max() + 1)
+        alone = more | {"cluster": np.full(count, columns["cluster"].max() + 1)}
+        low, high = (self.score(main, append_items(columns, texts)) for texts in (more, alone))
+        return low, high
+
 
 def cluster_vectors(vectors: Array, count: int, seed: int) -> Array:
     """Return the cluster of labelled vector, by mini-batch k-means."""
@@ -60,13 +77,21 @@ def cluster_vectors(vectors: Array, count: int, seed: int) -> Array:
 
 
 def _worst(rows: Clustering, parts: Mapping[str, list[Array]]) -> list[JsonDict]:
-    """Return labels by the largest share of their texts in one cluster, the lowest first."""
+    """Return labels by how nearly one cluster holds their texts and no others, the lowest first.
+
+    The score is the share of texts of both (Jaccard's index) in those of the label or of its largest cluster. Labels
+    that are a cluster are left out.
+    """
     items = []
     for number, labelled in enumerate(rows.sets):
         homes = parts["cluster"][number]
         for label in dict.fromkeys(labelled.labels):
             own = [at for at, name in enumerate(labelled.labels) if name == label]
             counts = Counter(homes[own].tolist()).most_common(3)
+            home, both = counts[0]
+            score = 100 * both / (len(own) + int((homes == home).sum()) - both)
+            if score >= FULL_SCORE:
+                continue
             shares = [
                 {"cluster": home, "share": 100 * count / len(own), "with": _others(labelled.labels, homes, home, label)}
                 for home, count in counts
@@ -75,7 +100,7 @@ def _worst(rows: Clustering, parts: Mapping[str, list[Array]]) -> list[JsonDict]
                 {
                     "id": f"{number}:{label}",
                     "text": shorten(labelled.texts[own[0]]),
-                    "score": 100 * counts[0][1] / len(own),
+                    "score": score,
                     "expected": [{"label": label, "texts": len(own)}],
                     "found": shares,
                 }

@@ -14,7 +14,7 @@ from nearfield.evaluation.datasets.dataset import PairRows
 from nearfield.evaluation.error_analysis import shorten
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
-from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult, column
+from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult, append_items, column, count_of_share
 
 MAIN = "AP"
 
@@ -36,6 +36,16 @@ class PairsTask(EvaluationTask):
 
     def score(self, main: str, columns: Mapping[str, Array]) -> float:
         return average_precision(columns["similarity"], columns["label"])
+
+    def score_range(self, main: str, columns: Mapping[str, Array], share: float) -> tuple[float, float]:
+        """Return the average precision with further pairs above all others: dissimilar ones, and similar ones."""
+        near, count = columns["similarity"], count_of_share(len(columns["label"]), share)
+        above = np.full(count, near.max() + 1)
+        low, high = (
+            self.score(main, append_items(columns, {"similarity": above, "label": np.full(count, label)}))
+            for label in (0.0, 1.0)
+        )
+        return low, high
 
 
 def average_precision(near: Array, gold: Array) -> float:
@@ -76,7 +86,10 @@ def separation(near: Array, gold: Array) -> tuple[dict[str, float], dict[str, fl
 
 
 def _worst(rows: PairRows, near: Array, gold: Array, count: int) -> list[JsonDict]:
-    """Return the worst pairs; the score is the share of pairs of the other label that are on the right side of it."""
+    """Return the worst pairs; the score is the share of pairs of the other label that are on the right side of it.
+
+    Pairs on the right side of all others are left out.
+    """
     ordered = [np.sort(near[gold == label]) for label in (0.0, 1.0)]
     right = np.where(
         gold == 1.0,
@@ -92,4 +105,5 @@ def _worst(rows: PairRows, near: Array, gold: Array, count: int) -> list[JsonDic
             "found": [{"similarity": float(near[at])}],
         }
         for at in np.argsort(right, kind="stable")[:count]
+        if right[at] < 1
     ]

@@ -12,6 +12,7 @@ from nearfield.evaluation import error_analysis, metrics
 from nearfield.evaluation.datasets.dataset import Retrieval
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
 from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult
+from nearfield.message_text import count_of
 
 Run = dict[str, dict[str, float]]
 #: Results for each query, or more if the cutoff is larger; recall is also measured at this depth.
@@ -42,7 +43,14 @@ class RetrievalTask(EvaluationTask):
             columns[main], rows.queries, rows.relevant, run, rows.documents.__getitem__, options.worst
         )
         settings = {"k": options.k, "depth": depth, "ignore_identical_ids": options.ignore_identical_ids}
-        return TaskResult(main, metrics.means(columns), columns, worst, settings)
+        return TaskResult(main, metrics.means(columns), columns, worst, settings, cautions=_cautions(rows))
+
+
+def _cautions(rows: Retrieval) -> list[str]:
+    """Return a sentence on the queries that have no relevant document, if there are any."""
+    count = sum(not any(grade > 0 for grade in grades.values()) for grades in rows.relevant.values())
+    queries = count_of(count, "query without a relevant document counts", "queries without a relevant document count")
+    return [f"{queries} 0 for every model, as in trec_eval. Judge more documents, or remove."] if count else []
 
 
 def rank_documents(system: InstrumentedSystem, rows: Retrieval, depth: int) -> Run:

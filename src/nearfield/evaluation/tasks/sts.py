@@ -13,7 +13,7 @@ from nearfield.evaluation.datasets.dataset import PairRows
 from nearfield.evaluation.error_analysis import shorten
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.systems.instrumented import InstrumentedSystem
-from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult, column
+from nearfield.evaluation.tasks import EvaluationTask, TaskOptions, TaskResult, append_items, column, count_of_share
 
 MAIN = "Spearman"
 
@@ -37,9 +37,20 @@ class StsTask(EvaluationTask):
     def scores(self, main: str, columns: Mapping[str, Array], draws: Array) -> Array:
         return metrics.spearman_rows(columns["similarity"][draws], columns["gold"][draws])
 
+    def score_range(self, main: str, columns: Mapping[str, Array], share: float) -> tuple[float, float]:
+        """Return the correlation with further pairs at the ends of the scales: opposite ends, and the same ones."""
+        count = count_of_share(len(columns["gold"]), share)
+        ends = {name: np.resize([values.min(), values.max()], count) for name, values in columns.items()}
+        wrong = ends | {"similarity": np.resize([columns["similarity"].max(), columns["similarity"].min()], count)}
+        low, high = (self.score(main, append_items(columns, more)) for more in (wrong, ends))
+        return low, high
+
 
 def _worst(rows: PairRows, near: Array, gold: Array, count: int) -> list[JsonDict]:
-    """Return the pairs whose ranks differ most; the score is 100 minus the difference in percent of all ranks."""
+    """Return the pairs whose ranks differ most; the score is 100 minus the difference in percent of all ranks.
+
+    Pairs with equal ranks are left out.
+    """
     ranks = [metrics.library("scipy.stats").rankdata(column) for column in (near, gold)]
     apart = np.abs(ranks[0] - ranks[1])
     return [
@@ -51,4 +62,5 @@ def _worst(rows: PairRows, near: Array, gold: Array, count: int) -> list[JsonDic
             "found": [{"similarity": float(near[at])}],
         }
         for at in np.argsort(-apart, kind="stable")[:count]
+        if apart[at] > 0
     ]
