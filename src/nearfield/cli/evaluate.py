@@ -177,6 +177,9 @@ def _notes(results: Iterable[JsonObject]) -> list[str]:
         data, cut = result["dataset"], result["truncated"]
         if data.get("synthetic"):
             notes.append(f"* {_plain(data['synthetic'])} Such scores rank models only roughly.")
+        if data.get("unused_columns"):
+            columns = ", ".join(map(_plain, data["unused_columns"]))
+            notes.append(f"{_plain(data['name'])}: columns without a role in {data['task']}, not used: {columns}.")
         if cut:
             notes.append(f"{_plain(data['name'])}: {count_of(cut, 'text')} too long for the model, and truncated.")
         if result.get("unread"):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nearfield.errors import InputError, nearest
-from nearfield.evaluation.datasets.rows import DatasetRow, is_json, read_columns, read_rows
+from nearfield.evaluation.datasets.rows import DatasetRow, is_json, read_columns, read_rows, unused_columns
 
 #: The names that a column may have in a file, by its role.
 COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -51,16 +51,20 @@ def detect_task(path: Path) -> str:
     )
 
 
-def read_task_rows(path: Path, task: str) -> list[DatasetRow]:
-    """Return a file's rows with the columns of a task by role, whatever their names in the file.
+def read_task_rows(path: Path, task: str) -> tuple[list[DatasetRow], list[str]]:
+    """Return a file's rows with the columns of a task by role, and the names of the columns that have no role.
 
     Raises:
-        InputError: a required column is missing, or a row is malformed.
+        InputError: a required column is missing, a row is malformed, or a column is nearly called like an optional
+            one, such as ``scores``.
     """
-    roles, required, header = TASK_COLUMNS[task], _required_roles(task), read_columns(path)
+    roles, required = TASK_COLUMNS[task], _required_roles(task)
+    # An optional name may be missing in the first of the objects of JSON lines.
+    header = unused_columns(read_rows(path), ()) if is_json(path) else read_columns(path)
     names = _match_columns(task, header)
     if all(role in names for role in required):
-        return [_with_roles(row, names) for row in read_rows(path)]
+        rows = read_rows(path)
+        return [_with_roles(row, names, task) for row in rows], unused_columns(rows, names.values())
     if is_json(path) or names:
         missing = next(role for role in required if role not in names)
         raise InputError(
@@ -69,7 +73,7 @@ def read_task_rows(path: Path, task: str) -> list[DatasetRow]:
             param="data",
         )
     # No name is known: the first line is a row, in the order of the task's columns.
-    return read_rows(path, roles if len(header) >= len(roles) else required)
+    return read_rows(path, roles if len(header) >= len(roles) else required), []
 
 
 def _required_roles(task: str) -> tuple[str, ...]:
@@ -78,7 +82,8 @@ def _required_roles(task: str) -> tuple[str, ...]:
 
 def _match_columns(task: str, header: Sequence[str]) -> dict[str, str]:
     """Return the file's column name of each role that has one."""
-    columns = {column.lower().strip(): column for column in header}
+    # Of names that differ only in their letters' case, the first counts.
+    columns = {column.lower().strip(): column for column in reversed(header)}
     matches = {}
     for role in TASK_COLUMNS[task]:
         match = next((columns[name] for name in COLUMN_NAMES[role] if name in columns), None)
@@ -87,6 +92,11 @@ def _match_columns(task: str, header: Sequence[str]) -> dict[str, str]:
     return matches
 
 
-def _with_roles(row: DatasetRow, names: Mapping[str, str]) -> DatasetRow:
+def _with_roles(row: DatasetRow, names: Mapping[str, str], task: str) -> DatasetRow:
+    required = _required_roles(task)
+    row.require(names[role] for role in required)
+    optional = [role for role in names if role not in required and names[role] not in row.values]
+    optional += [role for role in TASK_COLUMNS[task] if role not in names]
+    row.refuse_misspelt(names.values(), [name for role in optional for name in COLUMN_NAMES[role]])
     values = {role: row.values[name] for role, name in names.items() if name in row.values}
     return DatasetRow(row.path, row.number, values)

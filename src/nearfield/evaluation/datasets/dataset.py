@@ -177,6 +177,7 @@ class Dataset:
         rows: of the class that the task takes.
         synthetic: for rows without human judgments, how they were created. Reports show it next to each score.
         note: further information.
+        unused_columns: columns of its files that have no role in the task.
 
     Raises:
         InputError: nothing can be measured on these rows.
@@ -187,6 +188,7 @@ class Dataset:
     rows: Rows
     synthetic: str | None = None
     note: str = ""
+    unused_columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         try:
@@ -202,8 +204,9 @@ class Dataset:
 
     def to_dict(self) -> JsonDict:
         """Return name, task, digest and counts, as results contain them."""
-        more = {"synthetic": self.synthetic} if self.synthetic else {}
+        more: JsonDict = {"synthetic": self.synthetic} if self.synthetic else {}
         more |= {"note": self.note} if self.note else {}
+        more |= {"unused_columns": list(self.unused_columns)} if self.unused_columns else {}
         return {"name": self.name, "task": self.task, "digest": self.digest, **self.rows.counts(), **more}
 
 

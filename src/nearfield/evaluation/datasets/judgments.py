@@ -9,18 +9,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 from nearfield.errors import InputError
-from nearfield.evaluation.datasets import beir
+from nearfield.evaluation.datasets import beir, loaders
 from nearfield.evaluation.datasets.rows import DatasetRow, read_rows
 
 #: Answers, and the relevance grades that they stand for.
 GRADES: Mapping[str, int] = {"0": 0, "1": 1, "2": 2, "3": 3}
+#: All answers.
+ANSWERS = frozenset((*GRADES, "s", "n", "b", "q"))
 MEANING = "0 not relevant, 1 related, 2 answers in part, 3 answers; s skip, n next query, b back, q stop"
 
-ValueT = TypeVar("ValueT")
+#: The columns of the files that are written.
+_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "corpus.jsonl": ("_id", "title", "text"),
+    "queries.jsonl": ("_id", "text"),
+    "qrels.tsv": ("query-id", "corpus-id", "score"),
+}
 
 
 @dataclass(frozen=True)
@@ -57,24 +64,21 @@ class Judgments:
     def _load(self) -> None:
         if not (self.folder / "corpus.jsonl").is_file():
             raise InputError(f"{self.folder} holds no judgments (corpus.jsonl): choose a new folder.", param="folder")
-        for row in read_rows(self.folder / "corpus.jsonl"):
-            self._add_once(self.documents, row, row.text("_id"), row.text("text", empty=True))
-        for row in self._read_optional("queries.jsonl"):
-            self._add_once(self.queries, row, row.text("_id"), row.text("text"))
-        for row in self._read_optional("qrels.tsv"):
-            grades = self.grades.setdefault(row.text("query-id"), {})
-            self._add_once(grades, row, row.text("corpus-id"), row.int_value("score"))
+        self.documents = loaders.texts_by_id(self._read("corpus.jsonl"), titled=True)
+        self.queries = loaders.texts_by_id(self._read("queries.jsonl"), titled=False)
+        for row in self._read("qrels.tsv"):
+            grades, document = self.grades.setdefault(row.text("query-id"), {}), row.text("corpus-id")
+            if document in grades:
+                raise row.error(f"the document {document!r} is judged twice for this query.")
+            grades[document] = row.int_value("score")
 
-    @staticmethod
-    def _add_once(table: dict[str, ValueT], row: DatasetRow, key: str, value: ValueT) -> None:
-        if key in table:
-            raise row.error(f"the id {key!r} is there twice.")
-        table[key] = value
-
-    def _read_optional(self, name: str) -> list[DatasetRow]:
+    def _read(self, name: str) -> list[DatasetRow]:
+        """Return the rows of a file, none if it is not there or has only a header; refuse what would be lost."""
         path = self.folder / name
-        # The header of qrels.tsv has 25 bytes: a file of up to 30 has no rows.
-        return read_rows(path) if path.is_file() and path.stat().st_size > 30 else []
+        rows = read_rows(path) if path.is_file() and _has_rows(path) else []
+        for row in rows:
+            row.refuse_unknown(_COLUMNS[name], "judging writes this file again, without it")
+        return rows
 
     def add_documents(self, documents: Iterable[tuple[str, str]]) -> None:
         """Add documents to the corpus, judged or not: a search covers more documents than are judged."""
@@ -83,7 +87,7 @@ class Judgments:
 
     def add(self, query: str, document: JudgmentCandidate, grade: int) -> None:
         """Store a judgment; it replaces an earlier one."""
-        key = query_id(query)
+        key = self._key(query)
         if document.id not in self.documents:
             self.add_documents([(document.id, document.text)])
         if key not in self.queries:
@@ -94,7 +98,19 @@ class Judgments:
 
     def grades_of(self, query: str) -> Mapping[str, int]:
         """Return the grades that a query has so far, by document."""
-        return self.grades.get(query_id(query), {})
+        return self.grades.get(self._key(query), {})
+
+    def _key(self, query: str) -> str:
+        """Return the id under which the folder has a query; a new one has ``query_id``."""
+        words = query.split()
+        return next((key for key, text in self.queries.items() if text.split() == words), query_id(query))
+
+
+def _has_rows(path: Path) -> bool:
+    """Return whether a file has a row: a table has one if there is a second line."""
+    header_lines = int(path.suffix == ".tsv")
+    with path.open("rb") as file:
+        return any(line.strip() for line in islice(file, header_lines, None))
 
 
 def query_id(query: str) -> str:
@@ -121,17 +137,18 @@ def annotate(
     """Ask for a judgment of each query's candidates that have none, and return the number of judgments.
 
     ``ask`` shows a query, a candidate and the progress, and returns what was typed: a grade, ``s`` to skip the
-    document, ``n`` for the next query, ``b`` to go back to the last document, ``q`` to stop. It is called again after
-    anything else.
+    document, ``n`` for the next query, ``b`` to go back to the last document, ``q`` to stop. After anything else it
+    is called again, with a progress that says so.
     """
     count = 0
     for number, query in enumerate(queries, 1):
         judged = judgments.grades_of(query)
         unjudged = [candidate for candidate in candidates(query) if candidate.id not in judged]
-        index = 0
+        index, problem = 0, ""
         while index < len(unjudged):
-            progress = f"query {number} of {len(queries)}, document {index + 1} of {len(unjudged)}"
+            progress = f"query {number} of {len(queries)}, document {index + 1} of {len(unjudged)}{problem}"
             answer = ask(query, unjudged[index], progress).strip().lower()
+            problem = "" if answer in ANSWERS else f". {answer!r} is no answer: {MEANING}"
             if answer == "q":
                 return count
             if answer == "n":

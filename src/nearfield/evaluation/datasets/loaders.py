@@ -21,7 +21,7 @@ from nearfield.evaluation.datasets.dataset import (
     Retrieval,
     Rows,
 )
-from nearfield.evaluation.datasets.rows import SUFFIXES, DatasetRow, read_columns, read_rows
+from nearfield.evaluation.datasets.rows import SUFFIXES, DatasetRow, read_columns, read_rows, unused_columns
 from nearfield.hub import existing_path
 from nearfield.text_inputs import describe
 
@@ -29,6 +29,8 @@ from nearfield.text_inputs import describe
 SYNTHETIC_NOTE = "SYNTHETIC.txt"
 _READABLE = "jsonl, ndjson, tsv, csv or txt"
 _QRELS_COLUMNS = ("query-id", "corpus-id", "score")
+#: The names in BEIR's files of texts; ``metadata`` is part of the layout and not used.
+_BEIR_COLUMNS = ("_id", "title", "text", "metadata")
 
 
 def load_dataset(path: str | Path, task: str | None = None, *, name: str | None = None, split: str = "test") -> Dataset:
@@ -59,10 +61,11 @@ def load_dataset(path: str | Path, task: str | None = None, *, name: str | None 
         raise InputError(f"There is no data set {str(path)!r}: give a file ({_READABLE}) or a folder.", param="data")
     if task is not None and task not in TASK_COLUMNS:
         raise InputError(f"No files of task {task!r} are read. {nearest(task, TASK_COLUMNS)}", param="task")
-    task, rows = _load_folder(source, task, split) if source.is_dir() else _load_file(source, task)
+    task, rows, unused = _load_folder(source, task, split) if source.is_dir() else _load_file(source, task)
     note = f"judgements: {split}" if source.is_dir() and (source / "qrels").is_dir() else ""
     try:
-        return Dataset(name or _default_name(source), task, rows, synthetic=_synthetic_note(source), note=note)
+        made_up = _synthetic_note(source)
+        return Dataset(name or _default_name(source), task, rows, made_up, note, tuple(unused))
     except InputError as error:
         raise InputError(f"{source}: {error}", param="data") from None
 
@@ -84,12 +87,13 @@ def _default_name(source: Path) -> str:
 # -- folders -------------------------------------------------------------------------------------------------------
 
 
-def _load_folder(folder: Path, task: str | None, split: str) -> tuple[str, Rows]:
+def _load_folder(folder: Path, task: str | None, split: str) -> tuple[str, Rows, list[str]]:
     if (folder / "corpus.jsonl").is_file() and task in (None, "retrieval"):
-        return "retrieval", _load_beir(folder, split)
+        return ("retrieval", *_load_beir(folder, split))
     train, test = _split_file(folder, "train"), _split_file(folder, split)
     if train and test and task in (None, "classification"):
-        return "classification", Classification(_load_labelled(train), _load_labelled(test))
+        (learnt, more), (tested, others) = _load_labelled(train), _load_labelled(test)
+        return "classification", Classification(learnt, tested), list(dict.fromkeys([*more, *others]))
     if test and task != "classification":
         return _load_file(test, task)
     raise InputError(
@@ -103,12 +107,13 @@ def _split_file(folder: Path, split: str) -> Path | None:
     return next((path for suffix in SUFFIXES if (path := folder / f"{split}{suffix}").is_file()), None)
 
 
-def _load_beir(folder: Path, split: str) -> Retrieval:
+def _load_beir(folder: Path, split: str) -> tuple[Retrieval, list[str]]:
     """Load BEIR's layout (Thakur et al. 2021), where a document's text is title, one space, text."""
-    documents = _texts_by_id(read_rows(folder / "corpus.jsonl"), titled=True)
-    queries = _texts_by_id(read_rows(folder / "queries.jsonl"), titled=False)
+    corpus, questions = read_rows(folder / "corpus.jsonl"), read_rows(folder / "queries.jsonl")
+    documents, queries = texts_by_id(corpus, titled=True), texts_by_id(questions, titled=False)
     relevant = _load_judgments(_qrels_path(folder, split), documents, queries)
-    return Retrieval(documents, {key: text for key, text in queries.items() if key in relevant}, relevant)
+    unused = unused_columns([*corpus, *questions], _BEIR_COLUMNS)
+    return Retrieval(documents, {key: text for key, text in queries.items() if key in relevant}, relevant), unused
 
 
 def _qrels_path(folder: Path, split: str) -> Path:
@@ -120,12 +125,19 @@ def _qrels_path(folder: Path, split: str) -> Path:
     return path
 
 
-def _texts_by_id(rows: Sequence[DatasetRow], *, titled: bool) -> dict[str, str]:
+def texts_by_id(rows: Sequence[DatasetRow], *, titled: bool) -> dict[str, str]:
+    """Return the texts of ``corpus.jsonl`` (titled) or ``queries.jsonl`` by id.
+
+    Raises:
+        InputError: an id is there twice, a text is missing, or ``title`` is misspelt.
+    """
     texts: dict[str, str] = {}
     for row in rows:
         key = row.text("_id")
         if key in texts:
             raise row.error(f"the id {key!r} is there twice.")
+        if titled and "title" not in row.values:
+            row.refuse_misspelt(_BEIR_COLUMNS, ["title"])
         text = row.text("text", empty=titled)
         title = row.text("title", empty=True) if titled and row.values.get("title") is not None else ""
         texts[key] = f"{title} {text}".strip()
@@ -152,7 +164,7 @@ def _load_judgments(path: Path, documents: Mapping[str, str], queries: Mapping[s
 # -- files ---------------------------------------------------------------------------------------------------------
 
 
-def _load_file(path: Path, task: str | None) -> tuple[str, Rows]:
+def _load_file(path: Path, task: str | None) -> tuple[str, Rows, list[str]]:
     task = task or detect_task(path)
     if task == "classification":
         raise InputError(
@@ -160,11 +172,13 @@ def _load_file(path: Path, task: str | None) -> tuple[str, Rows]:
             "that.",
             param="data",
         )
-    return task, _PARSERS[task](read_task_rows(path, task))
+    rows, unused = read_task_rows(path, task)
+    return task, _PARSERS[task](rows), unused
 
 
-def _load_labelled(path: Path) -> Labelled:
-    return _parse_labelled(read_task_rows(path, "classification"))
+def _load_labelled(path: Path) -> tuple[Labelled, list[str]]:
+    rows, unused = read_task_rows(path, "classification")
+    return _parse_labelled(rows), unused
 
 
 def _parse_labelled(rows: Sequence[DatasetRow]) -> Labelled:

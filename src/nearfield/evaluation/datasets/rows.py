@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from nearfield.evaluation.json_types import JsonMapping
 from nearfield.fileio.tabular import read_header, read_table
 
 SUFFIXES = (".jsonl", ".ndjson", ".tsv", ".csv", ".txt")
+#: Similarity of two names (difflib's ratio) from which one is taken for a slip of the other.
+MISSPELT = 0.75
 #: Formats by suffix; a text file is a table whose columns are separated by tabs.
 _FORMATS: Mapping[str, str] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".tsv": "tsv", ".csv": "csv", ".txt": "tsv"}
 
@@ -82,6 +85,24 @@ class DatasetRow:
             raise self.error(f"{name} should be a whole number, and is {self.values[name]!r}.")
         return int(number)
 
+    def require(self, names: Iterable[str]) -> None:
+        """Raise InputError unless the row has all these columns."""
+        for name in names:
+            self._value(name)
+
+    def refuse_unknown(self, known: Sequence[str], consequence: str) -> None:
+        """Raise InputError if the row has another column than the known ones; the message says what would follow."""
+        for name in self.values:
+            if name not in known:
+                raise self.error(f"unknown name {name!r}: {consequence}. {nearest(name, known)}")
+
+    def refuse_misspelt(self, used: Iterable[str], optional: Sequence[str]) -> None:
+        """Raise InputError if an unused column is nearly called like an optional one: its values would be ignored."""
+        for name in sorted({str(key) for key in self.values} - {*used}):
+            close = difflib.get_close_matches(name.strip().lower(), optional, n=1, cutoff=MISSPELT)
+            if close:
+                raise self.error(f"unknown column {name!r}. Did you mean {close[0]!r}? Rename it, or remove it.")
+
     def _value(self, name: str) -> Any:
         if name not in self.values:
             raise self.error(f"there is no {name!r}. {nearest(name, map(str, self.values))}")
@@ -103,6 +124,12 @@ def read_rows(path: Path, header: Sequence[str] | None = None) -> list[DatasetRo
     if not rows:
         raise InputError(f"{path} has no rows.", param="data")
     return rows
+
+
+def unused_columns(rows: Iterable[DatasetRow], used: Iterable[str]) -> list[str]:
+    """Return the names of the columns of some rows that are not among the used ones, in order, each once."""
+    known = set(used)
+    return list(dict.fromkeys(name for row in rows for name in map(str, row.values) if name not in known))
 
 
 def read_columns(path: Path) -> list[str]:
