@@ -58,6 +58,14 @@ def test_the_quota_of_cgroup_v2(write: Write, text: str, cores: int) -> None:
     assert hardware.usable_cores() == cores
 
 
+@pytest.mark.parametrize(
+    ("text", "cores"), [("max 100000", 8.0), ("150000 100000", 1.5), ("10000 100000", 0.1), ("9900000 100000", 8.0)]
+)
+def test_an_allowance_of_cpu_time_is_exact(write: Write, text: str, cores: float) -> None:
+    write("_CGROUP/cpu.max", text)
+    assert hardware.core_allowance() == cores
+
+
 @pytest.mark.parametrize("limited", ["", "/pod", "/pod/container", "/pod/container/own"])
 def test_every_group_above_ours_binds_us(write: Write, limited: str) -> None:
     write("_OWN_CGROUP", "0::/pod/container/own\n")

@@ -291,6 +291,13 @@ class CollectionBusy(NearfieldError):
     code = "collection_busy"
 
 
+class MachineBusy(NearfieldError):
+    """Other work takes too much of the processors for a measurement of speed."""
+
+    status = 503
+    code = "machine_busy"
+
+
 class AnswerFailed(NearfieldError):
     """The chat endpoint cannot be reached, returned an error, or returned no answer."""
 

@@ -50,6 +50,15 @@ def usable_cores() -> int:
     return max(1, min(affinity, _physical_cores() or affinity, _quota() or affinity))
 
 
+def core_allowance() -> float:
+    """Return the CPU seconds that this process may use per second.
+
+    As ``usable_cores``, but a cgroup's quota counts exactly: with 1.5 cores, two threads each get three quarters of
+    one.
+    """
+    return min(float(usable_cores()), _exact_quota() or math.inf)
+
+
 def plan_cpu(threads: int | None = None, streams: int | None = None) -> CpuPlan:
     """Split the cores into streams.
 
@@ -162,12 +171,14 @@ def has_bf16() -> bool:
 
 
 def _quota() -> int | None:
-    """Return the cgroup's CPU quota in whole cores, rounded up: v2's ``cpu.max``, or v1's two files."""
-    for read in (_quota_v2, _quota_v1):
-        quota = read()
-        if quota:
-            return max(1, math.ceil(quota))
-    return None
+    """Return the cgroup's CPU quota in whole cores, rounded up."""
+    quota = _exact_quota()
+    return max(1, math.ceil(quota)) if quota else None
+
+
+def _exact_quota() -> float | None:
+    """Return the cgroup's CPU quota in cores: v2's ``cpu.max``, or v1's two files."""
+    return _quota_v2() or _quota_v1()
 
 
 def _quota_v2() -> float | None:

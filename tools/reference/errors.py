@@ -61,6 +61,7 @@ _ADVICE = {
     "BatchesElsewhere": "Give each server its own `data_dir`, or send the batch to the process that the message names.",
     "StoreFailed": "Check the database's address and that it runs. The run continues where it stopped.",
     "CollectionBusy": "Wait until the other process has finished writing.",
+    "MachineBusy": "Wait until the other work has ended, or do without a new measurement as the message says.",
     "AnswerFailed": "Check `chat_url`, `chat_model` and `NEARFIELD_CHAT_KEY`, and that the chat server runs.",
     "ServerRefused": "Read the server's message. For 401 and 403 check the key, for 404 the name of the model.",
     "SettingsError": "Correct the setting that the message names; see [settings](settings.md).",

@@ -1,0 +1,218 @@
+"""Stored calibrations: the measurements of this machine, on disk in the cache folder, one file per configuration.
+
+A file is named by a hash of its key: machine (CPU, cores, memory, accelerator and driver), options of ``Encoder``,
+versions and the format. The key is also in the file, and a file with another key, such as one copied from another
+machine, or a damaged file is ignored and written again. msgspec, which the settings of collections use as well, checks
+the types.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from nearfield import hardware
+from nearfield.errors import MachineBusy
+from nearfield.evaluation.json_types import JsonDict
+from nearfield.evaluation.performance.environment import describe_environment
+from nearfield.evaluation.planning.speed.calibration import Calibration, calibrate
+from nearfield.fileio.atomic import write_atomic
+from nearfield.settings import cache_dir
+
+#: Version of the files and of the method: older measurements are repeated.
+FORMAT = 1
+#: Packages that decide the speed of each backend; of a backend that is not listed, all.
+_RUNTIMES = {"openvino": ("openvino",), "torch": ("torch",), "transformers": ("torch", "transformers")}
+_PACKAGES = ("nearfield", "tokenizers")
+_DEFAULTS = {"backend": "openvino", "device": "auto", "precision": "auto", "streams": None, "threads": None}
+_DRIVER = Path("/proc/driver/nvidia/version")
+_LOG = logging.getLogger("nearfield")
+
+
+class CalibrationFile(msgspec.Struct, frozen=True):
+    """The contents of a file: a measurement, and the configuration that it is of."""
+
+    format: int
+    key: dict[str, Any]
+    calibration: Calibration
+
+
+@dataclass(frozen=True)
+class StoredCalibration:
+    """A measurement of this machine, and the options of ``Encoder`` that were measured."""
+
+    options: dict[str, Any]
+    calibration: Calibration
+
+
+def calibration_for_here(
+    options: Mapping[str, Any], *, again: bool = False, on_stage: Callable[[str], None] | None = None
+) -> Calibration:
+    """Return the stored calibration of this machine; measure and store it if there is none.
+
+    Args:
+        options: those of ``Encoder``: backend, device, precision, threads, streams.
+        again: measure even if there is a stored calibration, and replace it.
+        on_stage: called with a description of each step of a measurement; not called if the stored one is used.
+
+    Raises:
+        MachineBusy: a measurement is necessary, and other work takes more than half of the cores. A stored calibration
+            remains.
+    """
+    key = calibration_key(options)
+    path, stored = _path(key), read_calibration(key)
+    if stored is not None and not again:
+        return stored
+    try:
+        measured = calibrate(on_stage=on_stage, **options)
+    except MachineBusy as error:
+        raise MachineBusy(f"{error} {_way_out(stored)}") from None
+    _write(path, CalibrationFile(FORMAT, key, measured))
+    return measured
+
+
+def calibration_key(options: Mapping[str, Any]) -> JsonDict:
+    """Return what a calibration depends on, as JSON data: machine, accelerator, options and versions."""
+    options = {**_DEFAULTS, **options}
+    runtimes = _RUNTIMES.get(options["backend"], tuple(sorted({name for row in _RUNTIMES.values() for name in row})))
+    versions = describe_environment((*_PACKAGES, *runtimes))["versions"]
+    key = {"machine": _machine(), "accelerator": _accelerator(options), "options": options, "versions": versions}
+    normal: JsonDict = json.loads(json.dumps(key, default=str))
+    return normal
+
+
+def read_calibration(key: JsonDict) -> Calibration | None:
+    """Return the stored calibration of a key; None: there is none, or its file is damaged or of another machine."""
+    file = _read(_path(key))
+    return file.calibration if file is not None and file.key == key else None
+
+
+def stored_calibrations() -> list[StoredCalibration]:
+    """Return all usable calibrations of this CPU and these versions, the latest first.
+
+    Those of accelerators are included whatever the driver, because asking for it takes seconds.
+    """
+    usable = [file for file in _read_all() if _fits(file.key)]
+    ordered = sorted(usable, key=lambda file: file.calibration.age_seconds or 0.0)
+    return [StoredCalibration(file.key["options"], file.calibration) for file in ordered]
+
+
+def _fits(key: JsonDict) -> bool:
+    """Return whether a key is of this machine and of the versions that are installed."""
+    options = key.get("options")
+    if not isinstance(options, dict) or not {*_DEFAULTS} <= {*options}:
+        return False
+    here = calibration_key({**options, "backend": "openvino"})
+    if options["backend"] == "openvino":
+        return key == here
+    versions = describe_environment(tuple(key.get("versions", ())))["versions"]
+    return key.get("machine") == here["machine"] and key.get("versions") == versions
+
+
+def _machine() -> JsonDict:
+    """Describe the CPU, the cores that this process may use, and the memory in GiB: kernels differ by some MiB."""
+    facts = describe_environment(())
+    memory = facts["memory"]
+    return {
+        "system": f"{facts['system']} {platform.machine()}",
+        "cpu": facts["cpu"],
+        "matrix units": facts["matrix units"],
+        "cores": hardware.core_allowance(),
+        "threads": hardware.usable_cores(),
+        "memory": None if memory is None else round(memory / 2**30),
+    }
+
+
+def _accelerator(options: Mapping[str, Any]) -> JsonDict | None:
+    """Describe the GPU that torch would use and its driver; None: the CPU computes."""
+    if options["backend"] == "openvino":
+        return None
+    try:
+        import torch
+    except ImportError:
+        return None
+    if torch.cuda.is_available() and not str(options["device"]).startswith(("cpu", "mps")):
+        return _cuda_device(torch, str(options["device"]))
+    if torch.backends.mps.is_available() and options["device"] in ("auto", "mps"):
+        return {"name": "mps", "driver": platform.mac_ver()[0]}
+    return None
+
+
+def _cuda_device(torch: Any, device: str) -> JsonDict:
+    facts = torch.cuda.get_device_properties(0 if device == "auto" else device)
+    driver = _DRIVER.read_text(encoding="utf-8", errors="replace").splitlines() if _DRIVER.is_file() else []
+    runtime = torch.version.cuda or torch.version.hip
+    memory = round(facts.total_memory / 2**30)
+    return {"name": facts.name, "memory": memory, "driver": driver[0] if driver else "", "runtime": runtime}
+
+
+def _folder() -> Path:
+    return cache_dir() / "calibration"
+
+
+def _path(key: JsonDict) -> Path:
+    text = json.dumps([FORMAT, key], sort_keys=True)
+    return _folder() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+
+
+def _read_all() -> Iterator[CalibrationFile]:
+    try:
+        paths = sorted(_folder().glob("*.json"))
+    except OSError:
+        return
+    yield from (file for path in paths if (file := _read(path)) is not None)
+
+
+def _read(path: Path) -> CalibrationFile | None:
+    """Return a file's contents; None: it is not there, cannot be read, or holds no calibration of this format."""
+    try:
+        file = msgspec.json.decode(path.read_bytes(), type=CalibrationFile)
+    except (OSError, ValueError, RecursionError):
+        return None
+    return file if file.format == FORMAT and _is_plausible(file.calibration) else None
+
+
+def _is_plausible(calibration: Calibration) -> bool:
+    """Return whether each number is one that a measurement can have."""
+    widths = [(width.hidden, width.weight, width.meeting) for width in calibration.widths]
+    positive = [calibration.table, calibration.bytes_per_parameter, *(value for row in widths for value in row)]
+    positive += [value for row in calibration.growth for value in row]
+    others = [calibration.base_bytes, *(width.fixed for width in calibration.widths)]
+    axes = ([width.hidden for width in calibration.widths], [tokens for tokens, _ in calibration.growth])
+    return (
+        all(axis and axis == sorted(set(axis)) for axis in axes)
+        and all(0 < value < math.inf for value in positive)
+        and all(0 <= value < math.inf for value in others)
+        and calibration.measured_at is not None
+    )
+
+
+def _write(path: Path, file: CalibrationFile) -> None:
+    """Write a file in one step; a folder that cannot be written costs a measurement at the next call only."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, msgspec.json.encode(file), shared=True)
+    except OSError as error:
+        _LOG.warning(
+            "The calibration of this machine cannot be stored in %s (%s): it will be measured again. Set "
+            "NEARFIELD_CACHE to a folder that can be written.",
+            path.parent,
+            error.strerror or error,
+        )
+
+
+def _way_out(stored: Calibration | None) -> str:
+    """Return what to do on a busy machine."""
+    elsewhere = 'describe a machine that is not measured (--on "8 vCPU")'
+    if stored is None:
+        return f"Or {elsewhere}."
+    return f"Or use the stored calibration, measured {stored.age} (without --measure-again), or {elsewhere}."
