@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from nearfield import Encoder
 from nearfield.backends.torch import TorchBackend
@@ -102,3 +104,20 @@ def test_refusals(tmp_path: Path) -> None:
     (tmp_path / "bert" / "model.onnx").write_bytes(b"")
     with pytest.raises(ModelRefused, match="a graph of another runtime"):
         Encoder(folder, backend="torch", file="model.onnx")
+
+
+def test_a_gpu_is_described_with_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stored measurements of speed depend on them."""
+    facts = SimpleNamespace(name="NVIDIA L4", total_memory=24 * 2**30 - 5 * 2**20)
+    monkeypatch.setattr("nearfield.backends.torch._device", torch.device)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: facts)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr("nearfield.backends.torch._DRIVER", tmp_path / "version")
+    device = {"name": "NVIDIA L4", "GiB": 24, "driver": "", "runtime": "13.0"}
+    assert TorchBackend.describe_device("cuda") == device
+    (tmp_path / "version").write_text("NVRM version: 580.1\nGCC version: 12\n", encoding="utf-8")
+    assert TorchBackend.describe_device("cuda:1") == device | {"driver": "NVRM version: 580.1"}
+    assert TorchBackend.describe_device("cpu") == {"name": "cpu"}
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="abacus"):
+        TorchBackend.describe_device("abacus")

@@ -72,6 +72,11 @@ class Backend(ABC):
     def __init__(self, options: BackendOptions) -> None:
         self.options = options
 
+    @classmethod
+    def describe_device(cls, name: str) -> dict[str, object]:  # noqa: ARG003 - for runtimes with devices
+        """Return what makes a device as fast as it is, beside the CPU: its name, memory and driver, as JSON data."""
+        return {}
+
     def enter_fork(self) -> bool:
         """Prepare the runtime in a process that was forked after it was used; return whether it works there."""
         return True

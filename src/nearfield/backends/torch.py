@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -24,6 +25,7 @@ from nearfield.ops import Graph
 
 #: What each computing type is called; norms, softmax and pooling are in float32 whichever it is.
 _NAMES = {torch.bfloat16: "bf16", torch.float16: "float16", torch.float32: "float32"}
+_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 class TorchRecordedGraph(RecordedGraph):
@@ -88,6 +90,15 @@ class TorchBackend(Backend):
             with self._threads:
                 torch.set_num_threads(max(1, options.cpu.threads // options.cpu.streams))
 
+    @classmethod
+    def describe_device(cls, name: str) -> dict[str, object]:
+        device = _device(name)
+        if device.type != "cuda":
+            return {"name": device.type}
+        facts = torch.cuda.get_device_properties(device)
+        runtime = str(torch.version.cuda or torch.version.hip)
+        return {"name": facts.name, "GiB": round(facts.total_memory / 2**30), "driver": _driver(), "runtime": runtime}
+
     def enter_fork(self) -> bool:
         if self.device.type != "cpu":
             return False
@@ -114,6 +125,12 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"The device {name!r} cannot be used: {str(error).splitlines()[0]}", param="device") from error
     return device
+
+
+def _driver() -> str:
+    """Return the line in which NVIDIA's driver states its version; empty where there is none."""
+    lines = _DRIVER.read_text(encoding="utf-8", errors="replace").splitlines() if _DRIVER.is_file() else []
+    return lines[0] if lines else ""
 
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from nearfield import hardware
-from nearfield.errors import MachineBusy
+from nearfield.backends import Backend
+from nearfield.errors import InputError, MachineBusy
 from nearfield.evaluation.performance.environment import describe_environment
 from nearfield.evaluation.planning.speed import stored_calibration
 from nearfield.evaluation.planning.speed.calibration import Calibration, WidthTiming
@@ -143,36 +142,23 @@ def test_memory_that_differs_by_a_little_is_the_same_machine(
     assert len(machine.calls) == 1
 
 
-def _accelerated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, driver: str, name: str = "NVIDIA L4") -> None:
-    facts = SimpleNamespace(name=name, total_memory=24 * 2**30)
-    cuda = SimpleNamespace(is_available=lambda: True, get_device_properties=lambda _: facts)
-    mps = SimpleNamespace(is_available=lambda: False)
-    torch = SimpleNamespace(
-        cuda=cuda, version=SimpleNamespace(cuda="13.0", hip=None), backends=SimpleNamespace(mps=mps)
-    )
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    (tmp_path / "version").write_text(f"NVRM version: {driver}\nGCC version: 12\n", encoding="utf-8")
-    monkeypatch.setattr(stored_calibration, "_DRIVER", tmp_path / "version")
-
-
-def test_another_accelerator_or_driver_is_measured(
-    machine: MeasuredMachine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("device", [{"name": "NVIDIA L40"}, {"driver": "590.2"}])
+def test_another_gpu_or_driver_is_measured(
+    machine: MeasuredMachine, monkeypatch: pytest.MonkeyPatch, device: dict[str, str]
 ) -> None:
-    options = {"backend": "torch", "device": "cuda"}
-    for driver, name in (("580.1", "NVIDIA L4"), ("580.1", "NVIDIA L40"), ("590.2", "NVIDIA L4")):
-        _accelerated(monkeypatch, tmp_path, driver, name)
-        key = calibration_key(options)
-        assert key["accelerator"] == {
-            "name": name,
-            "memory": 24,
-            "driver": f"NVRM version: {driver}",
-            "runtime": "13.0",
-        }
+    options = {"backend": "openvino", "device": "cuda"}
+    for facts in ({"name": "NVIDIA L4", "driver": "580.1"}, {"name": "NVIDIA L4", "driver": "580.1"} | device):
+        monkeypatch.setattr(Backend, "describe_device", lambda _, facts=facts: facts)
+        assert calibration_key(options)["device"] == facts
         calibration_for_here(options)
         calibration_for_here(options)
-    assert machine.calls == [options] * 3
-    assert calibration_key({"backend": "torch", "device": "cpu"})["accelerator"] is None
-    assert calibration_key({})["accelerator"] is None
+    assert machine.calls == [options] * 2
+
+
+def test_an_unknown_backend_is_named(machine: MeasuredMachine) -> None:
+    with pytest.raises(InputError, match="Did you mean 'openvino'"):
+        calibration_for_here({"backend": "openvno"})
+    assert machine.calls == []
 
 
 # -- damaged and foreign files --------------------------------------------------------------------------------------

@@ -62,8 +62,6 @@ class RunPlan:
     @property
     def lanes(self) -> int:
         """The number of batches that the options let a model compute at once."""
-        if self.options.get("backend", "openvino") != "openvino":
-            return 1
         return hardware.plan_cpu(self.options.get("threads"), self.options.get("streams")).streams
 
 

@@ -1,6 +1,6 @@
 """Stored calibrations: the measurements of this machine, on disk in the cache folder, one file per configuration.
 
-A file is named by a hash of its key: machine (CPU, cores, memory, accelerator and driver), options of ``Encoder``,
+A file is named by a hash of its key: machine (CPU, cores, memory, GPU and driver), options of ``Encoder``,
 versions and the format. The key is also in the file, and a file with another key, such as one copied from another
 machine, or a damaged file is ignored and written again. msgspec, which the settings of collections use as well, checks
 the types.
@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from nearfield import hardware
+from nearfield import backends, hardware
 from nearfield.errors import MachineBusy
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.performance.environment import describe_environment
@@ -34,7 +34,6 @@ FORMAT = 1
 _RUNTIMES = {"openvino": ("openvino",), "torch": ("torch",), "transformers": ("torch", "transformers")}
 _PACKAGES = ("nearfield", "tokenizers")
 _DEFAULTS = {"backend": "openvino", "device": "auto", "precision": "auto", "streams": None, "threads": None}
-_DRIVER = Path("/proc/driver/nvidia/version")
 _LOG = logging.getLogger("nearfield")
 
 
@@ -81,11 +80,17 @@ def calibration_for_here(
 
 
 def calibration_key(options: Mapping[str, Any]) -> JsonDict:
-    """Return what a calibration depends on, as JSON data: machine, accelerator, options and versions."""
+    """Return what a calibration depends on, as JSON data: machine, device, options and versions.
+
+    Raises:
+        InputError: there is no such backend, or the device cannot be used.
+        MissingExtra: the backend needs a package that is not installed.
+    """
     options = {**_DEFAULTS, **options}
     runtimes = _RUNTIMES.get(options["backend"], tuple(sorted({name for row in _RUNTIMES.values() for name in row})))
     versions = describe_environment((*_PACKAGES, *runtimes))["versions"]
-    key = {"machine": _machine(), "accelerator": _accelerator(options), "options": options, "versions": versions}
+    device = backends.REGISTRY.load(options["backend"]).describe_device(options["device"])
+    key = {"machine": _machine(), "device": device, "options": options, "versions": versions}
     normal: JsonDict = json.loads(json.dumps(key, default=str))
     return normal
 
@@ -99,7 +104,7 @@ def read_calibration(key: JsonDict) -> Calibration | None:
 def stored_calibrations() -> list[StoredCalibration]:
     """Return all usable calibrations of this CPU and these versions, the latest first.
 
-    Those of accelerators are included whatever the driver, because asking for it takes seconds.
+    Those of a GPU are included whatever the GPU is, because importing torch takes seconds.
     """
     usable = [file for file in _read_all() if _fits(file.key)]
     ordered = sorted(usable, key=lambda file: file.calibration.age_seconds or 0.0)
@@ -130,29 +135,6 @@ def _machine() -> JsonDict:
         "threads": hardware.usable_cores(),
         "memory": None if memory is None else round(memory / 2**30),
     }
-
-
-def _accelerator(options: Mapping[str, Any]) -> JsonDict | None:
-    """Describe the GPU that torch would use and its driver; None: the CPU computes."""
-    if options["backend"] == "openvino":
-        return None
-    try:
-        import torch
-    except ImportError:
-        return None
-    if torch.cuda.is_available() and not str(options["device"]).startswith(("cpu", "mps")):
-        return _cuda_device(torch, str(options["device"]))
-    if torch.backends.mps.is_available() and options["device"] in ("auto", "mps"):
-        return {"name": "mps", "driver": platform.mac_ver()[0]}
-    return None
-
-
-def _cuda_device(torch: Any, device: str) -> JsonDict:
-    facts = torch.cuda.get_device_properties(0 if device == "auto" else device)
-    driver = _DRIVER.read_text(encoding="utf-8", errors="replace").splitlines() if _DRIVER.is_file() else []
-    runtime = torch.version.cuda or torch.version.hip
-    memory = round(facts.total_memory / 2**30)
-    return {"name": facts.name, "memory": memory, "driver": driver[0] if driver else "", "runtime": runtime}
 
 
 def _folder() -> Path:
