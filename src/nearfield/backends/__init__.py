@@ -74,7 +74,7 @@ class Backend(ABC):
 
     @classmethod
     def describe_device(cls, name: str) -> dict[str, object]:  # noqa: ARG003 - for runtimes with devices
-        """Return what makes a device as fast as it is, beside the CPU: its name, memory and driver, as JSON data."""
+        """Return what the speed of a device depends on, beside the CPU: its name, memory and driver, as JSON data."""
         return {}
 
     def enter_fork(self) -> bool:
