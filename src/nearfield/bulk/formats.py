@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -128,6 +129,21 @@ def unify_types(one: ArrowType | None, other: ArrowType) -> ArrowType:
         return arrow.unify_schemas(pair, promote_options="permissive").field("it").type
     except arrow.ArrowException:
         return arrow.string()
+
+
+def serialize_types(types: Mapping[str, ArrowType]) -> str:
+    """Return Arrow types by name as a text in base64."""
+    import pyarrow as arrow
+
+    return base64.b64encode(arrow.schema(list(types.items())).serialize().to_pybytes()).decode()
+
+
+def deserialize_types(text: str) -> dict[str, ArrowType]:
+    """Return the Arrow types that ``serialize_types`` stored."""
+    import pyarrow as arrow
+
+    schema = arrow.ipc.read_schema(arrow.BufferReader(base64.b64decode(text)))
+    return {name: schema.field(name).type for name in schema.names}
 
 
 def _infer_type(values: Sequence[object]) -> ArrowType:

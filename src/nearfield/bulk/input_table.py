@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nearfield.bulk.media_files.suffixes import MEDIA_SUFFIXES
-from nearfield.bulk.text_source import STDIN, TextSource
+from nearfield.bulk.text_source import STDIN, RowLocation, TextSource
 from nearfield.errors import InputError
 
 #: Suffixes of the files that are read in a folder. Plain text is read only if --format names it, because most
@@ -90,11 +90,12 @@ def _suffixes(form: str | None) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class InputRow:
-    """One row: its id (None if there is none), its text, and the columns that are carried over."""
+    """One row: its id (None if there is none), its text, the columns that are carried over, and where it is."""
 
     key: object
     text: str
     columns: Mapping[str, object]
+    location: RowLocation
 
 
 @dataclass(frozen=True)
@@ -142,16 +143,16 @@ class InputTable(TextSource):
         if missing is not None:
             raise InputError(f"--keep {missing}: no row has a field {missing!r}.", param="keep")
 
-    def full_rows(self) -> Iterator[InputRow]:
-        """Yield the rows with their columns.
+    def full_rows(self, start: RowLocation | None = None) -> Iterator[InputRow]:
+        """Yield the rows with their columns, all of them or those from ``start`` on.
 
         Raises:
             InputError: a row cannot be read, or is a bare text although ``keep`` names columns.
         """
-        for key, text in self.rows():
+        for location, key, text in self.located_rows(start):
             if isinstance(key, _KeyAndColumns):
-                yield InputRow(key.key, text, key.columns)
+                yield InputRow(key.key, text, key.columns, location)
             elif self.keep:
                 raise InputError(f"A line of JSON is a bare text, without the column {self.keep[0]!r}.", param="keep")
             else:
-                yield InputRow(key, text, {})
+                yield InputRow(key, text, {}, location)

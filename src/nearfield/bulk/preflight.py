@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nearfield.bulk.formats import OUTPUT_COLUMNS, ArrowType, unify_types
+from nearfield.bulk.formats import OUTPUT_COLUMNS, ArrowType, deserialize_types, serialize_types, unify_types
 from nearfield.bulk.input_table import InputTable
 from nearfield.bulk.shard_directory import JsonObject, ShardDirectory
-from nearfield.bulk.shard_plan import Shard, ShardPlan, plan_shards, shards_of_share
+from nearfield.bulk.shard_encoder import ShardTask
+from nearfield.bulk.shard_plan import Shard, ShardPlan, TextSample, plan_shards, shards_of_share
 from nearfield.bulk.shard_writer import SHARD_FORMATS, ShardLayout
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
@@ -21,6 +22,9 @@ from nearfield.progress import Progress
 from nearfield.vectors.dense import Vectors
 
 DEFAULT_SHARD_ROWS = 100_000
+#: A plan is stored if no input was written to in so many seconds before it was read: two versions of a file that were
+#: written within one tick of a file system's clock have the same time.
+_SETTLING_SECONDS = 2.0
 #: Approximate bytes of a number in JSON, by the kind of its type.
 _BYTES_PER_NUMBER = {"f": 12, "i": 4, "u": 4}
 
@@ -75,13 +79,16 @@ class Preflight:
 
     Raises:
         InputError: an input cannot be read, or the folder holds other vectors (unless ``restart``).
+
+    A plan that the folder has for the same inputs saves reading them, unless ``restart`` or ``thorough``.
     """
 
-    def __init__(self, request: ShardRequest, *, restart: bool, shown: bool) -> None:
+    def __init__(self, request: ShardRequest, *, restart: bool, shown: bool, thorough: bool = False) -> None:
         self.request = request
         # An empty list shows type and fingerprint before any work is done, and bad arguments are refused.
         self.blank: Vectors = request.encoder.encode([], **request.options)
         self.folder = ShardDirectory(request.home)
+        self._settled = False
         stored = (None if restart else self.folder.schema()) or {}
         self.form = request.sharding.form or str(stored.get("format", "parquet"))
         self._shard_rows = request.sharding.rows or int(stored.get("shard_rows", DEFAULT_SHARD_ROWS))
@@ -90,22 +97,53 @@ class Preflight:
         self._check_keep()
         # Everything that needs no reading is checked before all inputs are read, and the rest after that.
         self._check_schema(stored, self._vector_schema())
-        with Progress(None, label="reading", shown=shown) as progress:
-            self.plan: ShardPlan = plan_shards(
-                request.source, self._shard_rows, typed=self._typed, on_rows=lambda rows: progress.advance(rows, 0)
-            )
+        stored_plan = None if restart or thorough else self.folder.plan(self._plan_key())
+        self.plan: ShardPlan = stored_plan or self._read_inputs(shown)
         types = _widen_types(stored.get("schema"), self.plan.types)
         keep = {name: str(types[name]) if self._typed else "any" for name in request.source.keep}
         self.schema = {**self._vector_schema(), "keep": keep}
         self._check_schema(stored, self.schema)
-        self.column_types = _serialize_types(types) if types else None
+        self.column_types = serialize_types(types) if types else None
         self.layout = ShardLayout(
             self.form, self.blank.data, request.source.id_field is not None, types, self._metadata()
         )
 
+    def _read_inputs(self, shown: bool) -> ShardPlan:
+        """Read all inputs and plan the shards."""
+        self._settled = self.request.source.newest_change() < time.time() - _SETTLING_SECONDS
+        with Progress(None, label="reading", shown=shown) as progress:
+            return plan_shards(
+                self.request.source, self._shard_rows, typed=self._typed, on_rows=lambda rows: progress.advance(rows, 0)
+            )
+
+    def _plan_key(self) -> str:
+        """Return what a stored plan belongs to: the inputs with their sizes and times, and how they are divided."""
+        source = self.request.source
+        return json.dumps([source.identity(), source.keep, self._shard_rows, self._typed])
+
+    def store_plan(self) -> None:
+        """Write the plan to the folder, where later runs and other processes find it, unless it was there."""
+        if self._settled:
+            self.folder.write_plan(self._plan_key(), self.plan)
+
+    def sample(self) -> list[str]:
+        """Return a sample of the texts; the inputs are read for it if they were not read for the plan."""
+        if self.plan.sample or not self.plan.rows:
+            return self.plan.sample
+        sample = TextSample()
+        for _, text in self.request.source.rows():
+            sample.add(text)
+        return sample.texts
+
     @property
     def _typed(self) -> bool:
         return self.form == "parquet"
+
+    @property
+    def task(self) -> ShardTask:
+        """What all shards have in common."""
+        request = self.request
+        return ShardTask(request.source, request.home, self.layout, request.options, self.blank.fingerprint)
 
     def shards(self) -> list[Shard]:
         """Return the shards of this process's share."""
@@ -160,20 +198,11 @@ class Preflight:
         return {f"nearfield.{name}": value for name, value in values.items()}
 
 
-def _serialize_types(types: Mapping[str, ArrowType]) -> str:
-    import pyarrow as arrow
-
-    return base64.b64encode(arrow.schema(list(types.items())).serialize().to_pybytes()).decode()
-
-
 def _widen_types(stored: str | None, types: Mapping[str, ArrowType]) -> dict[str, ArrowType]:
     """Return the types of carried columns: those that the folder has, where they can hold the new values."""
     if stored is None:
         return dict(types)
-    import pyarrow as arrow
-
-    schema = arrow.ipc.read_schema(arrow.BufferReader(base64.b64decode(stored)))
-    known = {name: schema.field(name).type for name in schema.names}
+    known = deserialize_types(stored)
     return {
         name: known[name] if unify_types(known.get(name), new) == known.get(name) else new
         for name, new in types.items()

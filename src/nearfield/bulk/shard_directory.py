@@ -3,15 +3,16 @@
 The state lies in the subfolder ``_shards/`` (readers of data sets skip names that begin with an underscore):
 ``terms.json`` holds the schema, what all vectors have in common, and ``00007.json`` is the record of shard 7: that it
 is complete, and what it holds. A record is removed before the files of its shard are replaced, and written after they
-are on the disk, so that a record is never wrong, whenever a run is killed. ``_manifest.json`` sums up the records, at
-the start and at the end of a run.
+are on the disk, so that a record is never wrong, whenever a run is killed. ``plan.json`` says where shards begin in the
+inputs, which saves later runs reading them. ``_manifest.json`` sums up the records, at the start and at the end of a
+run.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,7 +20,7 @@ from typing import Any, TypeAlias
 from nearfield.bulk.file_job import output_lock
 from nearfield.bulk.report import TOKEN_COUNTS
 from nearfield.bulk.shard_plan import Shard, ShardPlan
-from nearfield.bulk.shard_writer import SHARD_FORMATS, FileDigest, digest_of_file, shard_file_names
+from nearfield.bulk.shard_writer import SHARD_FORMATS, FileDigest, PendingShard, digest_of_file, shard_file_names
 from nearfield.errors import InputError
 from nearfield.fileio.atomic import fsync_directory, write_atomic
 from nearfield.fileio.locks import exclusive_lock, waiting_lock
@@ -40,6 +41,7 @@ class ShardDirectory:
         self.manifest = home / "_manifest.json"
         self._state = home / "_shards"
         self._schema = self._state / "terms.json"
+        self._plan = self._state / "plan.json"
 
     # -- schema ------------------------------------------------------------------------------------------------
 
@@ -86,6 +88,20 @@ class ShardDirectory:
                 _write_json(self._schema, {**notes, **schema})
         self.check(schema)
 
+    # -- plan --------------------------------------------------------------------------------------------------
+
+    def plan(self, key: str) -> ShardPlan | None:
+        """Return the plan that was stored for the same inputs; None if there is none that can be read."""
+        values = _read_json(self._plan) or {}
+        try:
+            return ShardPlan.from_dict(values) if values.get("key") == key else None
+        except (KeyError, TypeError, ValueError):  # the disk lost a part of it
+            return None
+
+    def write_plan(self, key: str, plan: ShardPlan) -> None:
+        """Store a plan. ``key`` is what it belongs to."""
+        write_atomic(self._plan, json.dumps({"key": key, **plan.to_dict()}), durable=True)
+
     # -- locks -------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -107,6 +123,7 @@ class ShardDirectory:
             self._remove(self._state, _RECORD)
             self._remove(self.home, _SHARD)
             self._schema.unlink(missing_ok=True)
+            self._plan.unlink(missing_ok=True)
 
     def _busy(self) -> InputError:
         return InputError(f"{self.home} is being written by another run: end it before --restart.")
@@ -146,16 +163,16 @@ class ShardDirectory:
         """Return where the files of a shard are written until they are complete."""
         return [self._state / f"{name}.partial" for name in shard_file_names(form, number)]
 
-    def place(self, shard: Shard, form: str, digests: Sequence[FileDigest], counts: Mapping[str, object]) -> None:
+    def place(self, shard: Shard, form: str, pending: PendingShard, counts: Mapping[str, object]) -> None:
         """Move the complete files of a shard to their place and write its record."""
         record = self._record_path(shard.number)
         record.unlink(missing_ok=True)
         fsync_directory(self._state)
         names = shard_file_names(form, shard.number)
-        for temporary, name in zip(self.temporary_paths(shard.number, form), names, strict=True):
+        for temporary, name in zip(pending.paths, names, strict=True):
             temporary.replace(self.home / name)
         fsync_directory(self.home)
-        files = dict(zip(names, digests, strict=True))
+        files = dict(zip(names, pending.digests, strict=True))
         _write_json(record, {**_planned_fields(shard), **counts, "files": files})
 
     def remove_shard(self, number: int) -> None:

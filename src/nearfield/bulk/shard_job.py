@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import errno
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 
 import numpy as np
 
-from nearfield.arrays import Array
-from nearfield.bulk.input_table import InputRow
 from nearfield.bulk.preflight import Preflight, ShardRequest
-from nearfield.bulk.report import TOKEN_COUNTS, FolderReport, Forecast
+from nearfield.bulk.report import FolderReport, Forecast
 from nearfield.bulk.shard_directory import JsonObject
-from nearfield.bulk.shard_plan import ContentDigest, Shard
-from nearfield.bulk.shard_writer import PendingShard, RowBlock, pending_shard
-from nearfield.errors import InputError, StorageFull
-from nearfield.inference.preparation.unread_inputs import UnreadInputs
+from nearfield.bulk.shard_encoder import ShardEncoder
+from nearfield.bulk.shard_plan import Shard
+from nearfield.errors import StorageFull
 from nearfield.message_text import count_of
 from nearfield.progress import Progress
 from nearfield.units import format_bytes
-from nearfield.vectors.dense import Vectors
 
 #: Tokens that are encoded to measure the speed.
 _TRIAL_TOKENS = 20_000
@@ -40,7 +34,7 @@ class ShardJob:
         self._restart = restart
         self._thorough = thorough
         self._shown = shown
-        self._preflight = Preflight(request, restart=restart, shown=shown)
+        self._preflight = Preflight(request, restart=restart, shown=shown, thorough=thorough)
         self._folder = self._preflight.folder
         self._form = self._preflight.form
         self._rows_left = 0
@@ -68,6 +62,7 @@ class ShardJob:
         preflight = self._preflight
         notes = {"model": self._request.encoder.name, "schema": preflight.column_types}
         self._folder.set_schema(preflight.schema, notes)
+        preflight.store_plan()
         todo = self._todo()
         self._rows_left = rows = sum(shard.rows for shard in todo)
         if todo:
@@ -83,7 +78,7 @@ class ShardJob:
         preflight = self._preflight
         todo = preflight.shards() if self._restart else self._todo()
         rows = sum(shard.rows for shard in todo)
-        tokens_per_text, speed = _measure_speed(self._request, preflight.plan.sample)
+        tokens_per_text, speed = _measure_speed(self._request, preflight.sample())
         return Forecast(
             output=str(self._request.home),
             model=self._request.encoder.name,
@@ -126,54 +121,17 @@ class ShardJob:
     # -- encoding ----------------------------------------------------------------------------------------------
 
     def _encode(self, todo: list[Shard], progress: Progress) -> None:
-        """Read the inputs again and write the shards that no other run is writing; the rows of others are skipped."""
-        rows, position = self._request.source.full_rows(), 0
+        """Write the shards that no other run is writing."""
+        writer = ShardEncoder(self._request.encoder, self._preflight.task)
         for count, shard in enumerate(todo, 1):
             with self._folder.try_lock_shard(shard.number) as locked:
                 # Another run may have written it since the selection.
                 if not locked or self._exists(shard):
                     continue
                 progress.relabel(f"{self._request.home.name} shard {count:,}/{len(todo):,}")
-                start = shard.start - position
-                self._write(shard, islice(rows, start, start + shard.rows), progress)
-                position = shard.start + shard.rows
+                writer.write(shard, progress.advance)
                 self._rows_left -= shard.rows
                 self._counts["written"] += 1
-
-    def _write(self, shard: Shard, rows: Iterator[InputRow], progress: Progress) -> None:
-        content = ContentDigest()
-        totals, unread = np.zeros(3, np.int64), UnreadInputs()
-        paths = self._folder.temporary_paths(shard.number, self._form)
-        with pending_shard(self._preflight.layout, paths, shard.rows) as pending:
-            for block in self._blocks(shard, rows, content, unread):
-                pending.add(block)
-                tokens, dropped = block.counts[:, 0], block.counts[:, 1]
-                totals += tokens.sum(), (dropped > 0).sum(), dropped.sum()
-                progress.advance(len(block.ids), int(tokens.sum()))
-            pending.complete()
-            if (content.rows, content.hexdigest()) != (shard.rows, shard.content):
-                raise InputError("An input changed while it was read: run the command again.", param="inputs")
-            self._place(shard, pending, [*totals.tolist(), unread.unknown, unread.count])
-
-    def _place(self, shard: Shard, pending: PendingShard, totals: Sequence[int]) -> None:
-        counts = dict(zip(("tokens", *TOKEN_COUNTS), totals, strict=True))
-        fields = {**counts, "fingerprint": self._preflight.blank.fingerprint}
-        self._folder.place(shard, self._form, pending.digests, fields)
-
-    def _blocks(
-        self, shard: Shard, rows: Iterator[InputRow], content: ContentDigest, unread: UnreadInputs
-    ) -> Iterator[RowBlock]:
-        """Encode rows, window by window; their ids and columns wait in a queue for the vectors."""
-        waiting: deque[InputRow] = deque()
-        request, number = self._request, shard.start
-        texts = _texts_of(rows, content, waiting)
-        for vectors in request.encoder.stream(texts, steady=True, unread=unread, **request.options):
-            block = [waiting.popleft() for _ in range(len(vectors))]
-            has_ids = request.source.id_field is not None
-            ids = [row.key for row in block] if has_ids else range(number, number + len(block))
-            number += len(block)
-            columns = {name: [row.columns[name] for row in block] for name in request.source.keep}
-            yield RowBlock(ids, columns, vectors.data, _counts(vectors))
 
     @contextmanager
     def _explain_full_disk(self) -> Iterator[None]:
@@ -215,21 +173,6 @@ class ShardJob:
             damaged=self._counts["damaged"],
             removed=self._counts["removed"],
         )
-
-
-def _texts_of(rows: Iterator[InputRow], content: ContentDigest, waiting: deque[InputRow]) -> Iterator[str]:
-    """Yield the texts of rows; on the way each row is added to the digest and to the queue."""
-    for row in rows:
-        content.add(row)
-        waiting.append(row)
-        yield row.text
-
-
-def _counts(vectors: Vectors) -> Array:
-    """Return (tokens, dropped) [n, 2]."""
-    if vectors.tokens is None or vectors.dropped is None:
-        return np.zeros((len(vectors), 2), np.int64)
-    return np.stack([vectors.tokens, vectors.dropped], 1).astype(np.int64)
 
 
 def _measure_speed(request: ShardRequest, sample: list[str]) -> tuple[float, float]:

@@ -7,12 +7,18 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Any
 
-from nearfield.bulk.formats import ArrowType, infer_types, unify_types
+from nearfield.bulk.formats import ArrowType, deserialize_types, infer_types, serialize_types, unify_types
 from nearfield.bulk.input_table import InputRow, InputTable
 from nearfield.bulk.repeated_ids import IdDigests
+from nearfield.bulk.text_source import RowLocation
+from nearfield.fileio.csv_records import RecordStart
 from nearfield.fileio.tabular import require_parquet
 
+#: Version of the form in which plans are stored. With a plan of another version the inputs are read again; records do
+#: not depend on it.
+PLAN_FORMAT = 1
 #: Texts from which tokens and time are estimated.
 SAMPLE_SIZE = 512
 #: Rows whose columns are inspected together for their types; progress is reported after as many.
@@ -22,12 +28,21 @@ _encode_line = json.JSONEncoder(default=str, separators=(",", ":")).encode
 
 @dataclass(frozen=True)
 class Shard:
-    """A planned shard: its number, its first row, its number of rows, and the digest of ids, texts and columns."""
+    """A planned shard.
+
+    Attributes:
+        number: its number.
+        start: its first row.
+        rows: its number of rows.
+        content: the digest of ids, texts and columns.
+        location: where its first row is; None if there is no row.
+    """
 
     number: int
     start: int
     rows: int
     content: str
+    location: RowLocation | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,33 @@ class ShardPlan:
         """The number of rows."""
         return sum(shard.rows for shard in self.shards)
 
+    def to_dict(self) -> dict[str, object]:
+        """Return the plan in a form for JSON, without the sample: texts of others do not belong into the output."""
+        shards = [[shard.rows, shard.content, *_flat(shard.location)] for shard in self.shards]
+        types = serialize_types(self.types) if self.types else None
+        return {"format": PLAN_FORMAT, "types": types, "warning": self.warning, "shards": shards}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ShardPlan | None:
+        """Return the plan that ``to_dict`` gave, or None if it is of another format."""
+        if values.get("format") != PLAN_FORMAT:
+            return None
+        shards: list[Shard] = []
+        start = 0
+        for number, (rows, content, *location) in enumerate(values["shards"]):
+            shards.append(Shard(number, start, rows, content, _location(location)))
+            start += rows
+        types = deserialize_types(values["types"]) if values["types"] is not None else {}
+        return cls(shards, types, warning=values["warning"])
+
+
+def _flat(location: RowLocation | None) -> list[int]:
+    return [] if location is None else [location.file, *location.record]
+
+
+def _location(numbers: list[int]) -> RowLocation | None:
+    return RowLocation(numbers[0], RecordStart(*numbers[1:])) if numbers else None
+
 
 class ContentDigest:
     """The digest of rows: two shards with the same digest hold the same rows."""
@@ -52,9 +94,13 @@ class ContentDigest:
     def __init__(self) -> None:
         self._digest = blake2b(digest_size=16)
         self.rows = 0
+        #: Where the first row is.
+        self.location: RowLocation | None = None
 
     def add(self, row: InputRow) -> None:
         """Include a row."""
+        if self.location is None:
+            self.location = row.location
         self._digest.update(_encode_line([row.key, row.text, *row.columns.values()]).encode() + b"\n")
         self.rows += 1
 
@@ -99,7 +145,7 @@ def plan_shards(
 
 def _next_shard(before: list[Shard], content: ContentDigest) -> Shard:
     start = before[-1].start + before[-1].rows if before else 0
-    return Shard(len(before), start, content.rows, content.hexdigest())
+    return Shard(len(before), start, content.rows, content.hexdigest(), content.location)
 
 
 class TextSample:

@@ -6,14 +6,22 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from nearfield.bulk.media_files.suffixes import MEDIA_NOUNS, MEDIA_SUFFIXES
 from nearfield.errors import InputError, nearest
+from nearfield.fileio.csv_records import FIRST_RECORD, RecordStart
 from nearfield.fileio.tabular import FORMATS, TableRow, check_unicode, read_stream, read_table
 
 STDIN = Path("-")
 _ALIASES = {"ndjson": "jsonl", "text": "txt", "md": "txt"}
+
+
+class RowLocation(NamedTuple):
+    """Where a row is: the number of its file, from 0, and where it begins there."""
+
+    file: int
+    record: RecordStart
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,10 @@ class TextSource:
         ]
         return [stats, self.form, self.field, self.id_field]
 
+    def newest_change(self) -> float:
+        """Return when a file was last written to, in seconds of the system's clock; 0 without files."""
+        return max((path.stat().st_mtime for path in self.paths if path != STDIN), default=0.0)
+
     def digest(self, rows: int) -> str:  # noqa: ARG002 - a source of pictures needs it
         """Return a digest of the first rows: none, since ``identity`` says it of all."""
         return ""
@@ -71,8 +83,18 @@ class TextSource:
         Raises:
             InputError: a line cannot be read; the message names file and line.
         """
-        for path in self.paths:
-            yield from map(self._id_and_text, self._read(path))
+        return ((key, text) for _, key, text in self.located_rows())
+
+    def located_rows(self, start: RowLocation | None = None) -> Iterator[tuple[RowLocation, object, str]]:
+        """Yield (location, id or None, text) for each text, the first one being that at ``start``; raises as ``rows``.
+
+        Nothing is read of the files before ``start``, and of its file only what reading needs: the header of a CSV
+        file, the footer of a Parquet file and the row group of the row.
+        """
+        file, record = (0, FIRST_RECORD) if start is None else (start.file, start.record)
+        for number, path in enumerate(self.paths[file:], file):
+            for row in self._read(path, record if number == file else FIRST_RECORD):
+                yield RowLocation(number, row.start), *self._id_and_text(row)
 
     def count(self, on_id: Callable[[object], None] = lambda _: None) -> int | None:
         """Return the number of texts, after reading each of them once; None for stdin.
@@ -105,11 +127,11 @@ class TextSource:
             raise InputError(f"{path}: unknown format {form!r}; name one with --format. {nearest(form, FORMATS)}")
         return form
 
-    def _read(self, path: Path) -> Iterator[TableRow]:
+    def _read(self, path: Path, start: RecordStart) -> Iterator[TableRow]:
         form = self.format_of(path)
         if path == STDIN:
             return read_stream(sys.stdin.buffer, "stdin", form, self.columns)
-        return read_table(path, form, self.columns)
+        return read_table(path, form, self.columns, start=start)
 
     def _id_and_text(self, row: TableRow) -> tuple[object, str]:
         value = row.get()

@@ -6,6 +6,9 @@ import csv
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+Cells: TypeAlias = Sequence[str]
 
 #: The rest of a cell in quotes up to the quote that ends it; two quotes are one of the text.
 _CLOSING = re.compile(r'[^"]*(?:""[^"]*)*"(?!")')
@@ -29,6 +32,23 @@ def detect_delimiter(line: str, usual: str) -> str:
     return max(DELIMITERS, key=plain.count) if any(sign in plain for sign in DELIMITERS) else usual
 
 
+class RecordStart(NamedTuple):
+    """Where a record begins, as reading from there needs it: the bytes and the lines before it, and how many of the
+    records before it have a quote that is never closed. Of Parquet, bytes and lines are rows."""
+
+    offset: int = 0
+    lines: int = 0
+    unclosed: int = 0
+
+
+FIRST_RECORD = RecordStart()
+
+
+def _bytes(line: str) -> int:
+    """Return the bytes of a line in UTF-8, in which lone surrogates stand for bytes that are not UTF-8."""
+    return len(line) if line.isascii() else len(line.encode("utf-8", "surrogateescape"))
+
+
 class OpenQuoteError(csv.Error):
     """A quote is opened in a row and not closed; ``cells`` are those of the row's first line, with its quotes."""
 
@@ -41,20 +61,26 @@ class CsvRecords:
     """The records of a table: iterating yields first line, last line, and the cells or the error of each one.
 
     ``read_line`` returns the next line with its end, at most so many characters of it, and an empty string at the end.
+    Reading may start in the middle of a table: ``start`` is the state before the row with which it starts.
     A row whose quote is never closed, or is followed by something else than a delimiter on a later line, is an error;
     reading goes on at the line after it. In tables with tabs the quotes of such a row are ordinary characters.
     """
 
-    def __init__(self, read_line: Callable[[int], str], delimiter: str, max_characters: int) -> None:
+    def __init__(
+        self, read_line: Callable[[int], str], delimiter: str, max_characters: int, start: RecordStart = FIRST_RECORD
+    ) -> None:
         self._read_line, self._delimiter, self._max = read_line, delimiter, max_characters
         self._pending: deque[str] = deque()
-        self._unclosed = 0
+        #: The state before the record that was yielded last.
+        self.start = start
+        self._offset, self._unclosed = self.start.offset, self.start.unclosed
         #: Lines that were read and are not pending.
-        self.number = 0
+        self.number = self.start.lines
 
     def __iter__(self) -> Iterator[tuple[int, int, Sequence[str] | csv.Error]]:
         while line := self._next_line():
             first = self.number
+            self.start = RecordStart(self._offset - _bytes(line), first - 1, self._unclosed)
             if len(line) > self._max:
                 self._skip_line(line)
                 yield first, first, self._too_long()
@@ -86,6 +112,7 @@ class CsvRecords:
             return self._split(lines)
         self._unclosed += 1
         self.number -= len(lines) - 1
+        self._offset -= sum(map(_bytes, lines[1:]))
         self._pending.extendleft(reversed(lines[1:]))
         return line.rstrip("\r\n").split("\t") if self._delimiter == "\t" else error
 
@@ -114,11 +141,13 @@ class CsvRecords:
     def _next_line(self) -> str:
         line = self._pending.popleft() if self._pending else self._read_line(self._max + 1)
         self.number += bool(line)
+        self._offset += _bytes(line)
         return line
 
     def _skip_line(self, line: str) -> None:
         while line and not line.endswith(("\n", "\r")):
             line = self._read_line(2**20)
+            self._offset += _bytes(line)
 
     def _open_quote(self, line: str, message: str) -> OpenQuoteError:
         return OpenQuoteError(message, line.rstrip("\r\n").split(self._delimiter))

@@ -13,12 +13,13 @@ import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, cast
 
 from nearfield.errors import InputError, MissingExtra, nearest
-from nearfield.fileio.csv_records import CsvRecords, detect_delimiter
+from nearfield.fileio.csv_records import FIRST_RECORD, Cells, CsvRecords, RecordStart, detect_delimiter
+from nearfield.fileio.strict_csv import quoted_cells
 from nearfield.repeated_values import find_repeated
 
 #: Maximum number of bytes of one row.
@@ -30,7 +31,6 @@ _BOM = b"\xef\xbb\xbf"
 _DELIMITER_HINT = re.compile(r"sep=.?", re.IGNORECASE)
 _ALIASES = {"ndjson": "jsonl", "text": "txt", "tab": "tsv"}
 
-Cells: TypeAlias = Sequence[str]
 #: The columns of a row by name.
 ColumnValues: TypeAlias = Mapping[str, Any]
 
@@ -44,12 +44,14 @@ class TableRow:
         value: the columns by name, the text of a row that is nothing else, or the error if it cannot be read.
         number: the line on which the row begins (of Parquet: its number), counted from 1.
         repeated: columns that the row has several times with different values, of which the last one is in ``value``.
+        start: where the row begins, for ``TableOptions.start``; not of strict CSV and TSV.
     """
 
     where: str
     value: ColumnValues | str | InputError
     number: int = 0
     repeated: tuple[str, ...] = ()
+    start: RecordStart = FIRST_RECORD
 
     def get(self) -> ColumnValues | str:
         """Return the columns by name, or the text of a row that is nothing else.
@@ -72,6 +74,8 @@ class TableOptions:
         strict: refuse CSV rows with too few cells or misplaced quotes. In TSV a quote is then an ordinary character.
         encoding: the encoding of the file; None means UTF-8.
         any_delimiter: let the first line of a CSV or TSV file show another delimiter than the usual one.
+        start: the row with which to begin, without reading those before it; for seekable files in UTF-8 that are not
+            read strictly.
     """
 
     columns: Sequence[str] | None = None
@@ -79,6 +83,7 @@ class TableOptions:
     strict: bool = False
     encoding: str | None = None
     any_delimiter: bool = False
+    start: RecordStart = FIRST_RECORD
 
 
 def table_format(path: Path, name: str | None = None) -> str:
@@ -103,6 +108,7 @@ def read_table(
     strict: bool = False,
     encoding: str | None = None,
     any_delimiter: bool = False,
+    start: RecordStart = FIRST_RECORD,
 ) -> Iterator[TableRow]:
     """Yield the rows of a file; the options are those of ``TableOptions``.
 
@@ -111,7 +117,7 @@ def read_table(
         OSError: the file cannot be opened.
     """
     with path.open("rb") as file:
-        options = TableOptions(columns, header, strict, encoding, any_delimiter)
+        options = TableOptions(columns, header, strict, encoding, any_delimiter, start)
         yield from read_stream(file, str(path), file_format, options=options)
 
 
@@ -169,18 +175,24 @@ def read_header(path: Path, file_format: str) -> list[str]:
 # -- lines: plain text and JSON ------------------------------------------------------------------------------------
 
 
-def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str, bytes | InputError]]:
-    """Yield the number, the place and the bytes of each line, without the line end."""
-    number = 0
+def _lines(
+    file: BinaryIO, name: str, start: RecordStart = FIRST_RECORD
+) -> Iterator[tuple[RecordStart, str, bytes | InputError]]:
+    """Yield the start, the place and the bytes of each line, without the line end."""
+    offset, number = start.offset, start.lines
+    if offset:
+        file.seek(offset)
     while line := file.readline(MAX_ROW_BYTES + 1):
-        number += 1
+        begin = RecordStart(offset, number)
+        offset, number = offset + len(line), number + 1
         where = f"{name}, line {number}"
         if len(line) > MAX_ROW_BYTES:
             while line and not line.endswith(b"\n"):
                 line = file.readline(2**20)
-            yield number, where, InputError(f"{where}: longer than {MAX_ROW_BYTES:,} bytes.")
+                offset += len(line)
+            yield begin, where, InputError(f"{where}: longer than {MAX_ROW_BYTES:,} bytes.")
             continue
-        yield number, where, (line.removeprefix(_BOM) if number == 1 else line).rstrip(b"\r\n")
+        yield begin, where, (line.removeprefix(_BOM) if number == 1 else line).rstrip(b"\r\n")
 
 
 def _decode(where: str, line: bytes | InputError) -> str | InputError:
@@ -192,39 +204,39 @@ def _decode(where: str, line: bytes | InputError) -> str | InputError:
         return InputError(f"{where}: not UTF-8 ({error.reason}). Convert it first.")
 
 
-def _read_text(file: BinaryIO, name: str, _: TableOptions) -> Iterator[TableRow]:
-    for number, where, line in _lines(file, name):
-        yield TableRow(where, _decode(where, line), number)
+def _read_text(file: BinaryIO, name: str, options: TableOptions) -> Iterator[TableRow]:
+    for start, where, line in _lines(file, name, options.start):
+        yield TableRow(where, _decode(where, line), start.lines + 1, (), start)
 
 
-def _read_jsonl(file: BinaryIO, name: str, _: TableOptions) -> Iterator[TableRow]:
-    is_first = True
-    for number, where, line in _lines(file, name):
+def _read_jsonl(file: BinaryIO, name: str, options: TableOptions) -> Iterator[TableRow]:
+    is_first = not options.start.offset
+    for start, where, line in _lines(file, name, options.start):
         if isinstance(line, InputError):
-            yield TableRow(where, line, number)
+            yield TableRow(where, line, start.lines + 1, (), start)
         elif line.strip():
             if is_first and line.strip() in (b"{", b"[", b"[{"):
                 raise InputError(
                     f"{name}: JSON over several lines. Each line must be a whole value: jq -c . FILE writes one line "
                     "for each object, jq -c '.[]' FILE for each object of a list."
                 )
-            yield _parse_json(where, number, line)
+            yield _parse_json(where, start, line)
         is_first = is_first and not (isinstance(line, bytes) and line.strip())
 
 
-def _parse_json(where: str, number: int, line: bytes) -> TableRow:
-    text = _decode(where, line)
+def _parse_json(where: str, start: RecordStart, line: bytes) -> TableRow:
+    text, number = _decode(where, line), start.lines + 1
     if isinstance(text, InputError):
-        return TableRow(where, text, number)
+        return TableRow(where, text, number, (), start)
     objects = _ObjectReader()
     try:
         # Some writers do not escape tabs.
         row = json.loads(text, strict=False, object_pairs_hook=objects.read)
     except (ValueError, RecursionError) as error:  # also numbers of too many digits, and lists nested without end
-        return TableRow(where, InputError(f"{where}: not JSON ({error})."), number)
+        return TableRow(where, InputError(f"{where}: not JSON ({error})."), number, (), start)
     if isinstance(row, (dict, str)):
-        return TableRow(where, row, number, objects.repeated if isinstance(row, dict) else ())
-    return TableRow(where, InputError(f"{where}: {type(row).__name__}, not an object or a text."), number)
+        return TableRow(where, row, number, objects.repeated if isinstance(row, dict) else (), start)
+    return TableRow(where, InputError(f"{where}: {type(row).__name__}, not an object or a text."), number, (), start)
 
 
 class _ObjectReader:
@@ -251,18 +263,29 @@ def _read_delimited(delimiter: str) -> Callable[[BinaryIO, str, TableOptions], I
             with closing(_strict_cells(file, name, delimiter)) as strict:
                 yield from _strict_rows(strict, name, options)
         else:
+            if options.start.offset and options.header is None:
+                options = replace(options, header=_header(file, delimiter, options))
             with closing(_records(file, delimiter, options)) as cells:
                 yield from _tolerant_rows(cells, name, options)
 
     return read
 
 
+def _header(file: BinaryIO, delimiter: str, options: TableOptions) -> Cells:
+    """Return the names of the columns of a file that was read before: those of its first row that is not blank."""
+    with closing(_records(file, delimiter, replace(options, start=FIRST_RECORD))) as rows:
+        names = (cells for _, _, cells in rows if isinstance(cells, csv.Error) or any(cell.strip() for cell in cells))
+        first = next(names, [])
+    return [] if isinstance(first, csv.Error) else _distinct_names(first)
+
+
 def _tolerant_rows(
-    lines: Iterator[tuple[int, int, Cells | csv.Error]], name: str, options: TableOptions
+    lines: Iterator[tuple[RecordStart, int, Cells | csv.Error]], name: str, options: TableOptions
 ) -> Iterator[TableRow]:
     """Yield rows by the names of the header; cells that a row lacks are None, and a row with too many is an error."""
     header: Cells | None = options.header
-    for first, last, cells in lines:
+    for start, last, cells in lines:
+        first = start.lines + 1
         if header is None and not isinstance(cells, csv.Error) and not any(cell.strip() for cell in cells):
             continue
         if header is None:
@@ -274,12 +297,12 @@ def _tolerant_rows(
             continue
         where = f"{name}, line {last}"
         if isinstance(cells, csv.Error):
-            yield TableRow(where, InputError(f"{name}, after line {first - 1}: {cells}."), first)
+            yield TableRow(where, InputError(f"{name}, after line {first - 1}: {cells}."), first, (), start)
         elif len(cells) > len(header):
             problem = f"{len(cells)} cells for {len(header)} columns; put cells that hold the separator in quotes."
-            yield TableRow(where, InputError(f"{where}: {problem}"), first)
+            yield TableRow(where, InputError(f"{where}: {problem}"), first, (), start)
         elif cells:
-            yield TableRow(where, _by_name(f"{name}, after line {first - 1}", header, cells), first)
+            yield TableRow(where, _by_name(f"{name}, after line {first - 1}", header, cells), first, (), start)
 
 
 def _distinct_names(cells: Cells) -> Cells:
@@ -296,11 +319,15 @@ def _distinct_names(cells: Cells) -> Cells:
 
 def _records(
     file: BinaryIO, delimiter: str, options: TableOptions
-) -> Generator[tuple[int, int, Cells | csv.Error], None, None]:
-    """Yield first line, last line and cells of each row; a quote that is left open costs its row only."""
+) -> Generator[tuple[RecordStart, int, Cells | csv.Error], None, None]:
+    """Yield start, last line and cells of each row; a quote that is left open costs its row only."""
     csv.field_size_limit(MAX_ROW_BYTES)
+    origin = options.start if options.start.offset else RecordStart(_skip_bom(file))
+    if options.start.offset:
+        file.seek(origin.offset)
     # Bytes that are not UTF-8 become lone surrogates, so that they cost their row only.
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    encoding = "utf-8" if file.seekable() else "utf-8-sig"
+    text = io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
     try:
         start = _first_lines(text) if options.any_delimiter else deque[str]()
         delimiter = detect_delimiter(start[-1], delimiter) if start else delimiter
@@ -308,13 +335,23 @@ def _records(
         def read_line(size: int) -> str:
             return start.popleft() if start else text.readline(size)
 
-        records = CsvRecords(read_line, delimiter, MAX_ROW_BYTES)
+        records = CsvRecords(read_line, delimiter, MAX_ROW_BYTES, origin)
         for first, last, cells in records:
             is_hint = first == 1 and not isinstance(cells, csv.Error) and _DELIMITER_HINT.fullmatch("".join(cells))
             if not (options.any_delimiter and is_hint):
-                yield first, last, cells
+                yield records.start, last, cells
     finally:
         text.detach()
+
+
+def _skip_bom(file: BinaryIO) -> int:
+    """Skip the byte order mark of a file that can be read twice, and return its bytes; otherwise 0."""
+    if not file.seekable():
+        return 0
+    start = file.tell()
+    size = len(_BOM) if file.read(len(_BOM)) == _BOM else 0
+    file.seek(start + size)
+    return size
 
 
 def _first_lines(text: io.TextIOWrapper) -> deque[str]:
@@ -356,62 +393,19 @@ def _by_name(where: str, header: Cells, cells: Cells) -> ColumnValues | InputErr
 def _strict_cells(file: BinaryIO, name: str, delimiter: str) -> Generator[tuple[int, Cells | InputError], None, None]:
     """Yield first line and cells of each row that is not blank; only CSV knows quotes."""
     if delimiter == "\t":
-        for number, where, line in _lines(file, name):
+        for start, where, line in _lines(file, name):
             text = _decode(where, line)
             if isinstance(text, InputError):
-                yield number, text
+                yield start.lines + 1, text
             elif text.strip():
-                yield number, text.split(delimiter)
+                yield start.lines + 1, text.split(delimiter)
         return
-    with closing(_quoted_cells(file, delimiter)) as rows:
+    with closing(quoted_cells(file, delimiter, MAX_ROW_BYTES)) as rows:
         for first, _, cells in rows:
             if isinstance(cells, csv.Error):
                 yield first, InputError(f"{name}, line {first}: {cells}.")
             elif any(cell.strip() for cell in cells):
                 yield first, cells
-
-
-def _quoted_cells(file: BinaryIO, delimiter: str) -> Generator[tuple[int, int, Cells | csv.Error], None, None]:
-    """Yield first line, last line and cells of each row, in which quotes enclose separators and line ends."""
-    csv.field_size_limit(MAX_ROW_BYTES)
-    # Bytes that are not UTF-8 become lone surrogates, so that they cost their row only.
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    try:
-        lines = _BoundedLines(text)
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
-        while True:
-            before = reader.line_num
-            lines.characters_left = MAX_ROW_BYTES
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield before + 1, reader.line_num, error
-                continue
-            yield before + 1, reader.line_num, cells
-    finally:
-        text.detach()
-
-
-class _BoundedLines:
-    """The lines of a text for a CSV reader; stops a row that has no end, such as one with an open quote."""
-
-    def __init__(self, text: io.TextIOWrapper) -> None:
-        self._text = text
-        self.characters_left = MAX_ROW_BYTES
-
-    def __iter__(self) -> _BoundedLines:
-        return self
-
-    def __next__(self) -> str:
-        line = self._text.readline(self.characters_left + 1)
-        self.characters_left -= len(line)
-        if self.characters_left < 0:
-            raise csv.Error(f"a row of more than {MAX_ROW_BYTES:,} characters; is a quote left open")
-        if not line:
-            raise StopIteration
-        return line
 
 
 # -- Parquet -------------------------------------------------------------------------------------------------------
@@ -427,11 +421,27 @@ def _read_parquet(file: BinaryIO, name: str, options: TableOptions) -> Iterator[
     try:
         table = parquet.ParquetFile(file)
         check_columns(name, table.schema_arrow.names, columns)
-        batches = table.iter_batches(batch_size=_PARQUET_BATCH_ROWS, columns=columns)
-        for number, row in enumerate((row for batch in batches for row in batch.to_pylist()), 1):
-            yield TableRow(f"{name}, row {number}", row, number)
+        first = options.start.offset
+        rows = (row for batch in _batches_from(table, first, columns) for row in batch.to_pylist())
+        for before, row in enumerate(rows, first):
+            yield TableRow(f"{name}, row {before + 1}", row, before + 1, (), RecordStart(before, before))
     except (ArrowException, OSError) as error:
         raise InputError(f"{name}: cannot be read as Parquet ({error}).") from error
+
+
+def _batches_from(table: Any, first: int, columns: list[str] | None) -> Iterator[Any]:
+    """Yield batches of the rows from one on: row groups before it are not read, and rows before it not converted."""
+    groups, skipped = table.metadata.num_row_groups, 0
+    group = 0
+    while group < groups and skipped + table.metadata.row_group(group).num_rows <= first:
+        skipped += table.metadata.row_group(group).num_rows
+        group += 1
+    to_skip = first - skipped
+    batches = table.iter_batches(_PARQUET_BATCH_ROWS, row_groups=range(group, groups), columns=columns)
+    for batch in batches if group < groups else ():
+        if to_skip < batch.num_rows:
+            yield batch.slice(to_skip)
+        to_skip = max(0, to_skip - batch.num_rows)
 
 
 def require_parquet() -> Any:
