@@ -135,7 +135,7 @@ class TextSource:
 
     def _id_and_text(self, row: TableRow) -> tuple[object, str]:
         value = row.get()
-        repeated = next((name for name in self.columns if name in row.repeated), None)
+        repeated = next((name for name in self.columns if name in row.repeated), None) if row.repeated else None
         if repeated is not None:
             raise InputError(f"{row.where}: field {repeated!r} is there twice, with different values.", param="field")
         if not isinstance(value, str):
