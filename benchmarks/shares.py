@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.commits import ROOT, checkout
@@ -59,7 +60,7 @@ def main() -> None:
     """Measure and print the table; the last line is JSON."""
     parser = argparse.ArgumentParser(prog="benchmarks.shares", description=__doc__)
     parser.add_argument("before", help="git revision to compare with")
-    parser.add_argument("--rows", type=int, default=400_000)
+    parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--processes", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=FORMS, default=FORMS)
@@ -77,8 +78,8 @@ def measure(form: str, before: Path, options: argparse.Namespace) -> dict[str, f
         for number in range(options.rounds):
             for label, tree in trees if number % 2 == 0 else reversed(trees):
                 home = Path(place, f"{label}-{number}")
-                first, last = (share(tree, path, home, index, options.processes) for index in (1, options.processes))
-                seconds[label].append((first, last))
+                pair = [share(tree, path, home, index, options.processes) for index in (1, options.processes)]
+                seconds[label].append((pair[0], pair[1]))
     first, last = (
         {label: statistics.median(pair[at] for pair in pairs) for label, pairs in seconds.items()} for at in (0, 1)
     )
@@ -101,9 +102,11 @@ def write_rows(place: Path, form: str, count: int) -> Path:
 
         parquet.write_table(pyarrow.table({"text": texts}), path, row_group_size=50_000)
     else:
-        line = {"jsonl": lambda text: json.dumps({"text": text}), "csv": quoted, "txt": str}[form]
+        lines: dict[str, Callable[[str], str]] = {
+            "jsonl": lambda text: json.dumps({"text": text}), "csv": quoted, "txt": str
+        }  # fmt: skip
         header = "text\n" if form == "csv" else ""
-        path.write_text(header + "".join(f"{line(text)}\n" for text in texts), encoding="utf-8")
+        path.write_text(header + "".join(f"{lines[form](text)}\n" for text in texts), encoding="utf-8")
     os.utime(path, (path.stat().st_mtime - 60,) * 2)
     return path
 

@@ -39,7 +39,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def _inputs(folder: Path, form: str) -> tuple[Path, ...]:
     """Write the texts to three files, the second one without a row, whose times are those of a minute ago."""
-    parts = TEXTS[:90], [], TEXTS[90:]
+    parts: tuple[list[str], ...] = (TEXTS[:90], [], TEXTS[90:])
     paths = tuple(folder / f"{name}.{form}" for name in "abc")
     for path, texts in zip(paths, parts, strict=True):
         _write(path, form, texts)
