@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 
 from nearfield.errors import InputError
+from nearfield.message_text import count_of
 
 _PREFIXES = "kmgtpe"
 _BINARY = {prefix: 1024 ** (power + 1) for power, prefix in enumerate(_PREFIXES)}
@@ -82,6 +83,19 @@ def format_bytes(size: float, limit: int | None = None) -> str:
 def format_count(count: float) -> str:
     """Format a count for people: 5 billion, 1.5 million; below a million with all digits (250,000)."""
     return f"{count:,.0f}" if abs(count) < 999_999.5 else _scaled(count, 1000, _COUNT_UNITS)
+
+
+def format_amount(value: float) -> str:
+    """Format a number for people: from 100 on with all digits (4,800), below with four of them (0.1256)."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.4g}"
+
+
+def format_time(seconds: float) -> str:
+    """Format a time for people, in one unit: 35 minutes, 7 hours, 3 days; below a minute in seconds."""
+    for unit, size, enough in (("day", 86_400, 2 * 86_400), ("hour", 3600, 2 * 3600), ("minute", 60, 60)):
+        if seconds >= enough - 0.5:
+            return count_of(round(seconds / size), unit)
+    return f"{seconds:.2g} seconds" if seconds < 9.5 else count_of(round(seconds), "second")
 
 
 def _scaled(value: float, base: int, units: tuple[str, ...]) -> str:

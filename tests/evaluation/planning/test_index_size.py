@@ -169,7 +169,11 @@ def test_the_command(nearfield: Run) -> None:
     totals = {row["dtype"]: row["total"] for row in json.loads(said.out)["rows"]}
     assert totals == {"float32": 3_072_000_000, "float16": 1_536_000_000, "int8": 768_000_000, "binary": 96_000_000}
     shown = nearfield("size", "1,000,000", "--model", "bge-base", "--index", "qdrant", "--dtype", "float32")
-    assert "4,608,000,000 (4.61 GB)" in shown.out and "qdrant.tech" in shown.out
+    assert "4,608,000,000 (4.61 GB)" in shown.out and "--explain" in shown.out and "qdrant.tech" not in shown.out
+    shown = nearfield(
+        "size", "1,000,000", "--model", "bge-base", "--index", "qdrant", "--dtype", "float32", "--explain"
+    )
+    assert "qdrant.tech" in shown.out and "x dimensions x bits / 8" in shown.out
 
 
 def test_the_command_counts_several_vectors_of_a_text_and_the_text(nearfield: Run) -> None:
@@ -183,7 +187,7 @@ def test_the_command_counts_several_vectors_of_a_text_and_the_text(nearfield: Ru
 @pytest.mark.slow
 def test_the_command_tells_the_time(nearfield: Run, tmp_path: Path) -> None:
     given = nearfield("size", "1M", "--dims", 384, "--tokens", 128, "--tokens-per-second", 20_000)
-    assert "= 1:46:40" in given.out and "from --tokens-per-second" in given.out
+    assert "= 1:46:40 (107 minutes)" in given.out and "(as stated)" in given.out
     with tiny_encoder(tmp_path / "tiny"):
         measured = nearfield(
             "size", "1k", "--model", tmp_path / "tiny", "--dims", 32, "--tokens", 16, "--measure", "--json"
@@ -199,7 +203,7 @@ def test_the_command_tells_the_time(nearfield: Run, tmp_path: Path) -> None:
         (("many", "--dims", "8"), "many"),
         (("1M", "--dims", "8", "--tokens", "9"), "--tokens-per-second"),
         (("1M", "--dims", "8", "--index", "hsnw"), "hnsw"),
-        (("1M", "--model", "naver/splade-v3"), "--dims"),
+        (("1M", "--model", "naver/splade-v3"), "--terms"),
         (("1M", "--model", "nosuch"), "no model 'nosuch'"),
     ],
 )

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from nearfield.errors import InputError, SettingsError, nearest
 from nearfield.evaluation.json_types import JsonDict
+from nearfield.evaluation.planning.amount_checks import check_efficiency, check_not_negative, check_positive
+from nearfield.evaluation.planning.bulk_job import BulkJob, WorkerPrice
 from nearfield.repeated_values import find_repeated
 from nearfield.strict_toml import parse_toml
 
@@ -60,22 +62,26 @@ class Hardware:
         """Raise InputError for invalid numbers."""
         if (self.price is None) == (self.rent is None):
             raise InputError("Give the price of the machine or its rent per hour, not both.", param="price")
-        numbers = {"price": self.price or 0.0, "rent": self.rent or 0.0, "watts": self.watts, "kwh": self.kwh}
-        wrong = next((name for name, value in numbers.items() if not 0 <= value < math.inf), None)
-        if wrong:
-            raise InputError(f"{wrong} cannot be {numbers[wrong]}.", param=wrong)
-        if not (self.tokens_per_second > 0 and self.years > 0 and 0 < self.utilisation <= 1):
-            raise InputError(
-                "Speed and years must be above 0, and the utilisation above 0 and at most 1: "
-                f"got {self.tokens_per_second} tokens/s, {self.years} years, {self.utilisation}.",
-                param="utilisation",
-            )
+        for name, value in {"price": self.price, "rent": self.rent, "watts": self.watts, "kwh": self.kwh}.items():
+            check_not_negative(name, value or 0.0)
+        check_positive("tokens_per_second", self.tokens_per_second)
+        check_positive("years", self.years)
+        check_efficiency("utilisation", self.utilisation)
+
+    @property
+    def hourly(self) -> float:
+        """The rent of an hour, or the wear of a bought machine in an hour, without energy."""
+        return self.rent if self.rent is not None else (self.price or 0.0) / (self.years * 12 * HOURS_A_MONTH)
+
+    @property
+    def month_kwh(self) -> float:
+        """The energy of a month in kilowatt-hours."""
+        return HOURS_A_MONTH * self.watts / 1000
 
     @property
     def month(self) -> float:
-        """The cost of a month, with or without work."""
-        hourly = self.rent if self.rent is not None else (self.price or 0.0) / (self.years * 12 * HOURS_A_MONTH)
-        return HOURS_A_MONTH * (hourly + self.watts / 1000 * self.kwh)
+        """The cost of a month, with or without work: rent or wear, and energy."""
+        return HOURS_A_MONTH * self.hourly + self.month_kwh * self.kwh
 
     @property
     def capacity(self) -> float:
@@ -127,15 +133,15 @@ def compare_costs(volume: float, hardware: Hardware, prices: Sequence[Price]) ->
     """Compare a month's costs of embedding ``volume`` tokens.
 
     Returns:
-        ``own``: machines, month, per_million and capacity (tokens a month of one machine); ``apis``: for each price
+        ``own``: machines, month, per_million, capacity (tokens a month of one machine), kwh and energy (its price, part
+        of month); ``apis``: for each price
         month, break_even (tokens a month from which one
         machine is cheaper; None if beyond its capacity) and cheaper (``own`` or ``api``).
 
     Raises:
         InputError: the volume is not above 0.
     """
-    if not 0 < volume < math.inf:
-        raise InputError(f"A volume must be above 0 tokens a month, not {volume}.", param="volume")
+    check_positive("volume", volume)
     machines = max(1, math.ceil(volume / hardware.capacity))
     month = machines * hardware.month
     own = {
@@ -144,6 +150,8 @@ def compare_costs(volume: float, hardware: Hardware, prices: Sequence[Price]) ->
         "per_million": month / volume * 1e6,
         "capacity": hardware.capacity,
         "month_of_one": hardware.month,
+        "kwh": machines * hardware.month_kwh,
+        "energy": machines * hardware.month_kwh * hardware.kwh,
     }
     return {"volume": volume, "own": own, "apis": [_compare_price(price, volume, month, hardware) for price in prices]}
 
@@ -157,3 +165,28 @@ def _compare_price(price: Price, volume: float, own: float, hardware: Hardware) 
         "break_even": break_even if break_even <= hardware.capacity else None,
         "cheaper": "own" if own < month else "api",
     }
+
+
+def compare_job(job: BulkJob, worker: WorkerPrice, prices: Sequence[Price]) -> JsonDict:
+    """Compare the cost of one job on rented or bought workers with that of APIs.
+
+    Returns:
+        ``job``: its size and time; ``own``: what ``WorkerPrice.cost`` returns, with per_million tokens; ``apis``: for
+        each price cost and cheaper (``own`` or ``api``).
+
+    Raises:
+        InputError: the tokens of a text are not known.
+    """
+    tokens = _encoded_tokens(job)
+    own = worker.cost(job)
+    own["per_million"] = own["total"] / tokens * 1e6
+    rows = [{**vars(price), "cost": tokens / 1e6 * price.per_million} for price in prices]
+    for row in rows:
+        row["cheaper"] = "own" if own["total"] < row["cost"] else "api"
+    return {"job": {**job.to_dict(), "tokens": tokens}, "own": own, "apis": rows}
+
+
+def _encoded_tokens(job: BulkJob) -> float:
+    if job.rate.tokens_per_text is None:
+        raise InputError("APIs are paid by tokens: state the tokens of a text as --tokens.", param="tokens")
+    return job.texts * (1 - job.duplicates) * job.rate.tokens_per_text

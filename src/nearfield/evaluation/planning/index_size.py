@@ -157,6 +157,24 @@ def index_size(
     return Size(vectors, dimensions, dtype, index, size, round(vectors * size), overhead, texts)
 
 
+def sparse_size(texts: int, terms: float, dtype: str = "float32", *, text_bytes: float = 0.0) -> Size:
+    """Return the size of ``texts`` sparse vectors of ``terms`` weights: an id of 4 bytes and a weight for each.
+
+    ``dimensions`` of the result is the number of weights, rounded. An inverted index over them is not counted.
+
+    Raises:
+        InputError: the dtype is not float32 or float16, or a number is negative.
+    """
+    if dtype not in _FLOATS:
+        raise InputError(f"Weights of sparse vectors are {' or '.join(_FLOATS)}, not {dtype}.", param="dtype")
+    if texts < 0 or terms < 0 or text_bytes < 0:
+        raise InputError(
+            f"Texts, terms and bytes cannot be negative: {min(texts, terms, text_bytes):,}.", param="terms"
+        )
+    size = terms * (4 + BITS[dtype] / 8)
+    return Size(texts, round(terms), dtype, "none", size, round(texts * size), 0, round(texts * text_bytes))
+
+
 def seconds_to_index(texts: int, tokens: float, tokens_per_second: float) -> float:
     """Return the seconds to embed texts: texts x tokens / (tokens/s).
 
