@@ -104,7 +104,7 @@ def size(
     if measure:
         rate, tokens, measured = _measured(model, tokens, rate)
     count = _count(vectors, per_text, CountOptions(tokens, terms, punctuation, pool_factor, measured))
-    stored = _Storage(vectors, count, index, dtype, text_bytes)
+    stored = _StoredVectors(vectors, count, index, dtype, text_bytes)
     dims = _parse_dimensions(dimensions) if dimensions else vectors.all_dimensions
     rows = list(stored.rows(number, dims))
     job = _job(number, rate, workers=workers, efficiency=efficiency, failures=failures, repeats=repeats)
@@ -125,7 +125,7 @@ def size(
 # -- what is stored -------------------------------------------------------------------------------------------------
 
 
-class _Storage:
+class _StoredVectors:
     """Vectors of a text, and how they are stored."""
 
     def __init__(
@@ -281,7 +281,7 @@ def _job(
     return None
 
 
-def _plan(stored: _Storage, dimensions: Sequence[int], job: BulkJob | None) -> Iterator[JsonObject]:
+def _plan(stored: _StoredVectors, dimensions: Sequence[int], job: BulkJob | None) -> Iterator[JsonObject]:
     """Yield a row for each number of texts: bytes by index and number type, and seconds."""
     for texts in PLAN_TEXTS:
         sizes = {f"{row.index} {row.dtype}": row.total for row in stored.rows(texts, dimensions)}

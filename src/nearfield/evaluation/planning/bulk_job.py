@@ -148,7 +148,7 @@ class WorkerPrice:
     def cost(self, job: BulkJob) -> JsonDict:
         """Return hours, billed_hours, price, spot, energy_kwh and energy_price of a job; total is with on-demand rent.
 
-        Energy has no price of its own unless ``kwh`` is stated.
+        Without ``kwh`` energy has no price.
         """
         billed = job.billed_hours(self.billing) if self.rented else job.worker_hours
         energy = job.worker_hours * self.watts / 1000
