@@ -1,9 +1,10 @@
 """Compare the speed that ``nearfield advise`` estimates with the measured speed of whole models.
 
 The models are of random weights, but for all-MiniLM-L6-v2; widths of 384 and 768 are calibrated, 512 lies between.
+Texts have up to 8,192 tokens, where attention takes most of the time; each model runs on those that it can read.
 Estimate and runs take turns, so that both meet the same machine; each ratio is within a round. Both count CPU seconds
-over cores, since other work on the machine would else be taken for the model's; the
-speed by wall clock is printed beside it.
+over cores, since other work on the machine would else be taken for the model's; the speed by wall clock is printed
+beside it.
 """
 
 from __future__ import annotations
@@ -19,17 +20,21 @@ from nearfield.evaluation.performance.load_test import LocalTarget, measure_bulk
 from nearfield.evaluation.performance.workloads import texts_of_tokens
 from nearfield.evaluation.planning.speed.calibration import Clock, calibrate
 from nearfield.evaluation.planning.speed.model_shapes import ModelShape
+from nearfield.hardware import plan_cpu
 from nearfield.testing import write_tiny_model
 
 #: The share by which an estimate may miss.
 BOUND = 0.30
 #: Tokens of a text.
-LENGTHS = (32, 128, 240)
+LENGTHS = (16, 128, 240, 512, 2048, 8192)
+#: The longest texts of the random models.
+_LONGEST = 8192
 
 
 def _bert(size: int, layers: int) -> Callable[[Path], str]:
     def write(home: Path) -> str:
-        options: dict[str, Any] = {"heads": size // 32, "inner": 4 * size, "length": 512, "spread": 0.02}
+        heads = size // (32 if size < 512 else 64)
+        options: dict[str, Any] = {"heads": heads, "inner": 4 * size, "length": _LONGEST, "spread": 0.02}
         return str(write_tiny_model(home / f"{size}x{layers}", size=size, layers=layers, **options))
 
     return write
@@ -40,14 +45,21 @@ def _modernbert(home: Path) -> str:
 
     options = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 1152, "num_hidden_layers": 22}
     kinds = ["full_attention" if layer % 3 == 0 else "sliding_attention" for layer in range(22)]
-    more = {"max_position_embeddings": 512, "initializer_range": 0.02, "layer_types": kinds, "local_attention": 128}
+    more = {
+        "max_position_embeddings": _LONGEST,
+        "initializer_range": 0.02,
+        "layer_types": kinds,
+        "local_attention": 128,
+    }
     return str(tiny_models.TINY["modernbert"](home / "modernbert", **options, **more))
 
 
 SHAPES: dict[str, tuple[ModelShape, Callable[[Path], str]]] = {
     "all-MiniLM-L6-v2": (ModelShape("", 384, 6, 1536), lambda _: "all-MiniLM-L6-v2"),
+    "384 x 6": (ModelShape("", 384, 6, 1536), _bert(384, 6)),
     "512 x 8": (ModelShape("", 512, 8, 2048), _bert(512, 8)),
     "BERT-base, 768 x 12": (ModelShape("", 768, 12, 3072), _bert(768, 12)),
+    "1024 x 4": (ModelShape("", 1024, 4, 4096), _bert(1024, 4)),
     "ModernBERT-base, 768 x 22, gated": (ModelShape("", 768, 22, 1152, gated=True), _modernbert),
 }
 
@@ -60,15 +72,17 @@ def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="nearfield-advise-") as place:
         folders = {name: write(Path(place)) for name, (_, write) in SHAPES.items()}
         for _ in range(rounds):
-            told = calibrate()
-            seconds.append(told.seconds)
-            print(f"  calibrated in {told.seconds:.0f} s with {told.share or 1:.0%} of the cores", flush=True)
+            calibration = calibrate()
+            seconds.append(calibration.seconds)
+            share = calibration.share or 1
+            print(f"  calibrated in {calibration.seconds:.0f} s with {share:.0%} of the cores", flush=True)
             for name, (shape, _) in SHAPES.items():
                 with Encoder(folders[name], compile_cache=False) as encoder:
                     memory[name] = {"loaded_mib": round((encoder.bytes or 0) / 2**20)}
-                    for length in LENGTHS[:1] if quick else LENGTHS:
-                        real, wall, tokens = _run(encoder, length, 1.0 if quick else 4.0)
-                        estimate = told.tokens_per_second(shape, tokens)
+                    lengths = [length for length in LENGTHS if length <= encoder.max_length]
+                    for length in lengths[:1] if quick else lengths:
+                        real, wall, tokens = _run(encoder, length, 1.0 if quick else 3.0)
+                        estimate = calibration.tokens_per_second(shape, tokens)
                         key = f"{name}, {length} tokens"
                         ratios.setdefault(key, []).append(estimate / real)
                         rows[key] = {"estimated": round(estimate), "measured": round(real), "by the wall": round(wall)}
@@ -91,19 +105,20 @@ def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
 
 def _run(encoder: Encoder, length: int, seconds: float) -> tuple[float, float, float]:
     """Return tokens a second of a real run by CPU seconds and by the wall, and the tokens of a text."""
-    texts = texts_of_tokens(encoder.tokenizer, length, max(16, 6000 // length))
+    texts = texts_of_tokens(encoder.tokenizer, length, max(plan_cpu().streams, 6000 // length))
     target, clock = LocalTarget(encoder), Clock.for_options({})
-    target.bulk(texts[: len(texts) // 2])
+    if length < 2048:  # a longer run is long beside the compilation of its kernels
+        target.bulk(texts[: len(texts) // 2])
     with clock.timing() as passed:
-        told = measure_bulk(target.bulk, texts, seconds)
-    each = told["tokens_per_text"]
-    return told["passes"] * len(texts) * each / passed[0], told["tokens_per_second"], each
+        result = measure_bulk(target.bulk, texts, seconds)
+    tokens = result["tokens_per_text"]
+    return result["passes"] * len(texts) * tokens / passed[0], result["tokens_per_second"], tokens
 
 
-def table(told: dict[str, Any]) -> str:
+def table(results: dict[str, Any]) -> str:
     """Return the ratios as a Markdown table."""
     lines = ["| model, texts | estimated / measured | range over rounds |", "|---|---|---|"]
-    for key, row in told["rows"].items():
+    for key, row in results["rows"].items():
         ratio = row["ratio"]
         lines.append(f"| {key} | {ratio['median']:.2f} | {ratio['low']:.2f} to {ratio['high']:.2f} |")
     return "\n".join(lines)

@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -325,6 +326,19 @@ def test_doctor(cache: Path, nearfield: Run) -> None:
     assert report["sources"]["hub"] == "offline by setting"
     assert report["versions"]["nearfield"] == __version__
     assert "Usable CPU cores:" in nearfield("doctor").out
+
+
+def test_doctor_tells_how_old_a_calibration_is(cache: Path, nearfield: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nearfield.evaluation.planning.speed import stored_calibration
+    from nearfield.evaluation.planning.speed.calibration import Calibration, WidthTiming
+
+    assert json.loads(nearfield("doctor", "--json").out)["machine"]["measured_speed"].startswith("no: nearfield advise")
+    measured = Calibration(
+        (WidthTiming(384, 0.0, 1e-11, 1e-11),), 1e-6, 8.0, 1, "bf16", 9.0, measured_at=time.time() - 7300
+    )
+    monkeypatch.setattr(stored_calibration, "calibrate", lambda **_: measured)
+    stored_calibration.calibration_for_here({})
+    assert "Measured speed:        bf16 on CPU, 2 hours ago" in nearfield("doctor").out
 
 
 @pytest.mark.network

@@ -33,6 +33,7 @@ _LABELS = {
     "batches_at_once": "Parallel batches",
     "cpu_features": "CPU features",
     "memory_available": "Available memory",
+    "measured_speed": "Measured speed",
     "auto_means": "Precision",
     "because": "Reason",
     "cache": "Cache folder",
@@ -74,7 +75,17 @@ def _machine() -> dict[str, object]:
         "cpu_features": ", ".join(flag for flag in _FLAGS if flag in hardware.cpu_flags()) or "none of note",
         "memory": _memory(),
         "memory_available": _memory_available(),
+        "measured_speed": _measured_speed(),
     }
+
+
+def _measured_speed() -> str:
+    """Return what calibrations of this machine are stored, and how old they are."""
+    from nearfield.evaluation.planning.speed.stored_calibration import stored_calibrations
+
+    stored = stored_calibrations()
+    rows = [f"{row.calibration.precision} on {row.device}, {row.calibration.age}" for row in stored]
+    return "; ".join(rows) or "no: nearfield advise measures it, and stores the result"
 
 
 def _memory() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from nearfield import hardware
 from nearfield.errors import InputError, MachineBusy
 from nearfield.evaluation.planning.speed import calibration_runs, core_share
 from nearfield.evaluation.planning.speed.calibration import Calibration, WidthTiming, calibrate
-from nearfield.evaluation.planning.speed.calibration_runs import RunPlan, TimedRun, time_runs
+from nearfield.evaluation.planning.speed.calibration_runs import RunPlan, TimedRun, WidthMeasurement, time_runs
 from nearfield.evaluation.planning.speed.core_share import Clock, cores_of, require_idle_cores, require_share
 from nearfield.evaluation.planning.speed.model_shapes import ModelShape
 from nearfield.evaluation.planning.speed.token_costs import RunKey, RunTime, attention_growth, solve_costs
@@ -268,7 +268,21 @@ def test_work_that_begins_during_a_calibration_ends_it(monkeypatch: pytest.Monke
     assert measured == [384]
 
 
+def test_a_slow_machine_is_measured_at_two_widths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A matrix of 1,024 is multiplied there about as fast as one of 768."""
+    monkeypatch.setattr(core_share, "MIN_SHARE", 0.0)
+    measured: list[int] = []
+    _replace_runs(monkeypatch, measured)
+    for seconds, expected in ((1000.0, [384, 768, 1024]), (0.0, [384, 768])):
+        measured.clear()
+        calibration = calibrate(seconds=seconds, threads=1)
+        assert measured == expected == [width.hidden for width in calibration.widths]
+
+
 def _replace_runs(monkeypatch: pytest.MonkeyPatch, measured: list[int]) -> None:
-    measure: Callable[..., None] = lambda home, hidden, *_, **__: measured.append(hidden)  # noqa: E731
+    def measure(home: Path, hidden: int, *_: object, **__: object) -> WidthMeasurement:
+        measured.append(hidden)
+        return WidthMeasurement(replace(SHAPE, hidden=hidden), _times(), 4.0)
+
     monkeypatch.setattr("nearfield.evaluation.planning.speed.calibration.measure_width", measure)
     monkeypatch.setattr("nearfield.evaluation.planning.speed.calibration.measure_table", lambda *_: (1e-6, "bf16", 0))

@@ -250,3 +250,12 @@ def test_stored_calibrations_are_listed_by_age(machine: MeasuredMachine, folder:
     assert [row.options["backend"] for row in listed] == ["torch", "openvino", "openvino"]
     assert [row.options["precision"] for row in listed] == ["auto", "float32", "auto"]
     assert listed[0].calibration.age == "just now"
+
+
+def test_the_device_of_a_stored_calibration_is_named(machine: MeasuredMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    calibration_for_here({"threads": 1})
+    assert [row.device for row in stored_calibrations()] == ["CPU, threads 1"]
+    options = {"backend": "torch", "device": "cuda"}
+    monkeypatch.setattr("nearfield.backends.torch.TorchBackend.describe_device", lambda _: {"name": "NVIDIA L4"})
+    calibration_for_here(options)
+    assert stored_calibrations()[0].device == "NVIDIA L4"

@@ -35,6 +35,9 @@ WIDTHS = (384, 768, 1024)
 SECONDS = 18.0
 #: The share of these for the table of vectors. It is first: its memory is that of any process with a model.
 _TABLE_SHARE = 0.1
+#: Widths above the middle one are measured if no more than this share has passed. A machine that is slower multiplies
+#: matrices equally fast at each of these widths; on accelerators, wider ones are faster.
+_WIDER_SHARE = 0.5
 #: Names of the largest units of an age, and their seconds.
 _AGES = (("day", 86_400), ("hour", 3600), ("minute", 60))
 
@@ -113,7 +116,7 @@ def calibrate(
     Runs take turns, and the fastest time of each counts.
 
     Args:
-        widths: widths of the models.
+        widths: widths of the models. On slow machines, those above the middle one are left out.
         rounds: the maximum number of times that each run is repeated.
         seconds: after these, no run is repeated.
         on_stage: called with a description of each step as it begins.
@@ -132,12 +135,14 @@ def calibrate(
         home, vocabulary = Path(folder), _vocabulary()
         table = measure_table(home, min(widths), vocabulary, RunPlan(clock, rounds, seconds * _TABLE_SHARE, options))
         for number, hidden in enumerate(sorted(widths), 1):
+            if hidden > _middle(widths) and clock.elapsed > seconds * _WIDER_SHARE:
+                break
             stage(f"width {hidden} (step {number + 1} of {steps})")
             deadline = seconds * (_TABLE_SHARE + (1 - _TABLE_SHARE) * number / len(widths))
             plan = RunPlan(clock, rounds, deadline, options)
-            measurements.append(measure_width(home, hidden, vocabulary, plan, growth=number == 1))
+            measurements.append(measure_width(home, hidden, vocabulary, plan, growth=hidden == _middle(widths)))
             require_share(clock.share, cores)
-    return _calibration(measurements, table, clock)
+    return _calibration(measurements, _middle(widths), table, clock)
 
 
 def _require_widths(widths: Sequence[int]) -> None:
@@ -150,8 +155,16 @@ def _vocabulary() -> list[str]:
     return sorted(set(re.findall(r"\w+", " ".join(workloads.words()).lower())))
 
 
-def _calibration(measurements: Sequence[WidthMeasurement], table: tuple[float, str, int], clock: Clock) -> Calibration:
+def _middle(widths: Sequence[int]) -> int:
+    """Return the width at which the growth of attention is measured: too expensive at each, and alike at all."""
+    return sorted(widths)[len(widths) // 2]
+
+
+def _calibration(
+    measurements: Sequence[WidthMeasurement], middle: int, table: tuple[float, str, int], clock: Clock
+) -> Calibration:
     seconds_per_token, precision, base_bytes = table
+    (grown,) = (width for width in measurements if width.shape.hidden == middle)
     return Calibration(
         tuple(solve_costs(width.shape, width.times) for width in measurements),
         seconds_per_token,
@@ -160,6 +173,6 @@ def _calibration(measurements: Sequence[WidthMeasurement], table: tuple[float, s
         precision,
         clock.elapsed,
         clock.share,
-        attention_growth(measurements[0].shape, measurements[0].times),
+        attention_growth(grown.shape, grown.times),
         time.time(),
     )

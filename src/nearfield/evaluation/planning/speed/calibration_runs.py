@@ -40,7 +40,7 @@ _MIN_SECONDS, _MAX_TOKENS = 0.05, 2**18
 #: A first run above these seconds counts: compiling kernels is then a small part of it.
 _SLOW_SECONDS = 0.5
 #: A run is repeated no more once it took so many seconds in all.
-_MAX_SECONDS = 1.5
+_MAX_SECONDS = 3.0
 #: The longest texts are left out where one run of them would take more seconds.
 _MAX_LONGEST_SECONDS = 4.0
 #: The cost of their tokens relative to those of texts of 2,048 tokens, by the growth of attention.

@@ -34,6 +34,8 @@ FORMAT = 1
 _RUNTIMES = {"openvino": ("openvino",), "torch": ("torch",), "transformers": ("torch", "transformers")}
 _PACKAGES = ("nearfield", "tokenizers")
 _DEFAULTS = {"backend": "openvino", "device": "auto", "precision": "auto", "streams": None, "threads": None}
+#: Options that the device and the precision of a calibration tell.
+_NAMED = ("backend", "device", "precision")
 _LOG = logging.getLogger("nearfield")
 
 
@@ -47,9 +49,10 @@ class CalibrationFile(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class StoredCalibration:
-    """A measurement of this machine, and the options of ``Encoder`` that were measured."""
+    """A measurement of this machine, with the options of ``Encoder``, and what computed: ``CPU`` or a GPU's name."""
 
     options: dict[str, Any]
+    device: str
     calibration: Calibration
 
 
@@ -108,13 +111,20 @@ def stored_calibrations() -> list[StoredCalibration]:
     """
     usable = [file for file in _read_all() if _fits(file.key)]
     ordered = sorted(usable, key=lambda file: file.calibration.age_seconds or 0.0)
-    return [StoredCalibration(file.key["options"], file.calibration) for file in ordered]
+    return [StoredCalibration(file.key["options"], _device_name(file.key), file.calibration) for file in ordered]
+
+
+def _device_name(key: JsonDict) -> str:
+    """Return the name of the device, and options such as threads that were chosen."""
+    name = key["device"].get("name", "cpu")
+    chosen = [f"{name} {value}" for name, value in key["options"].items() if name not in _NAMED and value is not None]
+    return ", ".join(["CPU" if name == "cpu" else str(name), *chosen])
 
 
 def _fits(key: JsonDict) -> bool:
     """Return whether a key is of this machine and of the versions that are installed."""
     options = key.get("options")
-    if not isinstance(options, dict) or not {*_DEFAULTS} <= {*options}:
+    if not (isinstance(options, dict) and {*_DEFAULTS} <= {*options} and isinstance(key.get("device"), dict)):
         return False
     here = calibration_key({**options, "backend": "openvino"})
     if options["backend"] == "openvino":

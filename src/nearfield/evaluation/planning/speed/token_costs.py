@@ -7,7 +7,7 @@ The time of a token in bulk is modelled as
 A token is multiplied with each weight once; attention compares it with each token of its text. ``fixed`` (tokenising,
 embedding, pooling), r and a are solved from the fastest of several runs: one and three layers on short texts, and one
 layer on texts of 2,048 tokens, where attention takes a third or more of the time. a grows with the text, since more
-scores than the caches hold are computed; its growth is measured at the smallest width (``attention_growth``).
+scores than the caches hold are computed; its growth is measured at one width (``attention_growth``).
 
 Attention cannot be lost in noise. For each pair of tokens and unit of the heads' width it does two multiply-adds (query
 with key, weight with value) where a weight takes one. No library computes these at twice the rate of its products of
