@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,10 +16,16 @@ from nearfield import hardware
 from nearfield.errors import InputError, MachineBusy
 from nearfield.evaluation.planning.speed import calibration_runs, core_share
 from nearfield.evaluation.planning.speed.calibration import Calibration, WidthTiming, calibrate
-from nearfield.evaluation.planning.speed.calibration_runs import RunPlan, TimedRun, WidthMeasurement, time_runs
+from nearfield.evaluation.planning.speed.calibration_runs import (
+    RunPlan,
+    TableMeasurement,
+    TimedRun,
+    WidthMeasurement,
+    time_runs,
+)
 from nearfield.evaluation.planning.speed.core_share import Clock, cores_of, require_idle_cores, require_share
 from nearfield.evaluation.planning.speed.model_shapes import ModelShape
-from nearfield.evaluation.planning.speed.token_costs import RunKey, RunTime, attention_growth, solve_costs
+from nearfield.evaluation.planning.speed.token_costs import RunKey, RunTime, solve_costs
 from nearfield.testing import tiny_encoder
 
 SHAPE = ModelShape("", 384, inner=1536)
@@ -59,10 +66,10 @@ def test_attention_grows_as_the_runs_grow() -> None:
     times = _times((1, 512), (1, 8192))
     short, longest = times[1, 32].seconds, times[1, 8192]
     times[1, 8192] = RunTime(short + 1.5 * (longest.seconds - short), longest.tokens)
-    growth = attention_growth(SHAPE, times)
-    assert [tokens for tokens, _ in growth] == [512, 2048, 8192]
-    assert [factor for _, factor in growth] == pytest.approx([1.0, 1.0, 1.5])
-    calibration = Calibration((solve_costs(SHAPE, times),), 0.0, 4.0, 0, "float32", 0.0, growth=growth)
+    costs = solve_costs(SHAPE, times)
+    assert [tokens for tokens, _ in costs.growth] == [512, 2048, 8192]
+    assert [factor for _, factor in costs.growth] == pytest.approx([1.0, 1.0, 1.5])
+    calibration = Calibration((costs,), 0.0, 4.0, 0, "float32", 0.0)
     for tokens, run in ((512, times[1, 512]), (2048, times[1, 2048]), (8192, times[1, 8192])):
         estimate = calibration.seconds_per_token(ModelShape("", 384, 1, 1536), tokens)
         assert estimate == pytest.approx(run.seconds, rel=0.01)
@@ -75,12 +82,12 @@ def test_no_noise_loses_attention(noise: list[float]) -> None:
         key: RunTime(run.seconds * factor, run.tokens)
         for (key, run), factor in zip(_times((1, 512), (1, 8192)).items(), noise, strict=True)
     }
-    costs, growth = solve_costs(SHAPE, times), attention_growth(SHAPE, times)
-    calibration = Calibration((costs,), 0.0, 4.0, 0, "float32", 0.0, growth=growth)
+    costs = solve_costs(SHAPE, times)
+    calibration = Calibration((costs,), 0.0, 4.0, 0, "float32", 0.0)
     pair = 12 * 384 * costs.weight
     lengths = (16, 512, 2048, 8192)
     seconds = [calibration.seconds_per_token(ModelShape("", 384, 12, 1536), tokens) for tokens in lengths]
-    assert costs.weight > 0 and costs.fixed >= 0 and all(factor > 0 for _, factor in growth)
+    assert costs.weight > 0 and costs.fixed >= 0 and all(factor > 0 for _, factor in costs.growth)
     assert seconds == sorted(seconds)
     for at in (2, 3):
         assert seconds[at] - seconds[at - 1] >= (lengths[at] - lengths[at - 1]) * pair * 0.99
@@ -94,15 +101,18 @@ def test_long_texts_that_seem_as_fast_as_short_ones_cost_more() -> None:
 
 
 def test_between_widths_costs_lie_between() -> None:
-    inner, outer = (MEASURED._at(width)[1] for width in (384, 1024))
-    assert outer < MEASURED._at(600)[1] < inner
-    assert MEASURED._at(4096) == MEASURED._at(1024) and MEASURED._at(64) == MEASURED._at(384)
+    inner, outer = (MEASURED._at(width, 100)[1] for width in (384, 1024))
+    assert outer < MEASURED._at(600, 100)[1] < inner
+    assert MEASURED._at(4096, 100) == MEASURED._at(1024, 100) and MEASURED._at(64, 100) == MEASURED._at(384, 100)
 
 
 def test_between_lengths_attention_lies_between() -> None:
-    calibration = Calibration(MEASURED.widths, 0.0, 4.0, 0, "float32", 0.0, growth=((512, 0.5), (8192, 1.5)))
-    factors = [calibration._growth_at(tokens) for tokens in (0, 16, 512, 2048, 8192, 100_000)]
-    assert factors == pytest.approx([0.5, 0.5, 0.5, 1.0, 1.5, 1.5])
+    width = WidthTiming(384, 0.0, 1e-11, 2e-11, ((512, 0.5), (8192, 1.5)))
+    costs = [width.meeting_at(tokens) for tokens in (0, 16, 512, 2048, 8192, 100_000)]
+    assert costs == pytest.approx([1e-11, 1e-11, 1e-11, 2e-11, 3e-11, 3e-11])
+    wider = WidthTiming(768, 0.0, 1e-11, 2e-11)
+    calibration = Calibration((width, wider), 0.0, 4.0, 0, "float32", 0.0)
+    assert calibration._at(512, 8192)[2] == pytest.approx(3e-11 + (2e-11 - 3e-11) * np.log2(512 / 384))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +192,7 @@ def test_a_calibration_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     assert width.weight > 0 and width.meeting > 0 and calibration.table > 0 and calibration.precision == "float32"
     assert calibration.bytes_per_parameter >= 2 and calibration.age == "just now"
     assert calibration.share is not None and calibration.share > 0
-    assert [round(tokens, -2) for tokens, _ in calibration.growth] == [500, 2000, 8000]
+    assert [round(tokens, -2) for tokens, _ in width.growth] == [500, 2000, 8000]
     deep, wide = ModelShape("", 64, 12, 256), ModelShape("", 64, 12, 512)
     assert calibration.tokens_per_second(deep, 64) > calibration.tokens_per_second(wide, 64)
     assert calibration.tokens_per_second(deep, 64) > 3 * calibration.tokens_per_second(deep, 8192)
@@ -277,12 +287,16 @@ def test_a_slow_machine_is_measured_at_two_widths(monkeypatch: pytest.MonkeyPatc
         measured.clear()
         calibration = calibrate(seconds=seconds, threads=1)
         assert measured == expected == [width.hidden for width in calibration.widths]
+        assert all(len(width.growth) == 2 for width in calibration.widths)
+        assert calibration.bytes_per_parameter == expected[-1] / 100
 
 
 def _replace_runs(monkeypatch: pytest.MonkeyPatch, measured: list[int]) -> None:
-    def measure(home: Path, hidden: int, *_: object, **__: object) -> WidthMeasurement:
+    def measure(home: Path, hidden: int, *_: object, growth: bool) -> WidthMeasurement:
         measured.append(hidden)
-        return WidthMeasurement(replace(SHAPE, hidden=hidden), _times(), 4.0)
+        return WidthMeasurement(replace(SHAPE, hidden=hidden), _times(*([(1, 8192)] if growth else [])), hidden / 100)
 
     monkeypatch.setattr("nearfield.evaluation.planning.speed.calibration.measure_width", measure)
-    monkeypatch.setattr("nearfield.evaluation.planning.speed.calibration.measure_table", lambda *_: (1e-6, "bf16", 0))
+    monkeypatch.setattr(
+        "nearfield.evaluation.planning.speed.calibration.measure_table", lambda *_: TableMeasurement(1e-6, "bf16", 0)
+    )

@@ -25,14 +25,13 @@ from nearfield.evaluation.planning.speed.stored_calibration import (
 )
 
 MEASURED = Calibration(
-    (WidthTiming(384, 1e-5, 1.2e-11, 6e-11), WidthTiming(1024, 0.0, 1e-11, 5e-11)),
+    (WidthTiming(384, 1e-5, 1.2e-11, 6e-11, ((512.0, 0.5), (2048.0, 1.0))), WidthTiming(1024, 0.0, 1e-11, 5e-11)),
     4e-6,
     8.0,
     100 * 2**20,
     "float32",
     20.0,
     0.9,
-    ((512.0, 0.5), (2048.0, 1.0)),
     0.0,
 )
 
@@ -171,6 +170,7 @@ def _changed(contents: str, **changes: Any) -> str:
     return json.dumps(file)
 
 
+_WIDTH = {"hidden": 384, "fixed": 1e-6, "weight": 1e-11, "meeting": 1e-11}
 DAMAGE: dict[str, Callable[[str], str]] = {
     "empty": lambda _: "",
     "cut": lambda contents: contents[: len(contents) // 2],
@@ -183,10 +183,11 @@ DAMAGE: dict[str, Callable[[str], str]] = {
     "no widths": lambda contents: _changed(contents, widths=[]),
     "a speed of nothing": lambda contents: _changed(contents, table=0.0),
     "a number that is none": lambda contents: _changed(contents, table=None),
-    "a negative cost": lambda contents: _changed(
-        contents, widths=[{"hidden": 384, "fixed": -1.0, "weight": 1e-11, "meeting": 1e-11}]
-    ),
-    "growth out of order": lambda contents: _changed(contents, growth=[[2048, 1.0], [512, 0.5]]),
+    "a negative cost": lambda contents: _changed(contents, widths=[_WIDTH | {"fixed": -1.0}]),
+    "attention without cost": lambda contents: _changed(contents, widths=[_WIDTH | {"meeting": 0.0}]),
+    "no growth": lambda contents: _changed(contents, widths=[_WIDTH | {"growth": []}]),
+    "growth out of order": lambda contents: _changed(contents, widths=[_WIDTH | {"growth": [[2048, 1], [512, 0.5]]}]),
+    "widths out of order": lambda contents: _changed(contents, widths=[_WIDTH, _WIDTH]),
     "no time": lambda contents: _changed(contents, measured_at=None),
 }
 

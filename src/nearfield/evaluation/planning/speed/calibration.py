@@ -1,7 +1,7 @@
 """Calibration: measure small random models on this machine to estimate the speed of larger ones.
 
 ``token_costs`` has the model of the costs. Between the measured widths they are interpolated by the logarithm of the
-width; outside, the nearest width is used. The growth of attention is interpolated by the logarithm of the tokens.
+width; outside, the nearest width is used.
 
 On the CPU, time is the CPU seconds of the process divided by its cores. The estimate is thus that of an idle machine,
 even if the machine was busy; ``Calibration.share`` says how busy. Other devices are timed by wall time.
@@ -10,11 +10,10 @@ even if the machine was busy; ``Calibration.share`` says how busy. Other devices
 from __future__ import annotations
 
 import re
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,16 @@ import numpy as np
 
 from nearfield.errors import InputError
 from nearfield.evaluation.performance import workloads
-from nearfield.evaluation.planning.speed.calibration_runs import RunPlan, WidthMeasurement, measure_table, measure_width
+from nearfield.evaluation.planning.speed.calibration_runs import (
+    RunPlan,
+    TableMeasurement,
+    WidthMeasurement,
+    measure_table,
+    measure_width,
+)
 from nearfield.evaluation.planning.speed.core_share import Clock, cores_of, require_idle_cores, require_share
 from nearfield.evaluation.planning.speed.model_shapes import ModelShape
-from nearfield.evaluation.planning.speed.token_costs import LONG, WidthTiming, attention_growth, solve_costs
+from nearfield.evaluation.planning.speed.token_costs import WidthTiming, solve_costs
 from nearfield.message_text import count_of
 
 __all__ = ["SECONDS", "WIDTHS", "Calibration", "Clock", "WidthTiming", "calibrate"]
@@ -47,8 +52,7 @@ class Calibration:
     """The measurements. ``table`` is the seconds per token of a static model (a table of vectors).
 
     ``share`` is the part of its cores that the process had during the run; None with wall time. A loaded model takes
-    ``base_bytes`` and ``bytes_per_parameter`` for each parameter. ``growth`` are tokens of a text and the cost of
-    attention per pair of tokens, relative to that at 2,048 tokens. ``measured_at`` is the time of the end of the
+    ``base_bytes`` and ``bytes_per_parameter`` for each parameter. ``measured_at`` is the time of the end of the
     measurement (Unix seconds); None: unknown.
     """
 
@@ -59,15 +63,14 @@ class Calibration:
     precision: str
     seconds: float
     share: float | None = None
-    growth: tuple[tuple[float, float], ...] = ((float(LONG), 1.0),)
     measured_at: float | None = None
 
     def seconds_per_token(self, shape: ModelShape, tokens: float) -> float:
         """Return the seconds per token in bulk, on texts of ``tokens`` tokens."""
         if not shape.layers:
             return self.table
-        fixed, weight, meeting = self._at(shape.hidden)
-        attention = tokens * shape.heads_width * meeting * self._growth_at(tokens)
+        fixed, weight, meeting = self._at(shape.hidden, tokens)
+        attention = tokens * shape.heads_width * meeting
         return fixed + shape.layers * (shape.layer_weights * weight + attention) + shape.head_weights * weight
 
     def tokens_per_second(self, shape: ModelShape, tokens: float) -> float:
@@ -92,15 +95,12 @@ class Calibration:
         unit = next(((name, size) for name, size in _AGES if seconds >= size), None)
         return "just now" if unit is None else f"{count_of(int(seconds // unit[1]), unit[0])} ago"
 
-    def _at(self, hidden: int) -> tuple[float, float, float]:
+    def _at(self, hidden: int, tokens: float) -> tuple[float, float, float]:
+        """Return the costs per token, per weight and per pair of tokens."""
         at = np.log([width.hidden for width in self.widths])
-        columns = ([getattr(width, name) for width in self.widths] for name in ("fixed", "weight", "meeting"))
-        fixed, weight, meeting = (float(np.interp(np.log(hidden), at, values)) for values in columns)
+        rows = [(width.fixed, width.weight, width.meeting_at(tokens)) for width in self.widths]
+        fixed, weight, meeting = (float(np.interp(np.log(hidden), at, column)) for column in zip(*rows, strict=True))
         return fixed, weight, meeting
-
-    def _growth_at(self, tokens: float) -> float:
-        lengths, factors = zip(*self.growth, strict=True)
-        return float(np.interp(np.log(max(tokens, 1.0)), np.log(lengths), factors))
 
 
 def calibrate(
@@ -140,7 +140,7 @@ def calibrate(
             stage(f"width {hidden} (step {number + 1} of {steps})")
             deadline = seconds * (_TABLE_SHARE + (1 - _TABLE_SHARE) * number / len(widths))
             plan = RunPlan(clock, rounds, deadline, options)
-            measurements.append(measure_width(home, hidden, vocabulary, plan, growth=hidden == _middle(widths)))
+            measurements.append(measure_width(home, hidden, vocabulary, plan, growth=hidden <= _middle(widths)))
             require_share(clock.share, cores)
     return _calibration(measurements, _middle(widths), table, clock)
 
@@ -156,23 +156,22 @@ def _vocabulary() -> list[str]:
 
 
 def _middle(widths: Sequence[int]) -> int:
-    """Return the width at which the growth of attention is measured: too expensive at each, and alike at all."""
+    """Return the largest width at which the growth of attention is measured; wider models take too long for it."""
     return sorted(widths)[len(widths) // 2]
 
 
 def _calibration(
-    measurements: Sequence[WidthMeasurement], middle: int, table: tuple[float, str, int], clock: Clock
+    measurements: Sequence[WidthMeasurement], middle: int, table: TableMeasurement, clock: Clock
 ) -> Calibration:
-    seconds_per_token, precision, base_bytes = table
-    (grown,) = (width for width in measurements if width.shape.hidden == middle)
+    timings = [solve_costs(width.shape, width.times) for width in measurements]
+    growth = next(timing.growth for timing in timings if timing.hidden == middle)
     return Calibration(
-        tuple(solve_costs(width.shape, width.times) for width in measurements),
-        seconds_per_token,
-        statistics.median(width.parameter_bytes for width in measurements),
-        base_bytes,
-        precision,
+        tuple(replace(timing, growth=growth) if timing.hidden > middle else timing for timing in timings),
+        table.seconds,
+        measurements[-1].parameter_bytes,
+        table.base_bytes,
+        table.precision,
         clock.elapsed,
         clock.share,
-        attention_growth(grown.shape, grown.times),
         time.time(),
     )

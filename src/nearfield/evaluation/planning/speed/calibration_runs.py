@@ -40,7 +40,7 @@ _MIN_SECONDS, _MAX_TOKENS = 0.05, 2**18
 #: A first run above these seconds counts: compiling kernels is then a small part of it.
 _SLOW_SECONDS = 0.5
 #: A run is repeated no more once it took so many seconds in all.
-_MAX_SECONDS = 3.0
+_MAX_SECONDS = 2.5
 #: The longest texts are left out where one run of them would take more seconds.
 _MAX_LONGEST_SECONDS = 4.0
 #: The cost of their tokens relative to those of texts of 2,048 tokens, by the growth of attention.
@@ -121,18 +121,24 @@ class WidthMeasurement:
     parameter_bytes: float
 
 
+@dataclass(frozen=True)
+class TableMeasurement:
+    """Seconds per token of a static model, the precision of other models, and the bytes that any model takes."""
+
+    seconds: float
+    precision: str
+    base_bytes: int
+
+
 def measure_width(
     home: Path, hidden: int, vocabulary: Sequence[str], plan: RunPlan, *, growth: bool
 ) -> WidthMeasurement:
     """Write models of a width below ``home`` and time them; with ``growth``, also on medium and the longest texts."""
     shape = ModelShape("random", hidden, inner=4 * hidden, vocabulary=len(vocabulary))
     length = LONGEST if growth else LONG
-    hardware.return_memory()  # the models' memory is measured as they are loaded
+    folders = {layers: _write_model(home, hidden, layers, vocabulary, length) for layers in (SHALLOW, DEEP)}
     with ExitStack() as stack:
-        encoders = {
-            layers: stack.enter_context(_load(_write_model(home, hidden, layers, vocabulary, length), plan.options))
-            for layers in (SHALLOW, DEEP)
-        }
+        encoders = {layers: stack.enter_context(_load(folder, plan.options)) for layers, folder in folders.items()}
         keys = (*RUNS, (SHALLOW, MEDIUM)) if growth else RUNS
         runs = {key: create_run(encoders[key[0]], key[1], hidden, plan) for key in keys}
         times = time_runs(runs, plan)
@@ -159,20 +165,17 @@ def time_runs(runs: dict[RunKey, TimedRun], plan: RunPlan) -> dict[RunKey, RunTi
     return {key: run.result for key, run in runs.items()}
 
 
-def measure_table(home: Path, hidden: int, vocabulary: Sequence[str], plan: RunPlan) -> tuple[float, str, int]:
-    """Time a static model (a table of vectors, in model2vec's layout); write it and a model of a width below ``home``.
-
-    Return its seconds per token, the precision of the models, and the bytes of memory that any model takes.
-    """
+def measure_table(home: Path, hidden: int, vocabulary: Sequence[str], plan: RunPlan) -> TableMeasurement:
+    """Time a static model (a table of vectors, in model2vec's layout), written with a model below ``home``."""
     source = _write_model(home, hidden, SHALLOW, vocabulary)
     with _load(source, plan.options) as model:
         rows, precision = model.tokenizer.vocab_size, model.precision
     with _load(_write_table(home / "static", source, rows), plan.options) as encoder:
         tokens = 4 * _RUN_TOKENS
         run = TimedRun(encoder, workloads.texts_of_tokens(encoder.tokenizer, _TABLE_TOKENS, tokens // _TABLE_TOKENS))
-        (time_per_token, _) = time_runs({(0, _TABLE_TOKENS): run}, plan)[0, _TABLE_TOKENS]
+        (result,) = time_runs({(0, _TABLE_TOKENS): run}, plan).values()
         hardware.return_memory()
-        return time_per_token, precision, hardware.memory_used() or 0
+        return TableMeasurement(result.seconds, precision, hardware.memory_used() or 0)
 
 
 def _write_table(folder: Path, source: Path, rows: int) -> Path:
@@ -201,6 +204,7 @@ def _write_model(home: Path, hidden: int, layers: int, vocabulary: Sequence[str]
 
 
 def _load(folder: Path, options: Keywords) -> Encoder:
+    hardware.return_memory()  # memory that is free in the process would not count as the model's
     return Encoder(str(folder), compile_cache=False, **options)
 
 

@@ -13,7 +13,7 @@ import json
 import logging
 import math
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from nearfield.errors import MachineBusy
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.performance.environment import describe_environment
 from nearfield.evaluation.planning.speed.calibration import Calibration, calibrate
+from nearfield.evaluation.planning.speed.token_costs import WidthTiming
 from nearfield.fileio.atomic import write_atomic
 from nearfield.settings import cache_dir
 
@@ -175,17 +176,28 @@ def _read(path: Path) -> CalibrationFile | None:
 
 def _is_plausible(calibration: Calibration) -> bool:
     """Return whether each number is one that a measurement can have."""
-    widths = [(width.hidden, width.weight, width.meeting) for width in calibration.widths]
-    positive = [calibration.table, calibration.bytes_per_parameter, *(value for row in widths for value in row)]
-    positive += [value for row in calibration.growth for value in row]
-    others = [calibration.base_bytes, *(width.fixed for width in calibration.widths)]
-    axes = ([width.hidden for width in calibration.widths], [tokens for tokens, _ in calibration.growth])
+    positive = (calibration.table, calibration.bytes_per_parameter, calibration.base_bytes)
     return (
-        all(axis and axis == sorted(set(axis)) for axis in axes)
+        _ascend(width.hidden for width in calibration.widths)
+        and all(map(_is_plausible_width, calibration.widths))
         and all(0 < value < math.inf for value in positive)
-        and all(0 <= value < math.inf for value in others)
         and calibration.measured_at is not None
     )
+
+
+def _is_plausible_width(width: WidthTiming) -> bool:
+    positive = (width.weight, width.meeting, *(factor for _, factor in width.growth))
+    return (
+        _ascend(tokens for tokens, _ in width.growth)
+        and 0 <= width.fixed < math.inf
+        and all(0 < value < math.inf for value in positive)
+    )
+
+
+def _ascend(values: Iterable[float]) -> bool:
+    """Return whether there are values, all of them positive and in order."""
+    row = [*values]
+    return bool(row) and row[0] > 0 and row == sorted(set(row))
 
 
 def _write(path: Path, file: CalibrationFile) -> None:
