@@ -35,7 +35,7 @@ FORMAT = 1
 _RUNTIMES = {"openvino": ("openvino",), "torch": ("torch",), "transformers": ("torch", "transformers")}
 _PACKAGES = ("nearfield", "tokenizers")
 _DEFAULTS = {"backend": "openvino", "device": "auto", "precision": "auto", "streams": None, "threads": None}
-#: Options that the device and the precision of a calibration tell.
+#: Options that show in the device and the precision of a calibration.
 _NAMED = ("backend", "device", "precision")
 _LOG = logging.getLogger("nearfield")
 
