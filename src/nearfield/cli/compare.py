@@ -22,6 +22,8 @@ nearfield compare all-MiniLM-L6-v2 --dimensions whole,256,128 --dtype float32,in
 
 nearfield compare bm25 bge-small "bge-small?output=hybrid" --data questions/ --weights quality=0.8,speed=0.2
 
+nearfield compare bge-small bge-base --data questions/ --need-texts-per-second 50 --need-p95-ms 100
+
 nearfield compare bge-small "text-embedding-3-small?url=https://api.openai.com/v1&key_env=OPENAI_API_KEY" -d pairs.tsv
 
 A variant is written MODEL?name=value&name=value, with these names: output (dense, sparse, multivector, bm25, hybrid),
@@ -46,7 +48,26 @@ def compare(
     k: Annotated[int, typer.Option("-k", help="Cutoff: results per query that count.", min=1)] = 10,
     weights: Annotated[
         str | None,
-        typer.Option(help="Weights of the ranking, such as quality=0.6,speed=0.2,memory=0.05,storage=0.15."),
+        typer.Option(
+            help="Weights that break ties of quality, such as quality=0.6,speed=0.2,memory=0.05,storage=0.15."
+        ),
+    ] = None,
+    need_speed: Annotated[
+        float | None,
+        typer.Option(
+            "--need-texts-per-second", help="Documents per second that suffice; slower variants are no choice."
+        ),
+    ] = None,
+    need_p95: Annotated[
+        float | None,
+        typer.Option("--need-p95-ms", help="Milliseconds per query at p95 that suffice, at the first of --clients."),
+    ] = None,
+    need_memory: Annotated[
+        str | None, typer.Option("--need-memory", help="Memory that a variant may take, such as 2GB.")
+    ] = None,
+    need_bytes: Annotated[
+        float | None,
+        typer.Option("--need-bytes-per-document", help="Bytes of vectors that a document may take."),
     ] = None,
     speed: Annotated[bool, typer.Option(help="Also measure speed, latency and memory.")] = True,
     seconds: Annotated[float, typer.Option(help="Seconds for each speed measurement.", min=0.05)] = 2.0,
@@ -66,7 +87,7 @@ def compare(
 ) -> None:
     """Compare models and their settings on your data.
 
-    Measures quality, speed, memory and storage.
+    Measures quality, speed, memory and storage, and says which variant to take.
     """
     from nearfield.evaluation.comparison import ranking, result_store
     from nearfield.evaluation.comparison.compare import compare as measure
@@ -78,6 +99,7 @@ def compare(
     lists = {"output": outputs, "dimensions": dimensions, "dtype": dtypes, "chunker": chunkers, "rerank": reranks}
     grid = variants.grid(models, **{name: _split_list(name, text) for name, text in lists.items() if text})
     shares = normalise_weights(ranking.WEIGHTS, _parse_weights(weights))
+    need = _parse_need(need_speed, need_p95, need_memory, need_bytes)
     place = (cache or result_store.default_folder()) if keep else None
     with _Bar(shown=not as_json) as bar:
         comparison = measure(
@@ -86,6 +108,7 @@ def compare(
             task=task,
             k=k,
             weights=shares,
+            need=need,
             speed=speed,
             seconds=seconds,
             clients=[int(count) for count in _split_list("clients", clients)],
@@ -108,6 +131,21 @@ def compare(
         terminal_report.print_comparison(comparison, pictures=pictures)
     if not comparison["ranking"]:
         raise typer.Exit(1)
+
+
+def _parse_need(
+    speed: float | None, p95: float | None, memory: str | None, bytes_per_document: float | None
+) -> dict[str, float]:
+    """Return the needs that are stated, by their names in ``nearfield.compare``."""
+    from nearfield.units import parse_size
+
+    values = {
+        "texts_per_second": speed,
+        "p95_ms": p95,
+        "memory": parse_size(memory) if memory else None,
+        "bytes_per_document": bytes_per_document,
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
 class _Bar:
@@ -140,7 +178,8 @@ class _Bar:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=name, completed=done, total=steps)
         elif self._shown and name != self._last:
-            typer.echo(f"  {done + 1} of {steps}: {name}", err=True)
+            # Tests of pairs follow the last step.
+            typer.echo(f"  {done + 1} of {steps}: {name}" if done < steps else f"  {name}", err=True)
             self._last = name
 
 

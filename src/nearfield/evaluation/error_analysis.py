@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from nearfield.evaluation.json_types import JsonDict
 
@@ -55,6 +55,11 @@ def worst_queries(
 def sort_ranking(scores: Mapping[str, float]) -> list[tuple[str, float]]:
     """Return ids and scores in trec_eval's order: the best first, equal scores by falling id."""
     return sorted(scores.items(), key=lambda item: (item[1], item[0]), reverse=True)
+
+
+def first_documents(run: Mapping[str, Mapping[str, float]], queries: Iterable[str]) -> dict[str, list[str]]:
+    """Return the ids of the first ``MAX_DOCUMENTS`` documents of each query's ranking."""
+    return {query: [key for key, _ in sort_ranking(run.get(query, {}))[:MAX_DOCUMENTS]] for query in queries}
 
 
 def _expected_and_found(

@@ -65,9 +65,9 @@ def evaluate(
         A dict that JSON can hold: ``subject`` (the model), ``dataset``, ``main`` (the name of the main metric),
         ``score`` (in points of 100), ``interval`` ([low, high]: 95%; see ``significance.interval``), ``cautions``
         (why the score says little: few items, or a perfect score), ``metrics``, ``per_item`` (columns of values by
-        item), ``worst`` (items that lost something, see ``error_analysis``), ``seconds``, ``truncated`` (number of
-        truncated texts; None: unknown), ``unread`` (number of texts of which the model knows hardly a token),
-        ``settings``.
+        item), ``worst`` (items that lost something, see ``error_analysis``), ``first`` (by item what the model
+        preferred: ids of documents, or a label), ``seconds``, ``truncated`` (number of truncated texts; None: unknown),
+        ``unread`` (number of texts of which the model knows hardly a token), ``settings``.
 
     Raises:
         InputError: an argument is wrong, the data set cannot be read, or the model cannot do the task.
@@ -141,6 +141,7 @@ def _measure(
         "metrics": dict(result.metrics),
         "per_item": {name: dict(column) for name, column in result.columns.items()},
         "worst": [dict(item) for item in result.worst],
+        "first": {key: list(values) for key, values in result.first.items()},
         "seconds": {"open": opened, **instrumented.seconds, "total": seconds},
         **{name: None if count is None else count - (before[name] or 0) for name, count in after.items()},
         "settings": settings,

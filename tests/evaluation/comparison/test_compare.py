@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.evaluation.comparison import chart_data, html_report, ranking, result_store, svg_charts, terminal_report
-from nearfield.evaluation.comparison.compare import compare, figures
+from nearfield.evaluation.comparison.compare import compare
+from nearfield.evaluation.comparison.measures import figures
 from nearfield.evaluation.datasets.dataset import Dataset, PairRows, Retrieval
 from nearfield.evaluation.performance import isolated
 from nearfield.evaluation.systems import grid
@@ -305,7 +306,7 @@ def test_the_ranking_is_that_of_its_formula() -> None:
     assert found["a"]["parts"] == pytest.approx({"quality": 1, "speed": 0.5, "memory": 0.5, "storage": 0})
     assert found["b"]["parts"] == pytest.approx({"quality": 0.5, "speed": 1, "memory": 1, "storage": 1})
     assert found["a"]["total"] == pytest.approx(0.75) and found["b"]["total"] == pytest.approx(0.75)
-    assert found["c"]["unknown"] == ["speed"] and found["c"]["total"] == pytest.approx(0.25 / 0.75)
+    assert found["c"]["unknown"] == ["speed"] and found["c"]["total"] == pytest.approx(0.375)  # as slow as the slowest
     assert [*found][-1] == "c" and "d" not in found
     unmeasured = ranking.rank([{**row, "memory": None} for row in rows], shares)
     assert [each["unknown"] for each in unmeasured] == [[], [], ["speed"]]

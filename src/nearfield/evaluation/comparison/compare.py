@@ -6,7 +6,6 @@ import datetime
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,17 @@ import numpy as np
 
 from nearfield import __version__
 from nearfield.errors import InputError, NearfieldError
-from nearfield.evaluation import significance
 from nearfield.evaluation.comparison import ranking, vector_storage
+from nearfield.evaluation.comparison.measures import figures
 from nearfield.evaluation.comparison.result_store import ResultStore, default_folder
+from nearfield.evaluation.comparison.verdict.conclusion import conclude
+from nearfield.evaluation.comparison.verdict.need import check_need
+from nearfield.evaluation.comparison.verdict.paired_tests import PairTester
 from nearfield.evaluation.datasets import loaders
 from nearfield.evaluation.datasets.dataset import Dataset
 from nearfield.evaluation.datasets.sampling import sample
 from nearfield.evaluation.evaluate import check_counts, evaluate
-from nearfield.evaluation.json_types import JsonDict, JsonMapping
+from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.performance import environment, isolated, load_test
 from nearfield.evaluation.systems import System, open_system
 from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
@@ -33,8 +35,6 @@ from nearfield.text_inputs import describe, refuse_item
 
 #: Errors of one variant that do not end the comparison.
 _FAILURES = (NearfieldError, OSError, ValueError, RuntimeError, ArithmeticError, LookupError, MemoryError)
-#: Up to this many variants all pairs are tested; of more, each is tested against the best.
-_MAX_VARIANTS_FOR_ALL_PAIRS = 6
 #: Number of documents and queries for the measurement of speed.
 DOCUMENTS, QUERIES = 256, 64
 Step = Callable[[str, int, int], None]
@@ -47,6 +47,7 @@ def compare(
     task: str | None = None,
     k: int = 10,
     weights: Mapping[str, float] | None = None,
+    need: Mapping[str, float] | None = None,
     speed: bool = True,
     seconds: float = 2.0,
     clients: Iterable[int] = (1, 4, 16),
@@ -62,7 +63,11 @@ def compare(
         data: one or several data sets or their paths; see ``load_dataset``.
         task: of paths whose layout does not say.
         k: cutoff of rankings.
-        weights: of quality, speed, memory and storage in the ranking; see ``comparison.ranking``.
+        weights: of quality, speed, memory and storage in the total, which orders variants whose quality the tests do
+            not distinguish; see ``comparison.ranking``.
+        need: what suffices: ``texts_per_second`` (documents prepared for search), ``p95_ms`` (of a query, at the first
+            number of clients), ``memory`` (bytes), ``bytes_per_document``. A variant that misses it is no choice, and
+            what exceeds it does not count.
         speed: also measure speed, latency and memory, each variant in a separate process.
         seconds: for each measurement of speed.
         clients: numbers of concurrent clients.
@@ -73,11 +78,13 @@ def compare(
         on_step: called before each step with a description, the number of finished steps, and their total.
 
     Returns:
-        A dict that JSON can hold: ``variants`` (for each ``name``, ``label``, ``results`` by data set, ``quality``
-        (mean of the main scores), ``speed``, ``storage``, ``errors``), ``datasets``, ``significance`` (pairs of
-        variants by data set: ``difference``, ``interval``, ``p``, ``adjusted``), ``front`` (Pareto: quality against
-        speed), ``ranking``, ``cautions`` (see ``evaluate``), ``weights``, ``normalisation``, ``machine``,
-        ``settings``, ``made`` (the time).
+        A dict that JSON can hold: ``verdict`` (``headline`` and ``sentences``, ``take``, ``best``, ``equal``,
+        ``worse``, ``unfit``, ``power``, ``deciding``; see ``comparison.verdict.decision``), ``variants`` (for each
+        ``name``, ``label``, ``results`` by data set, ``quality`` (mean of the main scores), ``speed``, ``storage``,
+        ``errors``), ``datasets``, ``significance`` (pairs of variants by data set: ``difference``, ``interval``, ``p``,
+        ``adjusted``), ``overall`` (the same on the mean of all data sets), ``front`` (Pareto: quality against speed),
+        ``ranking`` (in order; ``group`` is ``tied``, ``worse`` or ``unfit``), ``cautions`` (see ``evaluate``),
+        ``weights``, ``need``, ``normalisation``, ``machine``, ``settings``, ``made`` (the time).
 
     Raises:
         InputError: there is nothing to compare, an argument is wrong, or the data cannot be read. The failure of one
@@ -87,6 +94,7 @@ def compare(
     k, samples, seed = check_counts(k, samples, seed)
     chosen = _variants(models)
     shares = normalise_weights(ranking.WEIGHTS, weights)
+    limits = check_need(need, speed=speed)
     sets = _sets(data, task)
     store = ResultStore(default_folder() if cache is True else cache or None)
     settings: JsonDict = {"k": k, "samples": samples, "seed": seed}
@@ -97,9 +105,10 @@ def compare(
             work.time(row, timing)
     for row, label in zip(rows, labels(chosen), strict=True):
         row["label"] = label
-    pairs = [pair for dataset in sets for pair in work.pairs(rows, dataset)]
+    tester = PairTester(store, settings, work.on_pair)
+    conclusion = conclude(rows, sets, tester, shares, limits)
     settings = settings | {**({"speed": timing} if timing else {}), "version": __version__}
-    return _to_dict(rows, sets, pairs, shares, settings)
+    return _to_dict(rows, sets, shares, settings) | conclusion
 
 
 class _ComparisonRun:
@@ -170,31 +179,10 @@ class _ComparisonRun:
                 row["errors"].append(_failed("speed", error))
         self._step(f"{row['name']}: speed", 1)
 
-    def pairs(self, rows: Sequence[JsonDict], dataset: Dataset) -> list[JsonDict]:
-        """Return paired tests of variants on a data set, with p adjusted for their number by Holm's method (1979)."""
-        known = [row for row in rows if dataset.name in row["results"]]
-        known.sort(key=lambda row: -row["results"][dataset.name]["score"])
-        chosen = (
-            combinations(known, 2)
-            if len(known) <= _MAX_VARIANTS_FOR_ALL_PAIRS
-            else ((known[0], row) for row in known[1:])
-        )
-        tests = []
-        for a, b in chosen:
-            self._step(f"{dataset.name}: {a['name']} and {b['name']}", 0)
-            tests.append({"dataset": dataset.name, "a": a["name"], "b": b["name"], **self._pair(a, b, dataset)})
-        _adjust(tests)
-        return tests
-
-    def _pair(self, a: JsonDict, b: JsonDict, dataset: Dataset) -> JsonDict:
-        of = {"identities": [a["identity"], b["identity"]], "digest": dataset.digest, **self._settings}
-        of["version"] = __version__
-        result = self._store.get("pair", **of)
-        if result is None:
-            results = [row["results"][dataset.name] for row in (a, b)]
-            result = significance.paired_test(*results, seed=self._settings["seed"])
-            self._store.put("pair", result, **of)
-        return result
+    def on_pair(self, what: str) -> None:
+        """Report the test of a pair, which comes after all steps."""
+        if self._on_step is not None:
+            self._on_step(f"testing {what}", self._steps, self._steps)
 
     def _step(self, what: str, done: int) -> None:
         self._done += done
@@ -202,34 +190,11 @@ class _ComparisonRun:
             self._on_step(what, self._done, self._steps)
 
 
-def figures(row: JsonMapping) -> JsonDict:
-    """Return the measures of a variant: ``name``, quality, speed (documents per second), memory, storage (bytes)."""
-    speed = row.get("speed") or {}
-    bytes_ = (row.get("storage") or {}).get("bytes_per_document")
-    return {
-        "name": row["name"],
-        "quality": row["quality"],
-        "speed": speed.get("bulk", {}).get("texts_per_second"),
-        # The memory of an endpoint is on another machine.
-        "memory": None if row["options"].get("url") else speed.get("memory", {}).get("peak"),
-        "storage": bytes_,
-    }
-
-
-def _to_dict(
-    rows: list[JsonDict],
-    sets: Sequence[Dataset],
-    pairs: list[JsonDict],
-    shares: dict[str, float],
-    settings: JsonDict,
-) -> JsonDict:
-    measured = [figures(row) for row in rows]
+def _to_dict(rows: list[JsonDict], sets: Sequence[Dataset], shares: dict[str, float], settings: JsonDict) -> JsonDict:
     return {
         "variants": rows,
         "datasets": [dataset.to_dict() for dataset in sets],
-        "significance": pairs,
-        "front": ranking.pareto_front(measured),
-        "ranking": ranking.rank(measured, shares),
+        "front": ranking.pareto_front([figures(row) for row in rows]),
         "cautions": _cautions(rows),
         "weights": shares,
         "normalisation": dict(ranking.NORMALISATION),
@@ -243,13 +208,6 @@ def _cautions(rows: Sequence[JsonMapping]) -> list[str]:
     """Return the cautions of all results, each once, with the name of the data set."""
     results = [(name, result) for row in rows for name, result in row["results"].items()]
     return list(dict.fromkeys(f"{name}: {caution}" for name, result in results for caution in result["cautions"]))
-
-
-def _adjust(pairs: list[JsonDict]) -> None:
-    adjusted = 0.0
-    for rank, pair in enumerate(sorted(pairs, key=lambda pair: pair["p"])):
-        adjusted = max(adjusted, min(1.0, pair["p"] * (len(pairs) - rank)))
-        pair["adjusted"], pair["significant"] = adjusted, adjusted < 0.05
 
 
 def _read_timing(seconds: float, clients: Iterable[int]) -> JsonDict:

@@ -7,7 +7,16 @@ from collections.abc import Mapping
 
 from nearfield import units
 from nearfield.evaluation.comparison import chart_data, svg_charts
-from nearfield.evaluation.comparison.compare import figures
+from nearfield.evaluation.comparison.measures import figures
+from nearfield.evaluation.comparison.verdict.need import describe_limit
+from nearfield.evaluation.comparison.verdict.report_rows import (
+    dataset_label,
+    deciding_headline,
+    deciding_labels,
+    preferences,
+    ranks_text,
+    tested_pairs,
+)
 from nearfield.evaluation.json_types import JsonDict, JsonMapping
 from nearfield.evaluation.metrics import library
 from nearfield.evaluation.performance import environment as hardware
@@ -36,8 +45,10 @@ CAPTIONS: Mapping[str, tuple[str, str]] = {
         ),
     ),
 }
-#: Maximum number of tested pairs in the report.
-_MAX_PAIRS = 45
+#: Number of pairs that are not folded.
+_MAX_PAIRS = 15
+#: By group of the ranking.
+_STANDINGS: Mapping[str, str] = {"tied": "not distinguishable", "worse": "worse", "unfit": "misses the need"}
 
 
 def render_html(comparison: JsonMapping, title: str = "Comparison") -> str:
@@ -73,23 +84,60 @@ def _template_values(comparison: JsonMapping) -> JsonDict:
         {**place, "row": rows[place["name"]], "figures": figures(rows[place["name"]])}
         for place in comparison["ranking"]
     ]
-    ranked = [{**place, "interval": chart_data.interval(place["row"])} for place in ranked]
-    pairs = [
-        {**pair, "a": rows[pair["a"]]["label"], "b": rows[pair["b"]]["label"]} for pair in comparison["significance"]
+    ranked = [
+        {**place, "interval": chart_data.interval(place["row"]), "standing": _standing(comparison, place)}
+        for place in ranked
     ]
-    parts = [{"name": place["name"], "parts": place["parts"]} for place in ranked]
+    pairs = [
+        {**pair, "first": rows[pair["a"]]["label"], "second": rows[pair["b"]]["label"], "data": dataset_label(pair)}
+        for pair in tested_pairs(comparison)
+    ]
+    parts = [{name: place[name] for name in ("name", "parts", "behind")} for place in ranked]
     return {
         "comparison": comparison,
         "ranked": ranked,
         "metric": chart_data.metric_label(comparison),
         "failed": [row for row in comparison["variants"] if row["errors"]],
-        "pairs": pairs[:_MAX_PAIRS],
-        "more_pairs": max(0, len(pairs) - _MAX_PAIRS),
+        "pairs": pairs,
+        "different": [pair for pair in pairs if pair["significant"]],
+        "similar": [pair for pair in pairs if not pair["significant"]],
+        "max_pairs": _MAX_PAIRS,
+        "tests": " and ".join(dict.fromkeys(f"{pair['test']} test" for pair in pairs)),
+        "several": len(comparison["datasets"]) > 1,
+        "need": " and ".join(describe_limit(name, value) for name, value in comparison["need"].items()),
+        "deciding": _deciding(comparison),
         "machine": hardware.summary_line(comparison["machine"]),
         "timed": any(row.get("speed") for row in comparison["variants"]),
         # "</script>" in a name would end the script.
         "parts": json.dumps(parts).replace("<", "\\u003c"),
     }
+
+
+def _standing(comparison: JsonMapping, place: JsonMapping) -> str:
+    """Return how the tests see a variant against the best one that meets the need."""
+    if place["name"] == comparison["verdict"]["best"]:
+        return "the best"
+    return _STANDINGS[place["group"]]
+
+
+def _deciding(comparison: JsonMapping) -> JsonDict | None:
+    """Return the items that decide between two variants, by the better one; None if no item has a score."""
+    deciding = comparison["verdict"]["deciding"]
+    if deciding is None or not sum(deciding["counts"].values()):
+        return None
+    labels = dict(zip("ab", deciding_labels(comparison), strict=True))
+    groups = [
+        {"label": labels[side], "rows": [_deciding_item(item, labels) for item in deciding[f"{side}_better"]]}
+        for side in "ab"
+    ]
+    groups = [group for group in groups if group["rows"]]
+    return {"labels": labels, "headline": deciding_headline(comparison), "groups": groups}
+
+
+def _deciding_item(item: JsonMapping, labels: Mapping[str, str]) -> JsonDict:
+    expected = [{**row, "ranks": ranks_text(item, row, labels)} for row in item.get("expected", [])]
+    text = item.get("text", item["id"])
+    return {**item, "text": text, "preferences": preferences(item, labels), "expected": expected}
 
 
 def format_bytes(count: float | None) -> str:

@@ -6,41 +6,73 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nearfield.evaluation.comparison import chart_data
-from nearfield.evaluation.comparison.compare import figures
+from nearfield.evaluation.comparison import chart_data, terminal_verdict
 from nearfield.evaluation.comparison.html_report import format_number
+from nearfield.evaluation.comparison.measures import figures
 from nearfield.evaluation.json_types import JsonMapping
 from nearfield.evaluation.metrics import library
 from nearfield.evaluation.performance import environment
-from nearfield.message_text import count_of, escape_controls, escape_lines
+from nearfield.message_text import escape_controls, escape_lines
 from nearfield.units import format_bytes
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 #: Rows and columns of a chart.
 _HEIGHT, _WIDTH = 18, 88
+#: How the ranking is ordered.
+_ORDER = (
+    "Order: above the line those whose quality is not distinguishable from the best, by total; then the others, by "
+    "quality."
+)
 _MARKS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def print_comparison(comparison: JsonMapping, *, pictures: bool = True) -> None:
-    """Print the ranking, the failures, and the charts."""
+    """Print the verdict, the ranking, the failures, the differences, the items that decide, and the charts."""
     from rich.console import Console
 
     console = Console(markup=False, emoji=False)  # names and errors may look like rich's markup
+    _print_verdict(console, comparison)
     for table in (_ranking(comparison), _failures(comparison)):
         if table is not None:
             console.print(table)
     shares = ", ".join(f"{name} {100 * weight:.0f}%" for name, weight in comparison["weights"].items())
     best = " * Pareto-best in quality and speed." if comparison["front"] else ""
-    console.print(f"Weights: {shares} (--weights).{best}", highlight=False)
-    console.print(escape_lines(_differences(comparison)), highlight=False)
+    console.print(f"{_ORDER} Weights: {shares} (--weights).{best}", highlight=False)
     for caution in comparison["cautions"]:
         console.print(escape_lines(caution), highlight=False)
+    _print_differences(console, comparison)
+    for line in terminal_verdict.deciding_lines(comparison, console.width):
+        console.print(escape_controls(line), highlight=False)
     if pictures:
         for text in draw_charts(comparison, min(_WIDTH, console.width)):
             console.print(text, highlight=False, markup=False, soft_wrap=True)
     console.print(environment.summary_line(comparison["machine"]), highlight=False, style="dim")
+
+
+def _print_verdict(console: Console, comparison: JsonMapping) -> None:
+    verdict = comparison["verdict"]
+    console.print(escape_controls(verdict["headline"]), highlight=False, style="bold")
+    notes = [f"{row['name']} is synthetic, without human judgments." for row in synthetic_sets(comparison)]
+    for text in (*verdict["sentences"], *notes):
+        console.print(escape_controls(text), highlight=False)
+    console.print()
+
+
+def synthetic_sets(comparison: JsonMapping) -> list[JsonMapping]:
+    """Return the data sets without human judgments."""
+    return [dataset for dataset in comparison["datasets"] if dataset.get("synthetic")]
+
+
+def _print_differences(console: Console, comparison: JsonMapping) -> None:
+    """Print the pairs that differ, the number of the others, and how p-values were corrected."""
+    table = terminal_verdict.difference_table(comparison)
+    if table is not None:
+        console.print(table)
+    for line in terminal_verdict.difference_notes(comparison):
+        console.print(escape_controls(line), highlight=False)
 
 
 def _ranking(comparison: JsonMapping) -> Table:
@@ -60,7 +92,11 @@ def _ranking(comparison: JsonMapping) -> Table:
         "bytes/doc",
     ):
         table.add_column(heading, justify="right", no_wrap=True)
+    last = comparison["ranking"][0]["group"] if comparison["ranking"] else None
     for position, place in enumerate(comparison["ranking"]):
+        if place["group"] != last:
+            table.add_section()
+            last = place["group"]
         row = rows[place["name"]]
         known, interval = figures(row), chart_data.interval(row)
         latency: JsonMapping = next(iter(((row.get("speed") or {}).get("latency") or {}).values()), {})
@@ -98,23 +134,6 @@ def _failures(comparison: JsonMapping) -> Table | None:
     for label, error in failed:
         table.add_row(*map(escape_controls, (label, error["step"], error["message"])), style="red")
     return table
-
-
-def _differences(comparison: JsonMapping) -> str:
-    """Return how many pairs differ significantly, and which variants equal the best of each data set."""
-    pairs, names = comparison["significance"], {row["name"]: row["label"] for row in comparison["variants"]}
-    if not pairs:
-        return ""
-    count = sum(pair["significant"] for pair in pairs)
-    lines = [f"{count} of {count_of(len(pairs), 'pair')} differ significantly (p < 0.05, {pairs[0]['test']}, Holm)."]
-    for name in dict.fromkeys(pair["dataset"] for pair in pairs):
-        own = [pair for pair in pairs if pair["dataset"] == name]
-        level = [names[pair["b"]] for pair in own if pair["a"] == own[0]["a"] and not pair["significant"]]
-        if level:
-            lines.append(
-                f"On {name}, no significant difference from the best ({names[own[0]['a']]}): {'; '.join(level)}."
-            )
-    return "\n".join(lines)
 
 
 def draw_charts(comparison: JsonMapping, width: int = _WIDTH) -> list[str]:

@@ -57,9 +57,13 @@ def _change(base: Variant, options: Keywords) -> Variant:
 
 
 def labels(variants: Sequence[Variant]) -> list[str]:
-    """Return a short label for each variant, with the options that differ, for tables and charts."""
+    """Return a short label for each variant, with the options that differ, for tables and charts.
+
+    Labels that would be equal, such as those of two models whose folders have the same name, are the whole variants.
+    """
     several = len({(variant.model, variant.url) for variant in variants if variant.model}) > 1
-    return [_label(variant, named=several) for variant in variants]
+    short = [_label(variant, named=several) for variant in variants]
+    return [str(variant) if short.count(label) > 1 else label for variant, label in zip(variants, short, strict=True)]
 
 
 def _label(variant: Variant, *, named: bool) -> str:

@@ -62,7 +62,8 @@ class TaskResult:
 
     ``metrics`` are in points of 100, with ``main`` first. ``columns`` hold for each item the values that the main
     metric is computed from. ``worst`` are the items that lost something, the lowest score first: ``id``, ``text``,
-    ``score``, ``expected`` and ``found``. ``cautions`` are sentences on why the metrics say little.
+    ``score``, ``expected`` and ``found``. ``cautions`` are sentences on why the metrics say little. ``first`` has by
+    item what the system preferred, the best first: ids of documents, or a label; empty for tasks whose columns say it.
     """
 
     main: str
@@ -71,6 +72,7 @@ class TaskResult:
     worst: Sequence[JsonMapping] = ()
     settings: JsonMapping = field(default_factory=dict)
     cautions: Sequence[str] = ()
+    first: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class EvaluationTask(ABC):
@@ -110,6 +112,13 @@ class EvaluationTask(ABC):
         """
         mean = self.score(main, columns)
         return mean * (1 - share), mean * (1 - share) + 100 * share
+
+    def item_scores(self, main: str, columns: Mapping[str, Array]) -> Array | None:
+        """Return a score [items] of each item in points, by which two systems can be compared item by item.
+
+        None: the task has no such score. The default is the column of the main metric, if that is its mean.
+        """
+        return columns[main] if self.averages else None
 
     #: Whether the main metric is the mean of its column, which makes resampling fast.
     averages: ClassVar[bool] = True

@@ -50,7 +50,8 @@ class ClassificationTask(EvaluationTask):
         settings = {"full": options.full, "draws": len(draws), "per_label": None if options.full else PER_LABEL}
         labels = [[names[predicted[at]] for predicted in predictions] for at in range(len(gold))]
         worst = _worst(rows.test, columns[MAIN], labels)
-        return TaskResult(MAIN, figures(gold, predictions), columns, worst[: options.worst], settings)
+        first = {str(at): [name for name, _ in Counter(drawn).most_common(1)] for at, drawn in enumerate(labels)}
+        return TaskResult(MAIN, figures(gold, predictions), columns, worst[: options.worst], settings, first=first)
 
 
 def draw(labels: Sequence[str], seed: int, per_label: int = PER_LABEL, draws: int = DRAWS) -> list[list[int]]:

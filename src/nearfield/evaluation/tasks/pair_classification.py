@@ -47,6 +47,9 @@ class PairsTask(EvaluationTask):
         )
         return low, high
 
+    def item_scores(self, main: str, columns: Mapping[str, Array]) -> Array:
+        return _separated_share(columns["similarity"], columns["label"])
+
 
 def average_precision(near: Array, gold: Array) -> float:
     """Return scikit-learn's average precision in points; 0 if no pair is similar."""
@@ -86,24 +89,27 @@ def separation(near: Array, gold: Array) -> tuple[dict[str, float], dict[str, fl
 
 
 def _worst(rows: PairRows, near: Array, gold: Array, count: int) -> list[JsonDict]:
-    """Return the worst pairs; the score is the share of pairs of the other label that are on the right side of it.
+    """Return the worst pairs by ``_separated_share``; those on the right side of all others are left out."""
+    scores = _separated_share(near, gold)
+    return [
+        {
+            "id": str(at),
+            "text": shorten(rows.first[at]),
+            "score": float(scores[at]),
+            "expected": [{"text": shorten(rows.second[at]), "label": "similar" if gold[at] else "dissimilar"}],
+            "found": [{"similarity": float(near[at])}],
+        }
+        for at in np.argsort(scores, kind="stable")[:count]
+        if scores[at] < 100
+    ]
 
-    Pairs on the right side of all others are left out.
-    """
+
+def _separated_share(near: Array, gold: Array) -> Array:
+    """Return for each pair the percentage of pairs of the other label that are on the right side of it."""
     ordered = [np.sort(near[gold == label]) for label in (0.0, 1.0)]
     right = np.where(
         gold == 1.0,
         np.searchsorted(ordered[0], near) / max(len(ordered[0]), 1),
         1 - np.searchsorted(ordered[1], near, "right") / max(len(ordered[1]), 1),
     )
-    return [
-        {
-            "id": str(at),
-            "text": shorten(rows.first[at]),
-            "score": 100 * float(right[at]),
-            "expected": [{"text": shorten(rows.second[at]), "label": "similar" if gold[at] else "dissimilar"}],
-            "found": [{"similarity": float(near[at])}],
-        }
-        for at in np.argsort(right, kind="stable")[:count]
-        if right[at] < 1
-    ]
+    return np.asarray(100 * right)

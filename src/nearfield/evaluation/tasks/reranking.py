@@ -37,7 +37,8 @@ class RerankingTask(EvaluationTask):
             whole.__getitem__,
             options.worst,
         )
-        return TaskResult("MAP", metrics.means(columns), columns, worst, {"k": options.k})
+        first = error_analysis.first_documents(run, relevant)
+        return TaskResult("MAP", metrics.means(columns), columns, worst, {"k": options.k}, first=first)
 
 
 def _ids(kind: str, texts: Sequence[str]) -> dict[str, str]:

@@ -43,7 +43,8 @@ class RetrievalTask(EvaluationTask):
             columns[main], rows.queries, rows.relevant, run, rows.documents.__getitem__, options.worst
         )
         settings = {"k": options.k, "depth": depth, "ignore_identical_ids": options.ignore_identical_ids}
-        return TaskResult(main, metrics.means(columns), columns, worst, settings, cautions=_cautions(rows))
+        first = error_analysis.first_documents(run, columns[main])
+        return TaskResult(main, metrics.means(columns), columns, worst, settings, _cautions(rows), first)
 
 
 def _cautions(rows: Retrieval) -> list[str]:

@@ -45,22 +45,27 @@ class StsTask(EvaluationTask):
         low, high = (self.score(main, append_items(columns, more)) for more in (wrong, ends))
         return low, high
 
+    def item_scores(self, main: str, columns: Mapping[str, Array]) -> Array:
+        return _rank_agreement(columns["similarity"], columns["gold"])
+
+
+def _rank_agreement(near: Array, gold: Array) -> Array:
+    """Return for each pair 100 minus the difference of its two ranks in percent of all ranks."""
+    ranks = [metrics.library("scipy.stats").rankdata(column) for column in (near, gold)]
+    return np.asarray(100 * (1 - np.abs(ranks[0] - ranks[1]) / len(near)))
+
 
 def _worst(rows: PairRows, near: Array, gold: Array, count: int) -> list[JsonDict]:
-    """Return the pairs whose ranks differ most; the score is 100 minus the difference in percent of all ranks.
-
-    Pairs with equal ranks are left out.
-    """
-    ranks = [metrics.library("scipy.stats").rankdata(column) for column in (near, gold)]
-    apart = np.abs(ranks[0] - ranks[1])
+    """Return the pairs whose ranks differ most; pairs with equal ranks are left out."""
+    scores = _rank_agreement(near, gold)
     return [
         {
             "id": str(at),
             "text": shorten(rows.first[at]),
-            "score": 100 * (1 - float(apart[at]) / len(apart)),
+            "score": float(scores[at]),
             "expected": [{"text": shorten(rows.second[at]), "gold": float(gold[at])}],
             "found": [{"similarity": float(near[at])}],
         }
-        for at in np.argsort(-apart, kind="stable")[:count]
-        if apart[at] > 0
+        for at in np.argsort(scores, kind="stable")[:count]
+        if scores[at] < 100
     ]
