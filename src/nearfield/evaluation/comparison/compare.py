@@ -23,7 +23,7 @@ from nearfield.evaluation.datasets import loaders
 from nearfield.evaluation.datasets.dataset import Dataset
 from nearfield.evaluation.datasets.sampling import sample
 from nearfield.evaluation.evaluate import check_counts, evaluate
-from nearfield.evaluation.json_types import JsonDict
+from nearfield.evaluation.json_types import JsonDict, JsonMapping
 from nearfield.evaluation.performance import environment, isolated, load_test
 from nearfield.evaluation.systems import System, open_system
 from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
@@ -205,9 +205,10 @@ def _to_dict(rows: list[JsonDict], sets: Sequence[Dataset], shares: dict[str, fl
 
 
 def _cautions(rows: Sequence[JsonMapping]) -> list[str]:
-    """Return the cautions of all results, each once, with the name of the data set."""
+    """Return the cautions of all results, each once, with the name of the data set; stored results may have none."""
     results = [(name, result) for row in rows for name, result in row["results"].items()]
-    return list(dict.fromkeys(f"{name}: {caution}" for name, result in results for caution in result["cautions"]))
+    cautions = [(name, caution) for name, result in results for caution in result.get("cautions", ())]
+    return [f"{name}: {caution}" for name, caution in dict.fromkeys(cautions)]
 
 
 def _read_timing(seconds: float, clients: Iterable[int]) -> JsonDict:

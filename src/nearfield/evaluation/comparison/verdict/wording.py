@@ -13,9 +13,9 @@ ALIKE_POINTS, CLEAR_POINTS = 2.0, 8.0
 def word(test: JsonMapping) -> str:
     """Return what a test says about its first variant against its second, which is not better.
 
-    ``equal``: the same scores of all items; ``alike``: not significant, and the whole interval is below ``ALIKE_POINTS``;
-    ``undecided``: not significant, and a difference that matters is possible. Significant differences are
-    ``slightly better`` below ``ALIKE_POINTS``, ``probably better`` below ``CLEAR_POINTS``, else ``better``.
+    ``equal``: the same scores of all items; ``alike``: not significant, and the whole interval is below
+    ``ALIKE_POINTS``; ``undecided``: not significant, and a difference that matters is possible. Significant differences
+    are ``slightly better`` below ``ALIKE_POINTS``, ``probably better`` below ``CLEAR_POINTS``, else ``better``.
     """
     if test["significant"]:
         return _significant_word(abs(test["difference"]))
