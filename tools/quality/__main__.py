@@ -9,11 +9,12 @@ from pathlib import Path
 import tools.quality
 from nearfield import catalog
 from nearfield.catalog import CatalogEntry
-from nearfield.catalog.languages import MULTILINGUAL
+from nearfield.catalog.languages import MULTILINGUAL, is_multilingual
 from nearfield.catalog.languages.codes import find_language
 from tools.quality.estimates import Figure, HeldOut, build_table, figures, fit_table, hold_out
 from tools.quality.purposes import PUBLISHED, Purpose, purposes
 from tools.quality.scores import RawScores, read_scores
+from tools.quality.task_values import pack_tasks, task_table
 from tools.quality.win_shares import render_shares
 
 TARGET = Path(__file__).parents[2] / "src/nearfield/catalog/quality"
@@ -55,6 +56,7 @@ def main() -> int:
         }
         (TARGET / "win_shares.toml").write_text(render_shares(scores, wanted), encoding="utf-8")
         (TARGET / "figures.toml").write_text(render_figures(found, scores, known), encoding="utf-8")
+        (TARGET / "tasks.json.gz").write_bytes(pack_tasks(task_table(scores, wanted, [*known, BASELINE])))
         (TARGET / "languages.toml").write_text(render_languages(measured, known), encoding="utf-8")
     return 0
 
@@ -121,11 +123,6 @@ def _claims(purpose: Purpose, entry: CatalogEntry, measured: Mapping[str, list[s
         return True
     works = {*measured.get("good", ()), *measured.get("weak", ())} if is_multilingual(entry) else set()
     return language in works or (language == "en" and MULTILINGUAL in entry.languages)
-
-
-def is_multilingual(entry: CatalogEntry) -> bool:
-    """Return whether a model is for several languages; its measured ones count beside those that are listed."""
-    return MULTILINGUAL in entry.languages or len(entry.languages) > 1
 
 
 def _is_for(entry: CatalogEntry, purpose: str) -> bool:

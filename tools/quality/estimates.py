@@ -9,6 +9,7 @@ import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.catalog import CatalogEntry
+from nearfield.catalog.languages import is_multilingual
 from tools.quality.factors import Estimated, estimate
 from tools.quality.purposes import RELATED, Purpose
 from tools.quality.scores import RawScores, Task
@@ -83,7 +84,7 @@ def _facts(entry: CatalogEntry | None) -> tuple[float, ...]:
     if entry is None:
         return (float("nan"),) * 4
     size = np.log10(entry.parameters) if entry.parameters else float("nan")
-    return (size, float(entry.family == "static"), float(len(entry.languages) > 1), float(np.log10(entry.max_length)))
+    return (size, float(entry.family == "static"), float(is_multilingual(entry)), float(np.log10(entry.max_length)))
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from types import MappingProxyType
 
-from tools.quality.scores import RawScores, Task, language_tasks
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from tools.quality.scores import RawScores, Task, benchmark_tasks, language_tasks
 
 #: A task of a language counts if at least that many models have a figure for it.
 FEWEST_MODELS = 30
@@ -65,25 +57,15 @@ class Purpose:
 def purposes(scores: RawScores) -> list[Purpose]:
     """Return the purposes that are means of tasks."""
     english = [
-        Purpose(f"{name}:en", "en", tuple(task for kind, task in _benchmark(_ENGLISH) if kind == wanted))
+        Purpose(f"{name}:en", "en", tuple(task for kind, task in benchmark_tasks(_ENGLISH) if kind == wanted))
         for name, wanted in _TYPES.items()
     ]
     return [
         *english,
-        Purpose("general:en", "en", tuple(task for _, task in _benchmark(_ENGLISH))),
-        Purpose("code", "code", tuple(task for _, task in _benchmark(_CODE))),
+        Purpose("general:en", "en", tuple(task for _, task in benchmark_tasks(_ENGLISH))),
+        Purpose("code", "code", tuple(task for _, task in benchmark_tasks(_CODE))),
         *(
             Purpose(f"retrieval:{language}", language, tuple(language_tasks(scores, language, FEWEST_MODELS)))
             for language in _LANGUAGES.split()
         ),
     ]
-
-
-def _benchmark(name: str) -> Iterator[tuple[str, Task]]:
-    for task, kind, subsets, splits in _benchmarks()[name]["tasks"]:
-        yield kind, Task(task, tuple(subsets), tuple(splits))
-
-
-@lru_cache(maxsize=1)
-def _benchmarks() -> Mapping[str, Mapping[str, list[tuple[str, str, list[str], list[str]]]]]:
-    return tomllib.loads((Path(__file__).parent / "benchmarks.toml").read_text(encoding="utf-8"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from nearfield import catalog, families
+from nearfield.catalog.quality import BM25, QualityFigure, quality_figures
 from tools.reference.markdown import join_page, render_table
 
 PAGE = "models.md"
@@ -18,12 +20,43 @@ is known about one model.
 - **licence**: `*` marks a licence that does not allow commercial use. Such a model loads with `--accept-license` only.
 
 This page is generated from the catalogue by `python -m tools.reference`."""
+_QUALITY = """Figures of the models for some purposes, in points of 100: published ones, and estimates with their standard error
+after `±`. Those of different columns cannot be compared. `nearfield models list --for PURPOSE --language LANGUAGE` has
+all purposes and languages, and `nearfield models figures MODEL PURPOSE` shows the tasks, values and files that a figure
+is made of."""
+#: Purposes of the table, and the heads of their columns.
+_PURPOSES: Mapping[str, str] = MappingProxyType(
+    {
+        "retrieval:en": "retrieval (en)",
+        "general:en": "general (en)",
+        "retrieval:multilingual": "retrieval (many languages)",
+        "code": "code",
+        "long-documents": "long documents",
+        "images": "images",
+        "pages": "pages",
+    }
+)
 _HEAD = ("model", "aliases", "input", "output", "parameters", "dims", "tokens", "licence")
 
 
 def render() -> str:
     """Return the whole page."""
-    return join_page("Models", _INTRO, render_table(_HEAD, _rows()))
+    quality = render_table(("model", *_PURPOSES.values()), _quality_rows())
+    return join_page("Models", _INTRO, render_table(_HEAD, _rows()), "## Quality", _QUALITY, quality)
+
+
+def _quality_rows() -> Iterator[tuple[str, ...]]:
+    """Yield a row for each model with a figure, and for BM25."""
+    for model in (BM25, *(entry.id for entry in catalog.entries())):
+        figures = quality_figures(model)
+        if not figures.keys().isdisjoint(_PURPOSES):
+            yield model, *(_figure(figures.get(purpose)) for purpose in _PURPOSES)
+
+
+def _figure(figure: QualityFigure | None) -> str:
+    if figure is None:
+        return ""
+    return f"{figure.value:.1f} ±{figure.error:.1f}" if figure.is_estimated else f"{figure.value:.1f}"
 
 
 def _rows() -> Iterator[tuple[str, ...]]:

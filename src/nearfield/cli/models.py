@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nearfield.cli.terminal.json_types import JsonObject
 from nearfield.message_text import escape_controls, quote_name
 from nearfield.units import format_bytes, parse_count
 
@@ -32,8 +32,19 @@ Name = Annotated[str, typer.Argument(help="Name, alias, Hub id or folder.")]
 @app.command("list", epilog="Example: nearfield models list --language zh --max-parameters 50M")
 def list_models(
     here: Annotated[bool, typer.Option("--here", help="Only models whose files are on this machine.")] = False,
+    purpose: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            help="Show the figure for a purpose, the best first: retrieval, general, sts, classification, clustering, "
+            "code, long-documents, images, pages, audio or rerank, in --language [en].",
+        ),
+    ] = None,
     language: Annotated[
-        str | None, typer.Option(help="Only models for a language, such as en, or for many languages.")
+        str | None,
+        typer.Option(
+            help="Only models measured good or weak in a language, or listed for it, such as de; or multilingual."
+        ),
     ] = None,
     max_parameters: Annotated[
         str | None, typer.Option(help="Only models with at most so many parameters, such as 50M.")
@@ -62,27 +73,79 @@ def list_models(
 ) -> None:
     """List the models of the catalogue, and other models whose files are on this machine."""
     from nearfield import catalog, hub
+    from nearfield.cli.terminal.model_table import sort_rows, to_row, to_table
 
+    code, figure_purpose = _parse_language(language), _parse_purpose(purpose, language)
     cached = {model.name: model for model in hub.cached_models()}
-    tests = list(_tests(language, max_parameters, min_parameters, commercial, licence, kind, dimensions, min_length))
+    tests = list(_tests(max_parameters, min_parameters, commercial, licence, kind, dimensions, min_length))
     tests += [] if modality is None else [_reads(modality)]
-    rows = [_row(entry, entry.id in cached) for entry in catalog.entries() if all(test(entry) for test in tests)]
-    if not tests:
+    tests += [lambda entry: entry.id in cached] if here else []
+    entries = [entry for entry in catalog.entries() if all(test(entry) for test in tests)]
+    chosen = [entry for entry in entries if _knows(entry, language, code)]
+    rows = [to_row(entry, entry.id in cached, figure_purpose, code) for entry in chosen]
+    if language is None and len(tests) == int(here):
         known = {entry.id for entry in catalog.entries()}
         rows += [{"id": name, "here": True} for name in sorted(cached.keys() - known)]
-    rows = [row for row in rows if row["here"] or not here]
-    typer.echo(json.dumps(rows) if as_json else _table(rows))
+    rows = rows if figure_purpose is None else sort_rows(rows)
+    typer.echo(json.dumps(rows) if as_json else to_table(rows, figure_purpose, code))
+    if code is not None:
+        _note_languages(entries, code, as_json)
+
+
+def _parse_language(text: str | None) -> str | None:
+    """Return the code of a language; None for none, and for models of many languages."""
+    from nearfield.catalog.languages import MULTILINGUAL
+    from nearfield.catalog.languages.codes import language_code
+
+    return None if text in (None, MULTILINGUAL) else language_code(text, param="language")
+
+
+def _parse_purpose(text: str | None, language: str | None) -> str | None:
+    """Return the whole name of a purpose, such as ``retrieval:de``."""
+    from nearfield.catalog.quality.purposes import find_purpose
+
+    return None if text is None else find_purpose(text, language, param="for")
+
+
+def _knows(entry: CatalogEntry, language: str | None, code: str | None) -> bool:
+    """Return whether a model passes the filter by a language, if there is one."""
+    from nearfield.catalog.languages import is_multilingual, language_support
+
+    if code is not None:
+        return language_support(entry, code).is_usable
+    return language is None or is_multilingual(entry)
+
+
+def _note_languages(entries: Iterable[CatalogEntry], code: str, as_json: bool) -> None:
+    """Print how many models the filter by a language leaves out; not into JSON, but to standard error."""
+    from nearfield.catalog.languages import language_support
+    from nearfield.catalog.languages.codes import language_name
+    from nearfield.cli.terminal.model_table import language_notes
+
+    supports = [language_support(entry, code) for entry in entries if "text" in entry.modalities]
+    for line in language_notes([support for support in supports if not support.is_usable], language_name(code)):
+        typer.echo(line, err=as_json)
 
 
 @app.command("show", epilog="Example: nearfield models show bge-small")
-def show(name: Name, as_json: Json = False) -> None:
+def show(
+    name: Name,
+    languages: Annotated[
+        str, typer.Option("--languages", "--language", help="Also show what is known in these, such as de,pl.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
     """Show what is known about a model, and where each fact comes from. Nothing is downloaded."""
     from nearfield import catalog
+    from nearfield.catalog.languages import language_support
+    from nearfield.catalog.languages.codes import language_code
+    from nearfield.catalog.quality import quality_figures
     from nearfield.cli.terminal import model_report
     from nearfield.errors import ModelNotFound, SourceUnavailable
     from nearfield.inference.processors import warnings_before_loading
 
     entry, recipe = catalog.find_unless_folder(name), None
+    codes = [language_code(text, param="languages") for text in languages.split(",") if text.strip()]
     try:
         recipe = _read_recipe(name)
         recipe = dataclasses.replace(recipe, warnings=(*recipe.warnings, *warnings_before_loading(recipe)))
@@ -90,13 +153,61 @@ def show(name: Name, as_json: Json = False) -> None:
         if entry is None:
             raise
     if not as_json:
-        typer.echo(model_report.to_text(name, entry, recipe))
+        typer.echo(model_report.to_text(name, entry, recipe, codes))
         return
     facts: dict[str, object] = {}
     if entry is not None:
         facts["catalogue"] = model_report.to_json_object(entry, without="package")
+        facts["quality"] = [dataclasses.asdict(figure) for figure in quality_figures(entry.id).values()]
+        facts["languages"] = [dataclasses.asdict(language_support(entry, code)) for code in codes]
     facts["recipe"] = None if recipe is None else model_report.to_json_object(recipe, without="config")
     typer.echo(json.dumps(facts, default=str))
+
+
+@app.command("figures", epilog="Example: nearfield models figures bge-m3 retrieval:de")
+def figures(
+    name: Annotated[str, typer.Argument(help="Name, alias or Hub id of a model of the catalogue.")],
+    purpose: Annotated[
+        str | None,
+        typer.Argument(help="Purpose, such as retrieval:de, whose tasks and sources are shown [all figures]."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show where the figures of a model's quality come from: tasks, their values, and the files with these."""
+    from nearfield.catalog.quality import quality_figures
+    from nearfield.cli.terminal import figure_report
+    from nearfield.errors import InputError
+
+    entry, chosen = _catalogue_entry(name), _parse_purpose(purpose, None)
+    known = quality_figures(entry.id)
+    if chosen is None:
+        rows = [dataclasses.asdict(figure) for figure in known.values()]
+        typer.echo(json.dumps(rows) if as_json else figure_report.figures_text(entry))
+        return
+    if chosen not in known:
+        raise InputError(
+            f"{entry.id} has no figure for {chosen}. It has: {', '.join(known) or 'none'}.", param="purpose"
+        )
+    trace = figure_report.trace_figure(entry, known[chosen])
+    typer.echo(json.dumps(trace.to_dict()) if as_json else trace.to_text())
+
+
+def _catalogue_entry(name: str) -> CatalogEntry:
+    """Return the entry of a model.
+
+    Raises:
+        ModelNotFound: the catalogue has none.
+    """
+    from nearfield import catalog
+    from nearfield.errors import ModelNotFound
+
+    entry = catalog.find(name)
+    if entry is None:
+        names = [known for item in catalog.entries() for known in item.names]
+        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else "nearfield models list shows all."
+        raise ModelNotFound(f"The catalogue has no model {name[:100]!r}. {hint}", name=name)
+    return entry
 
 
 @app.command("pull", epilog="Example: nearfield models pull bge-small --source hub")
@@ -168,7 +279,6 @@ def _read_recipe(name: str) -> Recipe:
 
 
 def _tests(
-    language: str | None,
     max_parameters: str | None,
     min_parameters: str | None,
     commercial: bool,
@@ -178,8 +288,6 @@ def _tests(
     length: int | None,
 ) -> Iterator[Callable[[CatalogEntry], bool]]:
     """Yield a test of catalogue entries for each option that is set."""
-    if language is not None:
-        yield lambda entry: language in entry.languages or "multilingual" in entry.languages
     if max_parameters is not None:
         upper = parse_count(max_parameters)
         yield lambda entry: entry.parameters is not None and entry.parameters <= upper
@@ -205,57 +313,6 @@ def _reads(modality: str) -> Callable[[CatalogEntry], bool]:
     if modality not in MODALITIES:
         raise typer.BadParameter(f"{modality!r} is not one of {', '.join(MODALITIES)}")
     return lambda entry: modality in entry.reads
-
-
-def _row(entry: CatalogEntry, here: bool) -> JsonObject:
-    from nearfield import families
-
-    return {
-        "id": entry.id,
-        "aliases": list(entry.aliases),
-        "modalities": list(entry.reads),
-        "image_size": entry.image_size,
-        "kind": entry.kind,
-        "parameters": entry.parameters,
-        "dimensions": entry.dimensions,
-        "max_length": entry.max_length,
-        "languages": list(entry.languages),
-        "licence": entry.licence,
-        "commercial": entry.commercial,
-        "gated": entry.gated,
-        "score": dataclasses.asdict(entry.score) if entry.score else None,
-        "runs": entry.family in families.REGISTRY.names(),
-        "here": here,
-    }
-
-
-def _table(rows: list[JsonObject]) -> str:
-    form = "{:62} {:20} {:10} {:11} {:>6} {:>5} {:>6}  {:12} {:15} {}"
-    head = ("model", "alias", "input", "output", "size", "dims", "tokens", "languages", "licence", "status")
-    lines = [form.format(*head)]
-    for row in rows:
-        size = f"{row['parameters'] / 1e6:.0f}M" if row.get("parameters") else "?"
-        sizes = (size, row.get("dimensions", "?"), row.get("max_length", "?"))
-        words = (",".join(row.get("languages", [])), _licence(row), _state(row))
-        names = (quote_name(row["id"]), (row.get("aliases") or [""])[0])
-        kinds = (",".join(row.get("modalities", ["?"])), row.get("kind", "?"))
-        lines.append(form.format(*names, *kinds, *sizes, *words).rstrip())
-    if any(not row.get("commercial", True) for row in rows):
-        lines.append("* The licence does not allow commercial use.")
-    return "\n".join(lines)
-
-
-def _licence(row: JsonObject) -> str:
-    """Return the licence, with a star if it does not allow commercial use."""
-    return str(row.get("licence", "")) + ("" if row.get("commercial", True) else "*")
-
-
-def _state(row: JsonObject) -> str:
-    if not row.get("runs", True):
-        return "not supported by this version"
-    if row.get("gated") and not row["here"]:
-        return "gated: ask for access on its page, then set HF_TOKEN"
-    return "downloaded" if row["here"] else ""
 
 
 Server = Annotated[str, typer.Option("--url", help="URL of the server.")]

@@ -73,6 +73,11 @@ def language_support(entry: CatalogEntry, code: str) -> LanguageSupport:
 _GRADES: Mapping[str, LanguageGrade] = {"good": "good", "weak": "weak", "poor": "poor"}
 
 
+def is_multilingual(entry: CatalogEntry) -> bool:
+    """Return whether a model is for several languages."""
+    return MULTILINGUAL in entry.languages or len(entry.languages) > 1
+
+
 def listed_languages(entry: CatalogEntry) -> tuple[str, ...]:
     """Return the codes of the languages that the catalogue or the publisher lists for a model, in order."""
     listed = {"en"} | set(_list_of(entry).get("codes", "").split()) if MULTILINGUAL in entry.languages else set()

@@ -61,6 +61,13 @@ def quality_figures(model: str) -> Mapping[str, QualityFigure]:
     )
 
 
+@lru_cache(maxsize=1)
+def quality_purposes() -> tuple[str, ...]:
+    """Return the purposes for which a model has a figure, in the order of the table."""
+    models = (value for value in _read("figures.toml").values() if isinstance(value, dict))
+    return tuple(dict.fromkeys(purpose for figures in models for purpose in figures))
+
+
 def measured_languages(model: str) -> Mapping[str, str]:
     """Return the grade of each language that was measured with a model: good, weak or poor, beside its own English.
 

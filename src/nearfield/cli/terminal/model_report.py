@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING
@@ -52,17 +53,26 @@ def _to_plain(value: object) -> object:
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def to_text(name: str, entry: CatalogEntry | None, recipe: Recipe | None) -> str:
-    """Return a line for each fact. ``recipe`` is None if the files are not on this machine."""
-    facts = [*_about(entry), *(_of_recipe(recipe) if recipe is not None else _of_entry(entry)), *_files(name, recipe)]
+def to_text(name: str, entry: CatalogEntry | None, recipe: Recipe | None, languages: Sequence[str] = ()) -> str:
+    """Return a line for each fact, and for each of ``languages``, which are codes.
+
+    ``recipe`` is None if the files are not on this machine.
+    """
+    facts = [
+        *_about(entry, languages),
+        *(_of_recipe(recipe) if recipe is not None else _of_entry(entry)),
+        *_files(name, recipe),
+    ]
     title = entry.id if entry is not None else recipe.name if recipe is not None else name
     lines = (f"  {escape_controls(label) + ':':20} {escape_controls(value)}" for label, value in facts)
     return "\n".join([quote_name(title), *lines])
 
 
-def _about(entry: CatalogEntry | None) -> Iterator[tuple[str, str]]:
+def _about(entry: CatalogEntry | None, languages: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield what only the catalogue knows."""
     from nearfield import families
+    from nearfield.catalog.languages import language_support
+    from nearfield.catalog.languages.codes import language_name
 
     if entry is None:
         yield "Catalogue", "the catalogue does not have this model"
@@ -74,7 +84,10 @@ def _about(entry: CatalogEntry | None) -> Iterator[tuple[str, str]]:
     yield "Architecture", entry.family + supported
     yield "Size", "unknown" if entry.parameters is None else f"{entry.parameters / 1e6:,.0f} million parameters"
     if "text" in entry.modalities:
-        yield "Languages", ", ".join(entry.languages)
+        yield "Languages", _count_languages(entry)
+    for code in languages:
+        support = language_support(entry, code)
+        yield f"  {language_name(code)} ({code})", f"{support.grade} ({support.source})"
     use = "commercial use is allowed" if entry.commercial else "commercial use is not allowed"
     yield "Licence", f"{entry.licence}; {use}"
     if entry.gated:
@@ -84,19 +97,36 @@ def _about(entry: CatalogEntry | None) -> Iterator[tuple[str, str]]:
     yield from _quality(entry.id)
 
 
-def _quality(model: str) -> Iterator[tuple[str, str]]:
-    """Yield published and estimated quality, a line for each source, and the languages that were measured."""
-    from nearfield.catalog.quality import measured_languages, quality_figures
+def _count_languages(entry: CatalogEntry) -> str:
+    """Return the languages of a model: their codes, or how many were measured with which grade, or are listed."""
+    from nearfield.catalog.languages import MULTILINGUAL, language_support, listed_languages
+    from nearfield.catalog.quality import measured_languages
 
-    by_source: dict[str, list[str]] = {}
+    codes = {*measured_languages(entry.id), *listed_languages(entry)}
+    counts = Counter(language_support(entry, code).grade for code in codes)
+    measured = ", ".join(f"{counts[grade]} {grade}" for grade in ("good", "weak", "poor") if counts[grade])
+    parts = [", ".join(entry.languages), *([f"measured {measured}"] if measured else [])]
+    if MULTILINGUAL in entry.languages:
+        parts.append(f"listed without a measure: {counts['listed']}")
+    return "; ".join(parts)
+
+
+def _quality(model: str) -> Iterator[tuple[str, str]]:
+    """Yield published and estimated quality, a line for each purpose, and the languages that were measured."""
+    from nearfield.catalog.quality import measured_languages, quality_figures
+    from nearfield.cli.terminal.model_table import figure_line
+
+    by_purpose: dict[str, list[str]] = {}
     for figure in quality_figures(model).values():
-        error = f" ±{figure.error:.1f} ({figure.published}/{figure.tasks} tasks)" if figure.is_estimated else ""
-        by_source.setdefault(figure.source, []).append(f"{figure.purpose} {figure.value:.1f}{error}")
-    for source, figures in by_source.items():
-        yield "Quality", f"{', '.join(figures)} (source: {source})"
+        name, _, part = figure.purpose.partition(":")
+        by_purpose.setdefault(name, []).append(f"{part} {figure_line(figure)}".strip())
+    if by_purpose:
+        yield "Quality", f"points of 100, ± the error of an estimate; sources: nearfield models figures {model}"
+    for name, figures in by_purpose.items():
+        yield f"  {name}", ", ".join(figures)
     grades = measured_languages(model)
     for grade in ("good", "weak"):
-        if codes := [code for code, value in grades.items() if value == grade]:
+        if codes := [code for code, value in grades.items() if value == grade and code != "en"]:
             yield f"Measured {grade}", f"{' '.join(codes)} (retrieval on Belebele beside its own English)"
 
 
