@@ -87,6 +87,7 @@ def test_suspicious_runs_are_in_no_figure() -> None:
     assert not PARTLY & set(quality_figures("ibm-granite/granite-embedding-311m-multilingual-r2"))
 
 
+@pytest.mark.slow
 def test_the_table_is_that_of_the_raw_figures() -> None:
     folder = SHARED_FOLDER / "data" / "quality"
     if not folder.is_dir():
