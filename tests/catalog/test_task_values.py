@@ -20,7 +20,7 @@ from tools.quality.scores import broken_revisions, cut_runs, read_scores, worse_
 from tools.quality.task_values import pack_tasks, task_table
 
 MODELS = [*(entry.id for entry in catalog.entries()), BM25]
-#: Purposes whose figures publishers give as they are.
+#: Purposes whose figures publishers state, without tasks.
 AS_PUBLISHED = {"images", "images:labels", "rerank:en", "rerank:zh", "rerank:multilingual", "rerank:code"}
 #: Purposes with tasks of which the table lacks subsets.
 PARTLY = {"retrieval:multilingual", "general:multilingual"}

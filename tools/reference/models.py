@@ -22,8 +22,8 @@ is known about one model.
 This page is generated from the catalogue by `python -m tools.reference`."""
 _QUALITY = """Figures of the models for some purposes, in points of 100: published ones, and estimates with their standard error
 after `±`. Those of different columns cannot be compared. `nearfield models list --for PURPOSE --language LANGUAGE` has
-all purposes and languages, and `nearfield models figures MODEL PURPOSE` shows the tasks, values and files that a figure
-is made of."""
+all purposes and languages, and `nearfield models figures MODEL PURPOSE` shows the tasks, values and files behind a
+figure."""
 #: Purposes of the table, and the heads of their columns.
 _PURPOSES: Mapping[str, str] = MappingProxyType(
     {

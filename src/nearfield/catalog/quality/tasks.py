@@ -40,7 +40,7 @@ class TaskValue:
 def task_values(model: str, purpose: str) -> tuple[TaskValue, ...]:
     """Return the tasks of a purpose with a model's values. ``model`` is the full id.
 
-    Empty for a purpose whose figures are published as they are, not as a mean of tasks.
+    Empty for a purpose whose figures publishers state themselves, not a mean of tasks.
     """
     table = _read_table()
     values = {

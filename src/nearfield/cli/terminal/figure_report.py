@@ -33,7 +33,7 @@ def figures_text(entry: CatalogEntry) -> str:
 
 @dataclass(frozen=True)
 class FigureTrace:
-    """A figure of a model, with the tasks that it is the mean of; none if it was published as it is."""
+    """A figure of a model, with the tasks that it is the mean of; none if the publisher states it."""
 
     model: str
     figure: QualityFigure
