@@ -28,6 +28,7 @@ _BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _COUNT_UNITS = ("", "thousand", "million", "billion", "trillion")
 #: A limit that is a whole number of these was written in powers of 1,024.
 _MEBIBYTE = 2**20
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 #: Amounts of this many or more are refused: they are no sizes of memory, and do not fit 64 bits.
 _LIMIT = 1e18
 #: Digits with commas between groups of three; 1,5 would otherwise be read as 15.
@@ -53,6 +54,18 @@ def parse_count(text: str) -> int:
         InputError: the text is not a count, or below 0.
     """
     return parse_amount(text, _COUNTS, "a count such as 250000, 250k or 1.5M")
+
+
+def parse_duration(text: str) -> float:
+    """Parse a time with its unit, such as 90s, 30m, 24h or 2d; return seconds.
+
+    Raises:
+        InputError: the text is no such time, or has no unit.
+    """
+    form = "a time such as 90s, 30m, 24h or 2d"
+    if not text.strip()[-1:].isalpha():
+        raise InputError(f"{text!r} is not {form}.")
+    return float(parse_amount(text, _SECONDS, form))
 
 
 def format_size(size: int) -> str:

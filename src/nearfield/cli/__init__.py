@@ -37,6 +37,7 @@ COMMANDS = (
     ("speed", "speed", "EXAMPLES"),
     ("size", "size", "EXAMPLES"),
     ("cost", "cost", "EXAMPLES"),
+    ("capacity", "capacity", "EXAMPLES"),
 )
 #: The groups of commands: modules that have a typer application named ``app``.
 GROUPS = ("collections", "golden", "models", "keys")
