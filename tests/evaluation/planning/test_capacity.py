@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfield import catalog
@@ -152,6 +152,7 @@ def _rows(load: Workload) -> dict[str, dict[str, Any]]:
     return {row["machine"]: row for row in plan_capacity(load, BASE, TABLE)["plans"]}
 
 
+@settings(max_examples=25, deadline=None)
 @given(loads)
 def test_the_job_is_done_in_time_and_the_queries_are_answered(load: Workload) -> None:
     for row in _rows(load).values():
@@ -163,6 +164,7 @@ def test_the_job_is_done_in_time_and_the_queries_are_answered(load: Workload) ->
         assert row["memory"]["total"] <= row["memory"]["capacity"]
 
 
+@settings(max_examples=25, deadline=None)
 @given(loads, st.integers(2, 5))
 def test_more_texts_never_cost_less_and_less_time_never_needs_fewer_machines(load: Workload, factor: int) -> None:
     rows, more = _rows(load), _rows(replace(load, texts=load.texts * factor))
@@ -177,6 +179,7 @@ def test_more_texts_never_cost_less_and_less_time_never_needs_fewer_machines(loa
         assert sooner[name]["job"]["hours"] <= row["job"]["hours"] * (1 + 1e-9)
 
 
+@settings(max_examples=25, deadline=None)
 @given(loads)
 def test_the_order_is_that_of_the_prices(load: Workload) -> None:
     rows = [row for row in plan_capacity(load, BASE, TABLE)["plans"] if row["fits"]]

@@ -6,7 +6,7 @@ import datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfield.errors import InputError, SettingsError
@@ -63,6 +63,7 @@ def test_names_are_found_as_people_write_them(written: str, name: str) -> None:
     assert read_machines().find(written).name == name
 
 
+@settings(deadline=None)
 @given(st.sampled_from(MACHINES), st.sampled_from([str.lower, str.upper, str.title]), st.sampled_from(["", "-", "_"]))
 def test_case_and_separators_do_not_matter(machine: Machine, change: object, separator: str) -> None:
     assert callable(change)
