@@ -26,8 +26,22 @@ _CHECKS = """## Estimates beside published speeds
 
 *Ratio* is the estimate divided by the published speed. Rows marked *fit* gave the constants of the roofline; the others
 check it. Tokens in brackets are not stated by the source: they are inferred."""
-_MACHINE_HEAD = ("machine", "memory GiB", "bandwidth", "float32", "float16", "bfloat16", "int8", "cores", "watts")
-_MACHINE_HEAD += ("rent", "price", "source")
+_MACHINE_HEAD = (
+    *(
+        "machine",
+        "memory GiB",
+        "bandwidth",
+        "float32",
+        "float16",
+        "bfloat16",
+        "int8",
+        "cores",
+        "watts",
+        "rent",
+        "price",
+    ),
+    "source",
+)
 _SPEED_HEAD = ("model", "machine", "precision", "engine", "tokens", "published texts/s", "ratio", "use", "source")
 
 
@@ -39,7 +53,7 @@ def render() -> str:
     hits = sum(is_within_error(estimate_ratio(row, table)) for row in checks)
     count = f"Within a factor of 2 are {hits} of {len(checks)} checks. The others, and why:"
     misses = "\n".join(f"- {row.model} on {row.machine} with {row.engine}: {row.miss}." for row in speeds if row.miss)
-    machines = render_table(_MACHINE_HEAD, (_machine(machine) for machine in table.machines))
+    machines = render_table(_MACHINE_HEAD, (tuple(_machine(machine)) for machine in table.machines))
     rows = render_table(_SPEED_HEAD, (_speed(row, estimate_ratio(row, table)) for row in speeds))
     return join_page("Machines", _INTRO, machines, _CHECKS, rows, count, misses, _sources(speeds))
 
