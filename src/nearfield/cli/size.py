@@ -243,10 +243,18 @@ def measure_rate(model: str, tokens: float | None) -> tuple[EncodingRate, float 
         )
         target = speed.LocalTarget(encoder)
         target.bulk(texts[:16])
+        _warn_if_busy()
         measurement = speed.measure_bulk(target.bulk, texts, 3.0)
         vectors = _vectors_per_text(encoder.encode(texts[:64], role="document"))
     per_text = tokens or measurement["tokens_per_text"]
     return EncodingRate(measurement["tokens_per_second"], "tokens", per_text, measured=True), vectors
+
+
+def _warn_if_busy() -> None:
+    from nearfield.evaluation.planning.speed.core_share import busy_warning
+
+    if warning := busy_warning({}):
+        typer.echo(warning, err=True)
 
 
 def _vectors_per_text(vectors: object) -> float | None:

@@ -96,9 +96,12 @@ def _here(
 ) -> JsonObject:
     from nearfield.encoder import Encoder
     from nearfield.evaluation.performance import load_test as speeds
+    from nearfield.evaluation.planning.speed.core_share import busy_warning
 
     loading: Keywords = {"precision": precision, "backend": backend, "device": device}
     with Encoder(model, accept_license=accept_license, progress=True, **loading) as encoder:
+        if warning := busy_warning(loading):
+            typer.echo(warning, err=True)
         return speeds.measure(speeds.LocalTarget(encoder, **encode_options), texts, **options)
 
 

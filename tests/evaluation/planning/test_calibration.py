@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ from hypothesis import strategies as st
 
 from nearfield import hardware
 from nearfield.errors import InputError, MachineBusy
+from nearfield.evaluation.json_types import JsonDict
+from nearfield.evaluation.performance import load_test
 from nearfield.evaluation.planning.speed import calibration_runs, core_share
 from nearfield.evaluation.planning.speed.calibration import Calibration, WidthTiming, calibrate
 from nearfield.evaluation.planning.speed.calibration_runs import (
@@ -26,7 +30,8 @@ from nearfield.evaluation.planning.speed.calibration_runs import (
 from nearfield.evaluation.planning.speed.core_share import Clock, cores_of, require_idle_cores, require_share
 from nearfield.evaluation.planning.speed.model_shapes import ModelShape
 from nearfield.evaluation.planning.speed.token_costs import RunKey, RunTime, solve_costs
-from nearfield.testing import tiny_encoder
+from nearfield.testing import tiny_encoder, write_tiny_model
+from tests.support.cli_runner import run
 
 SHAPE = ModelShape("", 384, inner=1536)
 MEASURED = Calibration(
@@ -70,9 +75,9 @@ def test_attention_grows_as_the_runs_grow() -> None:
     assert [tokens for tokens, _ in costs.growth] == [512, 2048, 8192]
     assert [factor for _, factor in costs.growth] == pytest.approx([1.0, 1.0, 1.5])
     calibration = Calibration((costs,), 0.0, 4.0, 0, "float32", 0.0)
-    for tokens, run in ((512, times[1, 512]), (2048, times[1, 2048]), (8192, times[1, 8192])):
+    for tokens, time_of_run in ((512, times[1, 512]), (2048, times[1, 2048]), (8192, times[1, 8192])):
         estimate = calibration.seconds_per_token(ModelShape("", 384, 1, 1536), tokens)
-        assert estimate == pytest.approx(run.seconds, rel=0.01)
+        assert estimate == pytest.approx(time_of_run.seconds, rel=0.01)
 
 
 @given(noise=st.lists(st.floats(0.3, 3.0), min_size=5, max_size=5))
@@ -262,6 +267,33 @@ def test_load_alone_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     require_share(None, 1.5)
 
 
+@pytest.mark.parametrize("share", [0.79, 0.8])
+def test_measurements_by_wall_clock_warn_of_other_work(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
+    monkeypatch.setattr(hardware, "core_allowance", lambda: 2.0)
+    _shares(monkeypatch, share)
+    warning = core_share.busy_warning({})
+    assert (warning is not None) == (share < 0.8)
+    assert warning is None or warning.startswith("Other work leaves this process 79% of its 2 cores")
+
+
+@pytest.mark.parametrize("command", [("size", "1k", "--dims", 32, "--tokens", 8, "--measure"), ("speed",)])
+@pytest.mark.slow
+def test_commands_warn_of_other_work(
+    command: tuple[object, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_tiny_model(tmp_path / "tiny")
+    monkeypatch.setattr(load_test, "measure_bulk", partial(_bulk, load_test.measure_bulk))
+    for share, warned in ((0.5, True), (1.0, False)):
+        _shares(monkeypatch, share)
+        name = ("--model", model) if command[0] == "size" else (model, "--seconds", 0.05, "--clients", 1)
+        result = run(capsys, monkeypatch, *command, *name, "--json")
+        assert result.code == 0 and ("Other work leaves this process 50%" in result.err) == warned
+
+
+def _bulk(measure: Callable[..., JsonDict], encode: object, texts: list[str], seconds: float) -> JsonDict:
+    return measure(encode, texts[:16], min(seconds, 0.05))
+
+
 def test_a_fraction_of_a_core_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "getloadavg", raising=False)
     with pytest.raises(MachineBusy, match=r"20% of its 1.5 cores, and needs 50%\. Wait"):
@@ -287,14 +319,16 @@ def test_a_slow_machine_is_measured_at_two_widths(monkeypatch: pytest.MonkeyPatc
         measured.clear()
         calibration = calibrate(seconds=seconds, threads=1)
         assert measured == expected == [width.hidden for width in calibration.widths]
-        assert all(len(width.growth) == 2 for width in calibration.widths)
+        assert all([tokens for tokens, _ in width.growth] == [2048, 8192] for width in calibration.widths)
         assert calibration.bytes_per_parameter == expected[-1] / 100
 
 
 def _replace_runs(monkeypatch: pytest.MonkeyPatch, measured: list[int]) -> None:
-    def measure(home: Path, hidden: int, *_: object, growth: bool) -> WidthMeasurement:
+    def measure(home: Path, hidden: int, *_: object, growth: bool, forced: bool) -> WidthMeasurement:
         measured.append(hidden)
-        return WidthMeasurement(replace(SHAPE, hidden=hidden), _times(*([(1, 8192)] if growth else [])), hidden / 100)
+        return WidthMeasurement(
+            replace(SHAPE, hidden=hidden), _times(*([(1, 8192)] if growth and forced else [])), hidden / 100
+        )
 
     monkeypatch.setattr("nearfield.evaluation.planning.speed.calibration.measure_width", measure)
     monkeypatch.setattr(

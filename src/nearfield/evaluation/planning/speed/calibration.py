@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from nearfield.evaluation.planning.speed.calibration_runs import (
 )
 from nearfield.evaluation.planning.speed.core_share import Clock, cores_of, require_idle_cores, require_share
 from nearfield.evaluation.planning.speed.model_shapes import ModelShape
-from nearfield.evaluation.planning.speed.token_costs import WidthTiming, solve_costs
+from nearfield.evaluation.planning.speed.token_costs import LONG, WidthTiming, solve_costs
 from nearfield.message_text import count_of
 
 __all__ = ["SECONDS", "WIDTHS", "Calibration", "Clock", "WidthTiming", "calibrate"]
@@ -140,9 +140,10 @@ def calibrate(
             stage(f"width {hidden} (step {number + 1} of {steps})")
             deadline = seconds * (_TABLE_SHARE + (1 - _TABLE_SHARE) * number / len(widths))
             plan = RunPlan(clock, rounds, deadline, options)
-            measurements.append(measure_width(home, hidden, vocabulary, plan, growth=hidden <= _middle(widths)))
+            growth, smallest = hidden <= _middle(widths), hidden == min(widths)
+            measurements.append(measure_width(home, hidden, vocabulary, plan, growth=growth, forced=smallest))
             require_share(clock.share, cores)
-    return _calibration(measurements, _middle(widths), table, clock)
+    return _calibration(measurements, table, clock)
 
 
 def _require_widths(widths: Sequence[int]) -> None:
@@ -160,13 +161,9 @@ def _middle(widths: Sequence[int]) -> int:
     return sorted(widths)[len(widths) // 2]
 
 
-def _calibration(
-    measurements: Sequence[WidthMeasurement], middle: int, table: TableMeasurement, clock: Clock
-) -> Calibration:
-    timings = [solve_costs(width.shape, width.times) for width in measurements]
-    growth = next(timing.growth for timing in timings if timing.hidden == middle)
+def _calibration(measurements: Sequence[WidthMeasurement], table: TableMeasurement, clock: Clock) -> Calibration:
     return Calibration(
-        tuple(replace(timing, growth=growth) if timing.hidden > middle else timing for timing in timings),
+        tuple(_share_growth([solve_costs(width.shape, width.times) for width in measurements])),
         table.seconds,
         measurements[-1].parameter_bytes,
         table.base_bytes,
@@ -175,3 +172,12 @@ def _calibration(
         clock.share,
         time.time(),
     )
+
+
+def _share_growth(timings: Sequence[WidthTiming]) -> Iterator[WidthTiming]:
+    """Yield timings; a width that had no time for the longest texts gets the growth of the next smaller one."""
+    growth = timings[0].growth
+    for timing in timings:
+        if timing.growth[-1][0] > 2 * LONG:
+            growth = timing.growth
+        yield replace(timing, growth=growth)

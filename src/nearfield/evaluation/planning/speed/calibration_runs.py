@@ -41,8 +41,8 @@ _MIN_SECONDS, _MAX_TOKENS = 0.05, 2**18
 _SLOW_SECONDS = 0.5
 #: A run is repeated no more once it took so many seconds in all.
 _MAX_SECONDS = 2.5
-#: The longest texts are left out where one run of them would take more seconds.
-_MAX_LONGEST_SECONDS = 4.0
+#: Above the smallest width, the longest texts are left out where one run of them would take more seconds.
+_MAX_LONGEST_SECONDS = 5.0
 #: The cost of their tokens relative to those of texts of 2,048 tokens, by the growth of attention.
 _LONGEST_COST = 3
 _TABLE_TOKENS, _TABLE_WIDTH = 256, 256
@@ -131,9 +131,12 @@ class TableMeasurement:
 
 
 def measure_width(
-    home: Path, hidden: int, vocabulary: Sequence[str], plan: RunPlan, *, growth: bool
+    home: Path, hidden: int, vocabulary: Sequence[str], plan: RunPlan, *, growth: bool, forced: bool = False
 ) -> WidthMeasurement:
-    """Write models of a width below ``home`` and time them; with ``growth``, also on medium and the longest texts."""
+    """Write models of a width below ``home`` and time them.
+
+    With ``growth``, they also run on medium texts, and on the longest if that is quick or ``forced``.
+    """
     shape = ModelShape("random", hidden, inner=4 * hidden, vocabulary=len(vocabulary))
     length = LONGEST if growth else LONG
     folders = {layers: _write_model(home, hidden, layers, vocabulary, length) for layers in (SHALLOW, DEEP)}
@@ -142,7 +145,7 @@ def measure_width(
         keys = (*RUNS, (SHALLOW, MEDIUM)) if growth else RUNS
         runs = {key: create_run(encoders[key[0]], key[1], hidden, plan) for key in keys}
         times = time_runs(runs, plan)
-        if growth and _longest_seconds(runs[SHALLOW, LONG], plan) < _MAX_LONGEST_SECONDS:
+        if growth and (forced or _longest_seconds(times[SHALLOW, LONG], plan) < _MAX_LONGEST_SECONDS):
             key = (SHALLOW, LONGEST)
             times |= time_runs({key: create_run(encoders[SHALLOW], LONGEST, hidden, plan)}, plan)
         return WidthMeasurement(shape, times, _parameter_bytes(shape, encoders[SHALLOW], encoders[DEEP]))
@@ -208,9 +211,9 @@ def _load(folder: Path, options: Keywords) -> Encoder:
     return Encoder(str(folder), compile_cache=False, **options)
 
 
-def _longest_seconds(run: TimedRun, plan: RunPlan) -> float:
-    """Return the seconds that a run of the longest texts will take, by a run of long ones."""
-    return run.wall / run.tokens * plan.lanes * LONGEST * _LONGEST_COST
+def _longest_seconds(long: RunTime, plan: RunPlan) -> float:
+    """Return the seconds that a run of the longest texts takes on an idle machine, by the time of long ones."""
+    return long.seconds * plan.lanes * LONGEST * _LONGEST_COST
 
 
 def _parameter_bytes(shape: ModelShape, shallow: Encoder, deep: Encoder) -> float:

@@ -20,6 +20,8 @@ from nearfield.message_text import count_of
 
 #: The share of its cores that a process must get, so that its measurement counts.
 MIN_SHARE = 0.5
+#: From this share on, a speed by wall clock is that of an idle machine.
+IDLE_SHARE = 0.8
 #: Seconds of a probe of the share, and the number of probes of which one must succeed: work may be about to end.
 _PROBE_SECONDS, _PROBES = 0.25, 4
 #: Hashing so many bytes in one call releases Python's lock.
@@ -98,15 +100,34 @@ def require_idle_cores(cores: float) -> None:
     require_share(best, cores)
 
 
+def busy_warning(options: JsonMapping) -> str | None:
+    """Return what to say before a measurement by wall clock on a busy machine; None if it is idle.
+
+    Args:
+        options: those of ``Encoder``.
+    """
+    cores = cores_of(options)
+    share = core_share(cores)
+    if share >= IDLE_SHARE:
+        return None
+    return (
+        f"Other work leaves this process {share:.0%} of its {_name_cores(cores)}{_load()}: the measured speed will be "
+        "that of a busy machine. Measure again when the other work has ended."
+    )
+
+
 def require_share(share: float | None, cores: float) -> None:
     """Raise MachineBusy if a process had too small a share of its cores; None, a share that is not known, passes."""
     if share is None or share >= MIN_SHARE:
         return
-    available = count_of(int(cores), "core") if cores == int(cores) else f"{cores:.1f} cores"
     raise MachineBusy(
-        f"This machine is too busy to measure its speed: this process got {share:.0%} of its {available}, and needs "
-        f"{MIN_SHARE:.0%}{_load()}. Wait until the other work has ended."
+        f"This machine is too busy to measure its speed: this process got {share:.0%} of its {_name_cores(cores)}, "
+        f"and needs {MIN_SHARE:.0%}{_load()}. Wait until the other work has ended."
     )
+
+
+def _name_cores(cores: float) -> str:
+    return count_of(int(cores), "core") if cores == int(cores) else f"{cores:.1f} cores"
 
 
 def _load() -> str:
