@@ -102,10 +102,10 @@ class BulkJob:
         Raises:
             InputError: the unit of billing is unknown.
         """
-        if billing not in BILLING:
-            raise InputError(f"Unknown unit of billing {billing!r}. {nearest(billing, BILLING)}", param="billing")
+        _check_billing(billing)
         step = BILLING[billing]
-        return math.ceil(round(self.seconds / step, 9)) * step * self.workers / 3600
+        steps = max(1, math.ceil(self.seconds / step * (1 - 1e-9)))  # 60.000000001 s are a minute
+        return steps * step * self.workers / 3600
 
     def with_texts(self, texts: float) -> BulkJob:
         """Return the same job with another number of texts."""
@@ -124,12 +124,17 @@ class BulkJob:
         }
 
 
+def _check_billing(billing: str) -> None:
+    if billing not in BILLING:
+        raise InputError(f"Unknown unit of billing {billing!r}. {nearest(billing, BILLING)}", param="billing")
+
+
 @dataclass(frozen=True)
 class WorkerPrice:
     """What an hour of one worker costs: rented, as a spot machine, or as the wear of a bought one; and its energy.
 
     Raises:
-        InputError: a number is negative or not finite.
+        InputError: a number is negative or not finite, or the unit of billing is unknown.
     """
 
     hourly: float
@@ -142,8 +147,11 @@ class WorkerPrice:
     def __post_init__(self) -> None:
         for name in ("hourly", "watts", "kwh"):
             check_not_negative(name, getattr(self, name))
+        _check_billing(self.billing)
         if self.spot is not None:
             check_not_negative("spot", self.spot)
+        if self.spot is not None and not self.rented:
+            raise InputError("A spot price is a rent: give the rent of the machine, not its price.", param="spot")
 
     def cost(self, job: BulkJob) -> JsonDict:
         """Return hours, billed_hours, price, spot, energy_kwh and energy_price of a job; total is with on-demand rent.

@@ -11,7 +11,9 @@ from pathlib import Path
 from nearfield.errors import InputError, SettingsError, nearest
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.planning.amount_checks import check_efficiency, check_not_negative, check_positive
+from nearfield.evaluation.planning.bulk_job import FORMULAS as JOB_FORMULAS
 from nearfield.evaluation.planning.bulk_job import BulkJob, WorkerPrice
+from nearfield.evaluation.planning.index_size import vector_bytes
 from nearfield.repeated_values import find_repeated
 from nearfield.strict_toml import parse_toml
 
@@ -28,7 +30,14 @@ FORMULAS = (
     "own per million tokens = machines x own a month / (the volume / 1,000,000)",
     "API a month = the volume / 1,000,000 x its price",
     "break-even volume = own a month / the API's price x 1,000,000 (one machine; reached if within its capacity)",
+    "break-even texts = break-even volume / tokens per text",
+    "energy a month = machines x 730 h x watts / 1000, in kWh; its price is part of own a month",
 )
+_STORAGE_FORMULAS = {
+    "storage": "encoded texts x dimensions x bits / 8, without an index; a month of it x price of a GB (10^9 bytes)",
+    "per million tokens": "total / (encoded texts x tokens per text / 1,000,000); total is price and energy",
+    "API": "encoded texts x tokens per text / 1,000,000 x its price",
+}
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,10 @@ class Hardware:
     def hourly(self) -> float:
         """The rent of an hour, or the wear of a bought machine in an hour, without energy."""
         return self.rent if self.rent is not None else (self.price or 0.0) / (self.years * 12 * HOURS_A_MONTH)
+
+    def as_worker(self, spot: float | None = None, billing: str = "minute") -> WorkerPrice:
+        """Return what an hour of the machine costs a job, which pays for the hours that it uses."""
+        return WorkerPrice(self.hourly, spot, billing, self.rent is not None, self.watts, self.kwh)
 
     @property
     def month_kwh(self) -> float:
@@ -129,14 +142,16 @@ def _price(file: str, number: int, row: JsonDict) -> Price:
     return Price(**row)
 
 
-def compare_costs(volume: float, hardware: Hardware, prices: Sequence[Price]) -> JsonDict:
+def compare_costs(
+    volume: float, hardware: Hardware, prices: Sequence[Price], *, tokens_per_text: float | None = None
+) -> JsonDict:
     """Compare a month's costs of embedding ``volume`` tokens.
 
     Returns:
         ``own``: machines, month, per_million, capacity (tokens a month of one machine), kwh and energy (its price, part
         of month); ``apis``: for each price
         month, break_even (tokens a month from which one
-        machine is cheaper; None if beyond its capacity) and cheaper (``own`` or ``api``).
+        machine is cheaper; None if beyond its capacity), break_even_texts and cheaper (``own`` or ``api``).
 
     Raises:
         InputError: the volume is not above 0.
@@ -153,7 +168,11 @@ def compare_costs(volume: float, hardware: Hardware, prices: Sequence[Price]) ->
         "kwh": machines * hardware.month_kwh,
         "energy": machines * hardware.month_kwh * hardware.kwh,
     }
-    return {"volume": volume, "own": own, "apis": [_compare_price(price, volume, month, hardware) for price in prices]}
+    rows = [_compare_price(price, volume, month, hardware) for price in prices]
+    for row in rows:
+        known = row["break_even"] is not None and tokens_per_text is not None
+        row["break_even_texts"] = row["break_even"] / tokens_per_text if known and tokens_per_text else None
+    return {"volume": volume, "tokens_per_text": tokens_per_text, "own": own, "apis": rows}
 
 
 def _compare_price(price: Price, volume: float, own: float, hardware: Hardware) -> JsonDict:
@@ -167,12 +186,45 @@ def _compare_price(price: Price, volume: float, own: float, hardware: Hardware) 
     }
 
 
-def compare_job(job: BulkJob, worker: WorkerPrice, prices: Sequence[Price]) -> JsonDict:
+@dataclass(frozen=True)
+class VectorStorage:
+    """How the vectors of a job are stored: dimensions (None: not known), dtype, and the price of a GB and month.
+
+    Raises:
+        InputError: a value is invalid.
+    """
+
+    dimensions: int | None = None
+    dtype: str = "float32"
+    gb_month: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_not_negative("gb_month", self.gb_month)
+        if self.gb_month and self.dimensions is None:
+            raise InputError("The price of storage needs the dimensions of the vectors: --dims.", param="dimensions")
+        vector_bytes(8 if self.dimensions is None else self.dimensions, self.dtype)
+
+    def cost(self, texts: float) -> JsonDict | None:
+        """Return bytes and month (the price of a month) of the vectors of some texts; None without dimensions."""
+        if self.dimensions is None:
+            return None
+        size = texts * vector_bytes(self.dimensions, self.dtype)
+        return {"bytes": size, "dtype": self.dtype, "month": size / 1e9 * self.gb_month}
+
+
+def job_formulas() -> list[str]:
+    """Return the formulas of all figures of ``compare_job``, each as ``name = formula``."""
+    return [f"{name} = {formula}" for name, formula in {**JOB_FORMULAS, **_STORAGE_FORMULAS}.items()]
+
+
+def compare_job(
+    job: BulkJob, worker: WorkerPrice, prices: Sequence[Price], storage: VectorStorage | None = None
+) -> JsonDict:
     """Compare the cost of one job on rented or bought workers with that of APIs.
 
     Returns:
-        ``job``: its size and time; ``own``: what ``WorkerPrice.cost`` returns, with per_million tokens; ``apis``: for
-        each price cost and cheaper (``own`` or ``api``).
+        ``job``: its size and time; ``own``: what ``WorkerPrice.cost`` returns, with per_million tokens; ``storage``:
+        bytes and month, or None; ``apis``: for each price cost and cheaper (``own`` or ``api``).
 
     Raises:
         InputError: the tokens of a text are not known.
@@ -183,7 +235,8 @@ def compare_job(job: BulkJob, worker: WorkerPrice, prices: Sequence[Price]) -> J
     rows = [{**vars(price), "cost": tokens / 1e6 * price.per_million} for price in prices]
     for row in rows:
         row["cheaper"] = "own" if own["total"] < row["cost"] else "api"
-    return {"job": {**job.to_dict(), "tokens": tokens}, "own": own, "apis": rows}
+    stored = None if storage is None else storage.cost(job.texts * (1 - job.duplicates))
+    return {"job": {**job.to_dict(), "tokens": tokens}, "own": own, "storage": stored, "apis": rows}
 
 
 def _encoded_tokens(job: BulkJob) -> float:
