@@ -55,7 +55,9 @@ def cost(
     spot: Annotated[float | None, typer.Option(help="Rent per hour of a spot machine, for one job.")] = None,
     billing: Annotated[str, typer.Option(help="A job's hours are rounded up to a second, minute or hour.")] = "minute",
     years: Annotated[float, typer.Option(help="Years of use of a bought machine.")] = 3.0,
-    watts: Annotated[float | None, typer.Option(help="Average power of the machine in watts.")] = None,
+    watts: Annotated[
+        float, typer.Option(help="Average power of the machine in watts [with --on, that of the table].")
+    ] = 0.0,
     kwh: Annotated[float, typer.Option(help="Price of a kilowatt-hour.")] = 0.0,
     utilisation: Annotated[
         float, typer.Option(help="Share of a month in which the machine has work, above 0 and up to 1.")
@@ -98,7 +100,7 @@ def cost(
     rate = _rate(tokens_per_second, texts_per_second, tokens, model if measure else None)
     owner = _OwnMachine(rent, rent_month, price, watts).completed(on, machines)
     hardware = costs.Hardware(
-        rate.tokens_per_second or 0.0, owner.price, years, owner.hourly_rent, owner.watts or 0.0, kwh, utilisation
+        rate.tokens_per_second or 0.0, owner.price, years, owner.hourly_rent, owner.watts, kwh, utilisation
     )
     currency, table = costs.read_prices(prices)
     comparison: JsonObject
@@ -176,7 +178,7 @@ class _OwnMachine:
     rent: float | None
     rent_month: float | None
     price: float | None
-    watts: float | None
+    watts: float
     sources: tuple[str, ...] = ()
 
     @property
@@ -208,7 +210,7 @@ class _OwnMachine:
             source = _source_of("rent" if machine.rent else "price", amount)
             rent, price = (amount.amount, None) if machine.rent else (None, amount.amount)
             result = replace(result, rent=rent, price=price, sources=(source,))
-        if self.watts is None and machine.watts is not None:
+        if not self.watts and machine.watts is not None:
             sources = (*result.sources, _source_of("watts", machine.watts))
             result = replace(result, watts=machine.watts.amount, sources=sources)
         return result

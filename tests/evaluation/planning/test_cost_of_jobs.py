@@ -108,8 +108,8 @@ def test_rent_and_watts_of_a_named_machine(nearfield: Run, tmp_path: Path) -> No
     own = json.loads(nearfield(*words, "--json").out)["own"]
     assert own["price"] == pytest.approx(0.5) and own["energy_price"] == pytest.approx(0.1)
     assert "rent 0.5: 2026-01-02, unverified, https://example.org" in nearfield(*words).out
-    stated = json.loads(nearfield(*words, "--rent", 2, "--watts", 0, "--json").out)["own"]
-    assert stated["total"] == pytest.approx(2)
+    stated = json.loads(nearfield(*words, "--rent", 2, "--watts", 100, "--json").out)["own"]
+    assert stated["total"] == pytest.approx(2.025)
 
 
 JOBS = st.builds(
