@@ -18,6 +18,7 @@ with BERT-small on 16 vCPU) and ``TEXT_SECONDS`` (a static model on the i7). Not
 Apple's GPUs, which count as other GPUs do; ``TILE_SHARE``; ``TOKENS_A_CORE``, a usual rate of Hugging Face's
 tokenizers. The other rows check the result.
 
+No library does this for encoders: those for language models (calculon, llm-viewer) model decoding and have no host.
 The roofline model: Williams, Waterman, Patterson, "Roofline", Communications of the ACM 52(4), 2009.
 """
 
@@ -54,7 +55,8 @@ MEMORY_SHARE = 0.9
 BATCH_TOKENS: Mapping[str, int] = MappingProxyType({"gpu": 16_384, "apple": 8_192, "cpu": 8_192})
 #: Bytes of a process without a model: interpreter and libraries; on a GPU, the context of the driver.
 BASE_BYTES: Mapping[str, int] = MappingProxyType({"gpu": 600 * 2**20, "apple": 500 * 2**20, "cpu": 320 * 2**20})
-#: The precision that Nearfield uses by itself, by kind: the first that the machine has.
+#: The precision that Nearfield uses by itself, by kind: the first that the machine has. GPUs without bfloat16 (T4, V100)
+#: are planned in float16, which has to be requested there.
 _PRECISIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"gpu": ("bfloat16", "float16", "float32"), "apple": ("float32",), "cpu": ("bfloat16", "float32")}
 )
