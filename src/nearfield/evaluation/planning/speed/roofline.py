@@ -55,8 +55,8 @@ MEMORY_SHARE = 0.9
 BATCH_TOKENS: Mapping[str, int] = MappingProxyType({"gpu": 16_384, "apple": 8_192, "cpu": 8_192})
 #: Bytes of a process without a model: interpreter and libraries; on a GPU, the context of the driver.
 BASE_BYTES: Mapping[str, int] = MappingProxyType({"gpu": 600 * 2**20, "apple": 500 * 2**20, "cpu": 320 * 2**20})
-#: The precision that Nearfield uses by itself, by kind: the first that the machine has. GPUs without bfloat16 (T4, V100)
-#: are planned in float16, which has to be requested there.
+#: The precision that Nearfield uses by itself, by kind: the first that the machine has. GPUs without bfloat16 (T4,
+#: V100) are planned in float16, which has to be requested there.
 _PRECISIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"gpu": ("bfloat16", "float16", "float32"), "apple": ("float32",), "cpu": ("bfloat16", "float32")}
 )
