@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from nearfield.evaluation.comparison import chart_data
 from nearfield.evaluation.json_types import JsonDict, JsonMapping
 from nearfield.evaluation.metrics import library
+from nearfield.message_text import escape_controls
 
 #: An object of matplotlib, which has no types.
 Axes: TypeAlias = Any
@@ -219,6 +220,7 @@ def _draw_labels(axes: Axes, rows: Sequence[tuple[float, float, str, int]], size
             fontweight="bold",
             fontsize=SIZES[size][2] - (0.5 if wide else 0.8),
             annotation_clip=False,
+            parse_math=False,  # a name may hold dollar signs
             arrowprops=_LEADER | {"color": _colour(number)},
         )
 
@@ -226,4 +228,4 @@ def _draw_labels(axes: Axes, rows: Sequence[tuple[float, float, str, int]], size
 def _wrap(text: str, width: int) -> str:
     import textwrap
 
-    return "\n".join(textwrap.wrap(text, max(width, 8))[:2])
+    return "\n".join(textwrap.wrap(escape_controls(text), max(width, 8))[:2])

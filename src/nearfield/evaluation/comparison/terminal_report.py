@@ -132,7 +132,7 @@ def _failures(comparison: JsonMapping) -> Table | None:
     for heading in ("variant", "step", "error"):
         table.add_column(heading, overflow="fold")
     for label, error in failed:
-        table.add_row(*map(escape_controls, (label, error["step"], error["message"])), style="red")
+        table.add_row(*map(escape_controls, (label, error["step"], " ".join(error["message"].split()))), style="red")
     return table
 
 
