@@ -93,7 +93,7 @@ def test_a_perfect_score_has_an_interval_cautions_and_no_worst_items(name: str) 
     assert low < 100 - 50 * UNSEEN, "items of a share that a sample of 20 misses may all be wrong"
     assert low > 0
     assert result["worst"] == []
-    few, perfect = result["cautions"]
+    *_, few, perfect = result["cautions"]
     assert few.startswith(f"Only {COUNT} {open_task(name).item[:4]}")
     assert perfect.startswith(f"A perfect {result['main']} of {COUNT} ")
 
@@ -106,7 +106,7 @@ def test_a_score_of_zero_has_an_interval(name: str) -> None:
     assert low == 0
     assert 10 < high < 30
     assert len(result["worst"]) == 10
-    assert len(result["cautions"]) == 1
+    assert not any("perfect" in caution for caution in result["cautions"])
 
 
 def test_the_interval_of_shares_is_clopper_and_pearsons() -> None:
@@ -152,7 +152,10 @@ def test_only_items_that_lost_something_are_worst() -> None:
     judged = {**rows.relevant, "q3": {"d4": 1}, "q5": {"d5": 0}}
     result = evaluate(Numbered(), Dataset("r", "retrieval", Retrieval(rows.documents, rows.queries, judged)), samples=0)
     assert [item["id"] for item in result["worst"]] == ["q3"]
-    assert result["cautions"][0].startswith("1 query without a relevant document counts 0 for every model")
+    small, hopeless, few = result["cautions"]
+    assert small.startswith("Only 20 documents: the first 10 results are 50% of them")
+    assert hopeless.startswith("1 query without a relevant document counts 0 for every model")
+    assert few.startswith("Only 20 queries")
 
 
 def test_a_label_that_shares_its_cluster_is_among_the_worst() -> None:
@@ -173,7 +176,8 @@ def test_comparisons_show_the_cautions_of_their_results(capsys: pytest.CaptureFi
         {"a": "red apples", "b": "green pears"}, {"q": "apples", "r": "pears"}, {"q": {"a": 1}, "r": {"b": 1}}
     )
     comparison = compare(["bm25"], Dataset("fruit", "retrieval", rows), speed=False, cache=False)
-    few, perfect = comparison["cautions"]
+    small, few, perfect = comparison["cautions"]
+    assert small.startswith("fruit: Only 2 documents: the first 10 results are 100% of them")
     assert few.startswith("fruit: Only 2 queries")
     assert perfect.startswith("fruit: A perfect nDCG@10 of 2 queries")
     print_comparison(comparison, pictures=False)

@@ -1,4 +1,4 @@
-"""nearfield judge and nearfield synthetic: retrieval data sets from your own collections."""
+"""nearfield judge: a retrieval data set from judgments of your own collection's search results."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nearfield.message_text import count_of, quote_name, to_json
+from nearfield.message_text import count_of, quote_name
 
 if TYPE_CHECKING:
     from nearfield.corpus.collection import Collection
     from nearfield.evaluation.datasets.judgments import JudgmentCandidate
 
-JUDGE_EXAMPLES = """Examples:
+EXAMPLES = """Examples:
 
 nearfield judge handbook judged --queries questions.txt
 
@@ -23,16 +23,6 @@ nearfield judge papers judged --query "which year had the highest budget?" --dep
 nearfield evaluate all-MiniLM-L6-v2 --data judged
 
 Each answer is saved at once. The same command continues where you stopped."""
-
-SYNTHETIC_EXAMPLES = """Examples:
-
-nearfield synthetic handbook handbook-set
-
-nearfield synthetic handbook handbook-set --level document --queries 200
-
-nearfield evaluate bge-small --data handbook-set
-
-No person judged such a set. Its scores rank models only roughly, and every report marks them as synthetic."""
 
 #: Maximum number of characters of a candidate that are shown.
 _SHOWN = 1200
@@ -82,36 +72,6 @@ def judge(
     typer.echo(
         f"{count_of(answers, 'new judgment')}, {judged:,} in total for {queries_judged}, in {quote_name(str(folder))}"
     )
-
-
-def synthetic(
-    collection: Annotated[str, typer.Argument(help="Collection to build the data set from.")],
-    folder: Annotated[Path, typer.Argument(help="Folder to create, in BEIR's layout.")],
-    level: Annotated[str, typer.Option(help="What queries should find: passage or document.")] = "passage",
-    queries: Annotated[int, typer.Option(help="Maximum number of queries.", min=1)] = 500,
-    seed: Annotated[int, typer.Option(help="Seed of the sample, if there are more queries.", min=0)] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Build a synthetic retrieval data set.
-
-    Headings and titles of a collection become queries for the text below them.
-    """
-    from nearfield.corpus.collection import Collection
-    from nearfield.evaluation.datasets.beir import write_beir
-    from nearfield.evaluation.datasets.synthetic import known_items
-    from nearfield.fileio.output_path import require_writable_folder
-
-    require_writable_folder(folder, "folder")
-    with Collection.open(collection) as opened:
-        dataset = known_items(opened, level=level, queries=queries, seed=seed)  # type: ignore[arg-type]
-    write_beir(dataset, folder)
-    if as_json:
-        typer.echo(to_json({"folder": str(folder), **dataset.to_dict()}))
-        return
-    counts = dataset.rows.counts()
-    size = f"{count_of(counts['queries'], 'query', 'queries')}, {count_of(counts['documents'], level)}"
-    typer.echo(f"{size}, in {quote_name(str(folder))}")
-    typer.echo(dataset.synthetic, err=True)
 
 
 def _texts(path: Path, field: str) -> list[str]:

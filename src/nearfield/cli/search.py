@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from nearfield.cli.terminal.chat_options import configured_endpoint
 from nearfield.cli.terminal.json_types import Keywords
 from nearfield.message_text import count_of, to_json
 from nearfield.strict_json import parse_json
 
 if TYPE_CHECKING:
     from nearfield.corpus.answering.answer import Answer
-    from nearfield.corpus.answering.chat_client import ChatEndpoint
     from nearfield.corpus.collection import Collection
     from nearfield.corpus.search.hit import SearchHit
 
@@ -147,7 +147,7 @@ def ask(
     as_json: Json = False,
 ) -> None:
     """Answer a question from a collection, and cite the passages."""
-    endpoint = _endpoint(
+    endpoint = configured_endpoint(
         chat_url=chat_url,
         chat_model=chat_model,
         chat_kind=chat_kind,
@@ -202,21 +202,6 @@ def _print_stream(pieces: Iterator[str | Answer]) -> Answer:
     if last is None or isinstance(last, str):
         raise RuntimeError("The stream of an answer ends with the complete answer.")
     return last
-
-
-def _endpoint(**flags: str | float | None) -> ChatEndpoint | None:
-    from nearfield import settings
-    from nearfield.corpus.answering.chat_client import ChatEndpoint
-
-    chat = settings.load(**flags)
-    return ChatEndpoint.configured(
-        chat.chat_url,
-        chat.chat_model,
-        chat.chat_kind,
-        chat.chat_timeout,
-        chat.chat_max_tokens,
-        chat.chat_temperature,
-    )
 
 
 def _collection_name(name: str | None) -> str:

@@ -29,6 +29,10 @@ from nearfield.text_inputs import describe
 
 #: Largest cutoff of rankings, and largest number of bootstrap samples.
 _MAX_K, _MAX_SAMPLES = 1_000_000, 1_000_000
+#: Score of BM25 in points from which a set is too easy: what is left for models is about the noise of 100 queries.
+MAX_KEYWORD_SCORE = 90.0
+#: Documents up to which the difficulty is measured: the search builds an index in memory.
+MAX_DIFFICULTY_DOCUMENTS = 50_000
 
 
 def evaluate(
@@ -89,6 +93,27 @@ def evaluate(
     finally:
         if owned:
             system.close()
+
+
+def measure_difficulty(dataset: Dataset) -> JsonDict:
+    """Return how hard a synthetic retrieval data set is for a search by words alone.
+
+    The result has ``keyword_score`` (nDCG@10 of BM25, in points; None: too many documents) and ``cautions``.
+
+    A set on which words alone find nearly everything does not say which model understands meaning.
+    """
+    if dataset.rows.counts()["documents"] > MAX_DIFFICULTY_DOCUMENTS:
+        return {"keyword_score": None, "cautions": []}
+    result = evaluate("bm25", dataset, samples=0, worst=0)
+    cautions = [caution for caution in result["cautions"] if not caution.startswith("A perfect")]
+    if result["score"] >= MAX_KEYWORD_SCORE:
+        cautions.insert(
+            0,
+            f"Too easy: BM25, which compares words alone, scores {result['score']:.1f} of 100, so that good models "
+            "will hardly differ. Have a chat model write questions in other words (nearfield synthetic --chat-url), "
+            "take a larger collection, or judge real queries (nearfield judge).",
+        )
+    return {"keyword_score": result["score"], "cautions": cautions}
 
 
 def check_counts(k: int, samples: int, seed: int) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ import hashlib
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -31,7 +31,7 @@ _FILE = re.compile(r"^\S+\.\w{1,5}$")
 
 
 @dataclass
-class _DocumentPassages:
+class DocumentPassages:
     """The passages of a document by id, and the ids of the passages under each heading."""
 
     key: str
@@ -46,8 +46,9 @@ def known_items(
     """Create a retrieval data set of a collection, with its headings and titles as queries.
 
     The text below a heading is relevant for it. The heading is removed from the text, since it would match literally.
-    A heading of one word, or of several documents, is combined with the document's title; a heading that is still not
-    specific is left out.
+    For the same reason a heading is left out if a text below it contains all of it in a sentence. A heading of one
+    word, or of several documents, is combined with the document's title; a heading that is still not specific is left
+    out.
 
     Args:
         collection: an open collection.
@@ -61,36 +62,41 @@ def known_items(
     """
     if level not in LEVELS:
         raise InputError(f"The level is {' or '.join(LEVELS)}, not {level!r}.", param="level")
-    documents = list(_documents(collection))
+    documents = list(read_passages(collection))
     candidates = _find_queries(documents)
     if not candidates:
         raise InputError(
             f"Collection {collection.name!r} has no headings or titles of {MIN_WORDS} words to use as queries.",
             param="collection",
         )
-    chosen = sorted(candidates)
+    texts = _texts(documents, level)
+    keys_of = {
+        query: [key for key in ([document.key] if level == "document" else passages) if key in texts]
+        for query, (document, passages) in candidates.items()
+    }
+    chosen = sorted(query for query, keys in keys_of.items() if keys and not _is_quoted(query, keys, texts))
+    if not chosen:
+        raise InputError(
+            f"The texts of collection {collection.name!r} contain all their headings and titles, which makes queries "
+            "too easy. Have a chat model write questions: nearfield synthetic --chat-url URL.",
+            param="collection",
+        )
     if len(chosen) > queries:
         chosen = sorted(random.Random(seed).sample(chosen, queries))
-    texts = _texts(documents, level)
-    relevant: dict[str, dict[str, int]] = {}
-    for query in chosen:
-        document, passages = candidates[query]
-        keys = [document.key] if level == "document" else passages
-        grades = {key: 1 for key in keys if texts.get(key, "").strip()}
-        if grades:
-            relevant[_id(query)] = grades
-    rows = Retrieval(texts, {_id(query): query for query in chosen if _id(query) in relevant}, relevant)
+    relevant = {_id(query): dict.fromkeys(keys_of[query], 1) for query in chosen}
+    rows = Retrieval(texts, {_id(query): query for query in chosen}, relevant)
     note = (
         f"Synthetic: headings and titles of collection {collection.name!r} as queries for known {level}s; not judged."
     )
     return Dataset(f"{collection.name} (synthetic)", "retrieval", rows, synthetic=note)
 
 
-def _documents(collection: Collection) -> Iterator[_DocumentPassages]:
+def read_passages(collection: Collection) -> Iterator[DocumentPassages]:
+    """Yield the documents of a collection with their passages."""
     after: str | None = None
     while page := collection.documents(limit=_PAGE_SIZE, after=after):
         for info in page:
-            document = _DocumentPassages(info.id, _plain(info.title))
+            document = DocumentPassages(info.id, _plain(info.title))
             for chunk in collection.manifest.chunks(info.id):
                 document.passages[chunk.id] = chunk.text
                 path = [_plain(heading) for heading in chunk.payload.get("headings", ())]
@@ -100,7 +106,7 @@ def _documents(collection: Collection) -> Iterator[_DocumentPassages]:
         after = page[-1].id
 
 
-def _add_enclosing_passages(document: _DocumentPassages) -> _DocumentPassages:
+def _add_enclosing_passages(document: DocumentPassages) -> DocumentPassages:
     """Add to each heading the passage that contains the heading, where its section begins."""
     for key, text in document.passages.items():
         for line in text.splitlines():
@@ -110,9 +116,9 @@ def _add_enclosing_passages(document: _DocumentPassages) -> _DocumentPassages:
     return document
 
 
-def _find_queries(documents: Sequence[_DocumentPassages]) -> dict[str, tuple[_DocumentPassages, list[str]]]:
+def _find_queries(documents: Sequence[DocumentPassages]) -> dict[str, tuple[DocumentPassages, list[str]]]:
     """Return queries with their document and passages; each query belongs to one document only."""
-    places_of: dict[str, list[tuple[_DocumentPassages, list[str]]]] = defaultdict(list)
+    places_of: dict[str, list[tuple[DocumentPassages, list[str]]]] = defaultdict(list)
     plain = [(name, document, keys) for document in documents for name, keys in document.under.items()]
     documents_of: dict[str, set[str]] = defaultdict(set)
     for name, document, _ in plain:
@@ -136,7 +142,7 @@ def _is_specific(query: str) -> bool:
     return len(words) >= MIN_WORDS and not _FILE.match(query)
 
 
-def _texts(documents: Sequence[_DocumentPassages], level: Level) -> dict[str, str]:
+def _texts(documents: Sequence[DocumentPassages], level: Level) -> dict[str, str]:
     """Return the texts to search, without the lines that are queries."""
     texts: dict[str, str] = {}
     for document in documents:
@@ -144,6 +150,12 @@ def _texts(documents: Sequence[_DocumentPassages], level: Level) -> dict[str, st
         passages = {key: _remove_lines(text, names) for key, text in document.passages.items()}
         texts |= {document.key: "\n\n".join(passages.values())} if level == "document" else passages
     return {key: text for key, text in texts.items() if text.strip()}
+
+
+def _is_quoted(query: str, keys: Sequence[str], texts: Mapping[str, str]) -> bool:
+    """Return whether a text contains the whole query."""
+    words = query.casefold().split()
+    return any(" ".join(words) in " ".join(texts[key].casefold().split()) for key in keys)
 
 
 def _remove_lines(text: str, names: set[str]) -> str:

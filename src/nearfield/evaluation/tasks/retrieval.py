@@ -17,6 +17,8 @@ from nearfield.message_text import count_of
 Run = dict[str, dict[str, float]]
 #: Results for each query, or more if the cutoff is larger; recall is also measured at this depth.
 DEPTH = 100
+#: Documents for each of the first k results below which chance finds much.
+MIN_DOCUMENTS_PER_RESULT = 10
 
 
 class RetrievalTask(EvaluationTask):
@@ -44,14 +46,24 @@ class RetrievalTask(EvaluationTask):
         )
         settings = {"k": options.k, "depth": depth, "ignore_identical_ids": options.ignore_identical_ids}
         first = error_analysis.first_documents(run, columns[main])
-        return TaskResult(main, metrics.means(columns), columns, worst, settings, _cautions(rows), first)
+        cautions = _cautions(rows, options.k)
+        return TaskResult(main, metrics.means(columns), columns, worst, settings, cautions, first)
 
 
-def _cautions(rows: Retrieval) -> list[str]:
-    """Return a sentence on the queries that have no relevant document, if there are any."""
+def _cautions(rows: Retrieval, k: int) -> list[str]:
+    """Return sentences on queries without a relevant document, and on few documents, if that is so."""
+    notes, total = [], len(rows.documents)
+    if total < MIN_DOCUMENTS_PER_RESULT * k:
+        share = 100 * min(1.0, k / total)
+        notes.append(
+            f"Only {count_of(total, 'document')}: the first {k} results are {share:.0f}% of them, so that a search at "
+            "random finds as much. Add documents, or take a smaller k."
+        )
     count = sum(not any(grade > 0 for grade in grades.values()) for grades in rows.relevant.values())
     queries = count_of(count, "query without a relevant document counts", "queries without a relevant document count")
-    return [f"{queries} 0 for every model, as in trec_eval. Judge more documents, or remove."] if count else []
+    if count:
+        notes.append(f"{queries} 0 for every model, as in trec_eval. Judge more documents for them, or remove them.")
+    return notes
 
 
 def rank_documents(system: InstrumentedSystem, rows: Retrieval, depth: int) -> Run:
