@@ -35,9 +35,7 @@ def synthetic(
     collection: Annotated[str, typer.Argument(help="Collection to build the data set from.")],
     folder: Annotated[Path, typer.Argument(help="Folder to create, in BEIR's layout; one of questions is continued.")],
     level: Annotated[str, typer.Option(help="What queries should find: passage or document.")] = "passage",
-    queries: Annotated[
-        int | None, typer.Option(help="Maximum number of queries [500 headings, 100 questions].", min=1)
-    ] = None,
+    queries: Annotated[int, typer.Option(help="Maximum number of queries.", min=1)] = 500,
     seed: Annotated[int, typer.Option(help="Seed of the sample, if there are more queries.", min=0)] = 0,
     source: Annotated[
         str | None,
@@ -70,9 +68,9 @@ def synthetic(
     with Collection.open(collection) as opened:
         report: JsonObject = {}
         if endpoint is None:
-            dataset = _write_headings(opened, folder, level, queries or 500, seed)
+            dataset = _write_headings(opened, folder, level, queries, seed)
         else:
-            options: JsonObject = {"level": level, "queries": queries or 100, "top": top, "seed": seed}
+            options: JsonObject = {"level": level, "queries": queries, "top": top, "seed": seed}
             dataset, report = _write_questions(opened, endpoint, folder, options, shown=not as_json)
     result = {"folder": str(folder), **dataset.to_dict(), **measure_difficulty(dataset), **report}
     if as_json:

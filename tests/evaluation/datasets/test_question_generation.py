@@ -320,7 +320,7 @@ def test_the_command_writes_questions_and_warns_of_easy_sets(nearfield: Callable
     assert ran.code == 0, ran.err
     assert "3 queries, 9 passages, in set" in ran.out
     assert "7 passages tried; without a question: " in ran.out
-    assert "3 of 100 questions: question" in ran.err
+    assert "3 of 500 questions: question" in ran.err
     assert "warning: Too easy: BM25" in ran.err
     assert chat.asked[0].headers["authorization"] == "Bearer sk-hidden"
     again = json.loads(nearfield(*words, "--json").out)
