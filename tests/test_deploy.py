@@ -29,10 +29,14 @@ from typer.main import get_command
 
 from nearfield import settings
 from nearfield.cli import app
+from nearfield.cli.terminal.setting_options import read_options
+from nearfield.cluster.router.router_settings import RouterSettings
 from nearfield.server.auth.api_key import ApiKey
 from nearfield.server.auth.key_file import append_key, create_key
 from nearfield.server.batches.batch_lines import MAX_BYTES
 from nearfield.server.lifecycle.listener import KEEP_ALIVE_SECONDS
+from nearfield.setting_fields import describe_fields
+from nearfield.settings import load_flags
 from nearfield.testing import tiny_encoder, write_tiny_model
 from tests.support.paths import ROOT
 from tests.support.serving import Process, serving
@@ -305,8 +309,8 @@ def test_names_in_the_cluster_agree() -> None:
     deployment = read("kubernetes/deployment.yaml")["spec"]
     pod = deployment["template"]["spec"]
     assert deployment["selector"]["matchLabels"] == deployment["template"]["metadata"]["labels"] == label
-    assert read("kubernetes/service.yaml")["spec"]["selector"] == label
-    assert read("kubernetes/service.yaml")["metadata"]["labels"] == label  # the monitor finds it by these
+    assert read("kubernetes/servers.yaml")["spec"]["selector"] == label
+    assert read("kubernetes/servers.yaml")["metadata"]["labels"] == label  # the monitor finds it by these
     for name in ("disruption", "monitoring/servicemonitor"):
         assert read(f"kubernetes/{name}.yaml")["spec"]["selector"]["matchLabels"] == label
     assert read("kubernetes/network.yaml")["spec"]["podSelector"]["matchLabels"] == label
@@ -321,6 +325,42 @@ def test_names_in_the_cluster_agree() -> None:
     assert file == f"{keys['mountPath']}/{secret['files'][0]}"
     # For a service of this name the cluster would set NEARFIELD_PORT to an address.
     assert pod["enableServiceLinks"] is False
+
+
+def test_the_router_of_the_cluster_finds_the_servers() -> None:
+    label = {"app.kubernetes.io/name": "nearfield-router"}
+    deployment = read("kubernetes/router.yaml")["spec"]
+    assert deployment["selector"]["matchLabels"] == deployment["template"]["metadata"]["labels"] == label
+    for name in ("router-disruption", "monitoring/router"):
+        assert read(f"kubernetes/{name}.yaml")["spec"]["selector"]["matchLabels"] == label
+    service = read("kubernetes/service.yaml")
+    assert service["spec"]["selector"] == service["metadata"]["labels"] == label
+    (router,) = deployment["template"]["spec"]["containers"]
+    options = _options_of_route(router["args"])
+    servers = read("kubernetes/servers.yaml")
+    (port,) = [each["port"] for each in servers["spec"]["ports"]]
+    assert servers["spec"]["clusterIP"] == "None"  # a name with the addresses of all pods
+    assert options.to == (f"http://{servers['metadata']['name']}:{port}",)
+    assert router["ports"] == [{"name": "http", "containerPort": options.port}]
+    assert options.host == "0.0.0.0" and options.reply_timeout > settings.Settings().request_timeout
+    # The drain, what remains after it, and the pause before.
+    pause = router["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert deployment["template"]["spec"]["terminationGracePeriodSeconds"] >= pause + options.drain_timeout + 10
+    keys = next(mount for mount in router["volumeMounts"] if mount["name"] == "keys")
+    assert str(options.api_key_file) == f"{keys['mountPath']}/keys.toml"
+    # The servers believe the router, and nothing else reaches them but Prometheus.
+    (rule,) = read("kubernetes/network.yaml")["spec"]["ingress"]
+    assert [peer["podSelector"]["matchLabels"] for peer in rule["from"] if "podSelector" in peer] == [label]
+    assert read("kubernetes/router-network.yaml")["spec"]["podSelector"]["matchLabels"] == label
+    assert router["securityContext"] == container()["securityContext"]
+
+
+def _options_of_route(arguments: list[str]) -> RouterSettings:
+    """Return the options of ``nearfield route`` with these arguments."""
+    assert arguments[0] == "route"
+    command = get_command(app).commands["route"]  # type: ignore[attr-defined]
+    values = command.make_context("route", arguments[1:]).params
+    return load_flags(RouterSettings, dict(read_options(describe_fields(RouterSettings), values)))
 
 
 def test_nothing_may_do_more_than_it_must() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -340,6 +340,19 @@ def load_as(settings_class: type[Settings], flags: Mapping[str, object]) -> Sett
     """Read the settings of ``Settings`` or of a class that adds fields to it. Errors as for ``load``."""
     fields = {field.name: field for field in describe_fields(settings_class)}
     sources = {**_read_file(fields), **_read_environment(fields), **_read_flags(fields, flags)}
+    return settings_class(**_convert_all(fields, sources))
+
+
+StructType = TypeVar("StructType", bound=msgspec.Struct)
+
+
+def load_flags(settings_class: type[StructType], flags: Mapping[str, object]) -> StructType:
+    """Read settings that have neither variables nor a file, from flags that are not None. Errors as for ``load``."""
+    fields = {field.name: field for field in describe_fields(settings_class)}
+    return settings_class(**_convert_all(fields, _read_flags(fields, flags)))
+
+
+def _convert_all(fields: Mapping[str, SettingField], sources: Mapping[str, _Sourced]) -> dict[str, Any]:
     values = {}
     for name, (source, value) in sources.items():
         try:
@@ -347,7 +360,7 @@ def load_as(settings_class: type[Settings], flags: Mapping[str, object]) -> Sett
         except ValueError as error:
             shown = "this value" if fields[name].extra("secret") else repr(value)
             raise SettingsError(f"Setting {name!r} ({source}) cannot be {shown}: {error}") from error
-    return settings_class(**values)
+    return values
 
 
 class _Sourced(NamedTuple):

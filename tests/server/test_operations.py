@@ -27,7 +27,16 @@ def test_health_and_readiness(url: str) -> None:
     assert httpx.get(url + "/health").json() == {"status": "ok"}
     ready = httpx.get(url + "/ready")
     assert ready.status_code == 200
-    assert ready.json() == {"ready": True, "reasons": [], "models": ["tiny"]}
+    assert ready.json() == {
+        "ready": True,
+        "reasons": [],
+        "models": ["tiny"],
+        "queued_tokens": 0,
+        "pinned": ["tiny"],
+        "loaded": ["tiny"],
+        "names": {"tiny": "tiny", "tiny-model": "tiny"},
+        "on_demand": [],
+    }
 
 
 def test_not_ready_says_why(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -16,6 +16,7 @@ from nearfield.message_text import escape_lines
 #: name, and the name of its examples there. A new command is one module and one row.
 COMMANDS = (
     ("serve", "serve", "EXAMPLES"),
+    ("route", "route", "EXAMPLES"),
     ("embed", "embed", "EXAMPLES"),
     ("index", "index", "EXAMPLES"),
     ("search", "search", "SEARCH_EXAMPLES"),

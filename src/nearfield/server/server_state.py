@@ -11,6 +11,7 @@ from starlette.types import Scope
 
 from nearfield import __version__
 from nearfield.encoder import Encoder
+from nearfield.engine.engine import Engine
 from nearfield.errors import Forbidden
 from nearfield.hardware import memory_limit
 from nearfield.inference.loaded_model import LoadedModel
@@ -173,10 +174,16 @@ class ServerState:
 
     def unready_reasons(self) -> list[str]:
         """Return why the server is not ready; empty when it is."""
-        engines = {model.engine for model in self.models.loaded}
         return ["the server is shutting down"] * self.stopping + [
-            reason for engine in engines for reason in engine.reasons
+            reason for engine in self._engines() for reason in engine.reasons
         ]
+
+    def _engines(self) -> set[Engine]:
+        return {model.engine for model in self.models.loaded}
+
+    def queued_tokens(self) -> int:
+        """Return the tokens that wait in all engines."""
+        return sum(engine.stats().queued_tokens for engine in self._engines())
 
     # -- keys ----------------------------------------------------------------------------------------------------
 

@@ -182,7 +182,9 @@ def test_refusals_are_those_of_one_process(all_kinds: Process) -> None:
             assert stays.status_code == 400
             assert "front-ends" in stays.json()["error"]["message"]
             assert client.post("/models/load", json={"model": "tiny"}).json()["state"] == "loaded"
-            assert client.get("/ready").json() == {"ready": True, "reasons": [], "models": _names(client)}
+            ready = client.get("/ready").json()
+            assert (ready["ready"], ready["reasons"], ready["models"]) == (True, [], _names(client))
+            assert ready["loaded"] == ready["pinned"] == _names(client) and ready["queued_tokens"] == 0
 
 
 def _names(client: httpx.Client) -> list[str]:

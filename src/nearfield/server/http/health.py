@@ -35,9 +35,24 @@ class HealthEndpoints:
 
     async def ready(self, _: Request) -> Response:
         """Readiness probe: status 503 with reasons if requests would not be served now."""
-        reasons = self._server.unready_reasons()
-        body = {"ready": not reasons, "reasons": reasons, "models": self._server.models.names()}
+        server = self._server
+        reasons = server.unready_reasons()
+        body = {"ready": not reasons, "reasons": reasons, "models": server.models.names(), **self._routing_facts()}
         return json_response(body, 503 if reasons else 200)
+
+    def _routing_facts(self) -> dict[str, object]:
+        """Return what a router needs to choose among servers: the queue, and which models are there under which names.
+
+        ``pinned`` (those from the start) and ``loaded`` are full ids; ``names`` maps each name, in lower case, to one.
+        """
+        server = self._server
+        return {
+            "queued_tokens": server.queued_tokens(),
+            "pinned": [entry.name for entry in server.models.entries if entry.pinned],
+            "loaded": [model.name for model in server.models.loaded],
+            "names": server.models.ids_by_name(),
+            "on_demand": list(server.models.on_demand),
+        }
 
     async def metrics(self, request: Request) -> Response:
         """Return the Prometheus metrics of all processes."""

@@ -191,11 +191,19 @@ class RequestBody:
                 f"The Content-Encoding {encoding[:100]!r} is not supported: send the body uncompressed (identity) or "
                 "as gzip."
             )
+        data = await self.read_encoded(headers, receive)
+        return data if encoding == "identity" else await self._unzip(data, thread)
+
+    async def read_encoded(self, headers: Headers, receive: Receive) -> Buffer:
+        """Read the body as it was sent, compressed or not.
+
+        Raises:
+            TooLarge, Cancelled, Overloaded: as ``read`` does.
+        """
         claimed = headers.get("content-length", "")
         if claimed.isdigit():
             self._check(int(claimed))
-        data = await self._receive(receive)
-        return data if encoding == "identity" else await self._unzip(data, thread)
+        return await self._receive(receive)
 
     async def _receive(self, receive: Receive) -> Buffer:
         unfinished = self._begin()

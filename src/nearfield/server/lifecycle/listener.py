@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from nearfield.errors import SettingsError
 from nearfield.server.http.connection_limit import ConnectionLimit
@@ -183,11 +184,17 @@ def accept_pending(listening: socket.socket) -> Iterator[socket.socket]:
             return  # none waits any more, or the process may open no further files
 
 
-def uvicorn_config(app: Starlette, settings: Settings) -> uvicorn.Config:
-    """Return the configuration with which uvicorn runs the application of ``create_app``."""
+def uvicorn_config(
+    app: Starlette | ASGIApp, settings: Settings, connections: ConnectionLimit | None = None
+) -> uvicorn.Config:
+    """Return the configuration with which uvicorn runs the application of ``create_app``.
+
+    ``connections`` is the limit of another application, which has no ``state.server``.
+    """
+    limit = connections if connections is not None else cast(Starlette, app).state.server.connections
     return uvicorn.Config(
         app,
-        http=ProtocolFactory(app.state.server.connections),  # type: ignore[arg-type]  # uvicorn only calls it
+        http=ProtocolFactory(limit),  # type: ignore[arg-type]  # uvicorn only calls it
         ws="none",
         log_config=None,
         access_log=False,

@@ -31,15 +31,11 @@ def check_settings(settings: Settings) -> None:
         SettingsError: a file or folder cannot be used; the message names it and its setting.
         MissingExtra: a feature needs a library that is not installed.
     """
-    ApiKeys(settings.api_keys, settings.api_key_file)
-    _check_tls(settings)
+    check_listener_settings(settings)
     _check_data_dir(settings)
     _check_collections(settings)
-    for name in ("otel_endpoint", "chat_url"):
-        _check_url(name, getattr(settings, name))
+    _check_url("chat_url", settings.chat_url)
     check_webhook_settings(settings.webhook_hosts, settings.webhook_secrets)
-    for proxy in settings.trusted_proxies:
-        _check_proxy(proxy)
     for host in settings.allowed_hosts:
         _check_host(host)
     for origin in settings.cors_origins:
@@ -48,6 +44,19 @@ def check_settings(settings: Settings) -> None:
         from nearfield.corpus.answering.chat_client import ChatEndpoint
 
         ChatEndpoint.configured(settings.chat_url, settings.chat_model, settings.chat_kind, settings.chat_timeout)
+
+
+def check_listener_settings(settings: Settings) -> None:
+    """Check what servers and routers need to listen: keys, certificate, proxies, and the address of the collector.
+
+    Raises:
+        SettingsError: a file cannot be used, or an address is wrong.
+    """
+    ApiKeys(settings.api_keys, settings.api_key_file)
+    _check_tls(settings)
+    _check_url("otel_endpoint", settings.otel_endpoint)
+    for proxy in settings.trusted_proxies:
+        _check_proxy(proxy)
 
 
 def _check_tls(settings: Settings) -> None:

@@ -113,6 +113,11 @@ class ModelPool:
         """Return the full ids of the models that clients can list."""
         return [entry.name for entry in self.listed]
 
+    def ids_by_name(self) -> dict[str, str]:
+        """Return the full ids of the models that clients can list, by all their names in lower case."""
+        listed = set(self.names())
+        return {name: entry.name for name, entry in self._by_name.items() if entry.name in listed}
+
     def entry(self, name: str) -> ModelEntry:
         """Return the entry of a model by any of its names, in any case, with or without ``:latest`` at the end.
 

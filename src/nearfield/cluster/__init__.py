@@ -1,0 +1,1 @@
+"""Several machines: a router in front of several servers."""

@@ -1,0 +1,1 @@
+"""``nearfield route``: one address for several servers, chosen request by request."""

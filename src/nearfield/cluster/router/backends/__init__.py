@@ -1,0 +1,1 @@
+"""The servers behind a router: their addresses, connections, health and load."""
