@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tools.quality
 from nearfield import catalog
-from nearfield.catalog import CatalogEntry
+from nearfield.catalog import CatalogEntry, CatalogScore
 from nearfield.catalog.languages import MULTILINGUAL, is_multilingual
 from nearfield.catalog.languages.codes import find_language
 from tools.quality.estimates import Figure, HeldOut, build_table, figures, fit_table, hold_out
@@ -127,7 +127,7 @@ def _claims(purpose: Purpose, entry: CatalogEntry, measured: Mapping[str, list[s
 
 def _is_for(entry: CatalogEntry, purpose: str) -> bool:
     """Return whether an estimate for a purpose means anything: models of code are for code, others by their kind."""
-    if "code" in entry.id.lower():
+    if entry.is_for_code:
         return purpose == "code"
     return entry.kind == "dense" or purpose.startswith(_SEARCH)
 
@@ -173,6 +173,16 @@ def _published_rows(model: str, scores: RawScores, sources: list[str]) -> Iterat
             if source not in sources:
                 sources.append(source)
             yield f'"{purpose}" = [{match[0]:.1f}, 0.0, {match[2]}, {match[2]}, {sources.index(source)}]'
+        elif purpose == "pages" and (score := _score_on_pages(model)) is not None:
+            sources.extend({score.source} - set(sources))
+            yield f'"pages" = [{score.value:.1f}, 0.0, 10, 10, {sources.index(score.source)}]'
+
+
+def _score_on_pages(model: str) -> CatalogScore | None:
+    """Return a model's figure on the ten sets of ViDoRe v1, as its card gives it."""
+    entry = catalog.find(model)
+    score = None if entry is None else entry.score
+    return score if score is not None and score.benchmark == "ViDoRe v1 nDCG@5" else None
 
 
 def render_languages(measured: Mapping[str, Mapping[str, Sequence[str]]], known: Collection[str]) -> str:

@@ -40,6 +40,8 @@ class CatalogEntry:
     ``modalities`` is what it reads, of text, image and audio, and ``image_size`` the pixels of a side to which pictures
     are scaled, if that is one size; ``max_length`` counts the patches of a model of pictures alone.
 
+    ``stage`` is finished, or what a step on the way to a finished model is: unsupervised, pretrained or ablated.
+
     What folders leave out: ``instruction`` is the template of a free instruction, ``tail`` what follows each text,
     ``answer`` how a language model is asked to rerank, ``tasks`` prompts with adapters, ``exclude_prompt`` whether
     pooling leaves the prompt out, ``centre`` whether a layer norm precedes truncation, ``is_causal = false`` that a
@@ -80,12 +82,18 @@ class CatalogEntry:
     image_size: int | None = None
     score: CatalogScore | None = None
     package: ModelPackage | None = None
+    stage: str = "finished"
     notes: str | None = None
 
     @property
     def pin(self) -> ModelPin:
         """Where its files are, for ``hub.locate``."""
         return ModelPin(self.id, self.revision, self.package)
+
+    @property
+    def is_for_code(self) -> bool:
+        """Whether it was trained for source code, as its name says; other texts are no measure of it."""
+        return any(part == "code" for part in self.id.rpartition("/")[2].lower().split("-"))
 
     @property
     def reads(self) -> tuple[str, ...]:

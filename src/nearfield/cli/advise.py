@@ -1,4 +1,4 @@
-"""nearfield advise: models for given languages, texts, memory and hardware."""
+"""nearfield advise: models for a purpose, languages, texts, memory and a machine."""
 
 from __future__ import annotations
 
@@ -8,47 +8,53 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nearfield.cli.terminal.json_types import JsonObject, Keywords
-from nearfield.message_text import count_of
+from nearfield.cli.terminal.json_types import Keywords
 
 if TYPE_CHECKING:
     from nearfield.evaluation.planning.advice.requirements import Requirements
-    from nearfield.evaluation.planning.speed.calibration import Calibration
+    from nearfield.evaluation.planning.speed.speed_model import SpeedModel
 
 EXAMPLES = """Examples:
 
 nearfield advise
 
-nearfield advise --languages en --tokens 256 --texts 1M --queries 20 --memory 8GB
+nearfield advise --languages de,fr,pl --tokens 200 --texts 500k --queries 5 --memory 16GB
 
-nearfield advise --languages de,fr --tokens 512 --texts 200k --kind multivector --json
+nearfield advise --for code --texts 1M --on "RTX 4090" --explain
 
-nearfield advise --tokens 512 --licences mit --weights quality=1,speed=0.2,memory=0 --hardware elsewhere
+nearfield advise --for rerank --tokens 256 --queries 2 --json
 
 On a terminal the command asks for every value without a flag; --yes uses the defaults instead."""
 
 #: Questions on a terminal: the flag, the question, and the default.
 _QUESTIONS = (
+    ("purpose", "What the vectors are for (retrieval, general, sts, classification, code, images, ...)", "retrieval"),
     ("languages", "Languages of the texts, as codes separated by commas", "en"),
     ("tokens", "Tokens per text (or per chunk, if documents are split)", "256"),
     ("texts", "Number of texts (or chunks)", "100k"),
     ("queries", "Queries per second", "1"),
     ("memory", "Memory for the model and the vectors, such as 8GB (empty: no limit)", ""),
     ("commercial", "Is the use commercial (yes, no)", "yes"),
-    ("hardware", "Hardware (cpu or gpu of this machine, or elsewhere)", "cpu"),
-    ("kind", "Output (dense, sparse, multivector, or scores for reranking)", "dense"),
+    ("on", "Machine (cpu or gpu of this one, elsewhere, or a name such as RTX 4090)", "cpu"),
 )
-_HARDWARE: dict[str, Keywords | None] = {
-    "cpu": {},
-    "gpu": {"backend": "torch", "device": "cuda"},
-    "elsewhere": None,
-}
+#: Options of ``Encoder`` for this machine.
+_HERE: dict[str, Keywords] = {"cpu": {}, "gpu": {"backend": "torch", "device": "cuda"}}
+_ELSEWHERE = "elsewhere"
 
 
 def advise(
+    purpose: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            help="Purpose: retrieval, general, sts, classification, clustering, code, long-documents, images, "
+            "image-labels, pages, audio or rerank [retrieval].",
+        ),
+    ] = None,
     languages: Annotated[
         str | None, typer.Option(help="Languages of the texts, as codes separated by commas [en].")
     ] = None,
+    coverage: Annotated[str, typer.Option(help="Several languages: all have to work, or most.")] = "all",
     tokens: Annotated[
         str | None, typer.Option(help="Tokens per text, or per chunk if documents are split [256].")
     ] = None,
@@ -60,45 +66,58 @@ def advise(
     commercial: Annotated[
         str | None, typer.Option(help="yes or no: whether the licence must allow commercial use [yes].")
     ] = None,
-    hardware: Annotated[
-        str | None, typer.Option(help="cpu or gpu of this machine, or elsewhere: no speed is estimated [cpu].")
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            "--hardware",
+            help="cpu or gpu of this machine; the name of another, such as 'RTX 4090' or '8 vCPU'; or elsewhere: no "
+            "speed is estimated [cpu].",
+        ),
     ] = None,
-    kind: Annotated[str | None, typer.Option(help="Output: dense, sparse, multivector or scores [dense].")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Output: dense, sparse, multivector or scores [what is usual for the purpose].")
+    ] = None,
     licences: Annotated[
         str, typer.Option("--licences", "--licenses", help="Only these licences, separated by commas.")
     ] = "",
     query_tokens: Annotated[int, typer.Option(help="Tokens per query.")] = 16,
-    index_hours: Annotated[float, typer.Option(help="Maximum hours for embedding all texts; 0 for no limit.")] = 48.0,
-    weights: Annotated[
-        str, typer.Option(help="Weights of quality, speed and memory in the ranking.")
-    ] = "quality=0.6,speed=0.25,memory=0.15",
+    reranked: Annotated[int, typer.Option(help="Rerankers: texts per query.")] = 50,
+    index_hours: Annotated[float, typer.Option(help="Maximum hours for embedding all texts; 0 for no limit.")] = 12.0,
     count: Annotated[int, typer.Option(help="Maximum number of models to propose.", min=1)] = 3,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print the decision tree with your answers, and what ruled models out.")
+    ] = False,
+    measure_again: Annotated[
+        bool, typer.Option("--measure-again", help="Measure this machine again; else a stored measurement is used.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; use the defaults.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and ask nothing.")] = False,
 ) -> None:
-    """Propose models for your texts and hardware.
+    """Propose models for a purpose, your texts and a machine.
 
-    Each proposal has its reasons, its speed on this machine, and its storage.
+    Each has its published quality with source, its speed and memory, what speaks against it, and what to measure next.
     """
     from nearfield import hub
+    from nearfield.cli.terminal.advice_report import render_advice
     from nearfield.evaluation.planning.advice import advisor as adviser
 
     flags = {
+        "purpose": purpose,
         "languages": languages,
         "tokens": tokens,
         "texts": texts,
         "queries": queries,
         "memory": memory,
         "commercial": commercial,
-        "hardware": hardware,
-        "kind": kind,
+        "on": on,
     }
     answers = _answers(flags, asks=sys.stdin.isatty() and not (yes or as_json))
-    requirements = _requirements(answers, licences, query_tokens, index_hours, weights)
-    calibration = _calibrate(answers["hardware"], quiet=as_json)
+    need = _requirements(answers, coverage, kind, licences, query_tokens, reranked, index_hours)
+    speed = _speed_of(answers["on"], again=measure_again, quiet=as_json)
     here = {model.name for model in hub.cached_models()}
-    advice = adviser.advise(requirements, calibration, here=here, count=count)
-    typer.echo(json.dumps(advice) if as_json else _format(advice))
+    advice = adviser.advise(need, speed, here=here, count=count)
+    typer.echo(json.dumps(advice) if as_json else render_advice(advice, answers["on"], speed, explain=explain))
     if not advice["candidates"]:
         raise typer.Exit(1)
 
@@ -114,13 +133,21 @@ def _answers(flags: dict[str, str | None], *, asks: bool) -> dict[str, str]:
 
 
 def _requirements(
-    answers: dict[str, str], licences: str, query_tokens: int, index_hours: float, weights: str
+    answers: dict[str, str],
+    coverage: str,
+    kind: str | None,
+    licences: str,
+    query_tokens: int,
+    reranked: int,
+    index_hours: float,
 ) -> Requirements:
     from nearfield import units
     from nearfield.evaluation.planning.advice.requirements import Requirements
 
     return Requirements(
-        languages=tuple(_split_commas(answers["languages"].lower())),
+        purpose=answers["purpose"].lower(),
+        languages=tuple(_split_commas(answers["languages"])),
+        coverage=coverage,
         tokens=units.parse_count(answers["tokens"]),
         texts=units.parse_count(answers["texts"]),
         queries_per_second=_number("queries", answers["queries"]),
@@ -128,18 +155,10 @@ def _requirements(
         memory=units.parse_size(answers["memory"]) if answers["memory"] else None,
         commercial=_yes(answers["commercial"]),
         licences=tuple(_split_commas(licences)),
-        kind=answers["kind"],
+        kind=kind,
         index_hours=index_hours or None,
-        weights=_parse_weights(weights),
+        reranked=reranked,
     )
-
-
-def _parse_weights(text: str) -> dict[str, float]:
-    from nearfield.argument_checks import require_once
-
-    parts = [part.partition("=") for part in _split_commas(text)]
-    require_once("weights", (name for name, _, _ in parts))
-    return {name: _number("weights", value) for name, _, value in parts}
 
 
 def _split_commas(text: str) -> list[str]:
@@ -163,69 +182,16 @@ def _yes(text: str) -> bool:
     return text.lower().startswith("y")
 
 
-def _calibrate(hardware: str, *, quiet: bool) -> Calibration | None:
-    """Measure the hardware that was named; None for another machine."""
-    from nearfield.errors import InputError, nearest
-
-    if hardware not in _HARDWARE:
-        raise InputError(f"Unknown hardware {hardware!r}. {nearest(hardware, _HARDWARE)}", param="hardware")
-    options = _HARDWARE[hardware]
-    if options is None:
+def _speed_of(on: str, *, again: bool, quiet: bool) -> SpeedModel | None:
+    """Return estimates for the machine that was named: measured here, or computed for another; None for elsewhere."""
+    if on.lower() == _ELSEWHERE:
         return None
-    from nearfield.evaluation.planning.speed.calibration import calibrate
+    if on.lower() in _HERE:
+        from nearfield.evaluation.planning.speed.stored_calibration import calibration_for_here
 
-    report = None if quiet else lambda stage: typer.echo(f"  measuring this machine: {stage} ...", err=True)
-    return calibrate(on_stage=report, **options)
+        report = None if quiet else lambda stage: typer.echo(f"  measuring this machine: {stage} ...", err=True)
+        return calibration_for_here(_HERE[on.lower()], again=again, on_stage=report)
+    from nearfield.evaluation.planning.speed.machines import read_machines
+    from nearfield.evaluation.planning.speed.roofline import MachineSpeed
 
-
-def _format(advice: JsonObject) -> str:
-    ruled_out = ", ".join(f"{count} {name}" for name, count in advice["ruled_out"].items() if count)
-    lines = [f"Of the catalogue, {count_of(advice['fitting'], 'model')} can be used. Ruled out: {ruled_out or 'none'}."]
-    if not advice["candidates"]:
-        return "\n".join([*lines, "Relax one of these requirements and try again."])
-    weights = ", ".join(f"{name} {weight:g}" for name, weight in advice["weights"].items())
-    benchmark = advice["benchmark"] or "no common benchmark"
-    lines.append(f"Ranked by {weights} (change with --weights). Scores are compared on: {benchmark}.")
-    if advice["calibration"] is not None:
-        lines.append(_calibration_line(advice["calibration"]))
-    for number, candidate in enumerate(advice["candidates"], 1):
-        lines += ["", f"{number}. {candidate['id']}  {_rank(candidate['rank'])}", *_details(candidate)]
-    return "\n".join([*lines, "", "Unknown:", *(f"  {line}" for line in advice["unknown"])])
-
-
-def _calibration_line(calibration: JsonObject) -> str:
-    share = calibration["share of the cores"]
-    busy = (
-        ""
-        if share is None or share > 0.85
-        else f". Other work left {share:.0%} of the cores free; the speeds are corrected for that"
-    )
-    return f"Speeds are estimates for this machine with no other work, in {calibration['precision']}{busy}."
-
-
-def _rank(scores: dict[str, float]) -> str:
-    parts = ", ".join(f"{name} {value:.2f}" for name, value in scores.items() if name != "rank")
-    return f"{scores['rank']:.2f} ({parts})"
-
-
-def _details(candidate: JsonObject) -> list[str]:
-    from nearfield.bulk.report import format_duration
-    from nearfield.units import format_bytes
-
-    lines = [f"   {reason}" for reason in candidate["reasons"]]
-    speed, memory, storage = candidate["speed"], candidate["memory"], candidate["storage"]
-    if speed is not None:
-        texts = f"{speed['texts_per_second']:,.1f} texts/s ({speed['tokens_per_second']:,.0f} tokens/s)"
-        queries = f"{speed['queries_per_second']:,.1f} queries/s at half load"
-        lines.append(f"   Speed: {texts}, {queries}")
-        if speed["seconds_to_index"] is not None:
-            lines.append(f"   Time for all texts: {format_duration(speed['seconds_to_index'])}")
-    if memory["model"] is not None:
-        vectors = (
-            "" if memory["vectors"] is None else f", {format_bytes(memory['vectors'])} of vectors ({memory['dtype']})"
-        )
-        lines.append(f"   Memory: {format_bytes(memory['model'])} for the model{vectors}")
-    if storage is not None:
-        lines.append(f"   Disk: {format_bytes(storage['lancedb'])} with LanceDB's index, without the texts")
-    lines += [f"   Try: {command}" for command in candidate["commands"]]
-    return [*lines, *(f"   Unknown: {line}" for line in candidate["unknown"])]
+    return MachineSpeed(read_machines().find(on))

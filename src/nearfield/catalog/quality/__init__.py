@@ -47,6 +47,7 @@ class QualityFigure:
         return self.published < self.tasks
 
 
+@lru_cache(maxsize=1024)
 def quality_figures(model: str) -> Mapping[str, QualityFigure]:
     """Return the figures of a model by purpose. ``model`` is the full id; a model without any has an empty mapping.
 

@@ -70,6 +70,34 @@ def shape_of(entry: CatalogEntry) -> ModelShape | None:
     return None if facts is None else ModelShape(**facts, scores_words=entry.kind == "sparse")
 
 
+@dataclass(frozen=True)
+class PictureTower:
+    """The tower of a model that reads pictures, and the patches of a picture, each of which costs a token."""
+
+    shape: ModelShape
+    patches: int
+
+
+#: Patches of a picture for models that take pictures of any size: their default.
+_FLEXIBLE_PATCHES = 256
+
+
+def picture_tower_of(entry: CatalogEntry) -> PictureTower | None:
+    """Return the tower of a model for pictures; None: unknown, or no single tower."""
+    facts = _towers().get(entry.id)
+    if facts is None:
+        return None
+    shape = ModelShape(facts["name"], facts["hidden"], facts["layers"], facts["inner"])
+    patches = (entry.image_size // facts["patch"]) ** 2 if entry.image_size else _FLEXIBLE_PATCHES
+    return PictureTower(shape, patches)
+
+
+@lru_cache(maxsize=1)
+def _towers() -> Mapping[str, JsonMapping]:
+    rows = tomllib.loads(files(__package__).joinpath("picture_towers.toml").read_text(encoding="utf-8"))["tower"]
+    return MappingProxyType({model: MappingProxyType(row) for row in rows for model in row["models"]})
+
+
 @lru_cache(maxsize=1)
 def _facts() -> Mapping[str, JsonMapping]:
     rows = tomllib.loads(files(__package__).joinpath("model_shapes.toml").read_text(encoding="utf-8"))["shape"]
