@@ -35,7 +35,7 @@ def test_every_published_figure_is_the_mean_of_its_tasks() -> None:
     for model in MODELS:
         for purpose, tasks in _by_purpose(model).items():
             figure = quality_figures(model)[purpose]
-            if figure.is_estimated or purpose in AS_PUBLISHED | PARTLY:
+            if figure.is_estimated or purpose in AS_PUBLISHED | PARTLY or "results" not in figure.source:
                 continue
             assert len(tasks) == figure.tasks and all(task.value is not None for task in tasks), (model, purpose)
             # Figures have one decimal.
