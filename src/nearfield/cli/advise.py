@@ -40,6 +40,7 @@ _QUESTIONS = (
 #: Options of ``Encoder`` for this machine.
 _HERE: dict[str, Keywords] = {"cpu": {}, "gpu": {"backend": "torch", "device": "cuda"}}
 _ELSEWHERE = "elsewhere"
+_OLD_WEIGHTS = "quality=0.6,speed=0.25,memory=0.15"
 
 
 def advise(
@@ -83,7 +84,10 @@ def advise(
     ] = "",
     query_tokens: Annotated[int, typer.Option(help="Tokens per query.")] = 16,
     reranked: Annotated[int, typer.Option(help="Rerankers: texts per query.")] = 50,
-    index_hours: Annotated[float, typer.Option(help="Maximum hours for embedding all texts; 0 for no limit.")] = 12.0,
+    index_hours: Annotated[float, typer.Option(help="Maximum hours for embedding all texts; 0 for no limit.")] = 48.0,
+    weights: Annotated[
+        str, typer.Option(help="Without effect since figures of purposes are compared.", hidden=True)
+    ] = _OLD_WEIGHTS,
     count: Annotated[int, typer.Option(help="Maximum number of models to propose.", min=1)] = 3,
     explain: Annotated[
         bool, typer.Option("--explain", help="Print the decision tree with your answers, and what ruled models out.")
@@ -102,6 +106,8 @@ def advise(
     from nearfield.cli.terminal.advice_report import render_advice
     from nearfield.evaluation.planning.advice import advisor as adviser
 
+    if weights != _OLD_WEIGHTS:
+        typer.echo("--weights has no effect any more: speed and memory count up to what is needed.", err=True)
     flags = {
         "purpose": purpose,
         "languages": languages,

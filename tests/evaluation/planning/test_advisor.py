@@ -214,7 +214,10 @@ def test_nothing_is_guessed_where_nothing_is_published() -> None:
 def test_what_finds_less_than_words_is_not_proposed_for_search() -> None:
     words = quality_figures(BM25)["retrieval:en"].value
     advice = advise(Requirements(commercial=False), count=200)
-    assert advice["words"] == {"en": words} and advice["ruled_out"]["worse than search by words (BM25)"] > 0
+    assert advice["words"] == {"en": words}
+    below = _minilm(id="minishlab/potion-base-8M")
+    assert quality_figures(below.id)["retrieval:en"].value < words
+    assert advise(Requirements(), entries=[below])["ruled_out"]["worse than search by words (BM25)"] == 1
     assert len(advice["candidates"]) > 40
     assert all(one["quality"]["en"]["value"] >= words for one in advice["candidates"] if one["quality"])
     assert all(_find(one["id"]).family != "static" for one in advice["candidates"])

@@ -55,8 +55,8 @@ class FigureTrace:
     def method(self) -> str:
         """How the figure was computed, in a sentence."""
         figure, mean = self.figure, mean_of_tasks(self.figure.purpose, self.tasks)
-        if not self.tasks:
-            return "A figure as its publisher gives it, not a mean of tasks."
+        if not self.tasks or all(task.value is None for task in self.tasks) and not figure.is_estimated:
+            return "A figure as its publisher gives it; the values of its tasks are not in this table."
         if not figure.is_estimated:
             way = ", over the means of their types" if is_by_type(figure.purpose) else ""
             return f"Mean of {figure.tasks} published tasks{way}."
@@ -71,8 +71,7 @@ class FigureTrace:
         missing = any(task.value is None for task in self.tasks)
         if missing and self.figure.is_estimated:
             yield "Tasks marked - have no published figure, or one of a run that is broken."
-        elif missing:
-            url = next(task.url for task in self.tasks if task.url is not None)
+        elif missing and (url := next((task.url for task in self.tasks if task.url is not None), None)) is not None:
             yield "Tasks marked ? have many subsets, which this table lacks; the mean over the benchmark has them."
             yield f"Their files are in {url.rpartition('/')[0]}"
 

@@ -52,7 +52,7 @@ class Requirements:
     commercial: bool = True
     licences: tuple[str, ...] = ()
     kind: str | None = None
-    index_hours: float | None = 12.0
+    index_hours: float | None = 48.0
     reranked: int = RERANKED
 
     def __post_init__(self) -> None:
