@@ -55,7 +55,7 @@ class FigureTrace:
     def method(self) -> str:
         """How the figure was computed, in a sentence."""
         figure, mean = self.figure, mean_of_tasks(self.figure.purpose, self.tasks)
-        if not self.tasks or all(task.value is None for task in self.tasks) and not figure.is_estimated:
+        if not self.tasks or (all(task.value is None for task in self.tasks) and not figure.is_estimated):
             return "A figure as its publisher gives it; the values of its tasks are not in this table."
         if not figure.is_estimated:
             way = ", over the means of their types" if is_by_type(figure.purpose) else ""
