@@ -206,7 +206,8 @@ def test_a_language_without_figures_is_compared_by_many_and_says_so() -> None:
 def test_nothing_is_guessed_where_nothing_is_published() -> None:
     advice = advise(Requirements("rerank", tokens=100), entries=[_find("cross-encoder/ms-marco-MiniLM-L6-v2")])
     (candidate,) = advice["candidates"]
-    assert candidate["quality"] == {} and candidate["behind"] is None
+    assert candidate["quality"] == {} and candidate["behind"] is None and candidate["roles"] == ["start"]
+    assert "39.01 on MS MARCO MRR@10 (model card), which is not compared" in candidate["reasons"]
     assert any("nothing is published" in text for text in candidate["unknown"])
     assert "nothing is published" in advice["summary"][0]
 

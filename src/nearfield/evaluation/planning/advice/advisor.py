@@ -141,7 +141,10 @@ def _reasons(need: Requirements, candidate: ModelCandidate) -> Iterator[str]:
     use = "allows commercial use" if entry.commercial else "does not allow commercial use"
     yield f"licence {entry.licence}, which {use}"
     if entry.parameters:
-        yield f"{_count(entry.parameters)} parameters, {entry.dimensions:,} dimensions"
+        dimensions = "" if need.output == "scores" else f", {entry.dimensions:,} dimensions"
+        yield f"{_count(entry.parameters)} parameters{dimensions}"
+    if not candidate.quality.figures and entry.score is not None:
+        yield f"{entry.score.value:g} on {entry.score.benchmark} ({entry.score.source}), which is not compared"
 
 
 def _in(language: str, need: Requirements) -> str:

@@ -28,6 +28,7 @@ ROLES: Mapping[str, Role] = MappingProxyType(
         role.name: role
         for role in (
             Role("best", "the highest published figure less half its error, of all that fits"),
+            Role("start", "the smallest of what fits, as nothing is published by which to rank it"),
             Role(
                 "safe", "the best whose figures are all published, with a free licence, a pinned revision and no gate"
             ),
@@ -50,7 +51,8 @@ class Chosen:
 def choose(candidates: Sequence[ModelCandidate], count: int) -> list[Chosen]:
     """Return up to ``count`` of the candidates, which are in the order of their quality: first those with a role."""
     names: dict[str, list[str]] = {}
-    for name, pick in _PICKS.items():
+    picks = _PICKS if candidates and candidates[0].quality.behind is not None else {"start": _first}
+    for name, pick in picks.items():
         picked = pick(candidates)
         if picked is not None:
             names.setdefault(picked.entry.id, []).append(name)
