@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from nearfield import catalog
 from nearfield.catalog import CatalogEntry
-from nearfield.catalog.languages import language_support
-from nearfield.catalog.quality import BM25, quality_figures, win_share
+from nearfield.catalog.languages import MULTILINGUAL, language_support
+from nearfield.catalog.quality import BM25, measured_languages, quality_figures, win_share
 from nearfield.errors import InputError
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.planning.advice.advisor import advise
@@ -382,6 +382,39 @@ def test_the_tree_has_an_answer_for_everything() -> None:
         for question, answer in path_through({"purpose": "retrieval", "tokens": 513, "texts": 9999}, "retrieval")
     }
     assert path == {"purpose": "search by meaning", "tokens": "513 to 2,048", "texts": "fewer than 10,000"}
+
+
+#: Figures that the tree cites: model, purpose, and the number as it is printed.
+CITED = (
+    ("Qwen/Qwen3-Embedding-0.6B", "code", "75.4"),
+    ("Qwen/Qwen3-Embedding-8B", "code", "80.7"),
+    ("lightonai/LateOn-Code", "code", "74.1"),
+    ("intfloat/e5-base-v2", "code", "53.2"),
+    (BM25, "code", "44.4"),
+    (BM25, "long-documents", "90.9"),
+    ("ibm-granite/granite-embedding-311m-multilingual-r2", "long-documents", "71.7"),
+    ("lightonai/GTE-ModernColBERT-v1", "long-documents", "90.6"),
+    ("Snowflake/snowflake-arctic-embed-m-v1.5", "retrieval:en", "58.1"),
+    ("intfloat/multilingual-e5-base", "retrieval:en", "49.0"),
+    ("Snowflake/snowflake-arctic-embed-l", "retrieval:en", "59.0"),
+    ("Snowflake/snowflake-arctic-embed-l", "general:en", "62.0"),
+    ("BAAI/bge-large-en-v1.5", "retrieval:en", "55.4"),
+    ("BAAI/bge-large-en-v1.5", "general:en", "65.9"),
+)
+
+
+@pytest.mark.parametrize(("model", "purpose", "number"), CITED)
+def test_figures_in_the_tree_are_those_of_the_table(model: str, purpose: str, number: str) -> None:
+    figure = quality_figures(model)[purpose]
+    said = " ".join(answer.because for question in decision_tree() for answer in question.answers)
+    assert not figure.is_estimated and f"{figure.value:.1f}" == number and number in said
+
+
+def test_languages_in_the_tree_are_those_of_the_table() -> None:
+    grades = [measured_languages(entry.id) for entry in catalog.entries() if MULTILINGUAL in entry.languages]
+    good = [list(grade.values()).count("good") for grade in grades if grade]
+    said = " ".join(answer.because for question in decision_tree() for answer in question.answers)
+    assert f"good in {min(good)} to {max(good)}." in said
 
 
 @pytest.mark.parametrize("purpose", sorted(PURPOSES))
