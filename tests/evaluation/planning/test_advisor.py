@@ -389,7 +389,7 @@ CITED = (
     ("Qwen/Qwen3-Embedding-0.6B", "code", "75.4"),
     ("Qwen/Qwen3-Embedding-8B", "code", "80.7"),
     ("lightonai/LateOn-Code", "code", "74.1"),
-    ("intfloat/e5-base-v2", "code", "53.2"),
+    ("ibm-granite/granite-embedding-english-r2", "code", "57.2"),
     (BM25, "code", "44.4"),
     (BM25, "long-documents", "90.9"),
     ("ibm-granite/granite-embedding-311m-multilingual-r2", "long-documents", "71.7"),
