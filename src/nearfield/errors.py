@@ -270,6 +270,13 @@ class BatchesElsewhere(NearfieldError):
     code = "batches_elsewhere"
 
 
+class ClusterFailed(NearfieldError):
+    """There is no Ray cluster at an address, or its workers cannot run; the message says what to do."""
+
+    status = 503
+    code = "cluster_failed"
+
+
 class StoreFailed(NearfieldError):
     """A database does not answer, refuses the connection, or failed to perform an operation."""
 

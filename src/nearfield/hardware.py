@@ -6,6 +6,7 @@ import ctypes
 import math
 import mmap
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -153,6 +154,12 @@ def _kibibytes(file: Path, name: str) -> int | None:
     """Return the bytes that a line of a file in ``/proc`` states in kB."""
     line = next((line for line in _lines(file) if line.startswith(name)), None)
     return int(line.split()[1]) * 1024 if line else None
+
+
+def cpu_name() -> str:
+    """Return the name of the CPU's model as the system states it."""
+    names = [line.partition(":")[2].strip() for line in _lines(_CPU_INFO) if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def cpu_flags() -> frozenset[str]:

@@ -59,6 +59,7 @@ _ADVICE = {
     "StorageFull": "Free disk space in `data_dir`, or delete old files over the API.",
     "QuotaExceeded": "Delete files over the API, or raise the setting that the message names.",
     "BatchesElsewhere": "Give each server its own `data_dir`, or send the batch to the process that the message names.",
+    "ClusterFailed": "Check that the Ray cluster runs, and that its machines have what the message names.",
     "StoreFailed": "Check the database's address and that it runs. The run continues where it stopped.",
     "CollectionBusy": "Wait until the other process has finished writing.",
     "MachineBusy": "Wait until the other work has ended, or do without a new measurement as the message says.",

@@ -18,7 +18,7 @@ from nearfield.bulk.media_files.suffixes import MEDIA_NOUNS, PICTURES, SOUNDS, V
 from nearfield.bulk.media_files.video_source import VideoOptions, VideoRows
 from nearfield.bulk.preflight import Sharding, ShardRequest, parse_share
 from nearfield.bulk.report import EmbedReport, Forecast
-from nearfield.bulk.shard_job import ShardJob
+from nearfield.bulk.shard_job import ShardJob, ShardRunner
 from nearfield.bulk.text_source import TextSource
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
@@ -78,8 +78,18 @@ class EmbedRequest:
     shown: bool = False
 
 
-def embed(request: EmbedRequest, *, on_warning: Callable[[str], None] = lambda _: None) -> EmbedReport | Forecast:
-    """Encode a data set and return the report; ``on_warning`` is called with warnings about the model and the ids.
+def embed(
+    request: EmbedRequest,
+    *,
+    on_warning: Callable[[str], None] = lambda _: None,
+    create_runner: Callable[[Encoder], ShardRunner] | None = None,
+) -> EmbedReport | Forecast:
+    """Encode a data set and return the report.
+
+    Args:
+        request: what to encode, how, and where to.
+        on_warning: called with warnings about the model and the ids.
+        create_runner: called with the loaded model; returns what encodes the shards of a folder, if not this process.
 
     Raises:
         InputError: an option, an input or the output is wrong.
@@ -93,7 +103,7 @@ def embed(request: EmbedRequest, *, on_warning: Callable[[str], None] = lambda _
     if request.skip_unreadable:
         _refuse_option("skip_unreadable", "pictures, videos and sounds")
     if is_folder(request.output):
-        return _embed_to_folder(request, on_warning)
+        return _embed_to_folder(request, on_warning, create_runner)
     return _embed_to_file(request, on_warning)
 
 
@@ -166,7 +176,11 @@ def _write_file(
     return job.run(restart=request.restart, shown=request.shown, on_warning=on_warning)
 
 
-def _embed_to_folder(request: EmbedRequest, on_warning: Callable[[str], None]) -> EmbedReport | Forecast:
+def _embed_to_folder(
+    request: EmbedRequest,
+    on_warning: Callable[[str], None],
+    create_runner: Callable[[Encoder], ShardRunner] | None,
+) -> EmbedReport | Forecast:
     options, output = request.folder, Path(request.output)
     share = (1, 1) if options.shard is None else parse_share(options.shard)
     sharding = Sharding(options.shard_format, options.shard_rows, share)
@@ -177,7 +191,8 @@ def _embed_to_folder(request: EmbedRequest, on_warning: Callable[[str], None]) -
     if not options.dry_run:
         probe_writing(output)
     task = ShardRequest(_load(request, on_warning), source, output, sharding, request.options)
-    job = ShardJob(task, restart=request.restart, thorough=options.check, shown=request.shown)
+    runner = create_runner(task.encoder) if create_runner is not None and not options.dry_run else None
+    job = ShardJob(task, restart=request.restart, thorough=options.check, shown=request.shown, runner=runner)
     if job.warning is not None:
         on_warning(job.warning)
     return job.forecast() if options.dry_run else job.run()

@@ -96,6 +96,55 @@ class EmbedReport:
 
 
 @dataclass(frozen=True)
+class NodeReport:
+    """What the workers of one machine wrote. ``seconds`` is the time of its workers together."""
+
+    node: str
+    cpu: str
+    workers: int = 0
+    shards: int = 0
+    rows: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens per second while all workers of the machine are busy."""
+        return self.tokens * self.workers / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True)
+class ClusterReport:
+    """What a run on several machines adds to a report.
+
+    Attributes:
+        nodes: the machines.
+        retries: shards that were encoded again because a worker failed or stopped.
+        copies: shards that were given to a second worker because the first one was slow.
+        set_aside: a message for each shard that could not be encoded.
+        warnings: workers that could not be used, with the reason.
+    """
+
+    nodes: tuple[NodeReport, ...] = ()
+    retries: int = 0
+    copies: int = 0
+    set_aside: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_lines(self) -> list[str]:
+        """Return lines for a terminal."""
+        lines = [
+            f"  Node:         {escape_controls(node.node)}: {count_of(node.workers, 'worker')}, "
+            f"{count_of(node.shards, 'shard')}, {count_of(node.rows, 'text')}, {node.tokens_per_second:,.0f} tokens/s"
+            for node in self.nodes
+        ]
+        if self.retries or self.copies:
+            lines.append(f"  Again:        {self.retries:,} after failures, {self.copies:,} beside slow workers")
+        lines += [f"  Warning:      {escape_controls(warning)}" for warning in self.warnings]
+        return lines + [f"  Set aside:    {escape_controls(message)}" for message in self.set_aside]
+
+
+@dataclass(frozen=True)
 class FolderReport(EmbedReport):
     """What a run on a folder of shards did; the counts are of all complete shards, also those of other runs.
 
@@ -104,6 +153,7 @@ class FolderReport(EmbedReport):
         damaged: shards whose files differed from their records; they were written again.
         removed: shards that have no rows any more.
         elsewhere: shards that were left to other runs.
+        cluster: of a run on several machines, what it adds.
     """
 
     state: str
@@ -113,6 +163,19 @@ class FolderReport(EmbedReport):
     damaged: int
     removed: int
     elsewhere: int
+    cluster: ClusterReport | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether shards could not be encoded."""
+        return self.cluster is not None and bool(self.cluster.set_aside)
+
+    def to_json(self) -> str:
+        """Return the report as JSON; ``cluster`` is there only of a run on several machines."""
+        values = asdict(self)
+        if self.cluster is None:
+            del values["cluster"]
+        return json.dumps(values)
 
     def to_text(self) -> str:
         """Return the report as text for a terminal."""
@@ -120,7 +183,8 @@ class FolderReport(EmbedReport):
         optional = {"damaged and written again": self.damaged, "left to other runs": self.elsewhere}
         parts = [f"{count:,} {action}" for action, count in always.items()]
         parts += [f"{count:,} {action}" for action, count in optional.items() if count]
-        return f"{super().to_text()}\n  Shards:       {self.shards:,} ({self.state}): {', '.join(parts)}"
+        lines = [super().to_text(), f"  Shards:       {self.shards:,} ({self.state}): {', '.join(parts)}"]
+        return "\n".join(lines + (self.cluster.to_lines() if self.cluster is not None else []))
 
     def _action(self) -> str:
         output = quote_name(self.output)

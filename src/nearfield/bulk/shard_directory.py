@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,6 +29,9 @@ from nearfield.fileio.locks import exclusive_lock, waiting_lock
 
 _SHARD = re.compile(r"part-(\d{5,})\.(?:parquet|npy|jsonl)")
 _RECORD = re.compile(r"(\d{5,})\.json")
+_DRAFTS = "drafts-"
+#: Seconds for which a process waits while another one renames the files of a shard.
+_PLACING_SECONDS = 30
 _SUMS = ("rows", "tokens", *TOKEN_COUNTS)
 
 #: The content of a JSON file.
@@ -174,6 +179,41 @@ class ShardDirectory:
         fsync_directory(self.home)
         files = dict(zip(names, pending.digests, strict=True))
         _write_json(record, {**_planned_fields(shard), **counts, "files": files})
+
+    def place_once(self, shard: Shard, form: str, pending: PendingShard, counts: Mapping[str, object]) -> bool:
+        """Place a shard unless another process has placed the same one, and return whether this one did.
+
+        Raises:
+            InputError: another run writes the shard and does not finish it within the time that placing takes.
+        """
+        for _ in range(_PLACING_SECONDS * 10):
+            with self.try_lock_shard(shard.number) as locked:
+                if locked:
+                    exists = self.has_shard(shard, form)
+                    if not exists:
+                        self.place(shard, form, pending, counts)
+                    return not exists
+            time.sleep(0.1)
+        raise InputError(f"{self.home}: another run is writing shard {shard.number}.", param="output")
+
+    # -- drafts of runs on several machines ----------------------------------------------------------------------
+
+    def drafts(self, run: str) -> Path:
+        """Return the folder of a run's unfinished files. Processes that outlive the run cannot write there."""
+        return self._state / f"{_DRAFTS}{run}"
+
+    def remove_drafts(self, run: str) -> None:
+        """Remove the unfinished files of a run."""
+        shutil.rmtree(self.drafts(run), ignore_errors=True)
+
+    def remove_abandoned_drafts(self) -> None:
+        """Remove the unfinished files that killed runs left; where other runs write, nothing is removed."""
+        drafts = list(self._state.glob(f"{_DRAFTS}*"))
+        if not drafts:
+            return
+        with suppress(InputError), exclusive_lock(self._state / "run.lock", self._busy, required=False):
+            for path in drafts:
+                shutil.rmtree(path, ignore_errors=True)
 
     def remove_shard(self, number: int) -> None:
         """Remove a shard, its record first."""

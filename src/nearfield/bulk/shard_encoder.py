@@ -93,13 +93,20 @@ class ShardEncoder:
             counts = self.fill(shard, pending, on_rows)
             self._folder.place(shard, self._task.layout.form, pending, counts)
 
-    def fill(self, shard: Shard, pending: PendingShard, on_rows: Callable[[int, int], None]) -> dict[str, object]:
+    def fill(
+        self,
+        shard: Shard,
+        pending: PendingShard,
+        on_rows: Callable[[int, int], None],
+        on_read: Callable[[int], None] = lambda _: None,
+    ) -> dict[str, object]:
         """Write the vectors of a shard to its files and flush them; return the counts and the space for its record.
 
-        Raises as ``write``.
+        ``on_read`` is called with the number of rows that were read so far, before each of them is encoded. Raises as
+        ``write``.
         """
         content, totals, unread = ContentDigest(), np.zeros(3, np.int64), UnreadInputs()
-        for block in self._blocks(shard, content, unread):
+        for block in self._blocks(shard, content, unread, on_read):
             pending.add(block)
             tokens, dropped = block.counts[:, 0], block.counts[:, 1]
             totals += tokens.sum(), (dropped > 0).sum(), dropped.sum()
@@ -110,11 +117,13 @@ class ShardEncoder:
         counts = zip(("tokens", *TOKEN_COUNTS), [*totals.tolist(), unread.unknown, unread.count], strict=True)
         return {**dict(counts), "fingerprint": self._task.fingerprint}
 
-    def _blocks(self, shard: Shard, content: ContentDigest, unread: UnreadInputs) -> Iterator[RowBlock]:
+    def _blocks(
+        self, shard: Shard, content: ContentDigest, unread: UnreadInputs, on_read: Callable[[int], None]
+    ) -> Iterator[RowBlock]:
         """Encode rows, window by window; their ids and columns wait in a queue for the vectors."""
         waiting: deque[InputRow] = deque()
         task, number = self._task, shard.start
-        texts = _texts_of(self._rows.rows(shard), content, waiting)
+        texts = _texts_of(self._rows.rows(shard), content, waiting, on_read)
         for vectors in self._encoder.stream(texts, steady=True, unread=unread, **task.options):
             block = [waiting.popleft() for _ in range(len(vectors))]
             has_ids = task.source.id_field is not None
@@ -124,11 +133,14 @@ class ShardEncoder:
             yield RowBlock(ids, columns, vectors.data, _counts(vectors))
 
 
-def _texts_of(rows: Iterator[InputRow], content: ContentDigest, waiting: deque[InputRow]) -> Iterator[str]:
-    """Yield the texts of rows; on the way each row is added to the digest and to the queue."""
+def _texts_of(
+    rows: Iterator[InputRow], content: ContentDigest, waiting: deque[InputRow], on_read: Callable[[int], None]
+) -> Iterator[str]:
+    """Yield the texts of rows; on the way each row is added to the digest and to the queue, and counted."""
     for row in rows:
         content.add(row)
         waiting.append(row)
+        on_read(content.rows)
         yield row.text
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 import numpy as np
 
 from nearfield.bulk.preflight import Preflight, ShardRequest
-from nearfield.bulk.report import FolderReport, Forecast
+from nearfield.bulk.report import ClusterReport, FolderReport, Forecast
 from nearfield.bulk.shard_directory import JsonObject
-from nearfield.bulk.shard_encoder import ShardEncoder
+from nearfield.bulk.shard_encoder import ShardEncoder, ShardTask
 from nearfield.bulk.shard_plan import Shard
 from nearfield.errors import StorageFull
 from nearfield.message_text import count_of
@@ -24,11 +25,34 @@ _TRIAL_TOKENS = 20_000
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+class ShardRunner(Protocol):
+    """Encodes shards in other processes."""
+
+    def encode(
+        self, shards: Sequence[Shard], task: ShardTask, progress: Progress, on_written: Callable[[Shard], None]
+    ) -> ClusterReport:
+        """Encode shards into the task's folder; ``on_written`` is called with each that this run wrote."""
+
+
 class ShardJob:
-    """One data set to one folder; ``thorough`` reads existing shards to find damaged ones, not only their sizes."""
+    """One data set to one folder.
+
+    Args:
+        request: what to encode, and where to.
+        restart: ignore what an earlier run has written.
+        thorough: read existing shards to find damaged ones, not only their sizes.
+        shown: show a progress bar.
+        runner: encodes the shards; None encodes them in this process.
+    """
 
     def __init__(
-        self, request: ShardRequest, *, restart: bool = False, thorough: bool = False, shown: bool = False
+        self,
+        request: ShardRequest,
+        *,
+        restart: bool = False,
+        thorough: bool = False,
+        shown: bool = False,
+        runner: ShardRunner | None = None,
     ) -> None:
         self._request = request
         self._restart = restart
@@ -37,6 +61,8 @@ class ShardJob:
         self._preflight = Preflight(request, restart=restart, shown=shown, thorough=thorough)
         self._folder = self._preflight.folder
         self._form = self._preflight.form
+        self._runner = runner
+        self._cluster: ClusterReport | None = None
         self._rows_left = 0
         self._counts = {"written": 0, "skipped": 0, "damaged": 0, "removed": 0}
 
@@ -55,6 +81,7 @@ class ShardJob:
         with self._explain_full_disk():
             if self._restart:
                 self._folder.clear()
+            self._folder.remove_abandoned_drafts()
             with self._folder.writer():
                 return self._run()
 
@@ -122,6 +149,9 @@ class ShardJob:
 
     def _encode(self, todo: list[Shard], progress: Progress) -> None:
         """Write the shards that no other run is writing."""
+        if self._runner is not None:
+            self._cluster = self._runner.encode(todo, self._preflight.task, progress, self._count_written)
+            return
         writer = ShardEncoder(self._request.encoder, self._preflight.task)
         for count, shard in enumerate(todo, 1):
             with self._folder.try_lock_shard(shard.number) as locked:
@@ -130,8 +160,11 @@ class ShardJob:
                     continue
                 progress.relabel(f"{self._request.home.name} shard {count:,}/{len(todo):,}")
                 writer.write(shard, progress.advance)
-                self._rows_left -= shard.rows
-                self._counts["written"] += 1
+                self._count_written(shard)
+
+    def _count_written(self, shard: Shard) -> None:
+        self._rows_left -= shard.rows
+        self._counts["written"] += 1
 
     @contextmanager
     def _explain_full_disk(self) -> Iterator[None]:
@@ -172,6 +205,7 @@ class ShardJob:
             skipped=self._counts["skipped"],
             damaged=self._counts["damaged"],
             removed=self._counts["removed"],
+            cluster=self._cluster,
         )
 
 

@@ -11,6 +11,8 @@ import typer
 from nearfield.message_text import escape_controls
 
 if TYPE_CHECKING:
+    from nearfield.bulk.embed import EmbedRequest
+    from nearfield.bulk.report import EmbedReport, Forecast
     from nearfield.inference.encode_options import EncodeKeywords
 
 EXAMPLES = """Examples:
@@ -34,6 +36,10 @@ nearfield embed "data/2026-*.parquet" --shard-rows 50000 --dtype float16 -o vect
 nearfield embed data/ -o /mnt/shared/vectors/ --shard 2/8
 
 nearfield embed data/ -o vectors/ --check
+
+On a Ray cluster, whose machines see inputs and output at the same paths; --ray local uses this machine alone:
+
+nearfield embed data/ -o /mnt/shared/vectors/ --ray auto --per-worker cpus=4
 
 Pictures go to one file, a row for each. The id is the path below the folder. In a folder with tables, these are read,
 unless --format image says otherwise:
@@ -137,6 +143,21 @@ def embed(
     max_frames: Annotated[
         int | None, typer.Option(help="Of videos: the most frames to read of each, or of each segment [32].")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            help="Encode shards on a Ray cluster: auto, local, HOST:PORT or ray://HOST:PORT.",
+            metavar="ADDRESS",
+        ),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Of --ray: the number of workers [as many as fit].")] = None,
+    per_worker: Annotated[
+        str | None,
+        typer.Option(
+            "--per-worker", help="Of --ray: what each worker gets, such as cpus=2 or cpus=2,gpus=0.5 [up to 4 cores]."
+        ),
+    ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Start from the beginning and replace what an earlier run has written.")
     ] = False,
@@ -154,6 +175,7 @@ def embed(
     from nearfield.bulk.embed import embed as run
     from nearfield.bulk.media_files.detection import media_form
     from nearfield.bulk.media_files.video_source import VideoOptions
+    from nearfield.bulk.report import FolderReport
     from nearfield.cli.terminal.picture_arguments import choose_model
     from nearfield.errors import InputError, UnsupportedDimensions
 
@@ -181,11 +203,25 @@ def embed(
         restart=restart,
         shown=not quiet and sys.stderr.isatty(),
     )
+    option = "workers" if workers is not None else "per_worker" if per_worker is not None else None
+    if ray is None and option is not None:
+        raise InputError(f"--{option.replace('_', '-')} needs --ray.", param=option)
     try:
-        report = run(request, on_warning=_warn)
+        report = run(request, on_warning=_warn) if ray is None else _run_on_cluster(request, ray, workers, per_worker)
     except UnsupportedDimensions as error:
         raise InputError(error.describe("--dims", "--force-dims"), param="dims") from error
     typer.echo(report.to_json() if as_json else report.to_text())
+    if isinstance(report, FolderReport) and report.failed:
+        raise typer.Exit(1)
+
+
+def _run_on_cluster(
+    request: EmbedRequest, address: str, workers: int | None, per_worker: str | None
+) -> EmbedReport | Forecast:
+    from nearfield.cluster.embed import ClusterOptions
+    from nearfield.cluster.embed import embed as run
+
+    return run(request, ClusterOptions(address, workers, per_worker), on_warning=_warn)
 
 
 def _warn(warning: str) -> None:

@@ -1,1 +1,1 @@
-"""Several machines: a router in front of several servers."""
+"""Several machines: shards encoded on a Ray cluster, and a router in front of several servers."""

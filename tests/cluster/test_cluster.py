@@ -1,0 +1,101 @@
+"""``nearfield embed --ray`` on two simulated nodes: the same bytes as on one machine, also after faults."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nearfield import Encoder
+from tests.support.cli_runner import Ran, run
+from tests.support.cluster_faults import ONCE
+from tests.support.simulated_cluster import simulated_cluster
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.slow,
+    pytest.mark.network,
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'nearfield[ray]'"),
+    # Of Ray's own modules and sockets.
+    pytest.mark.filterwarnings("ignore"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    with simulated_cluster(2) as simulated:
+        yield simulated
+
+
+@pytest.fixture
+def embed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny: Encoder, tmp_path: Path) -> Any:
+    """Run ``nearfield embed`` with the tiny model, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    words = ["--model", str(tiny.recipe.folder), "--precision", "float32", "--id-field", "id", "--json", "--quiet"]
+    return lambda *more: run(capsys, monkeypatch, "embed", *more, *words)
+
+
+def _write(path: Path, count: int, special: dict[int, str] | None = None) -> None:
+    texts = [f"the cat sat on {'the mat ' * (at % 5)}{(special or {}).get(at, '')}" for at in range(count)]
+    path.write_text("".join(json.dumps({"id": f"n{at}", "text": text}) + "\n" for at, text in enumerate(texts)))
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def _report(ran: Ran, code: int = 0) -> dict[str, Any]:
+    assert ran.code == code, ran.err
+    report: dict[str, Any] = json.loads(ran.out)
+    return report
+
+
+def test_a_folder_begun_here_is_continued_on_a_cluster_and_finished_here(
+    cluster: Any, embed: Any, tmp_path: Path
+) -> None:
+    """One worker is killed on the way; the bytes are those of a run without a cluster and without a fault."""
+    _write(Path("rows.jsonl"), 200, {130: f"{ONCE}{tmp_path / 'killed'}"})
+    command = ["rows.jsonl", "-o", "out/", "--shard-rows", 20]
+    assert _report(embed("rows.jsonl", "-o", "whole/", "--shard-rows", 20))["written"] == 10
+    assert _report(embed(*command, "--shard", "1/5"))["written"] == 2
+    report = _report(embed(*command, "--ray", cluster.address))
+    assert Path("killed").exists()
+    assert (report["written"], report["skipped"], report["state"]) == (8, 2, "complete")
+    assert report["cluster"]["retries"] == 1
+    assert sum(node["rows"] for node in report["cluster"]["nodes"]) == 160
+    assert _files(Path("out")) == _files(Path("whole"))
+    assert not list(Path("out/_shards").glob("drafts-*"))
+    Path("out/part-00003.parquet").unlink()
+    assert _report(embed(*command))["written"] == 1
+    assert _files(Path("out")) == _files(Path("whole"))
+    assert _report(embed(*command, "--ray", cluster.address))["skipped"] == 10
+
+
+def test_a_shard_that_cannot_be_read_is_set_aside_and_the_others_are_written(
+    cluster: Any, embed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nearfield.cluster.embed import ClusterRunner
+
+    _write(Path("rows.jsonl"), 60)
+    encode = ClusterRunner.encode
+
+    def damaged(self: ClusterRunner, *arguments: Any) -> Any:
+        content = Path("rows.jsonl").read_text(encoding="utf-8")
+        Path("rows.jsonl").write_text(content.replace('{"id": "n25"', '["id": "n25"'), encoding="utf-8")
+        return encode(self, *arguments)
+
+    monkeypatch.setattr(ClusterRunner, "encode", damaged)
+    report = _report(embed("rows.jsonl", "-o", "out/", "--shard-rows", 20, "--ray", cluster.address), code=1)
+    assert (report["written"], report["state"]) == (2, "partial")
+    (message,) = report["cluster"]["set_aside"]
+    assert message.startswith("shard 1: An input changed while it was read") and "line 26: not JSON" in message
+
+
+def test_a_worker_that_fits_no_node_is_refused(cluster: Any, embed: Any) -> None:
+    _write(Path("rows.jsonl"), 5)
+    ran = embed("rows.jsonl", "-o", "out/", "--ray", cluster.address, "--per-worker", "cpus=64")
+    assert (ran.code, "No node of the cluster has 64 cores" in ran.err) == (1, True), ran.err

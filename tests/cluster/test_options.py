@@ -1,0 +1,137 @@
+"""What is checked without a cluster: addresses, sizes of workers, options of the command, and reports of usage."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from nearfield.cluster import ray_runtime
+from nearfield.cluster.worker_options import NodeSize, WorkerPlan, WorkerSize, plan_workers
+from nearfield.errors import ClusterFailed, InputError, MissingExtra
+from tests.support.cli_runner import run
+
+NODES = [NodeSize(0, 0), NodeSize(8, 1), NodeSize(3, 0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        (None, WorkerSize()),
+        ("cpus=2", WorkerSize(2)),
+        ("gpus=0.5", WorkerSize(None, 0.5)),
+        ("cpus=2, gpus=1", WorkerSize(2, 1.0)),
+    ],
+)
+def test_sizes_of_workers_are_parsed(text: str | None, size: WorkerSize) -> None:
+    assert WorkerSize.parse(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "2", "cpu=2", "cpus=0", "cpus=1.5", "gpus=0", "cpus=1,cpus=2", "cpus=2;gpus=1"])
+def test_other_sizes_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"--per-worker is cpus=N"):
+        WorkerSize.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "plan"),
+    [
+        (WorkerSize(), None, WorkerPlan(2, 4, 0)),
+        (WorkerSize(), 1, WorkerPlan(1, 8, 0)),
+        (WorkerSize(), 3, WorkerPlan(3, 3, 0)),
+        (WorkerSize(), 50, WorkerPlan(50, 1, 0)),
+        (WorkerSize(2), None, WorkerPlan(5, 2, 0)),
+        (WorkerSize(None, 0.5), None, WorkerPlan(2, 4, 0.5)),
+        (WorkerSize(1, 0.25), None, WorkerPlan(4, 1, 0.25)),
+        (WorkerSize(2), 9, WorkerPlan(9, 2, 0)),
+    ],
+)
+def test_workers_fit_the_nodes(size: WorkerSize, count: int | None, plan: WorkerPlan) -> None:
+    assert plan_workers(NODES, size, count) == plan
+
+
+@pytest.mark.parametrize("size", [WorkerSize(9), WorkerSize(1, 2)])
+def test_a_worker_larger_than_every_node_is_refused(size: WorkerSize) -> None:
+    with pytest.raises(ClusterFailed, match=r"the largest has 8 cores and 1 GPUs"):
+        plan_workers(NODES, size, None)
+
+
+@pytest.mark.parametrize("address", ["auto", "local", "10.0.0.1:6379", "ray://head:10001"])
+def test_known_addresses(address: str) -> None:
+    ray_runtime.check_address(address)
+
+
+@pytest.mark.parametrize("address", ["", "head", "head:x", "http://head:1", "head:99999"])
+def test_unknown_addresses(address: str) -> None:
+    with pytest.raises(InputError, match="--ray is auto, local, HOST:PORT"):
+        ray_runtime.check_address(address)
+
+
+@pytest.mark.network
+def test_an_address_where_nothing_listens_is_one_error_at_once() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(ClusterFailed, match=r"no Ray cluster at .*`ray start --head`"):
+            ray_runtime._connect(ModuleType("ray"), address)
+
+
+def test_reports_of_usage_are_off_before_ray_is_imported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "ray.py").write_text(
+        "import os\n__version__ = '2.60.0'\nusage = os.environ['RAY_USAGE_STATS_ENABLED']\n"
+    )
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    try:
+        assert ray_runtime.import_ray().usage == "0"
+        assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    finally:
+        sys.modules.pop("ray", None)
+
+
+def test_a_missing_or_old_ray_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'nearfield\[ray\]'"):
+        ray_runtime.import_ray()
+    old = ModuleType("ray")
+    old.__version__ = "2.9.3"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ray", old)
+    with pytest.raises(MissingExtra, match=r"2\.9\.3 is too old"):
+        ray_runtime.import_ray()
+
+
+def test_another_version_in_the_cluster_is_named() -> None:
+    error = RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.50.0\n    Python: 3.11")
+    assert "Ray: 2.50.0 Python: 3.11 Install the same" in ray_runtime._refusal("auto", error)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["-o", "out.npy", "--ray", "local"], "end the name of the output with a slash"),
+        (["-o", "out/", "--ray", "local", "--shard", "1/2"], "leave --shard out"),
+        (["-o", "out/", "--ray", "nowhere"], "--ray is auto, local"),
+        (["-o", "out/", "--ray", "local", "--workers", "0"], "--workers is at least 1"),
+        (["-o", "out/", "--ray", "local", "--per-worker", "all"], "--per-worker is cpus=N"),
+        (["-o", "out/", "--workers", "2"], "--workers needs --ray"),
+        (["-o", "out/", "--per-worker", "cpus=2"], "--per-worker needs --ray"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_starts(
+    more: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rows.jsonl").write_text('{"text": "a"}\n', encoding="utf-8")
+    ran = run(capsys, monkeypatch, "embed", "rows.jsonl", *more)
+    assert (ran.code, message in ran.err) == (2, True), ran.err
+    assert not Path("out").exists()

@@ -1,0 +1,47 @@
+"""Encoders with faults in the workers of a simulated cluster: texts that end the process, once or always, or take time.
+
+``install`` runs in each worker when it starts (Ray's ``worker_process_setup_hook``).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from nearfield import Encoder
+
+#: A text with this word ends the process.
+DEADLY = "deadly"
+#: A text with this word ends the process if there is no file of the name that follows, after creating it.
+ONCE = "once:"
+#: A text with this word takes so many seconds as follow.
+SLEEP = "sleep:"
+
+
+def install() -> None:
+    """Let ``Encoder.stream`` and ``Encoder.encode`` obey the words of texts."""
+    stream, encode = Encoder.stream, Encoder.encode
+
+    def obedient_stream(self: Encoder, texts: Iterable[str], **options: Any) -> Iterator[Any]:
+        return stream(self, (_obey(text) for text in texts), **options)
+
+    def obedient_encode(self: Encoder, texts: Any, **options: Any) -> Any:
+        return encode(self, [_obey(text) for text in texts] if isinstance(texts, list) else texts, **options)
+
+    Encoder.stream = obedient_stream  # type: ignore[method-assign]
+    Encoder.encode = obedient_encode  # type: ignore[method-assign]
+
+
+def _obey(text: str) -> str:
+    for word in text.split():
+        if word == DEADLY:
+            os._exit(9)
+        elif word.startswith(ONCE) and not Path(word.removeprefix(ONCE)).exists():
+            Path(word.removeprefix(ONCE)).touch()
+            os._exit(9)
+        elif word.startswith(SLEEP):
+            time.sleep(float(word.removeprefix(SLEEP)))
+    return text
