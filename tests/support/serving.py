@@ -56,24 +56,29 @@ def _serving(models: Any, aliases: Any, given: dict[str, Any], traces: Any) -> I
 class Process:
     """``nearfield serve`` in a separate process."""
 
+    #: What its first line says before its address.
+    _before_url = " at "
+
     def __init__(self, folder: Path, *flags: str, **environment: str) -> None:
-        command = [sys.executable, "-m", "nearfield.cli", "serve", str(folder), "--port", "0", "--log-level", "error"]
-        command += ["--cache-memory", "0"]
+        self._start("serve", str(folder), "--cache-memory", "0", *flags, **environment)
+        #: Where it serves gRPC, if it does.
+        self.grpc = self._line.partition("gRPC (TEI) at ")[2].partition(" ")[0]
+
+    def _start(self, *words: str, **environment: str) -> None:
         self._popen = subprocess.Popen(
-            [*command, *flags],
+            [sys.executable, "-m", "nearfield.cli", *words[:1], "--port", "0", "--log-level", "error", *words[1:]],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
         )
         assert self._popen.stdout is not None
-        line = self._popen.stdout.readline()
-        assert " at http" in line, line + (self._popen.stderr.read() if self._popen.stderr else "")
+        self._line = line = self._popen.stdout.readline()
+        start = f"{self._before_url}http"
+        assert start in line, line + (self._popen.stderr.read() if self._popen.stderr else "")
         #: What it wrote to stderr, once it has ended.
         self.errors = ""
-        self.url = line.split(" at ")[1].split("/v1")[0]
-        #: Where it serves gRPC, if it does.
-        self.grpc = line.partition("gRPC (TEI) at ")[2].partition(" ")[0]
+        self.url = line.split(self._before_url)[1].split("/v1")[0]
 
     @property
     def process(self) -> psutil.Process:
@@ -109,6 +114,15 @@ class Process:
             raise
         assert "Traceback" not in self.errors, self.errors
         return self._popen.returncode
+
+
+class RouterProcess(Process):
+    """``nearfield route`` in a separate process."""
+
+    _before_url = " routes "
+
+    def __init__(self, *flags: str, **environment: str) -> None:
+        self._start("route", *flags, **environment)
 
 
 @contextmanager

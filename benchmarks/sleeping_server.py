@@ -1,0 +1,57 @@
+"""A server whose model sleeps for a time per input: its HTTP, queue and replies are real, and its cores stay free.
+
+``python -m benchmarks.sleeping_server FOLDER PORT MILLISECONDS`` serves the tiny model in FOLDER until SIGTERM.
+Several of them on two cores show what a router does, which several real models there could not.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nearfield import settings
+from nearfield.server.app import create_app
+from nearfield.server.lifecycle.listener import Listener, bind, uvicorn_config
+from nearfield.testing import tiny_encoder
+
+
+def sleep_per_input(runner: Any, seconds: float) -> None:
+    """Make a model's lanes sleep for ``seconds`` for each input of a batch before they compute it."""
+    create: Callable[[], Callable[[Any], Any]] = runner.create_lane_function
+
+    def create_sleeping() -> Callable[[Any], Any]:
+        run = create()
+
+        def run_late(batch: Any) -> Any:
+            time.sleep(seconds * len(batch.jobs))
+            return run(batch)
+
+        return run_late
+
+    runner.create_lane_function = create_sleeping
+
+
+def main(folder: str, port: int, milliseconds: float) -> None:
+    """Serve."""
+    with tiny_encoder(Path(folder), streams=1) as encoder:
+        for runner in encoder.runners:
+            sleep_per_input(runner, milliseconds / 1000)
+        config = settings.load(port=port, cache_memory=0, data_dir=f"{folder}-{port}", drain_timeout=10)
+        with bind(config) as listening:
+            app = create_app(config, [encoder])
+            address = listening.getsockname()
+            listener = Listener(
+                uvicorn_config(app, config),
+                listening,
+                lambda: print(f"http://127.0.0.1:{address[1]}", flush=True),
+                app.state.server.stop,
+            )
+            listener.run([listening])
+        app.state.server.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
