@@ -9,13 +9,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from nearfield import settings
+from nearfield.encoder import Encoder
 from nearfield.server.app import create_app
 from nearfield.server.lifecycle.listener import Listener, bind, uvicorn_config
-from nearfield.testing import tiny_encoder
 
 
 def sleep_per_input(runner: Any, seconds: float) -> None:
@@ -36,7 +35,7 @@ def sleep_per_input(runner: Any, seconds: float) -> None:
 
 def main(folder: str, port: int, milliseconds: float) -> None:
     """Serve."""
-    with tiny_encoder(Path(folder), streams=1) as encoder:
+    with Encoder(folder, compile_cache=False, streams=1) as encoder:
         for runner in encoder.runners:
             sleep_per_input(runner, milliseconds / 1000)
         config = settings.load(port=port, cache_memory=0, data_dir=f"{folder}-{port}", drain_timeout=10)
