@@ -59,6 +59,8 @@ class RoutePlan:
     upload: bool = False
     #: Whether it changes a server, for which a key or a client of this machine is needed.
     manages: bool = False
+    #: The API that writes the router's errors; None for an unknown path.
+    dialect: Dialect | None = None
 
 
 class RequestPlanner:
@@ -92,10 +94,8 @@ class RequestPlanner:
 
 
 def _plan_of(path: str, method: str, routes: PathRoutes) -> RoutePlan:
-    fallback = routes.fallback
-    return RoutePlan(
-        path, _kind_of(path, method, fallback.dialect, fallback.route), fallback.route.upload, _manages(fallback.route)
-    )
+    dialect, route = routes.fallback.dialect, routes.fallback.route
+    return RoutePlan(path, _kind_of(path, method, dialect, route), route.upload, _manages(route), dialect)
 
 
 def _manages(route: Route) -> bool:

@@ -112,11 +112,17 @@ class RouterApp:
         except Cancelled as error:
             return Response(status_code=error.status)  # the client has gone
         except NearfieldError as error:
-            return refuse(request, error, router.dialects)
+            return self._refuse(request, plan, error)
         except MemoryError as error:
-            return refuse(request, out_of_memory(error), router.dialects)
+            return self._refuse(request, plan, out_of_memory(error))
         except Exception as error:  # noqa: BLE001 - raised further, it would cost the client its connection
-            return unexpected_error_response(router.dialects[-1], error)
+            return unexpected_error_response(plan.dialect or router.dialects[-1], error)
+
+    def _refuse(self, request: Request, plan: RoutePlan, error: NearfieldError) -> Response:
+        """Return an error in the form of the API that the path belongs to."""
+        if plan.dialect is not None:
+            return error_response(plan.dialect, error)
+        return refuse(request, error, self._router.dialects)
 
     async def _reply(self, request: Request, plan: RoutePlan, model: str | None) -> Response | BackendReply:
         """Read the body, and return the reply of a back-end."""
