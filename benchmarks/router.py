@@ -1,8 +1,8 @@
 """Measure ``nearfield route``: latency at 1, 2 and 4 servers, what it adds to a request, and faults under load.
 
-``python -m benchmarks.router [--only latency overhead faults] [--seconds 10] [--out FILE]`` prints and writes JSON. The
-servers' models sleep (see ``sleeping_server``), so that two cores suffice: the figures show queues and the router, not
-the speed of a model. Requests arrive at random times at a fixed rate, whatever the replies do (an open loop).
+``python -m benchmarks.router [--only latency overhead clients faults] [--seconds 10] [--out FILE]`` prints and writes
+JSON. The servers' models sleep (see ``sleeping_server``), so that two cores suffice: the figures show queues and the
+router, not the speed of a model. Requests arrive at random times at a fixed rate, whatever the replies do (an open loop).
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from typing import Any
 import httpx
 import psutil
 
+from nearfield.cluster.router.backends.address import parse_address
+from nearfield.cluster.router.backends.connection_pool import ConnectionPool
 from nearfield.evaluation.performance.load_test import quantiles
 from nearfield.testing import write_tiny_model
 
@@ -191,6 +193,49 @@ def _median_ms(url: str, requests: int) -> float:
     return 1000 * statistics.median(times)
 
 
+# -- two HTTP clients ------------------------------------------------------------------------------------------------
+
+
+def measure_clients(home: Path, requests: int = 1000, rounds: int = 5) -> dict[str, Any]:
+    """Return the CPU milliseconds of a request by the router's connections and by httpx, in turns, and their ratio."""
+    (server,) = _start_servers(home / "tiny", 1)
+    try:
+        seconds: dict[str, list[float]] = {"router": [], "httpx": []}
+        for _ in range(rounds):
+            for name, send in (("router", _send_by_router), ("httpx", _send_by_httpx)):
+                seconds[name].append(asyncio.run(send(server.url, requests // rounds)))
+        medians = {name: 1000 * statistics.median(values) / (requests // rounds) for name, values in seconds.items()}
+        return {
+            **{f"{name}_cpu_ms": round(value, 3) for name, value in medians.items()},
+            "ratio": round(medians["httpx"] / medians["router"], 1),
+        }
+    finally:
+        server.stop()
+
+
+async def _send_by_router(url: str, requests: int) -> float:
+    address = parse_address(url)
+    pool = ConnectionPool(address)
+    started = time.process_time()
+    for _ in range(requests):
+        connection = await pool.acquire()
+        connection.send(b"GET /api/version HTTP/1.1\r\nhost: %s\r\n\r\n" % address.authority.encode())
+        await connection.read_head()
+        while await connection.read_part():
+            pass
+        pool.release(connection)
+    pool.close()
+    return time.process_time() - started
+
+
+async def _send_by_httpx(url: str, requests: int) -> float:
+    async with httpx.AsyncClient(base_url=url) as client:
+        started = time.process_time()
+        for _ in range(requests):
+            (await client.get("/api/version")).raise_for_status()
+        return time.process_time() - started
+
+
 # -- faults ------------------------------------------------------------------------------------------------------------
 
 
@@ -247,7 +292,7 @@ async def _drain(_: list[_Process], __: Path, router: _Process) -> None:
 def main() -> None:
     """Measure, print, and write."""
     parser = argparse.ArgumentParser(prog="benchmarks.router", description=__doc__)
-    parser.add_argument("--only", nargs="*", default=["latency", "overhead", "faults"])
+    parser.add_argument("--only", nargs="*", default=["latency", "overhead", "clients", "faults"])
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -257,6 +302,7 @@ def main() -> None:
             measure: dict[str, Callable[[], Any]] = {
                 "latency": lambda: measure_latency(Path(folder), arguments.seconds),
                 "overhead": lambda: measure_overhead(Path(folder)),
+                "clients": lambda: measure_clients(Path(folder)),
                 "faults": lambda: measure_faults(Path(folder), arguments.seconds),
             }
             results[name] = measure[name]()
