@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.router [--only latency overhead clients faults] [--seconds 10] [--out FILE]`` prints and writes
 JSON. The servers' models sleep (see ``sleeping_server``), so that two cores suffice: the figures show queues and the
-router, not the speed of a model. Requests arrive at random times at a fixed rate, whatever the replies do (an open loop).
+router, not the speed of a model. Requests arrive at random times at a fixed rate, whatever the replies do (open loop).
 """
 
 from __future__ import annotations
