@@ -174,6 +174,8 @@ def test_the_error_of_estimates_is_that_of_hidden_figures() -> None:
     held = hold_out(table, purpose, [purpose])
     assert held is not None and held.count == 50
     assert held.error < 0.3 * held.spread and held.ranks > 0.9
+    nothing = hold_out(table, purpose, [purpose], "shape")
+    assert nothing is not None and nothing.error > 2 * held.error, "the less is left of a model, the worse"
     found = dict(figures(table, fit_table(values), purpose, held, {"m55"}))
     assert "m56" not in found, "a model that is not for the language is not estimated"
     assert found["m55"].published == 1 and found["m55"].error >= 0.75 * held.error

@@ -1,7 +1,7 @@
 """The table of published quality in ``src/nearfield/catalog/quality/figures.toml``, from the raw results of MTEB.
 
 ``python -m tools.quality FOLDER`` prints how well estimates agree with figures that were hidden from them; ``--write``
-writes the tables. FOLDER holds:
+writes the tables, and ``--hidden`` prints how much worse estimates are where less of a model is known. FOLDER holds:
 
 - ``scores_tasks.tsv.gz``: columns model, task, type, language, subset, split, metric, score, revision, source; one row
   for each figure in https://github.com/embeddings-benchmark/results (CC0).

@@ -11,7 +11,7 @@ from nearfield import catalog
 from nearfield.catalog import CatalogEntry, CatalogScore
 from nearfield.catalog.languages import MULTILINGUAL, is_multilingual
 from nearfield.catalog.languages.codes import find_language
-from tools.quality.estimates import Figure, HeldOut, build_table, figures, fit_table, hold_out
+from tools.quality.estimates import LEFT, Figure, HeldOut, ScoreTable, build_table, figures, fit_table, hold_out
 from tools.quality.purposes import PUBLISHED, Purpose, purposes
 from tools.quality.scores import RawScores, read_scores
 from tools.quality.task_values import pack_tasks, task_table
@@ -38,6 +38,7 @@ def main() -> int:
     )
     parser.add_argument("folder", type=Path, help="the folder with the raw figures")
     parser.add_argument("--write", action="store_true", help="write the table of the package")
+    parser.add_argument("--hidden", action="store_true", help="also print the errors where less of a model is known")
     options = parser.parse_args()
     scores = read_scores(options.folder)
     known = {entry.id: entry for entry in catalog.entries()}
@@ -45,6 +46,8 @@ def main() -> int:
     table = build_table(scores, wanted, known)
     held = {purpose.name: hold_out(table, purpose, wanted) for purpose in wanted}
     print(render_held(held))
+    if options.hidden:
+        print(f"\n{render_hidden(table, wanted)}")
     if options.write:
         measured = read_languages(scores)
         fits = fit_table(table.values)
@@ -59,6 +62,21 @@ def main() -> int:
         (TARGET / "tasks.json.gz").write_bytes(pack_tasks(task_table(scores, wanted, [*known, BASELINE])))
         (TARGET / "languages.toml").write_text(render_languages(measured, known), encoding="utf-8")
     return 0
+
+
+#: Purposes whose estimates are tried with less and less of a model.
+_HIDDEN = ("retrieval:en", "general:en", "retrieval:de", "retrieval:nl", "retrieval:zh", "retrieval:sw", "code")
+
+
+def render_hidden(table: ScoreTable, wanted: Sequence[Purpose]) -> str:
+    """Return error and rank correlation by what is left of the models, as a Markdown table."""
+    tried = [purpose for purpose in wanted if purpose.name in _HIDDEN]
+    lines = [f"| left | {' | '.join(purpose.name for purpose in tried)} |", "|---" * (len(tried) + 1) + "|"]
+    for left in LEFT:
+        rows = [hold_out(table, purpose, wanted, left) for purpose in tried]
+        cells = ["too few" if row is None else f"{row.error:.1f}, {row.ranks:.2f}" for row in rows]
+        lines.append(f"| {left} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def render_held(held: Mapping[str, HeldOut | None]) -> str:

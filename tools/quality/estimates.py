@@ -110,14 +110,19 @@ def fit_table(values: Array) -> Fits:
     return Fits(middle, fits, kept)
 
 
-def hold_out(table: ScoreTable, purpose: Purpose, related: Collection[Purpose]) -> HeldOut | None:
+#: What is left of a model whose figures are hidden: its other tasks; means over benchmarks, as cards have them, and the
+#: facts of its shape; those facts alone.
+LEFT = ("other tasks", "means and shape", "shape")
+
+
+def hold_out(table: ScoreTable, purpose: Purpose, related: Collection[Purpose], left: str = LEFT[0]) -> HeldOut | None:
     """Hide a purpose's tasks from a quarter of the models that have all of them, in turn, and compare the estimates.
 
-    ``related`` are purposes that share tasks with it: what hides one hides those tasks. None if too few models are
-    whole.
+    ``related`` are purposes that share tasks with it: what hides one hides those tasks. ``left``, one of ``LEFT``, is
+    what remains of the models. None if too few models are whole.
     """
     places = table.places(purpose.tasks)
-    hidden_too = _shared(table, purpose, related)
+    hidden_too = _shared(table, purpose, related) if left == LEFT[0] else _all_but(table, left)
     whole = np.flatnonzero(~np.isnan(table.values[:, places]).any(1))
     if len(whole) < _FEWEST_HIDDEN:
         return None
@@ -141,6 +146,12 @@ def hold_out(table: ScoreTable, purpose: Purpose, related: Collection[Purpose]) 
         _rank_correlation(truth, found),
         max(1.0, error / float(np.mean(stated))),
     )
+
+
+def _all_but(table: ScoreTable, left: str) -> Array:
+    """Return the columns of all tasks; without means over benchmarks too if the shape alone is left."""
+    hidden = [at for key, at in table.columns.items() if isinstance(key, Task) or (left == LEFT[2] and key in RELATED)]
+    return np.asarray(sorted(hidden))
 
 
 def _shared(table: ScoreTable, purpose: Purpose, related: Collection[Purpose]) -> Array:
