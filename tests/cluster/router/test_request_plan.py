@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 
 import pytest
@@ -74,6 +75,23 @@ def test_plans(method: str, path: str, kind: str, model: str | None) -> None:
 )
 def test_names_of_models_in_bodies(body: bytes, media: str, model: str | None) -> None:
     assert model_of({}, Headers({"content-type": media}), body) == model
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b'"model" ',
+        b'"model":"',
+        b'"model":"' + b"\\a" * 600,
+        b'"model"' + b" " * 5000,
+        b'name="model"\r\n' + b"a\r\n" * 20,
+    ],
+)
+@pytest.mark.parametrize("media", ["application/json", "multipart/form-data; boundary=x"])
+def test_a_search_for_the_name_is_short(piece: bytes, media: str) -> None:
+    data, started = piece * (2**23 // len(piece)), time.thread_time()
+    assert model_of({}, Headers({"content-type": media}), data) is None
+    assert time.thread_time() - started < 0.5  # without its bounds it takes seconds
 
 
 def test_a_bomb_is_not_unpacked() -> None:

@@ -32,9 +32,11 @@ _DECODED_BYTES = 65_536
 _UNZIPPED_BYTES = 4 * 2**20
 #: In valid JSON, quotation marks within a text are escaped: this can only be the name of a field.
 _JSON_MODEL = re.compile(rb'"model"\s*:\s*"((?:[^"\\]|\\.){1,512})"')
+#: Places at which a search looks for the field, and bytes that the field may have: a search takes milliseconds.
+_MAX_CANDIDATES, _FIELD_BYTES = 64, 2048
 #: A field of that name in msgpack, and a text of up to 31, 255 or 65,535 bytes.
 _MSGPACK_MODEL = re.compile(rb"\xa5model(?:([\xa1-\xbf])|\xd9(.)|\xda(..))", re.DOTALL)
-_FORM_MODEL = re.compile(rb'name="?model"?\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,512})\r\n')
+_FORM_MODEL = re.compile(rb'name="model"\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,512})\r\n')
 #: Bytes of text that are a token, about; and the number of tokens that one request counts as at most.
 _BYTES_PER_TOKEN, _MAX_TOKENS = 4, 65_536
 
@@ -131,7 +133,7 @@ def model_of(path: Mapping[str, str], headers: Headers, body: bytes | bytearray)
 
 def _model_in_body(kind: str, data: bytes | bytearray) -> str | None:
     if kind.startswith("multipart/"):
-        match = _FORM_MODEL.search(data, 0, _DECODED_BYTES)
+        match = _search(data, b'name="model"', _FORM_MODEL)
         return None if match is None else match[1].decode("utf-8", "replace")
     if kind not in _DECODERS:
         kind = JSON  # some routes read JSON whatever its type is called
@@ -143,8 +145,21 @@ def _model_in_body(kind: str, data: bytes | bytearray) -> str | None:
         return None  # the back-end says what is wrong
 
 
+def _search(data: bytes | bytearray, name: bytes, pattern: re.Pattern[bytes]) -> re.Match[bytes] | None:
+    """Return the first match of a pattern that begins with ``name``, among the first places that have the name."""
+    at = -1
+    for _ in range(_MAX_CANDIDATES):
+        at = data.find(name, at + 1)
+        if at < 0:
+            return None
+        match = pattern.match(data, at, at + _FIELD_BYTES)
+        if match is not None:
+            return match
+    return None
+
+
 def _search_json(data: bytes | bytearray) -> str | None:
-    match = _JSON_MODEL.search(data)
+    match = _search(data, b'"model"', _JSON_MODEL)
     if match is None:
         return None
     try:
@@ -154,7 +169,7 @@ def _search_json(data: bytes | bytearray) -> str | None:
 
 
 def _search_msgpack(data: bytes | bytearray) -> str | None:
-    match = _MSGPACK_MODEL.search(data)
+    match = _search(data, b"\xa5model", _MSGPACK_MODEL)
     if match is None:
         return None
     short, medium, long = match.groups()
