@@ -15,9 +15,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -184,20 +184,11 @@ def bench_faults(
     """Run shards of half a second until so many faults have happened; compare the folder with an undisturbed one."""
     wanted, happened = times or bench.times, 0
     path = bench.write(name, max(60, round(wanted * sum(pause) * 2)), 0.5)
-    done = threading.Event()
-
-    def disturb() -> None:
-        nonlocal happened
-        while not done.wait(bench.draw.uniform(*pause)) and happened < wanted:
+    with ThreadPoolExecutor(1) as threads:  # Ray adds nodes in the main thread alone
+        run = threads.submit(bench.run, path, name, 2)
+        while not wait([run], bench.draw.uniform(*pause)).done and happened < wanted:
             happened += fault()
-
-    thread = threading.Thread(target=disturb)
-    thread.start()
-    try:
-        report = bench.run(path, name, 2)
-    finally:
-        done.set()
-        thread.join()
+        report = run.result()
     cluster = report.cluster
     assert cluster is not None
     again = {"retries": cluster.retries, "copies": cluster.copies, "set aside": len(cluster.set_aside)}

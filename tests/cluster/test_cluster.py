@@ -90,7 +90,7 @@ def test_a_shard_that_cannot_be_read_is_set_aside_and_the_others_are_written(
 
     monkeypatch.setattr(ClusterRunner, "encode", damaged)
     report = _report(embed("rows.jsonl", "-o", "out/", "--shard-rows", 20, "--ray", cluster.address), code=1)
-    assert (report["written"], report["state"]) == (2, "partial")
+    assert (report["written"], report["elsewhere"], report["state"]) == (2, 0, "partial")
     (message,) = report["cluster"]["set_aside"]
     assert message.startswith("shard 1: An input changed while it was read") and "line 26: not JSON" in message
 

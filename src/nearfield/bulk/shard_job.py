@@ -181,6 +181,10 @@ class ShardJob:
                 f"about {missing} for the rest, and repeat the command: it continues from there."
             ) from error
 
+    def _set_aside(self) -> int:
+        """Return the number of shards that could not be encoded."""
+        return len(self._cluster.set_aside) if self._cluster is not None else 0
+
     def _report(self, manifest: JsonObject, resumed_at: int, progress: Progress) -> FolderReport:
         seconds = max(progress.seconds, 1e-9)
         shards = len(self._preflight.plan.shards)
@@ -200,7 +204,7 @@ class ShardJob:
             tokens_per_second=round(progress.tokens / seconds, 1),
             state=manifest["state"],
             shards=shards,
-            elsewhere=shards - self._counts["written"] - self._counts["skipped"],
+            elsewhere=shards - self._counts["written"] - self._counts["skipped"] - self._set_aside(),
             written=self._counts["written"],
             skipped=self._counts["skipped"],
             damaged=self._counts["damaged"],
