@@ -175,15 +175,20 @@ def stopped_nodes(bench: Bench) -> dict[str, object]:
                 pass
         return bool(pids)
 
-    return bench_faults(bench, "stopped", stop, pause=(0.5, 2.0), times=max(1, bench.times // 6))
+    return bench_faults(bench, "stopped", stop, pause=(0.5, 2.0), times=max(1, bench.times // 6), seconds=20.0)
 
 
 def bench_faults(
-    bench: Bench, name: str, fault: Callable[[], bool], pause: tuple[float, float], times: int | None = None
+    bench: Bench,
+    name: str,
+    fault: Callable[[], bool],
+    pause: tuple[float, float],
+    times: int | None = None,
+    seconds: float = 0.0,
 ) -> dict[str, object]:
-    """Run shards of half a second until so many faults have happened; compare the folder with an undisturbed one."""
+    """Run shards of half a second until so many faults, which take ``seconds``, have happened; compare the bytes."""
     wanted, happened = times or bench.times, 0
-    path = bench.write(name, max(60, round(wanted * sum(pause) * 2)), 0.5)
+    path = bench.write(name, max(60, round(wanted * (sum(pause) + 2 * seconds) * 2)), 0.5)
     with ThreadPoolExecutor(1) as threads:  # Ray adds nodes in the main thread alone
         run = threads.submit(bench.run, path, name, 2)
         while not wait([run], bench.draw.uniform(*pause)).done and happened < wanted:

@@ -29,7 +29,7 @@ from nearfield.progress import Progress
 _POLL_SECONDS = 1.0
 #: Seconds after which a run without any worker ends: those that a cluster needs to start machines.
 START_SECONDS = 300.0
-#: Times that workers may stop before they are ready, until the run ends.
+#: Times in a row that workers may stop before they are ready, until the run ends.
 _MAX_FAILED_STARTS = 10
 _MAX_FULL = 2
 
@@ -154,6 +154,7 @@ class ShardDriver:
             worker.reference = worker.handle.prepare.remote(self._order, self._files)
             return
         worker.is_starting = False
+        self._failed_starts = 0
         self._nodes.add_worker(facts)
 
     def _refuse(self, number: int, message: str) -> None:
@@ -172,6 +173,7 @@ class ShardDriver:
     def _lose(self, number: int, error: Exception) -> None:
         """Queue the shard of a worker that stopped, and create another worker."""
         worker = self._workers.pop(number)
+        self.ray.kill(worker.handle)  # it may only be out of reach
         if worker.is_starting:
             self._count_failed_start(error)
         elif worker.assignment is not None:
