@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from nearfield import text_inputs
-from nearfield.client.server_api import split_batches
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.inference.loaded_model import LoadedModel
@@ -268,7 +267,6 @@ PLACES: dict[str, Callable[[dict[str, LoadedModel], Any], object]] = {
     "ascore": lambda models, value: asyncio.run(_reranker(models).ascore(value)),
     "predict": lambda models, value: _classifier(models).predict(value),
     "apredict": lambda models, value: asyncio.run(_classifier(models).apredict(value)),
-    "client": lambda _, value: split_batches(value),
 }
 
 

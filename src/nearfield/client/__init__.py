@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from nearfield.arrays import Array
+from nearfield.client.inputs import BodyInput, body_inputs
 from nearfield.client.results import LoadState, LoadStates, RankedDocument, Readiness, RemoteModel
 from nearfield.client.retry import NO_RETRY, Attempts, RetryPolicy
 from nearfield.client.server_api import (
@@ -30,7 +32,6 @@ from nearfield.client.server_api import (
     check_options,
     json_call,
     load_call,
-    split_batches,
     unload_call,
 )
 from nearfield.errors import ServerRefused
@@ -111,32 +112,42 @@ class Client(ServerApi):
 
     def encode(
         self,
-        texts: Sequence[str],
+        texts: Sequence[Any],
         *,
         show_progress_bar: bool = False,
         **options: Unpack[RemoteEncodeOptions],
     ) -> Vectors:
-        """Encode texts, in requests of 64 texts, 4 at the same time; the options are those of ``Encoder.encode``.
+        """Encode texts, in requests of at most 64, 4 at the same time; the options are those of ``Encoder.encode``.
+
+        To a Nearfield server, also pictures, sounds and videos, and inputs of several parts: what ``Encoder.encode``
+        takes in a list, except for token ids, arrays of frames, and a choice of a video's frames. The bytes of files
+        are read here, in this process, and sent unchanged; arrays and Pillow's pictures become files without loss.
 
         Raises:
-            InputError: an option that this server does not have.
+            InputError: an option or input that this server does not have, or a file that cannot be read.
             NearfieldError: the server failed or refused.
         """
         check_options(options)
-        remote, rows = self.remote, []
-        batches = split_batches(texts)
-        calls = [self._encode_call(remote, batch, options) for batch in batches]
+        remote, rows = self.remote, list[Array]()
+        items = self._read_inputs(remote, texts)
+        pending: deque[Future[Array]] = deque()
         with (
-            Progress(sum(map(len, batches)), shown=show_progress_bar) as progress,
+            Progress(len(items), shown=show_progress_bar) as progress,
             ThreadPoolExecutor(CONCURRENT_REQUESTS) as pool,
         ):
-            for batch in pool.map(self._send, calls):
-                progress.advance(len(batch), 0)
-                rows.append(batch)
+            for batch in body_inputs(items):
+                pending.append(pool.submit(self._send, self._encode_call(remote, batch, options)))
+                if len(pending) == CONCURRENT_REQUESTS:
+                    rows.append(_finish(pending, progress))
+            while pending:
+                rows.append(_finish(pending, progress))
         return self._vectors(rows, remote, options.get("precision", "float32"))
 
-    def rank(self, query: str, documents: Sequence[str], *, top_k: int | None = None) -> tuple[RankedDocument, ...]:
-        """Return documents by falling score for a query. Nearfield servers only."""
+    def rank(self, query: Any, documents: Sequence[Any], *, top_k: int | None = None) -> tuple[RankedDocument, ...]:
+        """Return documents by falling score for a query. Nearfield servers only.
+
+        Both are texts, or what ``encode`` takes where the model ranks it.
+        """
         return self._send(self._rank_call(query, documents, top_k))
 
     def load_states(self) -> LoadStates:
@@ -200,7 +211,7 @@ class Client(ServerApi):
         while True:
             try:
                 response = self._connections.get(self._open).request(
-                    call.method, url, json=call.body, follow_redirects=follow
+                    call.method, url, follow_redirects=follow, **call.content()
                 )
             except httpx.HTTPError as error:
                 seconds: float | None = attempts.after_error(error, self.url)
@@ -210,6 +221,13 @@ class Client(ServerApi):
                 return self._read(response, call)
             self._report(seconds)
             time.sleep(seconds)
+
+
+def _finish(pending: deque[Future[Array]], progress: Progress) -> Array:
+    """Return the rows of the oldest request, once it has finished."""
+    rows = pending.popleft().result()
+    progress.advance(len(rows), 0)
+    return rows
 
 
 class AsyncClient(ServerApi):
@@ -233,29 +251,41 @@ class AsyncClient(ServerApi):
         """Return the models that the server lists."""
         return await self._send(LIST_MODELS)
 
-    async def encode(self, texts: Sequence[str], **options: Unpack[RemoteEncodeOptions]) -> Vectors:
-        """Encode texts like ``Client.encode``.
+    async def encode(self, texts: Sequence[Any], **options: Unpack[RemoteEncodeOptions]) -> Vectors:
+        """Encode texts, pictures, sounds and videos like ``Client.encode``. Files are read in a thread.
 
         Raises:
-            InputError: an option that this server does not have.
+            InputError: an option or input that this server does not have, or a file that cannot be read.
             NearfieldError: the server failed or refused.
         """
         check_options(options)
         remote = self._remote = self._remote or await self._describe()
-        slots = asyncio.Semaphore(CONCURRENT_REQUESTS)
+        items = await asyncio.to_thread(self._read_inputs, remote, texts)
+        batches, rows = body_inputs(items), list[Array]()
+        pending: deque[asyncio.Task[Array]] = deque()
 
-        async def send(batch: Sequence[str]) -> Array:
-            async with slots:
-                return await self._send(self._encode_call(remote, batch, options))
+        def create_call() -> ApiCall[Array] | None:
+            batch: Sequence[BodyInput] | None = next(batches, None)
+            return None if batch is None else self._encode_call(remote, batch, options)
 
-        rows = await asyncio.gather(*map(send, split_batches(texts)))
+        try:
+            while (call := await asyncio.to_thread(create_call)) is not None:
+                pending.append(asyncio.create_task(self._send(call)))
+                if len(pending) == CONCURRENT_REQUESTS:
+                    rows.append(await pending.popleft())
+            while pending:
+                rows.append(await pending.popleft())
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
         return self._vectors(rows, remote, options.get("precision", "float32"))
 
     async def rank(
-        self, query: str, documents: Sequence[str], *, top_k: int | None = None
+        self, query: Any, documents: Sequence[Any], *, top_k: int | None = None
     ) -> tuple[RankedDocument, ...]:
-        """Return documents by falling score for a query. Nearfield servers only."""
-        return await self._send(self._rank_call(query, documents, top_k))
+        """Return documents by falling score for a query, like ``Client.rank``. Nearfield servers only."""
+        return await self._send(await asyncio.to_thread(self._rank_call, query, documents, top_k))
 
     async def request(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
         """Send any request and return the JSON of its reply; errors as for ``Client.request``."""
@@ -294,7 +324,7 @@ class AsyncClient(ServerApi):
         while True:
             try:
                 response = await self._connections.get(self._open).request(
-                    call.method, url, json=call.body, follow_redirects=follow
+                    call.method, url, follow_redirects=follow, **call.content()
                 )
             except httpx.HTTPError as error:
                 seconds: float | None = attempts.after_error(error, self.url)

@@ -13,11 +13,11 @@ import msgspec
 import numpy as np
 
 from nearfield.arrays import Array
+from nearfield.client.inputs import BodyInput, RemoteInput, has_files, read_input, read_inputs, to_body
 from nearfield.client.results import LoadState, LoadStates, RankedDocument, Readiness, RemoteModel
 from nearfield.client.retry import RetryPolicy
 from nearfield.errors import InputError, NearfieldError, ServerRefused
 from nearfield.message_text import count_of
-from nearfield.text_inputs import many_texts, one_text
 from nearfield.vectors.dense import Vectors, quantize
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 T = TypeVar("T")
-#: Texts in one request.
-BATCH_SIZE = 64
 #: Characters of an unexpected reply that an error message quotes.
 _MAX_QUOTED = 300
 #: A URL that starts with it names the Unix socket of a server.
@@ -45,6 +43,14 @@ class ApiCall(Generic[T]):
     accepted: frozenset[int] = frozenset()
     #: ``parse`` takes the bytes of the reply, which need not be JSON.
     raw: bool = False
+    #: The body has the bytes of files: it is sent as msgpack.
+    binary: bool = False
+
+    def content(self) -> dict[str, Any]:
+        """Return the arguments of httpx for the body."""
+        if not self.binary:
+            return {"json": self.body}
+        return {"content": msgspec.msgpack.encode(self.body), "headers": {"Content-Type": "application/msgpack"}}
 
 
 class RemoteEncodeOptions(TypedDict, total=False):
@@ -101,30 +107,54 @@ class ServerApi:
             self._on_retry(seconds)
 
     def _rank_call(
-        self, query: str, documents: Sequence[str], top_k: int | None
+        self, query: object, documents: Sequence[Any], top_k: int | None
     ) -> ApiCall[tuple[RankedDocument, ...]]:
-        documents = many_texts(documents, "documents", "Document")
-        body = {"query": one_text(query, "query"), "documents": documents, "model": self._model, "top_k": top_k}
+        items = [read_input(query, "query"), *read_inputs(documents, "documents", "Document")]
+        first, *others = map(to_body, items)
+        body = {"query": first, "documents": others, "model": self._model, "top_k": top_k}
         parse = _parser(tuple[RankedDocument, ...])
-        return ApiCall("POST", "/rank", lambda content: parse(content["results"]), _without_none(body))
+        return ApiCall(
+            "POST",
+            "/rank",
+            lambda content: parse(content["results"]),
+            _without_none(body),
+            binary=has_files([first, *others]),
+        )
 
-    def _encode_call(self, remote: RemoteModel, texts: Sequence[str], options: RemoteEncodeOptions) -> ApiCall[Array]:
+    def _read_inputs(self, remote: RemoteModel, inputs: object) -> list[RemoteInput]:
+        """Return the inputs of a call, checked; files are not opened yet.
+
+        Raises:
+            InputError: they are no list of inputs, or the server takes texts alone and one is no text.
+        """
+        items = read_inputs(inputs)
+        number = next((number for number, item in enumerate(items) if not isinstance(item, str)), None)
+        if number is not None and not remote.native:
+            raise InputError(
+                f"Input {number} is no text, and {self.url} is not a Nearfield server: texts alone are sent to others.",
+                param="texts",
+            )
+        return items
+
+    def _encode_call(
+        self, remote: RemoteModel, inputs: Sequence[BodyInput], options: RemoteEncodeOptions
+    ) -> ApiCall[Array]:
         body: dict[str, object] = {"model": self._model or remote.id}
         dimensions = options.get("truncate_dim")
         if remote.native:
             named = {name: options.get(name) for name in ("role", "prompt_name", "prompt", "instruction", "task")}
             named |= {"dimensions": dimensions, "force_dimensions": options.get("force_truncate_dim")}
-            body |= {"input": list(texts), "outputs": "dense", "encoding": "base64", **_without_none(named)}
-            return ApiCall("POST", "/encode", _parse_base64_rows, body)
+            body |= {"input": list(inputs), "outputs": "dense", "encoding": "base64", **_without_none(named)}
+            return ApiCall("POST", "/encode", _parse_base64_rows, body, binary=has_files(inputs))
         unknown = next((name for name in ("prompt_name", "task", "instruction") if options.get(name)), None)
         if unknown is not None:
             raise InputError(
                 f"{self.url} is not a Nearfield server and knows no {unknown}: pass a prompt.", param=unknown
             )
         prompt = options.get("prompt") or ""
-        body |= {"encoding_format": "float", "input": [prompt + text for text in texts]}
+        body |= {"encoding_format": "float", "input": [f"{prompt}{text}" for text in inputs]}
         body |= _without_none({"dimensions": dimensions})
-        return ApiCall("POST", "/v1/embeddings", lambda content: self._parse_embeddings(content, len(texts)), body)
+        return ApiCall("POST", "/v1/embeddings", lambda content: self._parse_embeddings(content, len(inputs)), body)
 
     def _model_call(self) -> ApiCall[RemoteModel]:
         return ApiCall("GET", f"/v1/models/{quote(self._model or '')}", _parse_model)
@@ -211,16 +241,6 @@ def check_url(url: str) -> None:
         raise InputError(f"{url!r} is not a URL: {error}.", param="url") from error
     if not parsed.host or (parsed.port or 0) > 65535:
         raise InputError(f"The URL {url!r} has no host, or a port above 65535.", param="url")
-
-
-def split_batches(texts: object) -> list[Sequence[str]]:
-    """Return the texts of each request.
-
-    Raises:
-        InputError: it is no list of texts.
-    """
-    texts = many_texts(texts, "texts")
-    return [texts[start : start + BATCH_SIZE] for start in range(0, len(texts), BATCH_SIZE)]
 
 
 def check_options(options: RemoteEncodeOptions) -> None:

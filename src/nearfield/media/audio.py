@@ -23,6 +23,7 @@ from nearfield.media.sound_decoding import (
     check_sound,
     convert_samples,
     decode_sound,
+    encode_wav,
     read_sound_header,
 )
 from nearfield.media.video.time_ranges import times_within
@@ -137,6 +138,28 @@ class Audio:
             with open_regular_file(source, limits.max_bytes) as file:
                 return decode_sound(file, rate, limits, self.name, self._part)
         return decode_sound(self._bytes(limits), rate, limits, self.name, self._part)
+
+    def to_file(self, limits: SoundLimits = _DEFAULT_LIMITS) -> bytes:
+        """Return the bytes of a file of this sound: those of its file, or a WAV of float32 samples at their own rate.
+
+        A part of a file becomes a WAV of its samples, mono.
+
+        Raises:
+            InputError: it cannot be read; a whole file is not decoded.
+            TooLarge: it has more bytes, seconds or channels than the limits.
+            MissingExtra: it is an array or a part, and soundfile is not installed.
+        """
+        source = self._source
+        if isinstance(source, np.ndarray):
+            rate = int(self._rate or 0)
+            return encode_wav(self.read(rate, limits).samples, rate)
+        if not self._part.is_whole:
+            rate = self.header(limits).rate
+            return encode_wav(self.read(rate, limits).samples, rate)
+        if isinstance(source, Path):
+            with open_regular_file(source, limits.max_bytes) as file:
+                return file.read(limits.max_bytes + 1)
+        return self._bytes(limits)
 
     def _bytes(self, limits: SoundLimits) -> bytes:
         """Return the bytes of its file, where they are not in one on the disk."""

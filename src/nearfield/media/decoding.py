@@ -196,6 +196,14 @@ def convert_array(array: Array, limits: PictureLimits, name: str) -> Picture:
     return _picture_of(np.array(rgb, order="C"), ())
 
 
+def encode_png(picture: Picture) -> bytes:
+    """Return the bytes of a PNG file: decoded, it has the same pixels."""
+    file = io.BytesIO()
+    # The least compression: a larger file costs less time than a smaller one.
+    require_pillow().fromarray(picture.pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
 def require_pillow() -> Any:
     """Return the module ``PIL.Image``.
 

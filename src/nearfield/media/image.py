@@ -11,7 +11,7 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.errors import InputError
 from nearfield.media.data_uri import decode_data_uri
-from nearfield.media.decoding import Picture, PictureHeader, convert_array, convert_image, decode_file
+from nearfield.media.decoding import Picture, PictureHeader, convert_array, convert_image, decode_file, encode_png
 from nearfield.media.files import absolute_path, open_regular_file
 from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, PictureLimits
 from nearfield.media.picture_header import read_header
@@ -108,6 +108,18 @@ class Image:
             return header.width * header.height
         height, width = source.shape[:2] if isinstance(source, np.ndarray) else (source.height, source.width)
         return int(height * width)
+
+    def to_file(self, limits: PictureLimits = DEFAULT_PICTURE_LIMITS) -> bytes:
+        """Return the bytes of a file of this picture: those of its file, or a PNG of the pixels that ``read`` returns.
+
+        Raises:
+            InputError: its file cannot be read, or is no base64. Whether it is a picture is not checked.
+            TooLarge: it has more bytes or pixels than the limits.
+            MissingExtra: it is an array, or one of Pillow, and Pillow is not installed.
+        """
+        if isinstance(self._source, (bytes, str, Path)):
+            return self._read_file(limits)
+        return encode_png(self.read(limits))
 
     def _read_file(self, limits: PictureLimits) -> bytes:
         """Return the bytes of its file, wherever that is."""

@@ -211,6 +211,17 @@ def convert_samples(array: Array, source_rate: int, rate: int, limits: SoundLimi
     return Sound(samples, rate, digest.digest(), "samples", tuple(counted.warnings))
 
 
+def encode_wav(samples: Array, rate: int) -> bytes:
+    """Return the bytes of a WAV file of float32 samples [n], ``rate`` a second: decoded, they have the same bits.
+
+    Raises:
+        MissingExtra: soundfile is not installed.
+    """
+    file = io.BytesIO()
+    require_media_module("soundfile").write(file, samples, rate, format="WAV", subtype="FLOAT")
+    return file.getvalue()
+
+
 def check_sound(count: int, channels: int, rate: int, limits: SoundLimits, name: str) -> None:
     """Raise InputError or TooLarge if a header claims what is not read; ``count`` is 0 if it does not say."""
     if not MIN_RATE <= rate <= MAX_RATE:

@@ -85,6 +85,11 @@ class VideoFile:
                 for result in results:
                     yield _frame_of(plan, result, digest, part.format)
 
+    def to_bytes(self, limits: VideoLimits) -> bytes:
+        """Return the bytes of the file. Raises as ``read`` does; its format is not checked."""
+        with self._open(limits) as file:
+            return file.read(limits.max_bytes + 1)
+
     def _open(self, limits: VideoLimits) -> AbstractContextManager[BinaryIO]:
         source = self.source
         if isinstance(source, Path):

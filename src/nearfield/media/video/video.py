@@ -209,6 +209,24 @@ class Video:
         times = times_within(self.header(limits).seconds, self.start, self.end, seconds, "video")
         return [self._part(start, end) for start, end in times]
 
+    def to_file(self, limits: VideoLimits = DEFAULT_VIDEO_LIMITS) -> bytes:
+        """Return the bytes of its file. Whether it is a video is not checked.
+
+        Raises:
+            InputError: it is an array of frames, has a choice of frames or of a part, which no file says, or its file
+                cannot be read.
+            TooLarge: it has more bytes than the limits.
+        """
+        if isinstance(self._source, _FrameArray):
+            raise InputError("A video of arrays has no file: write it to one, such as MP4, and pass its path.")
+        if self._choice != _FrameOptions():
+            raise InputError(
+                f"{self.name} has a choice of frames (fps, max_frames, start or end), which its file does not say: "
+                "cut the file, or encode it in this process.",
+                param="video",
+            )
+        return self._source.to_bytes(limits)
+
     def _part(self, start: float, end: float) -> Video:
         part = object.__new__(type(self))
         part._source, part._choice, part._pixels = self._source, replace(self._choice, start=start, end=end), 0

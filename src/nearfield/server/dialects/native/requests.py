@@ -16,6 +16,7 @@ from nearfield.server.dialects.native.arrow import ARROW_TYPE
 from nearfield.server.dialects.native.schemas import (
     Kind,
     NativeClassifyRequest,
+    NativeContent,
     NativeEncodeRequest,
     NativePart,
     NativeRankRequest,
@@ -115,14 +116,23 @@ def _read_item(item: str | int | list[int] | NativePart, field: str, context: Re
 
 
 def _read_part(part: NativePart, field: str, context: RequestContext) -> Content:
-    parts: list[str | Image | Audio | Video] = [] if part.text is None else [part.text]
-    parts += [picture_from_value(image, context.picture_limits, field) for image in _several(part.image)]
-    parts += [sound_from_value(sound, context.sound_limits, field) for sound in _several(part.audio)]
-    parts += [video_from_value(video, context.video_limits, field) for video in _several(part.video)]
+    parts = _members(part, field, context)
+    if part.content is not None and parts:
+        raise InputError(f"{field} has 'content' and other parts: put all of them into 'content'.", param="input")
+    for number, member in enumerate(part.content or ()):
+        parts += _members(member, f"{field}, part {number}", context)
     if not parts:
         known = ", ".join(map(repr, part.__struct_fields__))
         raise InputError(f"{field} has none of {known}: send one of them, or several together.", param="input")
     return join_parts(parts, field, "input")
+
+
+def _members(part: NativeContent, field: str, context: RequestContext) -> list[str | Image | Audio | Video]:
+    parts: list[str | Image | Audio | Video] = [] if part.text is None else [part.text]
+    parts += [picture_from_value(image, context.picture_limits, field) for image in _several(part.image)]
+    parts += [sound_from_value(sound, context.sound_limits, field) for sound in _several(part.audio)]
+    parts += [video_from_value(video, context.video_limits, field) for video in _several(part.video)]
+    return parts
 
 
 def _several(value: object) -> list[object]:
@@ -136,9 +146,9 @@ def read_encode_form(parts: Sequence[FormPart]) -> dict[str, Any]:
         InputError: a field has several values, or a text is not UTF-8.
     """
     body: dict[str, Any] = {}
-    known = ", ".join(map(repr, NativePart.__struct_fields__))
+    known = ", ".join(map(repr, NativeContent.__struct_fields__))
     for part in parts:
-        if part.name in NativePart.__struct_fields__:
+        if part.name in NativeContent.__struct_fields__:
             content = part.text if part.name == "text" else part.data
             body.setdefault("input", []).append({part.name: content})
         elif part.name == "outputs":

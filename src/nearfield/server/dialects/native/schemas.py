@@ -34,13 +34,22 @@ TokenId = Annotated[
 ]
 
 
-class NativePart(msgspec.Struct, forbid_unknown_fields=True):
-    """One input by its kind: a text, a picture, a sound or a video; or several of them, if a model reads them so."""
+class NativeContent(msgspec.Struct, forbid_unknown_fields=True):
+    """A text, a picture, a sound or a video; several are read in this order."""
 
     text: str | None = None
     image: FileData = None
     audio: FileData = None
     video: FileData = None
+
+
+class NativePart(NativeContent, forbid_unknown_fields=True):
+    """One input by its kind: a text, a picture, a sound or a video; or several of them, if a model reads them so.
+
+    ``content`` has several parts in an order of its own, in place of the other fields.
+    """
+
+    content: list[NativeContent] | None = None
 
 
 class NativeEncodeRequest(msgspec.Struct):
