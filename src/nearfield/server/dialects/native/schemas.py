@@ -46,7 +46,7 @@ class NativeContent(msgspec.Struct, forbid_unknown_fields=True):
 class NativePart(NativeContent, forbid_unknown_fields=True):
     """One input by its kind: a text, a picture, a sound or a video; or several of them, if a model reads them so.
 
-    ``content`` has several parts in an order of its own, in place of the other fields.
+    ``content`` has several parts in any order, in place of the other fields.
     """
 
     content: list[NativeContent] | None = None
