@@ -41,6 +41,7 @@ class CatalogEntry:
     are scaled, if that is one size; ``max_length`` counts the patches of a model of pictures alone.
 
     ``stage`` is finished, or what a step on the way to a finished model is: unsupervised, pretrained or ablated.
+    ``static_queries`` is whether weights of queries are looked up in a table, without a run of the model.
 
     What folders leave out: ``instruction`` is the template of a free instruction, ``tail`` what follows each text,
     ``answer`` how a language model is asked to rerank, ``tasks`` prompts with adapters, ``exclude_prompt`` whether
@@ -83,6 +84,7 @@ class CatalogEntry:
     score: CatalogScore | None = None
     package: ModelPackage | None = None
     stage: str = "finished"
+    static_queries: bool = False
     notes: str | None = None
 
     @property

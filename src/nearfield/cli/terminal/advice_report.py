@@ -87,7 +87,9 @@ def _estimates(candidate: JsonObject) -> Iterator[str]:
     if speed is not None:
         texts = f"{speed['texts_per_second']:,.1f} inputs/s ({speed['tokens_per_second']:,.0f} tokens/s)"
         depth = "" if speed["reranked"] is None else f", {speed['reranked']} texts each"
-        yield f"   Speed: {texts}, {speed['queries_per_second']:,.1f} queries/s at half load{depth}"
+        rate = speed["queries_per_second"]
+        queries = "" if rate is None else f", {rate:,.1f} queries/s at half load{depth}"
+        yield f"   Speed: {texts}{queries}"
         if speed["seconds_to_index"] is not None:
             yield f"   Time for all: {format_duration(speed['seconds_to_index'])}"
     if memory["model"] is not None:
@@ -95,7 +97,7 @@ def _estimates(candidate: JsonObject) -> Iterator[str]:
         vectors = f", {format_bytes(memory['vectors'])} of vectors ({form})" if memory["vectors"] else ""
         yield f"   Memory: {format_bytes(memory['model'])} for the model{vectors}"
     if storage is not None:
-        yield f"   Disk: {format_bytes(storage['lancedb'])} with LanceDB's index, without the texts"
+        yield f"   Disk: {format_bytes(storage['lancedb'])} with LanceDB's index, without the inputs"
 
 
 # -- the way ---------------------------------------------------------------------------------------------------------

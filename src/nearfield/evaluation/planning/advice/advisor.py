@@ -9,6 +9,7 @@ from dataclasses import asdict
 from nearfield import catalog
 from nearfield.catalog import CatalogEntry
 from nearfield.catalog.quality import BM25, quality_figures
+from nearfield.errors import InputError, nearest
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.planning.advice.approach import affordable_reranker, facts_of, path_through
 from nearfield.evaluation.planning.advice.candidates import ModelCandidate, best_left_out, matching_models, ways_out
@@ -17,11 +18,12 @@ from nearfield.evaluation.planning.advice.purposes import PURPOSES, figure_names
 from nearfield.evaluation.planning.advice.requirements import HEADROOM, Requirements
 from nearfield.evaluation.planning.advice.roles import Chosen, choose, compare
 from nearfield.evaluation.planning.advice.summary import summarize
+from nearfield.evaluation.planning.amount_checks import check_positive
 from nearfield.evaluation.planning.index_size import index_size, seconds_to_index
 from nearfield.evaluation.planning.speed.speed_model import SpeedModel
 
 _GENERAL = (
-    "Quality on your own texts: a published mean is no promise. Measure two or three candidates before you index.",
+    "Quality on your own data: a published mean is no promise. Measure two or three candidates before you index.",
     "Models outside the catalogue are not considered.",
 )
 
@@ -47,8 +49,13 @@ def advise(
         ``figures`` (by language, the name of the figures that were compared), ``words`` (published figures of search
         by words), ``fitting``, ``ruled_out`` by test, ``ways_out`` where nothing fits, ``next`` (commands that measure
         the candidates on one's own data), ``unknown`` of all candidates.
+
+    Raises:
+        InputError: no model has a licence of the need, or ``count`` is not above 0.
     """
     considered = catalog.entries() if entries is None else entries
+    _check_licences(need, considered)
+    check_positive("count", count)
     candidates, ruled_out = matching_models(need, considered, speed)
     chosen = choose(candidates, count)
     facts = facts_of(need, candidates, considered, speed)
@@ -76,9 +83,22 @@ def advise(
         if candidates
         else [{"change": text, "models": n} for text, n in ways_out(need, considered, speed)],
         "next": _next(need, chosen),
-        "unknown": list(_GENERAL),
+        "unknown": [*_GENERAL, *_without_effect(need)],
         "precision": None if speed is None else speed.precision,
     }
+
+
+def _without_effect(need: Requirements) -> Iterator[str]:
+    if not need.aim.has_queries and need.queries_per_second != Requirements.queries_per_second:
+        yield f"Queries a second have no effect for {need.purpose}: nothing is searched. Compare with inputs/s."
+
+
+def _check_licences(need: Requirements, entries: Sequence[CatalogEntry]) -> None:
+    """Refuse a licence that no model has: it is misspelt, and would rule out what it means to let in."""
+    known = sorted({entry.licence.lower() for entry in (*catalog.entries(), *entries)})
+    unknown = next((name for name in need.licences if name.lower() not in known), None)
+    if unknown is not None:
+        raise InputError(f"No model has the licence {unknown!r}. {nearest(unknown, known)}", param="licences")
 
 
 def _left_out(
@@ -142,9 +162,11 @@ def _reasons(need: Requirements, candidate: ModelCandidate) -> Iterator[str]:
     yield f"licence {entry.licence}, which {use}"
     if entry.parameters:
         dimensions = "" if need.output == "scores" else f", {entry.dimensions:,} dimensions"
-        yield f"{_count(entry.parameters)} parameters{dimensions}"
+        yield f"{_count(entry.parameters)}{dimensions}"
     if not candidate.quality.figures and entry.score is not None:
         yield f"{entry.score.value:g} on {entry.score.benchmark} ({entry.score.source}), which is not compared"
+    if entry.static_queries:
+        yield "weights of queries are looked up in a table, without a run of the model"
 
 
 def _in(language: str, need: Requirements) -> str:
@@ -152,24 +174,31 @@ def _in(language: str, need: Requirements) -> str:
 
 
 def _count(number: int) -> str:
-    return f"{number / 1e9:.1f} billion" if number >= 1e9 else f"{number / 1e6:.0f} million"
+    size = f"{number / 1e9:.1f} billion" if number >= 1e9 else f"{number / 1e6:.0f} million"
+    return f"{size} parameters"
 
 
 def _speed(need: Requirements, candidate: ModelCandidate) -> JsonDict | None:
-    if candidate.tokens_per_second is None or candidate.query_tokens_per_second is None:
+    if candidate.tokens_per_second is None:
         return None
-    texts = candidate.reranked if need.output == "scores" else 1
-    queries = candidate.query_tokens_per_second * HEADROOM / (need.query_length * texts)
     is_indexed = need.output != "scores"
     return {
         "tokens_per_second": round(candidate.tokens_per_second, 1),
         "texts_per_second": round(candidate.tokens_per_second / candidate.tokens, 2),
-        "queries_per_second": round(queries, 2),
+        "queries_per_second": _queries_per_second(need, candidate),
         "reranked": candidate.reranked if need.output == "scores" else None,
         "seconds_to_index": seconds_to_index(need.texts, candidate.tokens, candidate.tokens_per_second)
         if is_indexed
         else None,
     }
+
+
+def _queries_per_second(need: Requirements, candidate: ModelCandidate) -> float | None:
+    """Return the queries at half load; None: there are none, or they need no model."""
+    if candidate.query_tokens_per_second is None:
+        return None
+    texts = candidate.reranked if need.output == "scores" else 1
+    return round(candidate.query_tokens_per_second * HEADROOM / (need.query_length * texts), 2)
 
 
 def _storage(need: Requirements, candidate: ModelCandidate) -> JsonDict | None:
@@ -178,7 +207,7 @@ def _storage(need: Requirements, candidate: ModelCandidate) -> JsonDict | None:
     if form.bytes is None or need.output == "scores":
         return None
     index, dtype = ("lancedb-int8", "float32") if form.dtype == "int8" else ("lancedb", form.dtype)
-    return {"vectors": form.bytes, "lancedb": index_size(need.vectors, form.dimensions, dtype, index).total}
+    return {"vectors": form.bytes, "lancedb": index_size(candidate.vectors, form.dimensions, dtype, index).total}
 
 
 # -- commands --------------------------------------------------------------------------------------------------------
@@ -197,6 +226,12 @@ def _commands(need: Requirements, candidate: ModelCandidate) -> list[str]:
         return [*commands, f"nearfield rerank 'a query' 'a text' 'another' --model {name}{accept}"]
     if need.aim.reads != "text":
         return [*commands, f"nearfield embed FOLDER -o vectors/ --model {name}{accept}"]
+    if not need.aim.has_queries:
+        return [
+            *commands,
+            f"nearfield embed FILE -o vectors/ --model {name}{accept}",
+            f"nearfield speed {name}{accept}",
+        ]
     return [
         *commands,
         f"nearfield index trial FOLDER {_features(candidate)}{accept}",
@@ -225,10 +260,11 @@ def _next(need: Requirements, chosen: Sequence[Chosen]) -> list[str]:
         return ["nearfield judge trial questions/", f"nearfield compare MODEL --rerank {grid} --data questions/"]
     if need.aim.reads != "text":
         return [f"nearfield speed {name}" for name in names[:1]]
+    outputs = "dense,hybrid" if need.output == "dense" else need.output
     if need.purpose in ("retrieval", "long-documents", "code"):
         return [
             "nearfield judge trial questions/",
-            f"nearfield compare {' '.join(names)} --output dense,hybrid --data questions/",
+            f"nearfield compare {' '.join(names)} --output {outputs} --data questions/",
         ]
     return [f"nearfield compare {' '.join(names)} --data labels.csv"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 
@@ -81,12 +81,13 @@ def facts_of(
         "purpose": need.purpose,
         "tokens": need.tokens,
         "texts": need.texts,
-        "form": _form(candidates),
     }
+    if (form := _form(need, candidates, entries, speed)) is not None:
+        facts["form"] = form
     if need.aim.has_languages:
         facts["languages"] = _languages(need)
     if need.output == "scores":
-        del facts["form"], facts["texts"]
+        del facts["texts"]
     facts["reranker"] = _reranker(need, entries, speed)[0]
     return facts
 
@@ -99,9 +100,18 @@ def _languages(need: Requirements) -> str:
     return "one" if len(need.languages) == 1 else "several"
 
 
-def _form(candidates: Sequence[ModelCandidate]) -> str:
+def _form(
+    need: Requirements, candidates: Sequence[ModelCandidate], entries: Sequence[CatalogEntry], speed: SpeedModel | None
+) -> str | None:
+    """Return the form of the first candidate's vectors; None: another limit than memory rules all out, or not dense.
+
+    Sparse vectors and those of tokens are stored whole.
+    """
+    if need.output != "dense":
+        return None
     if not candidates:
-        return "nothing"
+        relaxed = replace(need, memory=None)
+        return "nothing" if need.memory is not None and matching_models(relaxed, entries, speed)[0] else None
     form, entry = candidates[0].form, candidates[0].entry
     if form.dtype == "binary":
         return "bits"

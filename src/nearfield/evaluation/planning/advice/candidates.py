@@ -14,7 +14,12 @@ from nearfield.catalog.quality import BM25, QualityFigure, quality_figures
 from nearfield.evaluation.planning.advice.purposes import best_figure, figure_names
 from nearfield.evaluation.planning.advice.requirements import FEWER_RERANKED, HEADROOM, Requirements
 from nearfield.evaluation.planning.advice.vector_forms import VectorForm, best_form
-from nearfield.evaluation.planning.speed.model_shapes import ModelShape, picture_tower_of, shape_of
+from nearfield.evaluation.planning.speed.model_shapes import (
+    ModelShape,
+    page_vectors_of,
+    picture_tower_of,
+    shape_of,
+)
 from nearfield.evaluation.planning.speed.speed_model import SpeedModel
 
 #: Families of the texts of multimodal models: for texts alone a model of texts is better, and smaller.
@@ -43,7 +48,8 @@ class ModelCandidate:
     """A model with estimates for a machine; None: unknown.
 
     ``tokens`` are those of a text, or the patches of a picture; ``reranked`` is how many texts of a query it can rank;
-    ``capacity`` is the memory of the machine that a model can use.
+    ``vectors`` is the number of all; ``capacity`` is the memory of the machine that a model can use. The speed of
+    queries is also None for purposes without queries, and where queries are looked up in a table.
     """
 
     entry: CatalogEntry
@@ -55,6 +61,7 @@ class ModelCandidate:
     tokens_per_second: float | None
     query_tokens_per_second: float | None
     reranked: int
+    vectors: int
     capacity: int | None = None
 
     @property
@@ -120,7 +127,7 @@ def _relaxed(need: Requirements) -> Iterator[tuple[str, Requirements]]:
     if need.memory is not None:
         yield "no limit of memory", replace(need, memory=None)
     if need.index_hours is not None:
-        yield "more time to embed all texts", replace(need, index_hours=None)
+        yield "more time to embed everything", replace(need, index_hours=None)
     if need.queries_per_second:
         yield "fewer queries a second, or a GPU (--on)", replace(need, queries_per_second=0)
     if need.output == "scores":
@@ -213,7 +220,8 @@ def _candidate(need: Requirements, entry: CatalogEntry, speed: SpeedModel | None
     if parameters is not None:
         size = 4 * parameters if speed is None else speed.model_bytes(parameters)
     room = None if need.memory is None or size is None else need.memory - size
-    form = best_form(entry, need.vectors, room)
+    vectors = need.texts * (tokens if entry.kind == "multivector" else 1)
+    form = best_form(entry, vectors, room, two_stage=need.aim.has_queries)
     candidate = ModelCandidate(
         entry,
         shape,
@@ -222,12 +230,19 @@ def _candidate(need: Requirements, entry: CatalogEntry, speed: SpeedModel | None
         size,
         tokens,
         None if speed is None or shape is None else speed.tokens_per_second(shape, tokens),
-        # Queries of models of pictures go through a smaller tower for texts.
-        None if speed is None or shape is None else speed.tokens_per_second(shape, need.query_length),
+        None if speed is None or shape is None else _query_speed(need, entry, speed, shape),
         need.reranked,
+        vectors,
         getattr(speed, "capacity", None),
     )
     return replace(candidate, reranked=_affordable(need, candidate)) if need.output == "scores" else candidate
+
+
+def _query_speed(need: Requirements, entry: CatalogEntry, speed: SpeedModel, shape: ModelShape) -> float | None:
+    """Return tokens of queries a second. Those of models of pictures go through a smaller tower for texts."""
+    if not need.aim.has_queries or entry.static_queries:
+        return None
+    return speed.tokens_per_second(shape, need.query_length)
 
 
 def _shape_and_tokens(need: Requirements, entry: CatalogEntry) -> tuple[ModelShape | None, int]:
@@ -235,7 +250,7 @@ def _shape_and_tokens(need: Requirements, entry: CatalogEntry) -> tuple[ModelSha
     if need.aim.reads != "image":
         return shape_of(entry), need.tokens
     tower = picture_tower_of(entry)
-    return (None, need.tokens) if tower is None else (tower.shape, tower.patches)
+    return (None, page_vectors_of(entry)) if tower is None else (tower.shape, tower.patches)
 
 
 def _quality(need: Requirements, entry: CatalogEntry, form: VectorForm) -> Quality:
@@ -299,7 +314,7 @@ CANDIDATE_TESTS: Mapping[str, Callable[[Requirements, ModelCandidate], bool]] = 
         "by memory": _fits_memory,
         "by the memory of the machine": _fits_machine,
         "too slow for the queries": _is_fast_enough,
-        "too slow to index all texts in time": _is_done_in_time,
+        "too slow to embed everything in time": _is_done_in_time,
         "worse than search by words (BM25)": _beats_words,
     }
 )

@@ -22,7 +22,7 @@ def objections(need: Requirements, candidate: ModelCandidate) -> Iterator[str]:
     entry, form = candidate.entry, candidate.form
     if candidate.quality.error:
         yield f"its figure is estimated from others, ± {candidate.quality.error:.1f} points"
-    for language in need.languages:
+    for language in need.languages if need.purpose != "image-labels" else ():
         if language_support(entry, language).grade == "weak":
             yield f"weak in {language}: it finds 50 to 85% of what it finds in English"
     for language, words in worse_than_words(need, candidate):
@@ -52,11 +52,18 @@ def _cost(need: Requirements, candidate: ModelCandidate) -> Iterator[str]:
     if need.output == "scores" and candidate.reranked < need.reranked:
         yield f"fast enough for {candidate.reranked} texts a query, not for {need.reranked}"
     if need.output == "multivector":
-        yield f"one vector a token: {need.tokens:,} times as many as with one a text"
+        part, whole = ("token", "text") if need.aim.reads == "text" else ("patch", "page")
+        yield f"one vector a {part}: {candidate.vectors // need.texts:,} times as many as with one a {whole}"
     if entry.parameters and entry.parameters > _HUGE:
         yield f"{entry.parameters / 1e9:.1f} billion parameters: each input costs many times what a small model does"
     if candidate.shape is not None and candidate.shape.slower:
         yield "it computes more than its size suggests: it is slower than estimated"
+
+
+def _estimated_from(candidate: ModelCandidate) -> str:
+    if candidate.shape is not None:
+        return ": speed and memory are estimated from its shape"
+    return "" if candidate.model_bytes is None else ": its memory is estimated from its number of parameters"
 
 
 def unknowns(need: Requirements, candidate: ModelCandidate, speed: SpeedModel | None, is_here: bool) -> Iterator[str]:
@@ -72,10 +79,10 @@ def unknowns(need: Requirements, candidate: ModelCandidate, speed: SpeedModel | 
     if need.purpose == "long-documents" and "long-documents" not in quality_figures(entry.id):
         yield "how well it reads far into long texts: no whole run is published"
     if candidate.shape is None:
-        yield "its shape, and therefore its speed and memory"
+        yield "its shape, and therefore its speed" + (" and memory" if candidate.model_bytes is None else "")
     elif speed is None:
         yield "its speed: no machine was named or measured"
     if not is_here:
-        yield "its files are not on this machine: speed and memory are estimated from its shape"
+        yield f"its files are not on this machine{_estimated_from(candidate)}"
     if need.output == "sparse":
         yield "the size of its vectors: 8 bytes a term, and texts differ"

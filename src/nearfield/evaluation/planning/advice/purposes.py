@@ -16,7 +16,8 @@ class Purpose:
     """What vectors are for. ``kinds`` are outputs that serve it, the usual one first; ``reads`` is the input.
 
     ``figure`` is the figure of ``catalog.quality`` to compare by, ``{language}`` standing for each language. A language
-    without such a figure is compared by ``stand_in``, which is about many languages, or about none.
+    without such a figure is compared by ``stand_in``, which is about many languages, or about none. ``has_queries``
+    is whether something is searched: without, there are no queries, and no second stage that orders what bits find.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Purpose:
     figure: str
     stand_in: str | None = None
     reads: str = "text"
+    has_queries: bool = True
 
     @property
     def has_languages(self) -> bool:
@@ -40,9 +42,13 @@ PURPOSES: Mapping[str, Purpose] = MappingProxyType(
         for purpose in (
             Purpose("retrieval", "search by meaning", _SEARCH, "retrieval:{language}", "retrieval:multilingual"),
             Purpose("general", "several uses at once", ("dense",), "general:{language}", _MANY),
-            Purpose("sts", "similarity of sentences, duplicates", ("dense",), "sts:{language}", _MANY),
-            Purpose("classification", "labels for texts", ("dense",), "classification:{language}", _MANY),
-            Purpose("clustering", "groups of texts", ("dense",), "clustering:{language}", _MANY),
+            Purpose(
+                "sts", "similarity of sentences, duplicates", ("dense",), "sts:{language}", _MANY, has_queries=False
+            ),
+            Purpose(
+                "classification", "labels for texts", ("dense",), "classification:{language}", _MANY, has_queries=False
+            ),
+            Purpose("clustering", "groups of texts", ("dense",), "clustering:{language}", _MANY, has_queries=False),
             Purpose("code", "search in source code", _SEARCH, "code"),
             # Long texts were measured in English alone; elsewhere search in the language says more.
             Purpose(
@@ -56,7 +62,9 @@ PURPOSES: Mapping[str, Purpose] = MappingProxyType(
                 "images:multilingual",
                 "image",
             ),
-            Purpose("image-labels", "labels for pictures", ("dense",), "images:labels", None, "image"),
+            Purpose(
+                "image-labels", "labels for pictures", ("dense",), "images:labels", None, "image", has_queries=False
+            ),
             Purpose("pages", "search in pictures of pages", ("multivector", "dense"), "pages", None, "image"),
             Purpose("audio", "search for sounds by words", ("dense",), "audio", None, "audio"),
             Purpose(

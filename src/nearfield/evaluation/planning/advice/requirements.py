@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import cast
 
 from nearfield.catalog.languages.codes import language_code
 from nearfield.errors import InputError, nearest
@@ -28,7 +30,7 @@ class Requirements:
         coverage: "all" ranks by the language that works least well, "most" by their mean.
         tokens: tokens of a text (of a chunk, if documents are split), with prompt and special tokens.
         texts: number of texts, pictures or sounds.
-        queries_per_second: queries of ``query_tokens`` tokens per second.
+        queries_per_second: queries of ``query_tokens`` tokens per second; purposes without queries ignore it.
         memory: bytes for model and vectors, which are shortened or quantised if they do not fit otherwise; None: no
             limit.
         commercial: whether the licence must allow commercial use.
@@ -61,14 +63,14 @@ class Requirements:
         if self.kind is not None:
             _require_one_of("kind", self.kind, KINDS)
             _require_kind_for_purpose(self.aim, self.kind)
+        _require_names("languages", self.languages)
+        _require_names("licences", self.licences)
         if not self.languages:
             raise InputError("At least one language is needed, such as en.", param="languages")
         codes = dict.fromkeys(language_code(code, param="languages") for code in self.languages)
         object.__setattr__(self, "languages", tuple(codes))
         for name, minimum in _MINIMA.items():
-            value = getattr(self, name)
-            if value is not None and not minimum <= value < math.inf:
-                raise InputError(f"{name} must be at least {minimum}, not {value}.", param=name)
+            _require_number(name, getattr(self, name), minimum)
 
     @property
     def aim(self) -> Purpose:
@@ -85,11 +87,6 @@ class Requirements:
         """Tokens that a model reads at once for a query; a reranker reads query and text together."""
         return self.tokens + self.query_tokens if self.output == "scores" else self.query_tokens
 
-    @property
-    def vectors(self) -> int:
-        """The number of vectors: one a text, or one a token."""
-        return self.texts * (self.tokens if self.output == "multivector" else 1)
-
 
 _MINIMA = {
     "tokens": 1,
@@ -100,6 +97,30 @@ _MINIMA = {
     "index_hours": 0,
     "reranked": 1,
 }
+
+
+#: What has to be a whole number, and the amount that no number may reach: sums with it stay finite.
+_WHOLE = ("tokens", "texts", "query_tokens", "memory", "reranked")
+_OPTIONAL = ("memory", "index_hours")
+_LIMIT = 1e18
+
+
+def _require_number(name: str, value: object, minimum: int) -> None:
+    if value is None and name in _OPTIONAL:
+        return
+    kind, label = (Integral, "a whole number") if name in _WHOLE else (Real, "a number")
+    if not isinstance(value, Real) or not isinstance(value, kind) or isinstance(value, bool):
+        raise InputError(f"{name} must be {label}, not {value!r}.", param=name)
+    if value >= cast(Real, _LIMIT):  # Its digits may be too many to print.
+        raise InputError(f"{name} must be at least {minimum} and below {_LIMIT:g}.", param=name)
+    if not value >= cast(Real, minimum):
+        raise InputError(f"{name} must be at least {minimum}, not {value}.", param=name)
+
+
+def _require_names(name: str, value: object) -> None:
+    """Refuse a text, whose letters would be the names, and what is no text in a sequence."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(one, str) for one in value):
+        raise InputError(f"{name} must be a sequence of texts, such as a tuple or list, not {value!r}.", param=name)
 
 
 def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -38,7 +38,8 @@ def _sentences(need: Requirements, candidates: Sequence[ModelCandidate], chosen:
     yield from _compared_by(need)
     alike = [one for one in candidates[1:] if (points_ahead(first, one) or ALIKE) < ALIKE]
     if alike:
-        yield f"{len(alike)} more within {ALIKE:g} points are alike by these figures: your own data can order them."
+        word = "is" if len(alike) == 1 else "are"
+        yield f"{len(alike)} more within {ALIKE:g} points {word} alike by these figures: your own data can order them."
 
 
 def _names(chosen: Chosen) -> list[str]:
@@ -60,7 +61,8 @@ def _take(need: Requirements, first: ModelCandidate) -> str:
 
 def _instead(first: ModelCandidate, small: ModelCandidate) -> str:
     share = (small.entry.parameters or 0) / (first.entry.parameters or 1)
-    return f"{small.entry.id} if it has to be smaller: {share:.0%} of the size, {_apart(first, small)}."
+    size = "less than 1%" if share < 0.01 else f"{share:.0%}"
+    return f"{small.entry.id} if it has to be smaller: {size} of the size, {_apart(first, small)}."
 
 
 def _apart(first: ModelCandidate, other: ModelCandidate) -> str:
@@ -84,16 +86,20 @@ _REASONS = {
     "by their length": "by its length: it would cut the texts",
     "not trained to the end": "as it is not trained to the end",
     "too slow for the queries": "as too slow for the queries",
-    "too slow to index all texts in time": "as too slow to embed all texts in time",
+    "too slow to embed everything in time": "as too slow to embed everything in time",
     "by memory": "by its memory",
     "by the memory of the machine": "by the memory of the machine",
 }
 
 
 def _compared_by(need: Requirements) -> Iterator[str]:
-    """Yield for each language that is compared by another figure than its own, which one that is."""
+    """Yield for the languages that are compared by another figure than their own, which one that is."""
+    stand_ins: dict[str | None, list[str]] = {}
     for language, name in figure_names(need.aim, need.languages).items():
+        stand_ins.setdefault(name, []).append(language)
+    for name, languages in stand_ins.items():
+        lack = f"No figures for {need.purpose} in {', '.join(languages)} are published"
         if name is None:
-            yield f"No figures for {need.purpose} in {language} are published: quality is not known."
-        elif need.aim.has_languages and ":" in name and name.endswith(":multilingual"):
-            yield f"No figures for {need.purpose} in {language} are published: ranked by {name} instead."
+            yield f"{lack}: quality is not known."
+        elif need.aim.has_languages and name.endswith(":multilingual"):
+            yield f"{lack}: ranked by {name} instead."

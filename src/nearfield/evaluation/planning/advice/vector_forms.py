@@ -33,9 +33,13 @@ class VectorForm:
     two_stage: bool = False
 
 
-def best_form(entry: CatalogEntry, vectors: int, room: int | None) -> VectorForm:
-    """Return the form that keeps most of the quality in ``room`` bytes (None: no limit); the smallest if none fits."""
-    forms = sorted(_forms(entry, vectors), key=lambda form: (-form.share, form.bytes))
+def best_form(entry: CatalogEntry, vectors: int, room: int | None, *, two_stage: bool = True) -> VectorForm:
+    """Return the form that keeps most of the quality in ``room`` bytes (None: no limit); the smallest if none fits.
+
+    ``two_stage`` says whether there is a search, whose second stage orders what coarse vectors find.
+    """
+    known = (form for form in _forms(entry, vectors) if two_stage or not form.two_stage)
+    forms = sorted(known, key=lambda form: (-form.share, form.bytes))
     fitting = (form for form in forms if room is None or (form.bytes or 0) <= room)
     return next(fitting, min(forms, key=lambda form: form.bytes or 0))
 

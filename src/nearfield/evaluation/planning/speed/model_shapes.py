@@ -92,6 +92,21 @@ def picture_tower_of(entry: CatalogEntry) -> PictureTower | None:
     return PictureTower(shape, patches)
 
 
+#: Vectors of a page where no number is known.
+_PAGE_VECTORS = 1024
+
+
+def page_vectors_of(entry: CatalogEntry) -> int:
+    """Return the vectors of a page of A4 in a model of late interaction of pages, at most what it is scaled to."""
+    return _pages().get(entry.id, _PAGE_VECTORS)
+
+
+@lru_cache(maxsize=1)
+def _pages() -> Mapping[str, int]:
+    rows = tomllib.loads(files(__package__).joinpath("picture_towers.toml").read_text(encoding="utf-8"))["page"]
+    return MappingProxyType({model: row["vectors"] for row in rows for model in row["models"]})
+
+
 @lru_cache(maxsize=1)
 def _towers() -> Mapping[str, JsonMapping]:
     rows = tomllib.loads(files(__package__).joinpath("picture_towers.toml").read_text(encoding="utf-8"))["tower"]
