@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from nearfield import Encoder
+from nearfield.backends import BackendOptions
 from nearfield.backends.torch import TorchBackend
 from nearfield.errors import InputError, ModelRefused
+from nearfield.hardware import plan_cpu
 from tests.parity import Case, cases
 from tests.parity.measure import inputs, nearness, ours
 from tests.support import tiny_models
@@ -121,3 +123,17 @@ def test_a_gpu_is_described_with_its_driver(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.undo()
     with pytest.raises(InputError, match="abacus"):
         TorchBackend.describe_device("abacus")
+
+
+@pytest.mark.parametrize(
+    ("capability", "chosen"), [((7, 0), "float32"), ((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")]
+)
+def test_auto_is_bfloat16_on_gpus_that_compute_in_it(
+    capability: tuple[int, int], chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """V100 (7.0) and T4 (7.5) have no units for it; what is requested is taken everywhere."""
+    monkeypatch.setattr("nearfield.backends.torch._device", torch.device)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    cpu = plan_cpu()
+    assert TorchBackend(BackendOptions("auto", cpu, None, "cuda")).dtype == getattr(torch, chosen)
+    assert TorchBackend(BackendOptions("float16", cpu, None, "cuda")).dtype == torch.float16

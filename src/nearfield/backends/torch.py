@@ -135,6 +135,12 @@ def _driver() -> str:
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision == "auto":
-        fast = device.type == "cuda" or (device.type == "cpu" and has_bf16())
-        return torch.bfloat16 if fast else torch.float32
+        return torch.bfloat16 if _has_fast_bf16(device) else torch.float32
     return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[precision]
+
+
+def _has_fast_bf16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16: GPUs before Ampere (T4, V100) convert each value to float32 and back."""
+    if device.type == "cuda":
+        return tuple(torch.cuda.get_device_capability(device)) >= (8, 0)
+    return device.type == "cpu" and has_bf16()

@@ -125,7 +125,7 @@ def _row(row: JsonObject) -> str:
 
     job, serving = row["job"] or {}, row["serving"] or {}
     cells = (
-        f"{row['machine']:22} {row['precision']:9} {format_bytes(row['memory']['total'], 2**30):>9}",
+        f"{row['machine']:22} {row['precision']:9} {format_bytes(row['memory']['total']):>9}",
         f"{row['texts_per_second']:>9,.1f} {_number(row['hours'], 2):>9} {_number(job.get('machines'), 0):>5}",
         f"{_number(serving.get('queries_per_second'), 1):>9} {_number(serving.get('machines'), 0):>5}",
         f"{_number(job.get('price'), 2):>10} {_number(serving.get('price'), 2):>10}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,8 @@ from nearfield.evaluation.planning.advice.purposes import PURPOSES, best_figure,
 from nearfield.evaluation.planning.advice.requirements import Requirements
 from nearfield.evaluation.planning.advice.roles import difference, is_safe
 from nearfield.evaluation.planning.advice.vector_forms import best_form, losses
+from nearfield.evaluation.planning.index_size import index_size
+from nearfield.evaluation.planning.vector_model import CountOptions, count_vectors, read_vector_model
 from tests.evaluation.planning.test_calibration import MEASURED
 from tests.support.paths import SHARED_FOLDER
 from tests.support.requirements import missing
@@ -446,3 +449,21 @@ def test_every_purpose_has_a_way(purpose: str) -> None:
 def test_a_need_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         Requirements(**options)
+
+
+def test_late_interaction_stores_what_size_counts() -> None:
+    need = Requirements(kind="multivector", tokens=180, texts=1000)
+    (advised,) = advise(need, entries=[_find("colbertv2")])["candidates"]
+    counted = count_vectors(read_vector_model("colbertv2"), CountOptions(tokens=180)).per_text
+    assert advised["memory"]["vectors"] == math.ceil(1000 * counted) * 128 * 4
+    assert any(f"{counted:,.0f} times as many" in text for text in advised["against"])
+
+
+def test_the_disk_of_two_stages_holds_whole_vectors_too() -> None:
+    need = Requirements(texts=30_000_000, tokens=20, memory=8 * 10**9)
+    (bits,) = advise(need, entries=[_find("arctic-s")])["candidates"]
+    whole = index_size(30_000_000, 384, index="lancedb").total
+    assert bits["memory"]["dtype"] == "binary" and bits["storage"]["whole"] == whole
+    assert bits["storage"]["lancedb"] == whole + index_size(30_000_000, 384, "binary", "lancedb").total
+    (roomy,) = advise(replace(need, memory=None), entries=[_find("arctic-s")])["candidates"]
+    assert roomy["storage"]["whole"] == 0

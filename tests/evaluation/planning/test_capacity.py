@@ -28,6 +28,8 @@ from nearfield.evaluation.planning.speed.machines import DatedAmount, Machine, M
 from nearfield.evaluation.planning.speed.model_shapes import ModelShape, shape_of
 from nearfield.evaluation.planning.speed.number_sources import NumberSource
 from nearfield.evaluation.planning.speed.roofline import MachineSpeed
+from nearfield.evaluation.planning.vector_count import TokenSelection
+from nearfield.evaluation.planning.vector_model import CountOptions, count_vectors, read_vector_model
 from tests.support.cli_runner import Ran, run
 
 Run = Callable[..., Ran]
@@ -114,6 +116,31 @@ def test_a_multivector_model_has_a_vector_for_each_token() -> None:
     assert _plan(Workload(1000, 100, vectors="int8"), machine, model=model)[0]["memory"]["vectors"] == 1000 * 100 * 128
     with pytest.raises(InputError, match="no fixed number of dimensions"):
         _plan(Workload(1000, 100, vectors="int8"), machine, model=replace(model, kind="sparse"))
+
+
+def test_a_multivector_model_stores_what_size_counts() -> None:
+    """The model reads 180 tokens of a document: vectors of longer texts are no more."""
+    model = find_planned_model("colbertv2")
+    counted = count_vectors(read_vector_model("colbertv2"), CountOptions(tokens=180)).per_text
+    row = _plan(Workload(1000, 180, vectors="int8"), replace(RENTED, kind="cpu"), model=model)[0]
+    assert row["memory"]["vectors"] == math.ceil(1000 * counted) * 128
+    pooled = replace(model, selection=TokenSelection(180, pool_factor=2))
+    row = _plan(Workload(1000, 180, vectors="int8"), replace(RENTED, kind="cpu"), model=pooled)[0]
+    assert row["memory"]["vectors"] == 1000 * 90 * 128
+
+
+def test_vectors_beside_a_gpu_are_named_with_the_memory_of_its_host() -> None:
+    (row,) = _plan(Workload(30_000_000, 20, vectors="int8"), RENTED)
+    assert (row["memory"]["vectors"], row["memory"]["host_vectors"]) == (0, 30_000_000 * 768)
+    assert any(line.startswith("memory of the host: vectors 23 GB") for line in row["lines"])
+    assert not any("memory of the host" in line for line in _plan(Workload(1000), RENTED)[0]["lines"])
+
+
+def test_a_gpu_without_bfloat16_says_that_float16_is_to_be_requested() -> None:
+    newer = replace(RENTED, peak={**RENTED.peak, "bfloat16": 4e13})
+    older, other = _plan(Workload(1000), RENTED)[0]["lines"], _plan(Workload(1000), newer)[0]["lines"]
+    assert any("float16 is to be requested" in line for line in older)
+    assert not any("requested" in line for line in other)
 
 
 def test_the_cheapest_is_first_and_what_cannot_run_last() -> None:
@@ -224,7 +251,7 @@ def test_the_command_with_sources_and_a_table_of_the_users_own(nearfield: Run, t
 
 def test_the_command_fails_if_no_machine_can_run_the_model(nearfield: Run) -> None:
     shown = nearfield("capacity", "50M", "--model", "bge-m3", "--vectors", "float32", "--on", "M2")
-    assert shown.code == 1 and "M2 cannot run it: 193 GiB (191 GiB of them vectors)" in shown.out
+    assert shown.code == 1 and "M2 cannot run it: 208 GB (205 GB of them vectors)" in shown.out
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,8 @@ def _estimates(candidate: JsonObject) -> Iterator[str]:
         vectors = f", {format_bytes(memory['vectors'])} of vectors ({form})" if memory["vectors"] else ""
         yield f"   Memory: {format_bytes(memory['model'])} for the model{vectors}"
     if storage is not None:
-        yield f"   Disk: {format_bytes(storage['lancedb'])} with LanceDB's index, without the inputs"
+        whole = f", of it {format_bytes(storage['whole'])} for whole vectors" if storage["whole"] else ""
+        yield f"   Disk: {format_bytes(storage['lancedb'])} with LanceDB's index{whole}, without the inputs"
 
 
 # -- the way ---------------------------------------------------------------------------------------------------------

@@ -86,6 +86,15 @@ def count_vectors(model: VectorModel, options: CountOptions) -> VectorCount:
     return selection.count(options.tokens)
 
 
+def token_selection(entry: CatalogEntry) -> TokenSelection:
+    """Return which tokens of a text get a vector in a model of late interaction of the catalogue.
+
+    Its description is read if its files are on this machine; otherwise all tokens that it reads are counted.
+    """
+    model = _from_entry(entry)
+    return TokenSelection(model.max_tokens, model.head)
+
+
 def _check_options(model: VectorModel, options: CountOptions) -> None:
     used = {"dense": (), "sparse": ("terms",), "multivector": ("punctuation", "pool_factor")}[model.kind]
     stated = {"terms": options.terms, "punctuation": options.punctuation}

@@ -202,12 +202,17 @@ def _queries_per_second(need: Requirements, candidate: ModelCandidate) -> float 
 
 
 def _storage(need: Requirements, candidate: ModelCandidate) -> JsonDict | None:
-    """Return the bytes of the vectors in memory, and those in LanceDB with its index."""
-    form = candidate.form
+    """Return the bytes of the vectors in memory, and those in LanceDB with its index.
+
+    Of vectors that are searched in two stages, whole ones are stored and indexed too: ``whole`` of ``lancedb``.
+    """
+    form, vectors = candidate.form, candidate.vectors
     if form.bytes is None or need.output == "scores":
         return None
     index, dtype = ("lancedb-int8", "float32") if form.dtype == "int8" else ("lancedb", form.dtype)
-    return {"vectors": form.bytes, "lancedb": index_size(candidate.vectors, form.dimensions, dtype, index).total}
+    whole = index_size(vectors, candidate.entry.dimensions, index="lancedb").total if form.two_stage else 0
+    searched = index_size(vectors, form.dimensions, dtype, index).total
+    return {"vectors": form.bytes, "lancedb": searched + whole, "whole": whole}
 
 
 # -- commands --------------------------------------------------------------------------------------------------------

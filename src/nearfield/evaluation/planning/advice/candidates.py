@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -21,6 +22,7 @@ from nearfield.evaluation.planning.speed.model_shapes import (
     shape_of,
 )
 from nearfield.evaluation.planning.speed.speed_model import SpeedModel
+from nearfield.evaluation.planning.vector_model import token_selection
 
 #: Families of the texts of multimodal models: for texts alone a model of texts is better, and smaller.
 MULTIMODAL_TEXTS = frozenset({"embedding_gemma2_text", "qwen3_vl_text"})
@@ -220,7 +222,7 @@ def _candidate(need: Requirements, entry: CatalogEntry, speed: SpeedModel | None
     if parameters is not None:
         size = 4 * parameters if speed is None else speed.model_bytes(parameters)
     room = None if need.memory is None or size is None else need.memory - size
-    vectors = need.texts * (tokens if entry.kind == "multivector" else 1)
+    vectors = _vectors(need, entry, tokens)
     form = best_form(entry, vectors, room, two_stage=need.aim.has_queries)
     candidate = ModelCandidate(
         entry,
@@ -243,6 +245,14 @@ def _query_speed(need: Requirements, entry: CatalogEntry, speed: SpeedModel, sha
     if not need.aim.has_queries or entry.static_queries:
         return None
     return speed.tokens_per_second(shape, need.query_length)
+
+
+def _vectors(need: Requirements, entry: CatalogEntry, tokens: int) -> int:
+    """Return the number of vectors: one a text, or of late interaction those of its tokens, as ``size`` counts them."""
+    if entry.kind != "multivector":
+        return need.texts
+    per_text = tokens if need.aim.reads != "text" else token_selection(entry).count(tokens).per_text
+    return math.ceil(need.texts * per_text)
 
 
 def _shape_and_tokens(need: Requirements, entry: CatalogEntry) -> tuple[ModelShape | None, int]:

@@ -53,7 +53,7 @@ def _cost(need: Requirements, candidate: ModelCandidate) -> Iterator[str]:
         yield f"fast enough for {candidate.reranked} texts a query, not for {need.reranked}"
     if need.output == "multivector":
         part, whole = ("token", "text") if need.aim.reads == "text" else ("patch", "page")
-        yield f"one vector a {part}: {candidate.vectors // need.texts:,} times as many as with one a {whole}"
+        yield f"one vector a {part}: {candidate.vectors / need.texts:,.0f} times as many as with one a {whole}"
     if entry.parameters and entry.parameters > _HUGE:
         yield f"{entry.parameters / 1e9:.1f} billion parameters: each input costs many times what a small model does"
     if candidate.shape is not None and candidate.shape.slower:

@@ -27,6 +27,8 @@ from nearfield.evaluation.planning.index_size import index_size, vector_bytes
 from nearfield.evaluation.planning.speed.machines import PRECISION_BYTES, DatedAmount, Machine, MachineTable
 from nearfield.evaluation.planning.speed.model_shapes import ModelShape, shape_of
 from nearfield.evaluation.planning.speed.roofline import MachineSpeed
+from nearfield.evaluation.planning.vector_count import TokenSelection
+from nearfield.evaluation.planning.vector_model import token_selection
 from nearfield.units import format_bytes
 
 #: The share of the highest rate that queries may take: those that arrive at random times would wait long above it.
@@ -77,7 +79,10 @@ class Workload:
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """A model whose speed is estimated; ``dimensions`` are those of a vector, 0 if unknown; ``kind`` is its output."""
+    """A model whose speed is estimated; ``dimensions`` are those of a vector, 0 if unknown; ``kind`` is its output.
+
+    ``selection`` says which tokens get a vector in a model of late interaction; None: all of them.
+    """
 
     name: str
     shape: ModelShape
@@ -86,6 +91,7 @@ class PlannedModel:
     dimensions: int = 0
     kind: str = "dense"
     forbidden: tuple[str, ...] = ()
+    selection: TokenSelection | None = None
 
 
 def find_planned_model(name: str) -> PlannedModel:
@@ -107,8 +113,9 @@ def find_planned_model(name: str) -> PlannedModel:
     if entry.kind == "scores":
         raise InputError(f"{entry.id} is a reranker: it has no vectors to compute in bulk.", param="model")
     parameters = entry.parameters or shape.parameters
+    selection = token_selection(entry) if entry.kind == "multivector" else None
     return PlannedModel(
-        entry.id, shape, parameters, entry.max_length, entry.dimensions, entry.kind, tuple(entry.forbid)
+        entry.id, shape, parameters, entry.max_length, entry.dimensions, entry.kind, tuple(entry.forbid), selection
     )
 
 
@@ -229,14 +236,19 @@ def _without_estimate(obstacle: str) -> JsonDict:
 
 
 def _memory(load: Workload, model: PlannedModel, speed: MachineSpeed) -> JsonDict:
-    """Return bytes of model, vectors and batch, the tokens of a batch that fits, and the bytes available."""
-    size, vectors = speed.model_bytes(model.parameters), _vector_bytes(load, model, speed)
+    """Return bytes of model, vectors and batch, the tokens of a batch that fits, and the bytes available.
+
+    Vectors beside a GPU lie in the memory of its host, which the table of machines does not have.
+    """
+    stored, in_host = _vector_bytes(load, model), speed.machine.kind == "gpu"
+    size, vectors = speed.model_bytes(model.parameters), 0 if in_host else stored
     token_bytes = max(1, speed.activation_bytes(model.shape, 1))
     tokens = min(speed.batch_tokens, max(0, speed.capacity - size - vectors) // token_bytes)
     batch = speed.activation_bytes(model.shape, tokens)
     return {
         "model": size,
         "vectors": vectors,
+        "host_vectors": stored if in_host else 0,
         "batch": batch,
         "batch_tokens": tokens,
         "total": size + vectors + batch,
@@ -244,19 +256,24 @@ def _memory(load: Workload, model: PlannedModel, speed: MachineSpeed) -> JsonDic
     }
 
 
-def _vector_bytes(load: Workload, model: PlannedModel, speed: MachineSpeed) -> int:
-    """Return the bytes of vectors beside the model; those of a GPU's machine lie in the memory of its host."""
-    if load.vectors is None or speed.machine.kind == "gpu":
+def _vector_bytes(load: Workload, model: PlannedModel) -> int:
+    """Return the bytes of all vectors in the number type of the load; 0 if a database elsewhere has them."""
+    if load.vectors is None:
         return 0
     if not model.dimensions or model.kind not in ("dense", "multivector"):
         raise InputError(f"{model.name} ({model.kind}) has no fixed number of dimensions: plan without --vectors.")
-    count = load.texts * (math.ceil(load.tokens) if model.kind == "multivector" else 1)
-    return index_size(count, model.dimensions, load.vectors).raw
+    return index_size(math.ceil(load.texts * _vectors_per_text(load, model)), model.dimensions, load.vectors).raw
+
+
+def _vectors_per_text(load: Workload, model: PlannedModel) -> float:
+    if model.kind != "multivector":
+        return 1.0
+    return load.tokens if model.selection is None else model.selection.count(load.tokens).per_text
 
 
 def _memory_obstacle(memory: JsonDict) -> str:
-    needed, free = _gib(memory["model"] + memory["vectors"]), _gib(memory["capacity"])
-    vectors = f" ({_gib(memory['vectors'])} of them vectors)" if memory["vectors"] else ""
+    needed, free = format_bytes(memory["model"] + memory["vectors"]), format_bytes(memory["capacity"])
+    vectors = f" ({format_bytes(memory['vectors'])} of them vectors)" if memory["vectors"] else ""
     return f"{needed}{vectors} and a text do not fit the {free} that can be used"
 
 
@@ -281,6 +298,7 @@ def _estimate(load: Workload, model: PlannedModel, speed: MachineSpeed, memory: 
         "price": None if hourly is None else purchase + sum(part["price"] for part in parts),
         "lines": [
             *_memory_lines(memory),
+            *_precision_lines(speed),
             *speed.explain(model.shape, load.tokens),
             *_job_lines(load, job, hourly, speed.error),
             *_serving_lines(load, serving, hourly),
@@ -334,15 +352,22 @@ def _serving(load: Workload, highest: float, hourly: float | None) -> JsonDict |
 
 
 def _memory_lines(memory: JsonDict) -> list[str]:
-    vectors = f" + vectors {_gib(memory['vectors'])}" if memory["vectors"] else ""
-    batch = f"batch of {memory['batch_tokens']:,} tokens {_gib(memory['batch'])}"
-    sums = f"model {_gib(memory['model'])} + {batch}{vectors} = {_gib(memory['total'])}"
-    return [f"memory: {sums}, of {_gib(memory['capacity'])} that can be used"]
+    vectors = f" + vectors {format_bytes(memory['vectors'])}" if memory["vectors"] else ""
+    batch = f"batch of {memory['batch_tokens']:,} tokens {format_bytes(memory['batch'])}"
+    sums = f"model {format_bytes(memory['model'])} + {batch}{vectors} = {format_bytes(memory['total'])}"
+    lines = [f"memory: {sums}, of {format_bytes(memory['capacity'])} that can be used"]
+    if memory["host_vectors"]:
+        lines.append(
+            f"memory of the host: vectors {format_bytes(memory['host_vectors'])}; whether they fit is not checked"
+        )
+    return lines
 
 
-def _gib(size: int) -> str:
-    """Format bytes in powers of 1,024, as memories are sold."""
-    return format_bytes(size, 2**30)
+def _precision_lines(speed: MachineSpeed) -> list[str]:
+    """Say that a GPU without bfloat16 computes in float32 unless float16 is requested: some models overflow in it."""
+    if speed.machine.kind != "gpu" or speed.precision != "float16" or "bfloat16" in speed.machine.peak:
+        return []
+    return ["precision: float16 is to be requested (precision='float16'); by itself Nearfield takes float32 here"]
 
 
 def _job_lines(load: Workload, job: JsonDict | None, hourly: float | None, error: float) -> list[str]:
@@ -362,7 +387,7 @@ def _job_lines(load: Workload, job: JsonDict | None, hourly: float | None, error
 def _serving_lines(load: Workload, serving: JsonDict | None, hourly: float | None) -> list[str]:
     if serving is None:
         return []
-    rate = f"{serving['highest']:,.1f} requests of {load.query_tokens:g} tokens/s x {LOAD:g}"
+    rate = f"{serving['highest']:,.1f} requests/s of {load.query_tokens:g} tokens x {LOAD:g}"
     machines = f"{load.queries:g} / {serving['queries_per_second']:,.1f}, rounded up = {serving['machines']}"
     lines = [f"queries: {rate} = {serving['queries_per_second']:,.1f}/s of a machine; machines: {machines}"]
     if hourly is not None:
