@@ -14,6 +14,7 @@ from nearfield.evaluation.planning.amount_checks import check_efficiency, check_
 from nearfield.evaluation.planning.bulk_job import FORMULAS as JOB_FORMULAS
 from nearfield.evaluation.planning.bulk_job import BulkJob, WorkerPrice
 from nearfield.evaluation.planning.index_size import vector_bytes
+from nearfield.evaluation.planning.speed.number_sources import read_bounded_text
 from nearfield.repeated_values import find_repeated
 from nearfield.strict_toml import parse_toml
 
@@ -110,7 +111,7 @@ def read_prices(path: Path | None = None) -> tuple[str, list[Price]]:
     """
     name = str(path) if path else "prices.toml"
     try:
-        text = path.read_text(encoding="utf-8") if path else files(__package__).joinpath(name).read_text("utf-8")
+        text = read_bounded_text(path) if path else files(__package__).joinpath(name).read_text("utf-8")
         content = parse_toml(text)
     except (OSError, ValueError) as error:
         raise SettingsError(f"{name} cannot be read as a price table: {error}") from error

@@ -16,6 +16,10 @@ from typing import Any
 from nearfield.errors import SettingsError, nearest
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.strict_toml import parse_toml
+from nearfield.units import format_bytes
+
+#: Bytes of the largest table that is read: some ten thousand rows.
+_MAX_BYTES = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,26 @@ def read_table(path: Path | None, included: str, kind: str, keys: Collection[str
     """
     name = str(path) if path else included
     try:
-        text = path.read_text(encoding="utf-8") if path else files(__package__).joinpath(included).read_text("utf-8")
+        text = read_bounded_text(path) if path else files(__package__).joinpath(included).read_text("utf-8")
         content = parse_toml(text)
     except (OSError, ValueError) as error:
         raise SettingsError(f"{name} cannot be read as a {kind}: {error}") from error
     check_keys(name, content, keys)
     return name, content
+
+
+def read_bounded_text(path: Path) -> str:
+    """Return the text of a table that a user wrote; a device or a file of data is refused before it fills the memory.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is too large for a table, or not in UTF-8.
+    """
+    with path.open("rb") as file:
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"it has more than {format_bytes(_MAX_BYTES)}")
+    return content.decode("utf-8")
 
 
 def read_rows(file: str, content: JsonDict, key: str) -> list[JsonDict]:
