@@ -152,7 +152,7 @@ class ShardDirectory:
     def has_shard(self, shard: Shard, form: str, *, thorough: bool = False) -> bool:
         """Return whether a shard exists as planned; ``thorough`` compares digests of its files, not only sizes."""
         record = self._record(shard.number)
-        if record is None or not self.has_record(shard):
+        if record is None or not _is_planned(record, shard):
             return False
         files: dict[str, FileDigest] = record["files"]
         return sorted(files) == sorted(shard_file_names(form, shard.number)) and all(
@@ -161,8 +161,7 @@ class ShardDirectory:
 
     def has_record(self, shard: Shard) -> bool:
         """Return whether the record of a shard says that it exists as planned."""
-        record = self._record(shard.number) or {}
-        return all(record.get(name) == value for name, value in _planned_fields(shard).items())
+        return _is_planned(self._record(shard.number) or {}, shard)
 
     def temporary_paths(self, number: int, form: str) -> list[Path]:
         """Return where the files of a shard are written until they are complete."""
@@ -265,6 +264,10 @@ class ShardDirectory:
 
 def _planned_fields(shard: Shard) -> JsonObject:
     return {"number": shard.number, "start": shard.start, "rows": shard.rows, "content": shard.content}
+
+
+def _is_planned(record: JsonObject, shard: Shard) -> bool:
+    return all(record.get(name) == value for name, value in _planned_fields(shard).items())
 
 
 def _is_intact(path: Path, digest: FileDigest, thorough: bool) -> bool:
