@@ -15,6 +15,7 @@ from nearfield import catalog
 from nearfield.catalog import CatalogEntry
 from nearfield.catalog.languages import MULTILINGUAL, language_support
 from nearfield.catalog.quality import BM25, measured_languages, quality_figures, win_share
+from nearfield.catalog.quality.purposes import PURPOSES as FIGURE_PURPOSES
 from nearfield.errors import InputError
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.planning.advice.advisor import advise
@@ -467,3 +468,26 @@ def test_the_disk_of_two_stages_holds_whole_vectors_too() -> None:
     assert bits["storage"]["lancedb"] == whole + index_size(30_000_000, 384, "binary", "lancedb").total
     (roomy,) = advise(replace(need, memory=None), entries=[_find("arctic-s")])["candidates"]
     assert roomy["storage"]["whole"] == 0
+
+
+def test_the_purposes_of_advice_and_of_figures_agree() -> None:
+    """Labels for pictures are figures of pictures; every other purpose has figures of its name."""
+    bases = {name: purpose.figure.partition(":")[0] for name, purpose in PURPOSES.items()}
+    assert set(bases) - {"image-labels"} == set(FIGURE_PURPOSES) and bases["image-labels"] == "images"
+    own = {name: base for name, base in bases.items() if name not in ("long-documents", "image-labels")}
+    assert own == {name: name for name in own}
+    english = figure_names(PURPOSES["long-documents"], ("en",))
+    assert english == {"en": "long-documents"}
+
+
+def test_a_candidate_of_another_publisher_is_not_larger_and_differences_are_by_language() -> None:
+    need = Requirements(languages=("de", "en"), tokens=300, memory=16 * 10**9)
+    candidates = advise(need)["candidates"]
+    first = candidates[0]
+    for one in candidates[1:]:
+        if one["roles"] == ["other"]:
+            assert (_find(one["id"]).parameters or 0) <= (_find(first["id"]).parameters or 0)
+        for language, points in one["comparison"]["languages"].items():
+            difference_here = one["quality"][language]["value"] - first["quality"][language]["value"]
+            assert points == pytest.approx(difference_here, abs=0.06)
+    assert all(set(one["comparison"]["languages"]) == {"de", "en"} for one in candidates[1:])

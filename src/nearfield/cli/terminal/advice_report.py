@@ -76,6 +76,10 @@ def _comparison(comparison: JsonObject | None) -> Iterator[str]:
     text += "alike" if verdict == "alike" else verdict.replace("better", "worse")
     if comparison["share"] is not None:
         text += f" (on tasks left out of the mean, {comparison['share']:.0%} of such leads were confirmed)"
+    if len(comparison["languages"]) > 1:
+        text += "; by language " + ", ".join(
+            f"{code} {points:+.1f}" for code, points in comparison["languages"].items()
+        )
     yield from _wrapped([text], "   ")
 
 
@@ -106,7 +110,7 @@ def _estimates(candidate: JsonObject) -> Iterator[str]:
 
 def _approach(advice: JsonObject, *, explain: bool) -> Iterator[str]:
     for step in advice["approach"]:
-        yield from _wrapped([f"{step['answer']}: {step['advice']}"])
+        yield from _wrapped([f"{step['question']} {step['answer']}: {step['advice']}"])
         if explain:
             yield from _wrapped([f"Because: {step['because']} ({step['source']})"], "      ")
         if step["command"]:

@@ -33,7 +33,7 @@ ROLES: Mapping[str, Role] = MappingProxyType(
                 "safe", "the best whose figures are all published, with a free licence, a pinned revision and no gate"
             ),
             Role("small", "the smallest within 8 points of the best, at most half as large"),
-            Role("other", "the best of another publisher"),
+            Role("other", "the best of another publisher, no larger than the first"),
             Role("next", "the next by the same measure"),
         )
     }
@@ -57,7 +57,10 @@ def choose(candidates: Sequence[ModelCandidate], count: int) -> list[Chosen]:
         if picked is not None:
             names.setdefault(picked.entry.id, []).append(name)
     publishers = set(map(_of_publisher, names))
-    other = next((one for one in candidates if _publisher(one) not in publishers), None)
+    # A model that is behind and larger has nothing for it.
+    other = next(
+        (one for one in candidates if _publisher(one) not in publishers and _size(one) <= _size(candidates[0])), None
+    )
     if other is not None and other.quality.behind is not None and len(names) < min(3, count):
         names[other.entry.id] = ["other"]
     for candidate in candidates:
@@ -129,7 +132,10 @@ def difference(points: float) -> str:
 
 
 def compare(first: ModelCandidate, other: ModelCandidate) -> dict[str, object] | None:
-    """Return points, word, and how often such a lead was confirmed on other tasks; None: not known."""
+    """Return points, word, and how often such a lead was confirmed on other tasks; None: not known.
+
+    Of several languages one decides the points: ``languages`` has the difference of the figures in each.
+    """
     points = points_ahead(first, other)
     if points is None:
         return None
@@ -140,4 +146,15 @@ def compare(first: ModelCandidate, other: ModelCandidate) -> dict[str, object] |
         "points": round(points, 1),
         "verdict": difference(points),
         "share": min((share for share in shares if share is not None), default=None),
+        "languages": _by_language(first, other),
+    }
+
+
+def _by_language(first: ModelCandidate, other: ModelCandidate) -> dict[str, float]:
+    """Return by how many points the other's figure is above the first's, in each language that both have."""
+    figures = first.quality.figures
+    return {
+        language: round(figure.value - figures[language].value, 1)
+        for language, figure in other.quality.figures.items()
+        if language in figures
     }
