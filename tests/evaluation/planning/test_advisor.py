@@ -491,3 +491,11 @@ def test_a_candidate_of_another_publisher_is_not_larger_and_differences_are_by_l
             difference_here = one["quality"][language]["value"] - first["quality"][language]["value"]
             assert points == pytest.approx(difference_here, abs=0.06)
     assert all(set(one["comparison"]["languages"]) == {"de", "en"} for one in candidates[1:])
+
+
+def test_the_commands_that_judge_name_a_file_of_queries() -> None:
+    """Without queries the command is refused."""
+    tree = [answer.command or "" for question in decision_tree() for answer in question.answers]
+    commands = [*tree, *advise(Requirements())["next"], *advise(Requirements("rerank"))["next"]]
+    judging = [command for command in commands if "nearfield judge" in command]
+    assert len(judging) == 3 and all("--queries" in command for command in judging)

@@ -262,13 +262,16 @@ def _next(need: Requirements, chosen: Sequence[Chosen]) -> list[str]:
     names = [short_name(one.candidate.entry) for one in chosen]
     if need.output == "scores":
         grid = ",".join(["none", *names])
-        return ["nearfield judge trial questions/", f"nearfield compare MODEL --rerank {grid} --data questions/"]
+        return [
+            "nearfield judge trial questions/ --queries queries.txt",
+            f"nearfield compare MODEL --rerank {grid} --data questions/",
+        ]
     if need.aim.reads != "text":
         return [f"nearfield speed {name}" for name in names[:1]]
     outputs = "dense,hybrid" if need.output == "dense" else need.output
     if need.purpose in ("retrieval", "long-documents", "code"):
         return [
-            "nearfield judge trial questions/",
+            "nearfield judge trial questions/ --queries queries.txt",
             f"nearfield compare {' '.join(names)} --output {outputs} --data questions/",
         ]
     return [f"nearfield compare {' '.join(names)} --data labels.csv"]
