@@ -11,9 +11,7 @@ from nearfield.engine.engine import Engine
 from nearfield.engine.ipc.remote_engine import EngineReply, EngineRequest, Snapshot
 from nearfield.engine.ipc.transport import Channel, sendable
 from nearfield.engine.job import Runner, Ticket
-from nearfield.engine.turns import Caller
 from nearfield.errors import NearfieldError
-from nearfield.features import JoinedTexts
 
 
 class EngineHost:
@@ -50,18 +48,8 @@ class EngineHost:
             self._engine.cancel(ticket)
 
     def _run(self, request: EngineRequest) -> None:
-        inputs = request.inputs
-        ticket = Ticket.create(
-            self._runners[request.runner],
-            inputs.split() if isinstance(inputs, JoinedTexts) else inputs,
-            request.skips,
-            request.extras,
-            bulk=request.bulk,
-            deadline=request.deadline,
-            created=request.created,
-            caller=Caller(request.caller.owner, (id(self), request.caller.flow)),
-            on_done=partial(self._on_done, request.number),
-        )
+        runner, flow = self._runners[request.runner], (id(self), request.caller.flow)
+        ticket = request.to_ticket(runner, flow, partial(self._on_done, request.number))
         self._open[request.number] = ticket
         try:
             self._engine.submit(ticket)
@@ -98,14 +86,19 @@ class EngineHost:
             self._channel.send("ended", replies)
 
     def _reply(self, number: int, ticket: Ticket) -> EngineReply:
-        seconds = (ticket.queued_seconds, ticket.total_seconds)
-        if not ticket.errors:
-            return EngineReply(number, ticket.rows, None, None, *seconds)
-        index = min(ticket.errors)
-        error = ticket.errors[index]
-        if getattr(error, "status", 500) == 500:
+        reply = reply_of(number, ticket)
+        if ticket.errors and getattr(error := ticket.errors[min(ticket.errors)], "status", 500) == 500:
             self._on_failure(error)
-        return EngineReply(number, None, sendable(error), index, *seconds, ticket.unstarted_tokens)
+        return reply
+
+
+def reply_of(number: int, ticket: Ticket) -> EngineReply:
+    """Return the end of a ticket as a message."""
+    seconds = (ticket.queued_seconds, ticket.total_seconds)
+    if not ticket.errors:
+        return EngineReply(number, ticket.rows, None, None, *seconds)
+    index = min(ticket.errors)
+    return EngineReply(number, None, sendable(ticket.errors[index]), index, *seconds, ticket.unstarted_tokens)
 
 
 def snapshot(engine: Engine) -> Snapshot:

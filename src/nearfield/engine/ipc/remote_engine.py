@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,37 @@ class EngineRequest:
     created: float
     caller: Caller
 
+    @classmethod
+    def from_ticket(cls, number: int, runner: int, ticket: Ticket) -> EngineRequest:
+        """Return a ticket as a message; ``runner`` is the number of its model."""
+        jobs = ticket.jobs
+        return cls(
+            number,
+            runner,
+            JoinedTexts.join([job.features for job in jobs]),
+            [job.skip for job in jobs] if any(job.skip for job in jobs) else None,
+            [job.extra for job in jobs] if any(job.extra is not None for job in jobs) else None,
+            ticket.bulk,
+            ticket.deadline,
+            ticket.created,
+            ticket.caller,
+        )
+
+    def to_ticket(self, runner: Runner, flow: Hashable, on_done: Callable[[Ticket], None] | None = None) -> Ticket:
+        """Return the ticket of this message; ``flow`` sets the turns of its sender apart from those of others."""
+        inputs = self.inputs
+        return Ticket.create(
+            runner,
+            inputs.split() if isinstance(inputs, JoinedTexts) else inputs,
+            self.skips,
+            self.extras,
+            bulk=self.bulk,
+            deadline=self.deadline,
+            created=self.created,
+            caller=Caller(self.caller.owner, flow),
+            on_done=on_done,
+        )
+
 
 @dataclass(frozen=True)
 class EngineReply:
@@ -62,6 +93,24 @@ class EngineReply:
     queued_seconds: float | None = None
     total_seconds: float = 0.0
     unstarted_tokens: int = 0
+
+    def end(self, ticket: Ticket) -> None:
+        """End the ticket that this is the reply to.
+
+        Raises:
+            NearfieldError: the engine refused the ticket.
+        """
+        ticket.unstarted_tokens = self.unstarted_tokens
+        ticket.report_unstarted()
+        if self.error is not None and self.index is None:
+            raise self.error
+        if self.error is not None and self.index is not None:
+            ticket.errors[self.index] = self.error
+        else:
+            ticket.rows = self.rows
+        ticket.remaining = 0
+        ticket.queued_seconds, ticket.total_seconds = self.queued_seconds, self.total_seconds
+        ticket.notify_done()
 
 
 class RemoteEngine:
@@ -121,7 +170,7 @@ class RemoteEngine:
         number = next(self._numbers)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[number] = (ticket, done)
-        self._channel.send("run", _request(number, self._runners[id(ticket.runner)], ticket))
+        self._channel.send("run", EngineRequest.from_ticket(number, self._runners[id(ticket.runner)], ticket))
         try:
             await done
         except asyncio.CancelledError:
@@ -147,31 +196,9 @@ class RemoteEngine:
             ticket, done = self._waiting.get(reply.number, (None, None))
             if ticket is None or done is None or done.done():
                 continue  # the caller has cancelled
-            ticket.unstarted_tokens = reply.unstarted_tokens
-            ticket.report_unstarted()
-            if reply.error is not None and reply.index is None:
-                done.set_exception(reply.error)
+            try:
+                reply.end(ticket)
+            except Exception as error:  # noqa: BLE001 - the caller raises it
+                done.set_exception(error)
                 continue
-            if reply.error is not None and reply.index is not None:
-                ticket.errors[reply.index] = reply.error
-            else:
-                ticket.rows = reply.rows
-            ticket.remaining = 0
-            ticket.queued_seconds, ticket.total_seconds = reply.queued_seconds, reply.total_seconds
-            ticket.notify_done()
             done.set_result(None)
-
-
-def _request(number: int, runner: int, ticket: Ticket) -> EngineRequest:
-    jobs = ticket.jobs
-    return EngineRequest(
-        number,
-        runner,
-        JoinedTexts.join([job.features for job in jobs]),
-        [job.skip for job in jobs] if any(job.skip for job in jobs) else None,
-        [job.extra for job in jobs] if any(job.extra is not None for job in jobs) else None,
-        ticket.bulk,
-        ticket.deadline,
-        ticket.created,
-        ticket.caller,
-    )
