@@ -107,6 +107,7 @@ ALLOWED_FUNCTIONS = {
     "Collection.forget": "public method",
     "Engine.forget": "public method of a class in nearfield.__all__",
     "RemoteEngine.forget": "the same method as Engine.forget",
+    "ClusterEngine.forget": "the same method as Engine.forget",
     "MultiVectors.of": "public constructor of a class in nearfield.__all__",
     "SparseVectors.of": "public constructor of a class in nearfield.__all__",
     "cli:forget": "the command `nearfield collections forget` takes its name from the function",

@@ -1,0 +1,103 @@
+"""What the processes of a serving cluster send each other. Clocks of machines differ: times are sent as durations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from nearfield.engine.ipc.remote_engine import EngineRequest, Snapshot
+from nearfield.server.auth.api_key import ApiKey
+from nearfield.settings import Settings
+
+#: Tokens that keys used: by the key's digest.
+Spending = dict[bytes, int]
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What an engine is, once it has loaded its models.
+
+    Attributes:
+        node: the address of its machine.
+        models: the models without weights, for fronts (``pack_weightless``).
+        aliases: further names of the models.
+        spaces: for each runner its name, its vector space, the length of its rows and its number format. Engines that
+            differ in any of these would give different vectors for one text.
+        seconds: how long loading took.
+        problem: why the models cannot be loaded; empty if they are.
+    """
+
+    node: str
+    models: bytes = b""
+    aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    spaces: tuple[tuple[str, str, int, str], ...] = ()
+    seconds: float = 0.0
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class EngineState:
+    """An engine as the controller knows it: its number, its group, the actor, and its queue."""
+
+    number: int
+    group: int
+    actor: Any
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True)
+class ClusterState:
+    """What the controller sends to each front: the engines that take requests, and what else it must know.
+
+    Attributes:
+        engines: all that take requests.
+        spent: what keys used at other fronts since the last message.
+        load_seconds: how long an engine takes until it is ready.
+    """
+
+    engines: Sequence[EngineState]
+    spent: Spending
+    load_seconds: float
+
+
+@dataclass(frozen=True)
+class FrontReport:
+    """What a front sends back: tokens that wait for an engine by group, and what keys used since the last report."""
+
+    waiting: Sequence[int]
+    spent: Spending
+    #: Engines that did not answer a request.
+    lost: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class FrontConfig:
+    """What a front starts with.
+
+    Attributes:
+        settings: of the server.
+        groups: for each group of engines its models without weights.
+        aliases: further names of all models.
+        keys: keys with a rate limit, and how much each has used.
+    """
+
+    settings: Settings
+    groups: Sequence[bytes]
+    aliases: Mapping[str, Sequence[str]]
+    keys: Sequence[ApiKey] = ()
+
+
+def with_durations(request: EngineRequest) -> EngineRequest:
+    """Return a request with its times as seconds from now, to be sent to another machine."""
+    now = time.monotonic()
+    deadline = None if request.deadline is None else request.deadline - now
+    return replace(request, deadline=deadline, created=now - request.created)
+
+
+def with_times(request: EngineRequest) -> EngineRequest:
+    """Return a request that was received, with its times on the clock of this machine."""
+    now = time.monotonic()
+    deadline = None if request.deadline is None else now + request.deadline
+    return replace(request, deadline=deadline, created=now - request.created)
