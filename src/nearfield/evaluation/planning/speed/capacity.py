@@ -339,7 +339,7 @@ def _job(load: Workload, tokens_per_second: float, hourly: float | None) -> Json
 def _serving(load: Workload, highest: float, hourly: float | None) -> JsonDict | None:
     if not load.queries:
         return None
-    machines = math.ceil(load.queries / (highest * LOAD))
+    machines = max(1, math.ceil(load.queries / (highest * LOAD)))
     return {
         "machines": machines,
         "highest": highest,
