@@ -24,7 +24,13 @@ from nearfield.inference.calls.keywords import (
 from nearfield.inference.calls.limits import NO_LIMITS, CallLimits, TimedResult
 from nearfield.inference.calls.picture_meter import PictureMeter
 from nearfield.inference.calls.prediction import Prediction
-from nearfield.inference.calls.zero_shot import class_vectors, label_prompts, zero_shot_scores, zero_shot_spec
+from nearfield.inference.calls.zero_shot import (
+    class_vectors,
+    label_prompts,
+    warn_of_file_names,
+    zero_shot_scores,
+    zero_shot_spec,
+)
 from nearfield.inference.encode_options import (
     EncodeKeywords,
     EncodeOptions,
@@ -237,7 +243,8 @@ class Encoder(EncodeStages):
         """Say which of some labels fits a picture or a sound best, without any training.
 
         Args:
-            items: a picture or sound, or several.
+            items: a picture or sound, or several. A string is a text: one that looks like the name of a file is logged
+                as a warning.
             labels: the names of the classes.
             templates: sentences that contain ``{}`` for the label; by default ``a photo of a {}.``, or for a model of
                 sounds ``This is a sound of {}.``. The vectors of several are averaged: scores get more reliable.
@@ -254,7 +261,9 @@ class Encoder(EncodeStages):
         spec = zero_shot_spec(self.recipe)
         names, prompts = label_prompts(labels, templates, self.modalities)
         single, listed, _ = parse_inputs(items, self.modalities, fuses=self.recipe.fuses)
-        vectors = self.encode(list(listed))
+        inputs = list(listed)
+        warn_of_file_names(inputs)
+        vectors = self.encode(inputs)
         classes = class_vectors(np.asarray(self.encode(prompts)), len(names))
         scores = zero_shot_scores(np.asarray(vectors), classes, spec, activation)
         predictions = [Prediction.from_scores(names, row) for row in scores]

@@ -158,6 +158,20 @@ def test_dimensions_and_lengths(encoder: Encoder) -> None:
     assert encoder.encode([PICTURES[0], TEXTS[0]], precision="ubinary").shape == (2, 3)
 
 
+def test_zero_shot_warns_of_a_text_that_looks_like_a_file(
+    encoder: Encoder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "cat"
+    file.touch()
+    for text in ("Cat.PNG", str(file)):
+        caplog.clear()
+        encoder.zero_shot(["a cat", text], ["cat", "dog"])
+        assert "Input 1" in caplog.text and text in caplog.text and "nearfield.Image(path=...)" in caplog.text
+    caplog.clear()
+    encoder.zero_shot(["a cat", "a dog.", "a\0b", ""], ["cat", "dog"])
+    assert "compared as a text" not in caplog.text
+
+
 @pytest.mark.parametrize("activation", [None, "sigmoid"])
 def test_zero_shot(encoder: Encoder, folder: Path, truth: tuple[Any, Any], activation: str | None) -> None:
     labels, templates = ["cat", "dog"], ["a {}", "one {}!"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,8 +16,37 @@ from nearfield.recipe import Recipe, ZeroShot
 from nearfield.text_inputs import check_texts, many_texts
 from nearfield.vectors.dense import normalize
 
+LOG = logging.getLogger(__name__)
+#: Ends of the names of files with media, and the longest text that is taken for such a name.
+_FILE_NAMES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".mp4", ".mov")
+_FILE_NAMES += (".mkv", ".webm", ".avi", ".wav", ".flac", ".ogg", ".mp3", ".aiff")
+_MAX_NAME = 1024
+
 #: The sentence of a label, where a caller gives no other: what the authors of CLIP and of CLAP used.
 DEFAULT_TEMPLATES: Mapping[str, str] = {"image": "a photo of a {}.", "audio": "This is a sound of {}."}
+
+
+def warn_of_file_names(items: Iterable[object]) -> None:
+    """Log a warning for the first text that is probably meant as a file: by its end, or because there is such a file.
+
+    Nothing is opened: a string is a text everywhere.
+    """
+    for number, item in enumerate(items):
+        if isinstance(item, str) and _looks_like_file(item):
+            LOG.warning(
+                "Input %d, %r, is compared as a text: a string is no path. For a file, pass nearfield.Image(path=...), "
+                "Audio(path=...) or Video(path=...), or a pathlib.Path.",
+                number,
+                item[:200],
+            )
+            return
+
+
+def _looks_like_file(text: str) -> bool:
+    if not text or len(text) > _MAX_NAME or "\n" in text:
+        return False
+    # isfile() is false for a text that no file can be called.
+    return text.lower().endswith(_FILE_NAMES) or os.path.isfile(text)  # noqa: PTH113 - Path.is_file may raise
 
 
 def label_prompts(

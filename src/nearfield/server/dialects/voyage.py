@@ -55,7 +55,7 @@ class VoyageContextualizedRequest(msgspec.Struct):
     enable_auto_chunking: bool = False
 
 
-class VoyageContentPart(msgspec.Struct):
+class VoyageContentPart(msgspec.Struct, forbid_unknown_fields=True):
     """One part of an input: a text, or a picture or video as a data URI."""
 
     type: Literal["text", "image_url", "image_base64", "video_url", "video_base64"]

@@ -37,7 +37,7 @@ _TRUNCATE = {"NONE": "error", "START": "left", "END": "right"}
 _TASK_NAMES = {"CLASSIFICATION": ("classification",), "CLUSTERING": ("clustering", "separation")}
 
 
-class NovaSource(msgspec.Struct):
+class NovaSource(msgspec.Struct, forbid_unknown_fields=True):
     """The file of a picture or sound in base64. ``s3Location`` is known but refused: nothing is fetched from S3."""
 
     bytes: str | None = None

@@ -31,13 +31,14 @@ class CohereEmbedV1Request(msgspec.Struct):
     truncate: Truncate | None = None
 
 
-class CohereImageUrl(msgspec.Struct):
-    """A picture as a data URI."""
+class CohereImageUrl(msgspec.Struct, forbid_unknown_fields=True):
+    """A picture as a data URI. ``detail`` is without effect: the model's folder says how a picture is resized."""
 
     url: str
+    detail: Literal["auto", "low", "high"] | None = None
 
 
-class CohereContent(msgspec.Struct):
+class CohereContent(msgspec.Struct, forbid_unknown_fields=True):
     """A part of an input: text or picture."""
 
     type: Literal["text", "image_url"]

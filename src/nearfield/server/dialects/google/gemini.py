@@ -24,7 +24,7 @@ from nearfield.server.exchange.video_inputs import video_from_text
 from nearfield.server.http.request_context import RequestContext
 
 
-class GeminiData(msgspec.Struct):
+class GeminiData(msgspec.Struct, forbid_unknown_fields=True):
     """The file of a picture, or with a media type of audio or video that of one, in base64.
 
     The format is found in the bytes.
@@ -33,6 +33,9 @@ class GeminiData(msgspec.Struct):
     data: str
     mime_type: str | None = None
     mimeType: str | None = None  # noqa: N815 - its name in JSON
+    #: A name for people, without effect.
+    display_name: str | None = None
+    displayName: str | None = None  # noqa: N815 - its name in JSON
 
 
 class GeminiPart(msgspec.Struct, forbid_unknown_fields=True):

@@ -21,7 +21,7 @@ from nearfield.server.http.request_context import RequestContext
 _PATH = "/projects/{project}/locations/{location}/publishers/google/models/{model:path}:predict"
 
 
-class VertexImage(msgspec.Struct):
+class VertexImage(msgspec.Struct, forbid_unknown_fields=True):
     """The file of a picture in base64. ``gcsUri`` is known but refused: nothing is fetched from Google's storage."""
 
     bytesBase64Encoded: str | None = None  # noqa: N815 - its name in the API

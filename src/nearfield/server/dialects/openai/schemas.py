@@ -38,20 +38,21 @@ class InfinityMediaRequest(msgspec.Struct):
     user: str | None = None
 
 
-class ChatImageUrl(msgspec.Struct):
-    """A picture of a message, as a data URI."""
+class ChatImageUrl(msgspec.Struct, forbid_unknown_fields=True):
+    """A picture of a message, as a data URI. ``detail`` is without effect, as in vLLM."""
 
     url: str
+    detail: Literal["auto", "low", "high"] | None = None
 
 
-class ChatInputAudio(msgspec.Struct):
+class ChatInputAudio(msgspec.Struct, forbid_unknown_fields=True):
     """A sound of a message, in base64. The format is read from the bytes."""
 
     data: str
     format: str | None = None
 
 
-class ChatAudioUrl(msgspec.Struct):
+class ChatAudioUrl(msgspec.Struct, forbid_unknown_fields=True):
     """A sound of a message, as a data URI."""
 
     url: str
@@ -63,8 +64,11 @@ class ChatVideoUrl(msgspec.Struct, forbid_unknown_fields=True):
     url: str
 
 
-class ChatPart(msgspec.Struct):
-    """One part of a message: a text, a picture, a sound or a video. Other types are known but refused."""
+class ChatPart(msgspec.Struct, forbid_unknown_fields=True):
+    """One part of a message: a text, a picture, a sound or a video.
+
+    ``uuid`` names a medium in vLLM's cache. Here the key is the content, so that it is without effect.
+    """
 
     type: Name
     text: str | None = None
@@ -72,6 +76,7 @@ class ChatPart(msgspec.Struct):
     input_audio: ChatInputAudio | None = None
     audio_url: ChatAudioUrl | str | None = None
     video_url: ChatVideoUrl | str | None = None
+    uuid: str | None = None
 
 
 class ChatEmbeddingMessage(msgspec.Struct):

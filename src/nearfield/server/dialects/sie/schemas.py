@@ -12,14 +12,14 @@ from nearfield.server.dialects.schemas import Dtype, Name
 Kind = Literal["dense", "sparse", "multivector"]
 
 
-class SieImage(msgspec.Struct):
+class SieImage(msgspec.Struct, forbid_unknown_fields=True):
     """The file of a picture: bytes in msgpack, base64 or a data URI in JSON. Its format is found in the bytes."""
 
     data: JsonValue
     format: str | None = None
 
 
-class SieSound(msgspec.Struct):
+class SieSound(msgspec.Struct, forbid_unknown_fields=True):
     """The file of a sound or a video, as that of a picture. A sound says its rate itself."""
 
     data: JsonValue
