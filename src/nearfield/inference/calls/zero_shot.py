@@ -18,7 +18,20 @@ from nearfield.vectors.dense import normalize
 
 LOG = logging.getLogger(__name__)
 #: Ends of the names of files with media, and the longest text that is taken for such a name.
-_FILE_NAMES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".mp4", ".mov")
+_FILE_NAMES: tuple[str, ...] = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".avif",
+    ".heic",
+    ".mp4",
+    ".mov",
+)
 _FILE_NAMES += (".mkv", ".webm", ".avi", ".wav", ".flac", ".ogg", ".mp3", ".aiff")
 _MAX_NAME = 1024
 
