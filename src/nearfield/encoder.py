@@ -13,6 +13,7 @@ from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer, Tokens
 from nearfield.engine.job import Ticket
 from nearfield.errors import InputError, ModelRefused
 from nearfield.inference import encode_options, postprocess
+from nearfield.inference.calls import zero_shot as label_scores
 from nearfield.inference.calls.keywords import (
     EncodeCallKeywords,
     EncodeRoleKeywords,
@@ -24,13 +25,6 @@ from nearfield.inference.calls.keywords import (
 from nearfield.inference.calls.limits import NO_LIMITS, CallLimits, TimedResult
 from nearfield.inference.calls.picture_meter import PictureMeter
 from nearfield.inference.calls.prediction import Prediction
-from nearfield.inference.calls.zero_shot import (
-    class_vectors,
-    label_prompts,
-    warn_of_file_names,
-    zero_shot_scores,
-    zero_shot_spec,
-)
 from nearfield.inference.encode_options import (
     EncodeKeywords,
     EncodeOptions,
@@ -243,8 +237,7 @@ class Encoder(EncodeStages):
         """Say which of some labels fits a picture or a sound best, without any training.
 
         Args:
-            items: a picture or sound, or several. A string is a text: one that looks like the name of a file is logged
-                as a warning.
+            items: a picture or sound, or several. A text that looks like the name of a file is logged as a warning.
             labels: the names of the classes.
             templates: sentences that contain ``{}`` for the label; by default ``a photo of a {}.``, or for a model of
                 sounds ``This is a sound of {}.``. The vectors of several are averaged: scores get more reliable.
@@ -258,14 +251,12 @@ class Encoder(EncodeStages):
         Raises:
             InputError: the model does not compare texts with other inputs, or an argument is invalid.
         """
-        spec = zero_shot_spec(self.recipe)
-        names, prompts = label_prompts(labels, templates, self.modalities)
+        spec = label_scores.zero_shot_spec(self.recipe)
+        names, prompts = label_scores.label_prompts(labels, templates, self.modalities)
         single, listed, _ = parse_inputs(items, self.modalities, fuses=self.recipe.fuses)
-        inputs = list(listed)
-        warn_of_file_names(inputs)
-        vectors = self.encode(inputs)
-        classes = class_vectors(np.asarray(self.encode(prompts)), len(names))
-        scores = zero_shot_scores(np.asarray(vectors), classes, spec, activation)
+        vectors = self.encode(label_scores.warn_of_file_names(listed))
+        classes = label_scores.class_vectors(np.asarray(self.encode(prompts)), len(names))
+        scores = label_scores.zero_shot_scores(np.asarray(vectors), classes, spec, activation)
         predictions = [Prediction.from_scores(names, row) for row in scores]
         return predictions[0] if single else predictions
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -39,12 +40,15 @@ _MAX_NAME = 1024
 DEFAULT_TEMPLATES: Mapping[str, str] = {"image": "a photo of a {}.", "audio": "This is a sound of {}."}
 
 
-def warn_of_file_names(items: Iterable[object]) -> None:
-    """Log a warning for the first text that is probably meant as a file: by its end, or because there is such a file.
+def warn_of_file_names(items: Iterable[Any]) -> list[Any]:
+    """Return the inputs, and log a warning for the first text that is probably meant as a file.
+
+    That is one which ends like the name of a file of media, or for which there is a file.
 
     Nothing is opened: a string is a text everywhere.
     """
-    for number, item in enumerate(items):
+    inputs = list(items)
+    for number, item in enumerate(inputs):
         if isinstance(item, str) and _looks_like_file(item):
             LOG.warning(
                 "Input %d, %r, is compared as a text: a string is no path. For a file, pass nearfield.Image(path=...), "
@@ -52,7 +56,8 @@ def warn_of_file_names(items: Iterable[object]) -> None:
                 number,
                 item[:200],
             )
-            return
+            break
+    return inputs
 
 
 def _looks_like_file(text: str) -> bool:
