@@ -14,7 +14,7 @@ SHORT_SECONDS = 10.0
 
 
 class CallFailed(ClusterFailed):
-    """An actor did not answer: ``dead`` says whether it has ended, or was only too slow."""
+    """An actor did not answer: ``dead`` says whether it has ended for sure, or is slow or cannot be reached."""
 
     def __init__(self, message: str, *, dead: bool) -> None:
         super().__init__(message)
@@ -36,8 +36,8 @@ async def ask(method: Any, *values: Any, seconds: float = SHORT_SECONDS) -> Any:
     except failures.RayTaskError as error:
         raise CallFailed(f"{type(error.cause).__name__}: {error.cause}", dead=False) from error
     except failures.RayError as error:
-        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CallFailed(text, dead=isinstance(error, failures.RayActorError)) from error
+        text = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise CallFailed(text, dead=isinstance(error, failures.ActorDiedError)) from error
 
 
 def start_actor(actor_class: type, options: Mapping[str, Any], *values: Any) -> Any:

@@ -178,5 +178,5 @@ async def call_actor(method: Any, *values: Any) -> Any:
     except failures.RayTaskError:
         raise
     except failures.RayError as error:
-        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise EngineLost(f"The engine ended before it answered: {text}") from error
+        text = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise EngineLost(f"The engine ended before it answered: {text}.") from error
