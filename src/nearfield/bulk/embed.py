@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from nearfield.bulk.file_job import OUTPUT_FORMATS, FileJob, check_output
-from nearfield.bulk.input_table import InputTable, expand_paths
+from nearfield.bulk.input_table import InputTable, expand_locations
 from nearfield.bulk.media_files.detection import media_form, unread_media
 from nearfield.bulk.media_files.picture_source import PictureSource
 from nearfield.bulk.media_files.sound_source import SoundRows
@@ -19,10 +19,12 @@ from nearfield.bulk.media_files.video_source import VideoOptions, VideoRows
 from nearfield.bulk.preflight import Sharding, ShardRequest, parse_share
 from nearfield.bulk.report import EmbedReport, Forecast
 from nearfield.bulk.shard_job import ShardJob, ShardRunner
+from nearfield.bulk.storage.shard_bucket import ShardBucket
 from nearfield.bulk.text_source import TextSource
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.fileio.output_path import probe_writing, probe_writing_file
+from nearfield.fileio.s3.path import Location, S3Path, parse_location
 from nearfield.inference.encode_options import EncodeKeywords
 from nearfield.inference.loaded_model import LoadKeywords
 
@@ -48,8 +50,8 @@ class EmbedRequest:
     """One run of bulk embedding.
 
     Attributes:
-        inputs: files, folders and patterns; ``-`` is stdin.
-        output: the file to write, or a folder of shards if it ends in a slash.
+        inputs: files, folders and patterns; ``-`` is stdin. Texts may be objects on S3.
+        output: the file to write, or a folder of shards if it ends in a slash; on S3 always a folder.
         model: the model's name.
         form: the format of the inputs, ``image``, ``video`` or ``audio`` for such files; None chooses by their names.
         field: the field or column of the texts.
@@ -63,7 +65,7 @@ class EmbedRequest:
         shown: show a progress bar.
     """
 
-    inputs: Sequence[Path]
+    inputs: Sequence[Location]
     output: str
     model: str
     form: str | None = None
@@ -96,7 +98,8 @@ def embed(
         OSError: the output cannot be written.
         StorageFull: the disk is full; what was completed stays.
     """
-    if (form := media_form(request.inputs, request.form)) is not None:
+    _check_remote(request)
+    if not is_remote(request) and (form := media_form(_local(request), request.form)) is not None:
         return _embed_media(request, form, on_warning)
     if (option := request.videos.first_set()) is not None:
         _refuse_option(option, "videos and sounds" if option == "segments" else "videos")
@@ -114,18 +117,37 @@ def is_folder(output: str) -> bool:
     return output.endswith(("/", os.sep)) or (path.is_dir() and not named_file)
 
 
+def is_remote(request: EmbedRequest) -> bool:
+    """Return whether an input or the output is on S3."""
+    return any(isinstance(path, S3Path) for path in (*request.inputs, parse_location(request.output)))
+
+
+def _check_remote(request: EmbedRequest) -> None:
+    """Raise InputError for what cannot be on S3."""
+    if (kind := MEDIA_NOUNS.get(request.form or "")) is not None and is_remote(request):
+        raise InputError(f"{kind.capitalize()}s are not read from or written to S3: copy the files.", param="inputs")
+    if isinstance(parse_location(request.output), S3Path) and not request.output.endswith("/"):
+        raise InputError(
+            f"{request.output}: on S3, the output is a folder of shards. End its name with a slash.", param="output"
+        )
+
+
+def _local(request: EmbedRequest) -> list[Path]:
+    return [path for path in request.inputs if isinstance(path, Path)]
+
+
 def _embed_media(request: EmbedRequest, form: str, on_warning: Callable[[str], None]) -> EmbedReport:
     _check_media(request, form)
     source = _media_source(request, form, on_warning)
     if request.form is None:
-        for warning in unread_media(request.inputs, form):
+        for warning in unread_media(_local(request), form):
             on_warning(warning)
     loading: LoadKeywords = {**request.loading, "modalities": (form,)}
     return _write_file(dataclasses.replace(request, loading=loading), source, on_warning)
 
 
 def _media_source(request: EmbedRequest, form: str, on_warning: Callable[[str], None]) -> PictureSource:
-    inputs, output, skips = request.inputs, Path(request.output), request.skip_unreadable
+    inputs, output, skips = _local(request), Path(request.output), request.skip_unreadable
     if form == PICTURES:
         return PictureSource(inputs, output, skip_unreadable=skips, on_skipped=on_warning)
     if form == SOUNDS:
@@ -161,7 +183,7 @@ def _embed_to_file(request: EmbedRequest, on_warning: Callable[[str], None]) -> 
             f"{flag} needs a folder of shards: end the name of the output with a slash, {output}/.", param=option
         )
     source = TextSource(
-        expand_paths(request.inputs, request.form, output), request.form, request.field, request.id_field
+        expand_locations(request.inputs, request.form, output), request.form, request.field, request.id_field
     )
     return _write_file(request, source, on_warning)
 
@@ -181,15 +203,15 @@ def _embed_to_folder(
     on_warning: Callable[[str], None],
     create_runner: Callable[[Encoder], ShardRunner] | None,
 ) -> EmbedReport | Forecast:
-    options, output = request.folder, Path(request.output)
+    options, output = request.folder, parse_location(request.output)
     share = (1, 1) if options.shard is None else parse_share(options.shard)
     sharding = Sharding(options.shard_format, options.shard_rows, share)
     keep = tuple(dict.fromkeys(name for names in options.keep or () for name in names.split(",") if name))
-    paths = expand_paths(request.inputs, request.form, output)
+    paths = expand_locations(request.inputs, request.form, output)
     _refuse_inputs_in_output(paths, output)
     source = InputTable(paths, request.form, request.field, request.id_field, keep)
     if not options.dry_run:
-        probe_writing(output)
+        _probe_writing(output)
     task = ShardRequest(_load(request, on_warning), source, output, sharding, request.options)
     runner = create_runner(task.encoder) if create_runner is not None and not options.dry_run else None
     job = ShardJob(task, restart=request.restart, thorough=options.check, shown=request.shown, runner=runner)
@@ -206,7 +228,20 @@ def _load(request: EmbedRequest, on_warning: Callable[[str], None]) -> Encoder:
     return encoder
 
 
-def _refuse_inputs_in_output(paths: Sequence[Path], output: Path) -> None:
-    inside = next((path for path in paths if output.resolve() in path.resolve().parents), None)
+def _probe_writing(output: Location) -> None:
+    if isinstance(output, S3Path):
+        ShardBucket(output).probe()
+    else:
+        probe_writing(output)
+
+
+def _refuse_inputs_in_output(paths: Sequence[Location], output: Location) -> None:
+    inside = next((path for path in paths if _is_within(path, output)), None)
     if inside is not None:
         raise InputError(f"{inside} is an input and lies in the folder of shards: write to another.", param="inputs")
+
+
+def _is_within(path: Location, folder: Location) -> bool:
+    if isinstance(path, S3Path) or isinstance(folder, S3Path):
+        return isinstance(path, S3Path) and isinstance(folder, S3Path) and path.is_within(folder)
+    return folder.resolve() in path.resolve().parents

@@ -71,7 +71,7 @@ def check_output(output: Path, source: TextSource | PictureSource) -> None:
     if output_format(output) == "npy" and source.id_field is not None:
         remedy = "." if source.unit != "text" else ", or leave --id-field out."
         raise InputError(f"{output}: NPY holds no ids. Write .jsonl or .parquet{remedy}")
-    inputs = [path.resolve() for path in source.paths]
+    inputs = [path.resolve() for path in source.paths if isinstance(path, Path)]
     for written in (output, _sidecar(output)):
         if written.resolve() in inputs:
             raise InputError(f"{written} is an input and would be overwritten: write to another file.")

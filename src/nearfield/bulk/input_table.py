@@ -11,6 +11,8 @@ from pathlib import Path
 from nearfield.bulk.media_files.suffixes import MEDIA_SUFFIXES
 from nearfield.bulk.text_source import STDIN, RowLocation, TextSource
 from nearfield.errors import InputError
+from nearfield.fileio.s3.matching import find_objects
+from nearfield.fileio.s3.path import Location, S3Path
 
 #: Suffixes of the files that are read in a folder. Plain text is read only if --format names it, because most
 #: text files in a folder are not data.
@@ -25,6 +27,27 @@ _TABLE_SUFFIXES = tuple(suffix for form, suffixes in _SUFFIXES.items() if form !
 _SUFFIXES |= MEDIA_SUFFIXES
 
 
+def expand_locations(inputs: Sequence[Location], form: str | None, output: Location) -> tuple[Location, ...]:
+    """Do what ``expand_paths`` does, also for inputs and outputs on S3.
+
+    Raises:
+        InputError: a folder holds no file of a known format, or a pattern matches none.
+        OSError: a folder cannot be read.
+    """
+    known: set[Location] = set()
+    locations: list[Location] = []
+    for path in inputs:
+        if isinstance(path, S3Path):
+            files: list[Location] = [file for file in _expand_objects(path, form, output) if file not in known]
+        elif path == STDIN or path.is_file() or not (path.is_dir() or glob.has_magic(str(path))):
+            files = [path]
+        else:
+            files = [file for file in _expand(path, form, output) if file.resolve() not in known]
+        locations += files
+        known.update(file.resolve() if isinstance(file, Path) else file for file in files)
+    return tuple(locations)
+
+
 def expand_paths(inputs: Sequence[Path], form: str | None, output: Path) -> tuple[Path, ...]:
     """Return the files that files, folders and patterns stand for; those of a folder or pattern are sorted by path.
 
@@ -35,28 +58,31 @@ def expand_paths(inputs: Sequence[Path], form: str | None, output: Path) -> tupl
         InputError: a folder holds no file of a known format, or a pattern matches none.
         OSError: a folder cannot be read.
     """
-    known: set[Path] = set()
-    paths: list[Path] = []
-    for path in inputs:
-        if path == STDIN or path.is_file() or not (path.is_dir() or glob.has_magic(str(path))):
-            files = [path]
-        else:
-            files = [file for file in _expand(path, form, output) if file.resolve() not in known]
-        paths += files
-        known.update(file.resolve() for file in files)
-    return tuple(paths)
+    return tuple(path for path in expand_locations(inputs, form, output) if isinstance(path, Path))
 
 
-def _expand(path: Path, form: str | None, output: Path) -> list[Path]:
+def _expand(path: Path, form: str | None, output: Location) -> list[Path]:
     matches = [path] if path.is_dir() else glob_files(str(path))
     files = [file for match in matches for file in ([match] if match.is_file() else list_files(match, form))]
-    written = output.resolve()
+    written = output.resolve() if isinstance(output, Path) else None
     inputs = [file for file in files if written not in (file.resolve(), *file.resolve().parents)]
     if not inputs:
-        suffixes = ", ".join(_suffixes(form))
-        message = f"{path} holds no file that ends in {suffixes}." if path.is_dir() else f"{path}: no file matches."
-        raise InputError(message, param="inputs")
+        raise _nothing_found(path, form, is_folder=path.is_dir())
     return inputs
+
+
+def _expand_objects(path: S3Path, form: str | None, output: Location) -> list[S3Path]:
+    files = find_objects(path, _suffixes(form))
+    inputs = [file for file in files if not (isinstance(output, S3Path) and file != path and file.is_within(output))]
+    if not inputs:
+        raise _nothing_found(path, form, is_folder=not glob.has_magic(path.key))
+    return inputs
+
+
+def _nothing_found(path: Location, form: str | None, *, is_folder: bool) -> InputError:
+    suffixes = ", ".join(_suffixes(form))
+    message = f"{path} holds no file that ends in {suffixes}." if is_folder else f"{path}: no file matches."
+    return InputError(message, param="inputs")
 
 
 def glob_files(pattern: str) -> list[Path]:

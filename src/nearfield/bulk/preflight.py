@@ -6,16 +6,17 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from nearfield.bulk.formats import OUTPUT_COLUMNS, ArrowType, deserialize_types, serialize_types, unify_types
 from nearfield.bulk.input_table import InputTable
-from nearfield.bulk.shard_directory import JsonObject, ShardDirectory
 from nearfield.bulk.shard_encoder import ShardTask
 from nearfield.bulk.shard_plan import Shard, ShardPlan, TextSample, plan_shards, shards_of_share
 from nearfield.bulk.shard_writer import SHARD_FORMATS, ShardLayout
+from nearfield.bulk.storage.records import JsonObject
+from nearfield.bulk.storage.shard_folder import ShardFolder, open_folder
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
+from nearfield.fileio.s3.path import Location
 from nearfield.fileio.tabular import require_parquet
 from nearfield.inference.encode_options import EncodeKeywords
 from nearfield.progress import Progress
@@ -64,7 +65,7 @@ class ShardRequest:
 
     encoder: Encoder
     source: InputTable
-    home: Path
+    home: Location
     sharding: Sharding
     options: EncodeKeywords
 
@@ -87,7 +88,7 @@ class Preflight:
         self.request = request
         # An empty list shows type and fingerprint before any work is done, and bad arguments are refused.
         self.blank: Vectors = request.encoder.encode([], **request.options)
-        self.folder = ShardDirectory(request.home)
+        self.folder: ShardFolder = open_folder(request.home)
         self._settled = False
         stored = (None if restart else self.folder.schema()) or {}
         self.form = request.sharding.form or str(stored.get("format", "parquet"))

@@ -17,12 +17,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeAlias
 
 from nearfield.bulk.file_job import output_lock
-from nearfield.bulk.report import TOKEN_COUNTS
 from nearfield.bulk.shard_plan import Shard, ShardPlan
 from nearfield.bulk.shard_writer import SHARD_FORMATS, FileDigest, PendingShard, digest_of_file, shard_file_names
+from nearfield.bulk.storage.records import (
+    JsonObject,
+    check_schema,
+    manifest_of,
+    planned_fields,
+    unknown_shards,
+)
 from nearfield.errors import InputError
 from nearfield.fileio.atomic import fsync_directory, write_atomic
 from nearfield.fileio.locks import exclusive_lock, waiting_lock
@@ -32,10 +37,6 @@ _RECORD = re.compile(r"(\d{5,})\.json")
 _DRAFTS = "drafts-"
 #: Seconds for which a process waits while another one renames the files of a shard.
 _PLACING_SECONDS = 30
-_SUMS = ("rows", "tokens", *TOKEN_COUNTS)
-
-#: The content of a JSON file.
-JsonObject: TypeAlias = dict[str, Any]
 
 
 class ShardDirectory:
@@ -58,29 +59,12 @@ class ShardDirectory:
         """
         schema = _read_json(self._schema)
         if schema is None and self._numbers(self.home, _SHARD):
-            raise InputError(
-                f"{self.home} holds shards (part-...) of which nothing is known. Write to another folder, or replace "
-                "them with --restart.",
-                param="output",
-            )
+            raise unknown_shards(self.home)
         return schema
 
     def check(self, schema: Mapping[str, object]) -> None:
         """Raise InputError if the shards of the folder have another schema: vectors must not be mixed."""
-        known = self.schema()
-        if known is None:
-            return
-        differences = [
-            f"{name.replace('_', ' ')} {known.get(name)!r} there, {value!r} here"
-            for name, value in schema.items()
-            if known.get(name) != value
-        ]
-        if differences:
-            raise InputError(
-                f"{self.home} holds {known['model']} vectors that do not go with these: {'; '.join(differences)}. "
-                "Write to another folder, or replace its shards with --restart.",
-                param="output",
-            )
+        check_schema(self.home, self.schema(), schema)
 
     def set_schema(self, schema: Mapping[str, object], notes: Mapping[str, object]) -> None:
         """Store the schema, with ``notes`` that are not compared, or check that the stored one is the same.
@@ -167,8 +151,8 @@ class ShardDirectory:
         """Return where the files of a shard are written until they are complete."""
         return [self._state / f"{name}.partial" for name in shard_file_names(form, number)]
 
-    def place(self, shard: Shard, form: str, pending: PendingShard, counts: Mapping[str, object]) -> None:
-        """Move the complete files of a shard to their place and write its record."""
+    def place(self, shard: Shard, form: str, pending: PendingShard, counts: Mapping[str, object]) -> bool:
+        """Move the complete files of a shard to their place and write its record; return that this was done."""
         record = self._record_path(shard.number)
         record.unlink(missing_ok=True)
         fsync_directory(self._state)
@@ -177,7 +161,8 @@ class ShardDirectory:
             temporary.replace(self.home / name)
         fsync_directory(self.home)
         files = dict(zip(names, pending.digests, strict=True))
-        _write_json(record, {**_planned_fields(shard), **counts, "files": files})
+        _write_json(record, {**planned_fields(shard), **counts, "files": files})
+        return True
 
     def place_once(self, shard: Shard, form: str, pending: PendingShard, counts: Mapping[str, object]) -> bool:
         """Place a shard unless another process has placed the same one, and return whether this one did.
@@ -249,25 +234,13 @@ class ShardDirectory:
             existing = [shard for shard in plan.shards if self.has_shard(shard, form)]
             records = [record for shard in existing if (record := self._record(shard.number)) is not None]
             complete = len(records) == len(plan.shards) and not self.surplus(len(plan.shards))
-            manifest = {
-                "state": "complete" if complete else "partial",
-                "terms": {name: value for name, value in (self.schema() or {}).items() if name != "schema"},
-                # Records of version 0.1 count less.
-                **{name: sum(record.get(name, 0) for record in records) for name in _SUMS},
-                "planned_rows": plan.rows,
-                "planned_shards": len(plan.shards),
-                "shards": records,
-            }
+            manifest = manifest_of(plan, records, self.schema() or {}, complete=complete)
             _write_json(self.manifest, manifest)
         return manifest
 
 
-def _planned_fields(shard: Shard) -> JsonObject:
-    return {"number": shard.number, "start": shard.start, "rows": shard.rows, "content": shard.content}
-
-
 def _is_planned(record: JsonObject, shard: Shard) -> bool:
-    return all(record.get(name) == value for name, value in _planned_fields(shard).items())
+    return all(record.get(name) == value for name, value in planned_fields(shard).items())
 
 
 def _is_intact(path: Path, digest: FileDigest, thorough: bool) -> bool:

@@ -13,11 +13,12 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.bulk.input_table import InputRow, InputTable
 from nearfield.bulk.report import TOKEN_COUNTS
-from nearfield.bulk.shard_directory import ShardDirectory
 from nearfield.bulk.shard_plan import ContentDigest, Shard
 from nearfield.bulk.shard_writer import PendingShard, RowBlock, ShardLayout, pending_shard
+from nearfield.bulk.storage.shard_folder import ShardFolder, open_folder
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
+from nearfield.fileio.s3.path import Location, S3Path
 from nearfield.inference.encode_options import EncodeKeywords
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.vectors.dense import Vectors
@@ -36,10 +37,21 @@ class ShardTask:
     """
 
     source: InputTable
-    home: Path
+    home: Location
     layout: ShardLayout
     options: EncodeKeywords
     fingerprint: str
+
+    @property
+    def local_home(self) -> Path:
+        """The folder of shards on a disk, which all machines see.
+
+        Raises:
+            InputError: it is on S3.
+        """
+        if isinstance(self.home, S3Path):
+            raise InputError(f"A cluster writes to a shared disk, not to {self.home}.", param="output")
+        return self.home
 
 
 class ShardRows:
@@ -75,14 +87,16 @@ def changed_input(reason: str = "") -> InputError:
 class ShardEncoder:
     """Encodes shards of one task, one after another."""
 
-    def __init__(self, encoder: Encoder, task: ShardTask) -> None:
+    def __init__(self, encoder: Encoder, task: ShardTask, folder: ShardFolder | None = None) -> None:
         self._encoder = encoder
         self._task = task
-        self._folder = ShardDirectory(task.home)
+        self._folder = folder or open_folder(task.home)
         self._rows = ShardRows(task.source)
 
-    def write(self, shard: Shard, on_rows: Callable[[int, int], None]) -> None:
-        """Encode a shard and move it to its place; ``on_rows`` is called with rows and tokens after each window.
+    def write(self, shard: Shard, on_rows: Callable[[int, int], None]) -> bool:
+        """Encode a shard and move it to its place; return False if another run did so first.
+
+        ``on_rows`` is called with rows and tokens after each window.
 
         Raises:
             InputError: its rows are not those that were planned.
@@ -91,7 +105,7 @@ class ShardEncoder:
         paths = self._folder.temporary_paths(shard.number, self._task.layout.form)
         with pending_shard(self._task.layout, paths, shard.rows) as pending:
             counts = self.fill(shard, pending, on_rows)
-            self._folder.place(shard, self._task.layout.form, pending, counts)
+            return self._folder.place(shard, self._task.layout.form, pending, counts)
 
     def fill(
         self,

@@ -12,9 +12,9 @@ import numpy as np
 
 from nearfield.bulk.preflight import Preflight, ShardRequest
 from nearfield.bulk.report import ClusterReport, FolderReport, Forecast
-from nearfield.bulk.shard_directory import JsonObject
 from nearfield.bulk.shard_encoder import ShardEncoder, ShardTask
 from nearfield.bulk.shard_plan import Shard
+from nearfield.bulk.storage.records import JsonObject
 from nearfield.errors import StorageFull
 from nearfield.message_text import count_of
 from nearfield.progress import Progress
@@ -152,15 +152,15 @@ class ShardJob:
         if self._runner is not None:
             self._cluster = self._runner.encode(todo, self._preflight.task, progress, self._count_written)
             return
-        writer = ShardEncoder(self._request.encoder, self._preflight.task)
+        writer = ShardEncoder(self._request.encoder, self._preflight.task, self._folder)
         for count, shard in enumerate(todo, 1):
             with self._folder.try_lock_shard(shard.number) as locked:
                 # Another run may have written it since the selection.
                 if not locked or self._exists(shard):
                     continue
                 progress.relabel(f"{self._request.home.name} shard {count:,}/{len(todo):,}")
-                writer.write(shard, progress.advance)
-                self._count_written(shard)
+                if writer.write(shard, progress.advance):
+                    self._count_written(shard)
 
     def _count_written(self, shard: Shard) -> None:
         self._rows_left -= shard.rows

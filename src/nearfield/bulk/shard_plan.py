@@ -195,7 +195,8 @@ class ColumnTypes:
         if self._rows:
             self._infer()
         for path in self._paths if not self._from_values else ():
-            schema = require_parquet().read_schema(path)
+            with path.open("rb") as file:
+                schema = require_parquet().read_schema(file)
             self._known = {name: unify_types(self._known.get(name), schema.field(name).type) for name in self._names}
         types = {name: self._known.get(name, arrow.null()) for name in self._names}
         return {name: arrow.string() if arrow.types.is_null(kind) else kind for name, kind in types.items()}

@@ -11,6 +11,7 @@ from typing import ClassVar, NamedTuple
 from nearfield.bulk.media_files.suffixes import MEDIA_NOUNS, MEDIA_SUFFIXES
 from nearfield.errors import InputError, nearest
 from nearfield.fileio.csv_records import FIRST_RECORD, RecordStart
+from nearfield.fileio.s3.path import Location, S3Path, versions
 from nearfield.fileio.tabular import FORMATS, TableRow, check_unicode, read_stream, read_table
 
 STDIN = Path("-")
@@ -28,7 +29,7 @@ class RowLocation(NamedTuple):
 class TextSource:
     """Files of texts. ``form`` is txt, jsonl, csv, tsv or parquet; None chooses by the name of each file."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[Location, ...]
     form: str | None = None
     field: str = "text"
     id_field: str | None = None
@@ -40,7 +41,7 @@ class TextSource:
     def __post_init__(self) -> None:
         for path in self.paths:
             form = self.format_of(path)
-            if path != STDIN and not path.is_file():
+            if isinstance(path, Path) and path != STDIN and not path.is_file():
                 raise InputError(f"There is no file {path}.", param="inputs")
             if self.id_field is not None and form == "txt":
                 raise InputError(f"{path}: plain text holds no ids. Leave --id-field out.", param="id_field")
@@ -52,14 +53,23 @@ class TextSource:
 
     def identity(self) -> list[object]:
         """Return what distinguishes this source from another, or from itself after a change."""
-        stats = [
-            (str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in self.paths if path != STDIN
+        stats: list[object] = [
+            (str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in self._files
         ]
+        stats += versions([path for path in self.paths if isinstance(path, S3Path)])
         return [stats, self.form, self.field, self.id_field]
 
     def newest_change(self) -> float:
-        """Return when a file was last written to, in seconds of the system's clock; 0 without files."""
-        return max((path.stat().st_mtime for path in self.paths if path != STDIN), default=0.0)
+        """Return when a file was last written to, in seconds of the system's clock; 0 without files.
+
+        Objects are not asked: their tags change with their content, however fast it does.
+        """
+        return max((path.stat().st_mtime for path in self._files), default=0.0)
+
+    @property
+    def _files(self) -> list[Path]:
+        """The files on a disk."""
+        return [path for path in self.paths if isinstance(path, Path) and path != STDIN]
 
     def digest(self, rows: int) -> str:  # noqa: ARG002 - a source of pictures needs it
         """Return a digest of the first rows: none, since ``identity`` says it of all."""
@@ -110,7 +120,7 @@ class TextSource:
             number += 1
         return number
 
-    def format_of(self, path: Path) -> str:
+    def format_of(self, path: Location) -> str:
         """Return the format in which a path is read.
 
         Raises:
@@ -127,7 +137,7 @@ class TextSource:
             raise InputError(f"{path}: unknown format {form!r}; name one with --format. {nearest(form, FORMATS)}")
         return form
 
-    def _read(self, path: Path, start: RecordStart) -> Iterator[TableRow]:
+    def _read(self, path: Location, start: RecordStart) -> Iterator[TableRow]:
         form = self.format_of(path)
         if path == STDIN:
             return read_stream(sys.stdin.buffer, "stdin", form, self.columns)

@@ -37,6 +37,10 @@ nearfield embed data/ -o /mnt/shared/vectors/ --shard 2/8
 
 nearfield embed data/ -o vectors/ --check
 
+Texts and shards on S3-compatible storage, by the usual variables (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID ...):
+
+nearfield embed "s3://bucket/data/*.parquet" -o s3://bucket/vectors/
+
 On a Ray cluster, whose machines see inputs and output at the same paths; --ray local uses this machine alone:
 
 nearfield embed data/ -o /mnt/shared/vectors/ --ray auto --per-worker cpus=4
@@ -60,10 +64,10 @@ nearfield embed sounds/ -o sounds.parquet"""
 def embed(
     context: typer.Context,
     inputs: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             help="Files (.txt, .jsonl, .csv, .tsv, .parquet, pictures, videos, sounds), folders or patterns of them, "
-            "or - for stdin."
+            "- for stdin, or texts at s3:// URLs."
         ),
     ],
     output: Annotated[
@@ -71,7 +75,7 @@ def embed(
         typer.Option(
             "--output",
             "-o",
-            help="File to write (.npy, .jsonl or .parquet), or a folder of shards, which ends with a slash.",
+            help="File to write (.npy, .jsonl or .parquet), or a folder of shards, which ends with a slash; also s3://BUCKET/FOLDER/.",
         ),
     ],
     model: Annotated[
@@ -178,7 +182,9 @@ def embed(
     from nearfield.bulk.report import FolderReport
     from nearfield.cli.terminal.picture_arguments import choose_model
     from nearfield.errors import InputError, UnsupportedDimensions
+    from nearfield.fileio.s3.path import parse_location
 
+    locations = [parse_location(text) for text in inputs]
     options = {
         "role": role,
         "prompt_name": prompt_name,
@@ -189,9 +195,11 @@ def embed(
         "truncate": truncate,
     }
     request = EmbedRequest(
-        inputs=inputs,
+        inputs=locations,
         output=output,
-        model=choose_model(context, model, media_form(inputs, form) or "text"),
+        model=choose_model(
+            context, model, media_form([path for path in locations if isinstance(path, Path)], form) or "text"
+        ),
         form=form,
         field=field,
         id_field=id_field,

@@ -73,6 +73,12 @@ def embed(
             f"--ray writes a folder of shards: end the name of the output with a slash, {request.output}/.",
             param="output",
         )
+    if bulk.is_remote(request):
+        raise InputError(
+            "--ray reads and writes paths that all machines see, and no s3:// URLs: leave --ray out, and run the "
+            "command on each machine with its --shard I/N.",
+            param="ray",
+        )
     if request.folder.shard is not None:
         raise InputError("--ray divides the shards itself: leave --shard out.", param="shard")
     cluster.check()
@@ -90,7 +96,7 @@ def _with_whole_paths(request: bulk.EmbedRequest) -> bulk.EmbedRequest:
     from pathlib import Path
 
     slash = "/" if request.output.endswith("/") else ""
-    inputs = [path if str(path) == "-" else path.absolute() for path in request.inputs]
+    inputs = [path if str(path) == "-" else Path(str(path)).absolute() for path in request.inputs]
     return replace(request, inputs=inputs, output=f"{Path(request.output).absolute()}{slash}")
 
 

@@ -72,7 +72,7 @@ class ShardDriver:
         self._actor = self.ray.remote(**options)(ShardWorker)
         self._order = self.ray.put(self.order)
         self._files: Any = None
-        self._folder = ShardDirectory(self.order.task.home)
+        self._folder = ShardDirectory(self.order.task.local_home)
         self._workers: dict[int, _Worker] = {}
         self._created = self._failed_starts = self._full = 0
         self._alone_since = time.monotonic()

@@ -114,7 +114,7 @@ class ShardWorker:
                 "use --precision float32, or nodes of one kind."
             )
         self._order, self._encoder = order, encoder
-        self._folder = ShardDirectory(order.task.home)
+        self._folder = ShardDirectory(order.task.local_home)
         self._shards = ShardEncoder(encoder, order.task)
 
     def encode(self, shard: Shard) -> ShardOutcome:

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, TypeAlias, cast
 
 from nearfield.errors import InputError, MissingExtra, nearest
 from nearfield.fileio.csv_records import FIRST_RECORD, Cells, CsvRecords, RecordStart, detect_delimiter
+from nearfield.fileio.s3.path import Location
 from nearfield.fileio.strict_csv import quoted_cells
 from nearfield.repeated_values import find_repeated
 
@@ -100,7 +101,7 @@ def table_format(path: Path, name: str | None = None) -> str:
 
 
 def read_table(
-    path: Path,
+    path: Location,
     file_format: str,
     columns: Sequence[str] | None = None,
     *,

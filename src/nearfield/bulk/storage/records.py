@@ -1,0 +1,62 @@
+"""What the records and the manifest of a folder of shards hold, wherever the folder is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from nearfield.bulk.report import TOKEN_COUNTS
+from nearfield.bulk.shard_plan import Shard, ShardPlan
+from nearfield.errors import InputError
+from nearfield.fileio.s3.path import Location
+
+_SUMS = ("rows", "tokens", *TOKEN_COUNTS)
+
+#: The content of a JSON file.
+JsonObject: TypeAlias = dict[str, Any]
+
+
+def planned_fields(shard: Shard) -> JsonObject:
+    """Return the fields of a record that say which rows the shard holds."""
+    return {"number": shard.number, "start": shard.start, "rows": shard.rows, "content": shard.content}
+
+
+def manifest_of(
+    plan: ShardPlan, records: Sequence[JsonObject], schema: Mapping[str, object], *, complete: bool
+) -> JsonObject:
+    """Return the manifest of the shards with these records."""
+    return {
+        "state": "complete" if complete else "partial",
+        "terms": {name: value for name, value in schema.items() if name != "schema"},
+        # Records of version 0.1 count less.
+        **{name: sum(record.get(name, 0) for record in records) for name in _SUMS},
+        "planned_rows": plan.rows,
+        "planned_shards": len(plan.shards),
+        "shards": list(records),
+    }
+
+
+def unknown_shards(home: Location) -> InputError:
+    """Return the error for a folder that has shards and no schema."""
+    return InputError(
+        f"{home} holds shards (part-...) of which nothing is known. Write to another folder, or replace them with "
+        "--restart.",
+        param="output",
+    )
+
+
+def check_schema(home: Location, known: Mapping[str, object] | None, schema: Mapping[str, object]) -> None:
+    """Raise InputError if the shards of a folder have another schema: vectors must not be mixed."""
+    if known is None:
+        return
+    differences = [
+        f"{name.replace('_', ' ')} {known.get(name)!r} there, {value!r} here"
+        for name, value in schema.items()
+        if known.get(name) != value
+    ]
+    if differences:
+        raise InputError(
+            f"{home} holds {known['model']} vectors that do not go with these: {'; '.join(differences)}. "
+            "Write to another folder, or replace its shards with --restart.",
+            param="output",
+        )

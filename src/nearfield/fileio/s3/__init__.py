@@ -1,0 +1,1 @@
+"""Objects on S3-compatible storage: their paths, their content, and writes that replace nothing unseen."""

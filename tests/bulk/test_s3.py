@@ -1,0 +1,285 @@
+"""``nearfield embed`` with inputs and outputs on S3: resume, lost races, faults of the storage, refusals."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as arrow
+import pytest
+from pyarrow import parquet
+
+from nearfield import Encoder
+from nearfield.errors import InputError, StorageFailed
+from nearfield.fileio.s3 import settings
+from nearfield.fileio.s3.matching import find_objects
+from nearfield.fileio.s3.path import S3Path, parse_location
+from tests.support.cli_runner import Ran, run
+from tests.support.s3_server import BUCKET, SECRET, Faults, environment, s3_server
+
+pytest.importorskip("obstore", reason="needs nearfield[s3]")
+pytest.importorskip("moto.server", reason="needs moto, a server of S3")
+pytestmark = pytest.mark.process
+
+Run = Callable[..., Ran]
+OUT = f"s3://{BUCKET}/out/"
+
+
+@pytest.fixture
+def faults() -> Faults:
+    """What goes wrong at the server."""
+    return Faults()
+
+
+@pytest.fixture
+def home(faults: Faults, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3Path]:
+    """A bucket; drafts go to a folder of the test."""
+    (tmp_path / "drafts").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "drafts"))
+    with s3_server(faults) as url:
+        for name, value in environment(url).items():
+            monkeypatch.setenv(name, value)
+        yield S3Path(BUCKET, "out")
+
+
+@pytest.fixture
+def embed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny: Encoder, home: S3Path) -> Run:
+    """Run ``nearfield embed`` with the tiny model."""
+    model = ["--model", str(tiny.recipe.folder), "--precision", "float32", "--id-field", "id", "--shard-rows", "10"]
+    return lambda *words: run(capsys, monkeypatch, "embed", *words, *model)
+
+
+def _rows(count: int, word: str = "cat") -> list[dict[str, Any]]:
+    return [{"id": f"n{at}", "text": f"the {word} sat on mat {at}"} for at in range(count)]
+
+
+def _put_jsonl(name: str, rows: list[dict[str, Any]]) -> None:
+    path = S3Path(BUCKET, name)
+    path.client.put(path.key, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def _names(home: S3Path) -> list[str]:
+    return [item.key.removeprefix("out/") for item in home.client.list(home.key)]
+
+
+def _content(home: S3Path, name: str) -> bytes:
+    found = home.client.get(home.child(name).key)
+    assert found is not None
+    return found.data
+
+
+def _manifest(home: S3Path) -> Any:
+    return json.loads(_content(home, "_manifest.json"))
+
+
+def _ids(home: S3Path) -> list[str]:
+    """The ids in the files that the manifest names."""
+    files = [name for shard in _manifest(home)["shards"] for name in shard["files"]]
+    tables = [parquet.read_table(arrow.BufferReader(_content(home, name))) for name in files]
+    return [key for table in tables for key in table["id"].to_pylist()]
+
+
+def test_objects_become_shards_and_are_found_again(embed: Run, home: S3Path, tmp_path: Path) -> None:
+    _put_jsonl("data/a.jsonl", _rows(15))
+    sink = arrow.BufferOutputStream()
+    parquet.write_table(arrow.Table.from_pylist([{"id": f"p{at}", "text": "a dog"} for at in range(8)]), sink)
+    home.client.put("data/b.parquet", sink.getvalue().to_pybytes())
+    done = embed(f"s3://{BUCKET}/data/", "-o", OUT, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["written"] == 3
+    assert _ids(home) == [f"n{at}" for at in range(15)] + [f"p{at}" for at in range(8)]
+    assert _manifest(home)["state"] == "complete"
+    assert sum(name.startswith("part-") for name in _names(home)) == 3
+    again = json.loads(embed(f"s3://{BUCKET}/data/", "-o", OUT, "--json").out)
+    assert (again["written"], again["skipped"]) == (0, 3)
+    assert not list((tmp_path / "drafts").iterdir())
+
+
+@pytest.mark.parametrize("form", ["npy", "jsonl"])
+def test_other_formats(embed: Run, home: S3Path, tmp_path: Path, form: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in _rows(12)), encoding="utf-8")
+    words = (path, "-o", OUT, "--shard-format", form, "--json")
+    assert json.loads(embed(*words).out)["written"] == 2
+    assert json.loads(embed(*words, "--check").out)["skipped"] == 2
+
+
+def test_vectors_are_those_of_a_folder_on_disk(embed: Run, home: S3Path, tmp_path: Path) -> None:
+    _put_jsonl("data/a.jsonl", _rows(15))
+    embed(f"s3://{BUCKET}/data/*.jsonl", "-o", OUT)
+    embed(f"s3://{BUCKET}/data/*.jsonl", "-o", f"{tmp_path}/disk/")
+    names = [name for shard in _manifest(home)["shards"] for name in shard["files"]]
+    assert [_content(home, name) for name in names] == [
+        path.read_bytes() for path in sorted((tmp_path / "disk").glob("part-*"))
+    ]
+
+
+def test_changed_damaged_and_surplus_shards(embed: Run, home: S3Path) -> None:
+    _put_jsonl("data/a.jsonl", _rows(30))
+    embed(f"s3://{BUCKET}/data/", "-o", OUT)
+    first = next(iter(_manifest(home)["shards"][0]["files"]))
+    home.client.put(home.child(first).key, b"x" * len(_content(home, first)))
+    _put_jsonl("data/a.jsonl", [*_rows(10), *_rows(10, "dog")])
+    report = json.loads(embed(f"s3://{BUCKET}/data/", "-o", OUT, "--check", "--json").out)
+    assert (report["damaged"], report["written"], report["removed"]) == (1, 2, 1)
+    assert _ids(home) == [f"n{at}" for at in range(10)] * 2
+    assert sum(name.startswith("part-") for name in _names(home)) == 2
+
+
+def test_a_shard_that_another_run_wrote_first_is_neither_replaced_nor_doubled(
+    embed: Run, home: S3Path, faults: Faults
+) -> None:
+    _put_jsonl("data/a.jsonl", _rows(10))
+    embed(f"s3://{BUCKET}/data/", "-o", OUT)
+    record, part = _content(home, "_shards/00000.json"), next(iter(_manifest(home)["shards"][0]["files"]))
+    home.client.delete([home.child("_shards/00000.json").key])
+    theirs = record.replace(b'"tokens"', b'"tokens_"')  # a record with another content
+
+    def write_first(method: str, path: str) -> None:
+        if method == "PUT" and path.endswith("_shards/00000.json"):
+            faults.before = lambda method, path: None
+            assert home.client.create(home.child("_shards/00000.json").key, theirs)
+
+    faults.before = write_first
+    report = json.loads(embed(f"s3://{BUCKET}/data/", "-o", OUT, "--json").out)
+    assert report["written"] == 0
+    assert _content(home, "_shards/00000.json") == theirs
+    assert part in _names(home)
+
+
+def test_files_of_killed_runs_are_removed_once_their_shard_exists(embed: Run, home: S3Path, tmp_path: Path) -> None:
+    _put_jsonl("data/a.jsonl", _rows(10))
+    home.client.put(home.child("_shards/terms.json").key, b"")  # lost by the storage
+    home.client.put(home.child(f"part-00000.{'0' * 32}.parquet").key, b"half")
+    draft = tmp_path / "drafts" / "nearfield-shards-killed"
+    draft.mkdir()
+    (draft / "lock").touch()
+    refused = embed(f"s3://{BUCKET}/data/", "-o", OUT)
+    assert "nothing is known" in refused.err
+    assert embed(f"s3://{BUCKET}/data/", "-o", OUT, "--restart").code == 0
+    home.client.put(home.child(f"part-00000.{'0' * 32}.parquet").key, b"half")
+    assert embed(f"s3://{BUCKET}/data/", "-o", OUT).code == 0
+    assert sum(name.startswith("part-") for name in _names(home)) == 1
+    assert not draft.exists()
+
+
+def test_half_of_the_requests_may_fail_and_answers_may_be_late_or_lost(
+    embed: Run, home: S3Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _put_jsonl("data/a.jsonl", _rows(20))
+    monkeypatch.setattr(settings, "_MAX_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr(settings, "_FIRST_WAIT_SECONDS", 0.005)
+    monkeypatch.setattr(settings, "REQUEST_SECONDS", 0.4)
+    monkeypatch.setenv("AWS_REGION", "us-east-2")  # so that no connection of another test is used again
+    faults.refused, faults.delay = 0.5, 0.6
+    report = json.loads(embed(f"s3://{BUCKET}/data/", "-o", OUT, "--json").out)
+    faults.refused = faults.delay = 0.0
+    assert report["state"] == "complete"
+    assert report["written"] == 2
+    assert _ids(home) == [f"n{at}" for at in range(20)]
+    assert faults.failures > 5
+
+
+def test_storage_that_never_answers_is_an_error_after_a_bounded_time(
+    home: S3Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "RETRIES", 2)
+    monkeypatch.setenv("AWS_REGION", "us-west-1")
+    faults.refused = 1.0
+    with pytest.raises(StorageFailed, match=r"could not read out \(SlowDown\)"):
+        home.client.get("out")
+
+
+def test_denied_writes_and_missing_buckets_are_errors_before_work(embed: Run, home: S3Path, faults: Faults) -> None:
+    _put_jsonl("data/a.jsonl", _rows(3))
+    missing = embed(f"s3://{BUCKET}/data/", "-o", "s3://missing/out/")
+    assert missing.code != 0
+    assert "there is no such bucket" in missing.err
+    assert "there is no such bucket" in embed("s3://missing/data/", "-o", OUT).err
+    faults.denied = ("PUT",)
+    denied = embed(f"s3://{BUCKET}/data/", "-o", OUT)
+    assert "denies to write" in denied.err
+    assert "AccessDenied" in denied.err
+    assert SECRET not in denied.err + missing.err
+    assert "AKIATESTSONLY" not in denied.err + missing.err
+    assert _names(home) == []
+
+
+def test_storage_without_conditional_writes_is_refused(home: S3Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nearfield.bulk.storage.shard_bucket import ShardBucket
+    from nearfield.fileio.s3.client import S3Client
+
+    def put_always(self: S3Client, key: str, data: bytes) -> bool:
+        self.put(key, data)
+        return True
+
+    monkeypatch.setattr(S3Client, "create", put_always)
+    with pytest.raises(InputError, match="ignores the conditions"):
+        ShardBucket(home).probe()
+    assert _names(home) == []
+
+
+def test_no_variable_is_part_of_records(embed: Run, home: S3Path) -> None:
+    _put_jsonl("data/a.jsonl", _rows(3))
+    embed(f"s3://{BUCKET}/data/", "-o", OUT)
+    everything = b"".join(_content(home, name) for name in _names(home))
+    assert SECRET.encode() not in everything
+    assert b"127.0.0.1" not in everything
+
+
+def test_patterns_and_folders(home: S3Path) -> None:
+    for key in ("d/a.jsonl", "d/_b.jsonl", "d/x/c.jsonl", "d/x/d.txt", "d/_y/e.jsonl", "e/f.jsonl"):
+        home.client.put(key, b"{}\n")
+
+    def keys(key: str) -> list[str]:
+        return [path.key for path in find_objects(S3Path(BUCKET, key), (".jsonl",))]
+
+    assert keys("d") == ["d/a.jsonl", "d/x/c.jsonl"]
+    assert keys("") == ["d/a.jsonl", "d/x/c.jsonl", "e/f.jsonl"]
+    assert keys("d/*.jsonl") == ["d/_b.jsonl", "d/a.jsonl"]
+    assert keys("*/f.jsonl") == ["e/f.jsonl"]
+    assert keys("d/**/*.jsonl") == ["d/_b.jsonl", "d/_y/e.jsonl", "d/a.jsonl", "d/x/c.jsonl"]
+    assert keys("[de]") == ["d/a.jsonl", "d/x/c.jsonl", "e/f.jsonl"]
+    assert keys("d/x/d.txt") == ["d/x/d.txt"]
+    assert keys("none") == []
+
+
+@pytest.mark.parametrize("text", ["gs://bucket/a", "s3://", "s3:///a", "s3://bucket/a//b", "s3://bucket/../b"])
+def test_urls_that_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"s3://|URLs|parts of a key"):
+        parse_location(text)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "message"),
+    [
+        ("http://storage.example.org", "plain HTTP"),
+        ("https://user:word@storage.example.org", "user or a password"),
+        ("storage.example.org", "must be a URL"),
+    ],
+)
+def test_endpoints_that_are_refused(monkeypatch: pytest.MonkeyPatch, endpoint: str, message: str) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    with pytest.raises(InputError, match=message) as caught:
+        settings.S3Settings.read("bucket")
+    assert "word@" not in str(caught.value)
+
+
+def test_plain_http_can_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://storage.example.org")
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    assert settings.S3Settings.read("bucket").allow_http
+
+
+def test_what_cannot_be_on_s3_is_refused(embed: Run) -> None:
+    assert "End its name with a slash" in embed("a.jsonl", "-o", f"s3://{BUCKET}/out.parquet").err
+    assert "copy the files" in embed(f"s3://{BUCKET}/a/", "-o", OUT, "--format", "image").err
+    assert "no s3:// URLs" in embed(f"s3://{BUCKET}/a/", "-o", OUT, "--ray", "local").err
+
+
+def test_inputs_in_the_output_are_refused(embed: Run) -> None:
+    _put_jsonl("out/a.jsonl", _rows(3))
+    assert "lies in the folder of shards" in embed(f"s3://{BUCKET}/out/a.jsonl", "-o", OUT).err
