@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -166,21 +167,35 @@ def test_files_of_killed_runs_are_removed_once_their_shard_exists(embed: Run, ho
     assert not draft.exists()
 
 
-def test_half_of_the_requests_may_fail_and_answers_may_be_late_or_lost(
+def test_half_of_the_requests_may_fail_and_answers_may_be_slow_or_lost(
     embed: Run, home: S3Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _put_jsonl("data/a.jsonl", _rows(20))
     monkeypatch.setattr(settings, "_MAX_WAIT_SECONDS", 0.02)
     monkeypatch.setattr(settings, "_FIRST_WAIT_SECONDS", 0.005)
-    monkeypatch.setattr(settings, "REQUEST_SECONDS", 0.4)
     monkeypatch.setenv("AWS_REGION", "us-east-2")  # so that no connection of another test is used again
-    faults.refused, faults.delay = 0.5, 0.6
-    report = json.loads(embed(f"s3://{BUCKET}/data/", "-o", OUT, "--json").out)
+    faults.refused, faults.delay = 0.5, 0.05
+    done = embed(f"s3://{BUCKET}/data/", "-o", OUT, "--json")
     faults.refused = faults.delay = 0.0
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
     assert report["state"] == "complete"
     assert report["written"] == 2
     assert _ids(home) == [f"n{at}" for at in range(20)]
     assert faults.failures > 5
+
+
+def test_a_request_whose_answer_does_not_come_is_repeated(
+    home: S3Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "REQUEST_SECONDS", 1.0)
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    waits = iter([2.0])
+    faults.before = lambda method, path: time.sleep(next(waits, 0.0))
+    home.client.put("a", b"1")
+    assert next(waits, None) is None
+    assert home.client.get("a") is not None
+    assert faults.requests > 3  # the bucket, the late one, its repetition and the check
 
 
 def test_storage_that_never_answers_is_an_error_after_a_bounded_time(
