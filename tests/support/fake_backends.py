@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,6 +87,9 @@ class FakeServer:
     on_demand: Sequence[str] = ()
     #: Answers /ready instead of it.
     probed: Behaviour | None = None
+    #: Its certificate, for HTTPS.
+    tls: ssl.SSLContext | None = None
+    host: str = "127.0.0.1"
     seen: list[SeenRequest] = field(default_factory=list)
     connections: int = 0
     _server: asyncio.Server | None = None
@@ -95,11 +99,12 @@ class FakeServer:
     @property
     def url(self) -> str:
         """Its URL."""
-        return f"http://127.0.0.1:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
     async def start(self) -> FakeServer:
         """Listen, on the same port if it did before."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._accept, self.host, self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -197,7 +202,7 @@ async def routing(*servers: FakeServer | str, resolve: Any = None, **options: An
     urls = tuple(server if isinstance(server, str) else server.url for server in servers)
     settings = RouterSettings(to=urls, **options)
     home = settings.home_address
-    backends = BackendSet(tuple(map(parse_address, urls)), settings.backends_file, home, resolve)
+    backends = BackendSet(tuple(map(parse_address, urls)), settings.backends_file, home, resolve, settings.ca_file)
     state = RouterState.create(settings.listener_settings(), backends, settings.reply_timeout)
     app = create_router_app(state, settings.listener_settings())
     try:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from typing import Any
 
 import pytest
 
+from nearfield.cluster.router.backends.address import BackendAddress
+from nearfield.cluster.router.backends.connection_pool import ConnectionPool
 from tests.support.fake_backends import (
     Behaviour,
     FakeServer,
@@ -222,3 +225,35 @@ async def test_an_early_reply_ends_an_upload() -> None:
     async with routing(server) as router:
         reply = await router.client.post("/v1/files", files={"file": ("a.jsonl", b"x" * 100_000)})
         assert reply.status_code == 401
+
+
+async def test_what_an_early_reply_leaves_of_an_upload_is_no_next_request() -> None:
+    async def refuse_at_the_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        request_id = re.findall("x-request-id: (.*)\r\n", head)[0]
+        writer.write(f"HTTP/1.1 401 X\r\nx-request-id: {request_id}\r\ncontent-length: 2\r\n\r\n{{}}".encode())
+        assert await reader.read(100_000) == b"5\r\nhello\r\n"  # and then the end, not another request
+        assert await reader.read() == b""
+        writer.close()
+        ended.set()
+
+    async def receive() -> Any:
+        return messages.pop() if messages else await asyncio.sleep(60)
+
+    async def send(message: Any) -> None:
+        statuses.append(message.get("status"))
+
+    ended, statuses = asyncio.Event(), list[Any]()
+    messages: list[Any] = [{"type": "http.request", "body": b"hello", "more_body": True}]
+    server = FakeServer()
+    upload = await asyncio.start_server(refuse_at_the_head, "127.0.0.1", 0)
+    async with routing(server) as router:
+        (backend,) = router.state.backends.all
+        port = upload.sockets[0].getsockname()[1]
+        backend.pool = ConnectionPool(BackendAddress("http", "127.0.0.1", port))
+        scope = {"type": "http", "method": "POST", "path": "/v1/files", "headers": [], "client": ("127.0.0.1", 1)}
+        await asyncio.wait_for(router.app(scope, receive, send), 5)
+        assert statuses[0] == 401
+        await asyncio.wait_for(ended.wait(), 5)
+    upload.close()
+    await upload.wait_closed()

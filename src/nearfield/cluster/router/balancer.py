@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from nearfield.cluster.router.backends.backend import BackendServer
 from nearfield.cluster.router.backends.membership import BackendSet
 from nearfield.errors import NearfieldError
+from nearfield.server.auth.host_guard import is_loopback
 
 
 class NoBackend(NearfieldError):
@@ -69,6 +70,8 @@ class Balancer:
             )
         origin = home or origins[0]
         backends = [backend for backend in self._backends.all if backend.origin == origin]
+        if all(is_loopback(backend.address.address or "") for backend in backends):  # 127.0.0.1 and ::1 of one server
+            backends = [backend for backend in backends if backend.up] or backends[:1]
         if len(backends) > 1:
             raise NoHome(f"{origin.url} has {len(backends)} addresses: --home must be one server.")
         if not backends or not backends[0].up:

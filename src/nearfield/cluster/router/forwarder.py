@@ -344,7 +344,9 @@ async def _send_stream(request: RoutedRequest, connection: BackendConnection, se
     finally:
         sending.cancel()
         reading.cancel()
-        await asyncio.gather(sending, reading, return_exceptions=True)
+        outcome, _ = await asyncio.gather(sending, reading, return_exceptions=True)
+        if outcome is not None:
+            connection.retire()
 
 
 async def _send_parts(request: RoutedRequest, connection: BackendConnection) -> None:

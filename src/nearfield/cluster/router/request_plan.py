@@ -26,10 +26,11 @@ Kind = Literal["repeatable", "once", "home", "merged", "refused"]
 _HOME_DIALECTS = frozenset({"collections", "openai-batches"})
 _MERGED = frozenset({"/v1/models", "/models", "/api/tags", "/api/ps"})
 _READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-#: Bytes of a body that are decoded to find the name of its model; in a larger one it is searched for.
-_DECODED_BYTES = 65_536
-#: Bytes of a compressed body that are decompressed to find the name.
-_UNZIPPED_BYTES = 4 * 2**20
+#: Bytes of a body that are decoded to find the name of its model, which takes 10 ms for most and 50 ms for any. In a
+#: larger one the name is searched for, and a field of that name within an input may be taken for it.
+_DECODED_BYTES = 8 * 2**20
+#: Bytes of a compressed body that are decompressed to find the name: it is decoded as a whole, or known to be larger.
+_UNZIPPED_BYTES = _DECODED_BYTES + 1
 #: In valid JSON, quotation marks within a text are escaped: this can only be the name of a field.
 _JSON_MODEL = re.compile(rb'"model"\s*:\s*"((?:[^"\\]|\\.){1,512})"')
 #: Places at which a search looks for the field, and bytes that the field may have: a search takes milliseconds.

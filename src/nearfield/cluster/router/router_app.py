@@ -82,7 +82,13 @@ class RouterApp:
         if not any(backend.available for backend in router.backends.all):
             reasons.append("no back-end is up")
         models = dict.fromkeys(name for backend in backends if backend["state"] != "down" for name in backend["models"])
-        body = {"ready": not reasons, "reasons": reasons, "models": list(models), "backends": backends}
+        body = {
+            "role": "router",
+            "ready": not reasons,
+            "reasons": reasons,
+            "models": list(models),
+            "backends": backends,
+        }
         return json_response(body, 503 if reasons else 200)
 
     async def _metrics(self, request: Request) -> Response:

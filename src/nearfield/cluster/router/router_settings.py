@@ -27,6 +27,13 @@ class RouterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         Path | None,
         Meta(description="File with further URLs of servers, one per line. SIGHUP reads it again."),
     ] = None
+    ca_file: Annotated[
+        Path | None,
+        Meta(
+            description="File (PEM) of the authorities whose certificates of servers (https) are trusted; the system's "
+            "if not set."
+        ),
+    ] = None
     home: Annotated[
         str | None,
         Meta(

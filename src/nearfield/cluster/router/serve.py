@@ -39,7 +39,7 @@ def route(options: RouterSettings, announce: Callable[[str], None] = print) -> N
     configure_logging(settings.log_level, settings.log_format)
     ignore_early_signals()
     check_listener_settings(settings)
-    backends = BackendSet(options.addresses, options.backends_file, options.home_address)
+    backends = BackendSet(options.addresses, options.backends_file, options.home_address, ca_file=options.ca_file)
     traces = open_traces(settings.otel_endpoint)
     try:
         with bind(settings) as listening:

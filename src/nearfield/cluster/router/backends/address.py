@@ -32,8 +32,8 @@ class BackendAddress:
 
     @property
     def authority(self) -> str:
-        """Host and port, as the header ``Host`` has them."""
-        return f"{_bracketed(self.host)}:{self.port}"
+        """Host and port, as the header ``Host`` has them: the zone of an IPv6 address means something here only."""
+        return f"{_bracketed(self.host.partition('%')[0])}:{self.port}"
 
     def at(self, address: str) -> BackendAddress:
         """Return the back-end at one of the addresses of the name."""
@@ -53,13 +53,23 @@ def parse_address(text: str) -> BackendAddress:
     try:
         parts = urlsplit(text)
         valid = parts.scheme in _PORTS and bool(parts.hostname) and text.isprintable() and " " not in text
-        valid = valid and parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
+        valid = valid and parts.path in ("", "/") and not (parts.query or parts.fragment) and "@" not in parts.netloc
+        host = _ascii_host(str(parts.hostname))
         port = parts.port if parts.port is not None else _PORTS.get(parts.scheme, 0)
     except ValueError:
-        valid, port = False, 0
+        valid, port, host = False, 0, ""
     if not valid or not port:
         raise SettingsError(f"{text!r} is no address of a server: write a URL without a path, such as http://a:8080.")
-    return BackendAddress(parts.scheme, str(parts.hostname), port)
+    return BackendAddress(parts.scheme, host, port)
+
+
+def _ascii_host(host: str) -> str:
+    """Return a host as DNS, headers and certificates have it.
+
+    Raises:
+        UnicodeError: it is no name of DNS: a label is empty or has more than 63 bytes.
+    """
+    return host if ":" in host else host.encode("idna").decode("ascii")
 
 
 def read_backends_file(path: Path) -> tuple[BackendAddress, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ class BackendStatus(msgspec.Struct, frozen=True):
     loaded: frozenset[str] = frozenset()
     names: Mapping[str, str] = {}
     on_demand: tuple[str, ...] = ()
+    #: ``router`` for a router, which must not be a back-end: it could be this one.
+    role: str = "server"
 
     def model_id(self, name: str) -> str | None:
         """Return the full id of a model by any of its names; None if this server does not have it.
@@ -51,6 +54,8 @@ class BackendServer:
     #: The back-ends of one configured name have the same origin.
     origin: BackendAddress
     detector: OutlierDetector = field(default_factory=OutlierDetector)
+    #: Whose certificates are trusted; the system's authorities if None.
+    tls: ssl.SSLContext | None = None
     #: What it last said; None before its first answer.
     status: BackendStatus | None = None
     reachable: bool = False
@@ -67,7 +72,7 @@ class BackendServer:
     _replaceable: set[BackendConnection] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.pool = ConnectionPool(self.address)
+        self.pool = ConnectionPool(self.address, self.tls)
 
     @property
     def name(self) -> str:

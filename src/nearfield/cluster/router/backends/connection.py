@@ -164,6 +164,10 @@ class BackendConnection(asyncio.Protocol):
             return False
         return True
 
+    def retire(self) -> None:
+        """Close the connection after this reply: the request was not sent as a whole, and another would follow it."""
+        self._keep_alive = False
+
     def abort(self, reason: str = "The request was given up.") -> None:
         """Close the connection now; who waits for a reply gets ``reason`` as a failure."""
         self._fail(reason)

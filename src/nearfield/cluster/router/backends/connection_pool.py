@@ -6,9 +6,11 @@ import asyncio
 import ssl
 import time
 from functools import lru_cache
+from pathlib import Path
 
 from nearfield.cluster.router.backends.address import BackendAddress
 from nearfield.cluster.router.backends.connection import BackendConnection, BackendFailure
+from nearfield.errors import SettingsError
 
 #: Seconds to open a connection.
 CONNECT_SECONDS = 2.0
@@ -18,17 +20,39 @@ _IDLE_SECONDS = 55.0
 _MAX_IDLE = 256
 
 
-@lru_cache(maxsize=1)
-def _tls_context() -> ssl.SSLContext:
-    """Return the system's trust in certificates; ``SSL_CERT_FILE`` names other authorities."""
-    return ssl.create_default_context()
+@lru_cache(maxsize=8)
+def trusted_context(ca_file: Path | None = None) -> ssl.SSLContext:
+    """Return the trust in a file of authorities (PEM); None: in the system's, or in those that ``SSL_CERT_FILE`` names.
+
+    Raises:
+        SettingsError: the file cannot be read, or has no certificate.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # also what OpenSSL raises
+        raise SettingsError(f"ca_file {ca_file} cannot be read as certificates (PEM): {error}.") from error
+
+
+def _tls_problem(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"Its certificate is not trusted: {error.verify_message.rstrip('.')}. Name its authority with --ca-file, "
+            "and the server as its certificate does."
+        )
+    return f"No TLS connection can be made: {error.reason or error}. Does the server have HTTPS?"
 
 
 class ConnectionPool:
-    """Opens connections to an address, and lends idle ones."""
+    """Opens connections to an address, and lends idle ones.
 
-    def __init__(self, address: BackendAddress) -> None:
+    Args:
+        address: the address.
+        tls: whose certificates are trusted; the system's authorities if None.
+    """
+
+    def __init__(self, address: BackendAddress, tls: ssl.SSLContext | None = None) -> None:
         self._address = address
+        self._tls = tls
         #: The connection that was used last is at the end.
         self._idle: list[BackendConnection] = []
         self._lent: set[BackendConnection] = set()
@@ -62,13 +86,15 @@ class ConnectionPool:
                     BackendConnection,
                     address.address or address.host,
                     address.port,
-                    ssl=_tls_context() if secure else None,
+                    ssl=(self._tls or trusted_context()) if secure else None,
                     server_hostname=address.host if secure else None,
                 ),
                 CONNECT_SECONDS,
             )
         except (asyncio.TimeoutError, TimeoutError) as error:
             raise BackendFailure(f"The server takes no connection within {CONNECT_SECONDS:g} s.", sent=False) from error
+        except ssl.SSLError as error:
+            raise BackendFailure(_tls_problem(error), sent=False) from error
         except OSError as error:
             raise BackendFailure(f"The server cannot be reached: {error}.", sent=False) from error
         return connection

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nearfield.cluster.router.backends.address import BackendAddress, read_backends_file
 from nearfield.cluster.router.backends.backend import BackendServer
+from nearfield.cluster.router.backends.connection_pool import trusted_context
 from nearfield.cluster.router.backends.probes import PROBE_TIMEOUT, probe_until_removed
 from nearfield.errors import SettingsError
 from nearfield.server.logs import LOG
@@ -34,9 +35,10 @@ class BackendSet:
         file: a file of further addresses, read by ``reload``.
         home: the back-end that has the files, batches and collections.
         resolve: returns the IP addresses of a host; the system's resolver if None.
+        ca_file: authorities (PEM) whose certificates of servers are trusted; the system's if None.
 
     Raises:
-        SettingsError: the file cannot be read, there is no address at all, or the home is none of them.
+        SettingsError: a file cannot be read, there is no address at all, or the home is none of them.
     """
 
     def __init__(
@@ -45,10 +47,12 @@ class BackendSet:
         file: Path | None = None,
         home: BackendAddress | None = None,
         resolve: Callable[[str, int], Iterable[str]] | None = None,
+        ca_file: Path | None = None,
     ) -> None:
         self._configured = tuple(configured)
         self._file = file
         self.home = home
+        self._tls = trusted_context(ca_file)
         self._resolve = resolve or _resolve_by_system
         self._origins = self._read_origins()
         self._backends: dict[BackendAddress, BackendServer] = {}
@@ -144,17 +148,24 @@ class BackendSet:
 
     def _update(self, addresses_of: Mapping[BackendAddress, tuple[BackendAddress, ...] | None]) -> None:
         """Add new back-ends, and remove those that are gone."""
-        current: dict[BackendAddress, BackendAddress] = {}
-        for origin, addresses in addresses_of.items():
-            known = tuple(backend.address for backend in self._backends.values() if backend.origin == origin)
-            for address in known if addresses is None else addresses:
-                current.setdefault(address, origin)
+        current = self._current(addresses_of)
         for address in self._backends.keys() - current.keys():
             self._remove(address)
         is_start = not self._backends
         for address, origin in current.items():
             if address not in self._backends:
-                self._add(BackendServer(address, origin), slowly=not is_start)
+                self._add(BackendServer(address, origin, tls=self._tls), slowly=not is_start)
+
+    def _current(
+        self, addresses_of: Mapping[BackendAddress, tuple[BackendAddress, ...] | None]
+    ) -> dict[BackendAddress, BackendAddress]:
+        """Return the origin of each address. A server with several names is one back-end, by preference the home."""
+        current: dict[str, tuple[BackendAddress, BackendAddress]] = {}
+        for origin, addresses in sorted(addresses_of.items(), key=lambda item: item[0] != self.home):
+            known = tuple(backend.address for backend in self._backends.values() if backend.origin == origin)
+            for address in known if addresses is None else addresses:
+                current.setdefault(address.url, (address, origin))
+        return dict(current.values())
 
     def _add(self, backend: BackendServer, *, slowly: bool) -> None:
         if slowly:

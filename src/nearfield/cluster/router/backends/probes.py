@@ -29,7 +29,10 @@ async def probe(backend: BackendServer) -> None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         _record_miss(backend, "It answers /ready, but not as a Nearfield server of this version.", refused=False)
     else:
-        if backend.record_status(status):
+        if status.role == "router":
+            problem = "It is a router (of this or another machine): requests sent to it could go round for ever."
+            _record_miss(backend, problem, refused=True)
+        elif backend.record_status(status):
             LOG.info("back-end %s is up", backend.name, extra={"models": ",".join(status.models)[:500]})
 
 
@@ -41,7 +44,7 @@ def _record_miss(backend: BackendServer, problem: str, *, refused: bool) -> None
 async def _read_status(backend: BackendServer) -> BackendStatus:
     connection = await backend.pool.acquire()
     try:
-        connection.send(b"GET /ready HTTP/1.1\r\nhost: %s\r\n\r\n" % backend.address.authority.encode("idna"))
+        connection.send(b"GET /ready HTTP/1.1\r\nhost: %s\r\n\r\n" % backend.address.authority.encode("ascii"))
         await connection.read_head()
         data = b""
         while part := await connection.read_part():
