@@ -232,6 +232,18 @@ async def test_head_and_options() -> None:
     assert [request.method for request in server.seen] == ["HEAD", "OPTIONS"]
 
 
+@pytest.mark.parametrize("status", [204, 304])
+async def test_a_reply_that_has_no_body_states_no_length(status: int) -> None:
+    """A length is allowed with 304, and uvicorn would wait for that many bytes."""
+
+    async def answer(request: SeenRequest, writer: asyncio.StreamWriter) -> None:
+        writer.write(http_reply(request, status, b"").replace(b"content-length: 0", b"content-length: 3"))
+
+    async with routing(FakeServer(answer)) as router:
+        reply = await router.client.get("/v1/models/tiny")
+    assert reply.status_code == status and "content-length" not in reply.headers
+
+
 async def test_metrics_have_no_text_of_a_request() -> None:
     server = FakeServer()
     async with routing(server) as router:

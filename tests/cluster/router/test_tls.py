@@ -25,7 +25,7 @@ _LOOPBACK = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
 
 
 class Authority:
-    """An authority of certificates, made for a test."""
+    """An authority that signs certificates for a test."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

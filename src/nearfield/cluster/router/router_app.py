@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from nearfield.cluster.router.backends.connection import BackendFailure, Headers
+from nearfield.cluster.router.backends.connection import BODILESS, BackendFailure, Headers
 from nearfield.cluster.router.forwarder import BackendReply, RoutedRequest
 from nearfield.cluster.router.headers import content_length, reply_headers
 from nearfield.cluster.router.model_lists import different_backends, merged_list
@@ -182,7 +182,9 @@ async def _pass_on(reply: BackendReply, receive: Receive, send: Send) -> None:
     that it has not all of it.
     """
     headers = reply_headers(reply.headers)
-    if reply.complete and content_length(headers) is None and reply.status not in (204, 304):
+    if reply.status in BODILESS:  # a length would be that of the body that is not sent
+        headers = [header for header in headers if header[0] != b"content-length"]
+    elif reply.complete and content_length(headers) is None:
         headers.append((b"content-length", b"%d" % sum(map(len, reply.parts))))
     try:
         with _abort_on_disconnect(reply, receive):

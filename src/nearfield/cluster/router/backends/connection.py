@@ -20,7 +20,7 @@ _MAX_HEAD_BYTES, _MAX_HEADERS = 65_536, 128
 #: Bytes of a reply that wait to be read; the connection is not read while there are more.
 _HIGH_WATER = 262_144
 #: Replies that have no body, whatever their headers say.
-_BODILESS = frozenset({204, 304})
+BODILESS = frozenset({204, 304})
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -240,12 +240,14 @@ class BackendConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Record status and headers, but for those of an interim reply (100 Continue)."""
         status = self._parser.get_status_code()
+        if not 100 <= status <= 599:
+            raise BackendFailure(f"The server's reply has the status {status}, which HTTP does not have.")
         if status < 200:
             if status == 101:
                 raise BackendFailure("The server switched to another protocol.")
             self.headers = []
             return
-        if status in _BODILESS or self._bodiless:
+        if status in BODILESS or self._bodiless:
             self._complete = True
         elif not any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
             raise BackendFailure("The server's reply says neither how long it is nor where it ends.")

@@ -39,7 +39,7 @@ def _tls_problem(error: ssl.SSLError) -> str:
             f"Its certificate is not trusted: {error.verify_message.rstrip('.')}. Name its authority with --ca-file, "
             "and the server as its certificate does."
         )
-    return f"No TLS connection can be made: {error.reason or error}. Does the server have HTTPS?"
+    return f"TLS failed: {error.reason or error}. Does the server have HTTPS?"
 
 
 class ConnectionPool:
