@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from nearfield.attach import open_encoder, open_reranker, server_url
 from nearfield.encoder import Encoder
 from nearfield.inference.calls.keywords import check_keywords
 from nearfield.inference.encode_options import Unpack
@@ -21,6 +22,9 @@ def load(
     **options: Unpack[LoadKeywords],
 ) -> Encoder | Reranker | Classifier:
     """Return an Encoder if a model gives vectors, a Reranker if it gives one score, and a Classifier for more scores.
+
+    With the variable ``NEARFIELD_SERVER``, encoders and rerankers are attached to that server (`nearfield.attach`)
+    unless ``engine`` is set, and classifiers are refused.
 
     Args:
         model: full id, short name or alias of the catalogue, id on the Hub, or path of a folder.
@@ -61,7 +65,9 @@ def load(
     uncompiled = read_model(model_name(model), **cast(ReadModelKeywords, selected))
     model_class = _class_for(uncompiled.recipe)
     if model_class is Encoder:
-        return Encoder(uncompiled, truncate_dim=truncate_dim, force_truncate_dim=force_truncate_dim, **options)
+        return open_encoder(uncompiled, truncate_dim=truncate_dim, force_truncate_dim=force_truncate_dim, **options)
+    if model_class is Reranker or (server_url() is not None and options.get("engine") is None):
+        return open_reranker(uncompiled, **options)
     return model_class(uncompiled, **options)
 
 

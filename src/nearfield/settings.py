@@ -35,6 +35,7 @@ ELSEWHERE = frozenset(
         "NEARFIELD_OFFLINE",
         "NEARFIELD_PDF_PASSWORDS",
         "NEARFIELD_PDF_PASSWORD_FILE",
+        "NEARFIELD_SERVER",
     }
 )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from nearfield.attach import open_encoder
 from nearfield.bulk.file_job import OUTPUT_FORMATS, FileJob, check_output
 from nearfield.bulk.input_table import InputTable, expand_locations
 from nearfield.bulk.media_files.detection import media_form, unread_media
@@ -221,7 +222,7 @@ def _embed_to_folder(
 
 
 def _load(request: EmbedRequest, on_warning: Callable[[str], None]) -> Encoder:
-    encoder = Encoder(request.model, **request.loading)
+    encoder = open_encoder(request.model, **request.loading)
     encoder.require("dense")
     for warning in encoder.recipe.warnings:
         on_warning(warning)

@@ -55,7 +55,8 @@ def classify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each file.")] = False,
 ) -> None:
     """Say which of some labels fits a picture, video or sound best, without any training."""
-    from nearfield import Encoder, Image
+    from nearfield import Image
+    from nearfield.attach import open_encoder
     from nearfield.inference.preparation.media_inputs import modality_of
 
     names = [name for group in labels for name in (part.strip() for part in group.split(",")) if name]
@@ -63,7 +64,7 @@ def classify(
     # What is none of these is refused as a picture, by its name and format.
     items = [Image(path=item) if isinstance(item, str) else item for item in arguments]
     chosen = picture_arguments.choose_model(context, model, modality_of(items[0]))
-    encoder = Encoder(chosen, accept_license=accept_license, progress=not as_json)
+    encoder = open_encoder(chosen, accept_license=accept_license, progress=not as_json)
     predictions = encoder.zero_shot(items, names, templates=template, activation=activation)
     for path, item, prediction in zip(pictures, items, predictions, strict=True):
         typer.echo(_to_json(modality_of(item), path, prediction) if as_json else _to_text(path, prediction))

@@ -31,9 +31,9 @@ def rerank(
     texts = documents or [line.rstrip("\n") for line in sys.stdin if line.strip()]
     if not texts:
         raise typer.BadParameter("give documents, or lines on stdin")
-    from nearfield import Reranker
+    from nearfield.attach import open_reranker
 
-    reranker = Reranker(model, instruction=instruction, progress=not as_json)
+    reranker = open_reranker(model, instruction=instruction, progress=not as_json)
     ranked = reranker.rank(query, texts, top_k=top)
     if as_json:
         rows = [{"index": one.index, "score": round(one.score, 6), "text": texts[one.index]} for one in ranked]

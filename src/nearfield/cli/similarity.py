@@ -53,7 +53,7 @@ def similarity(
     """Compare the first text, picture, video or sound with each of the others."""
     if len(texts) < 2:
         raise typer.BadParameter("give at least two texts")
-    from nearfield import Encoder
+    from nearfield.attach import open_encoder
     from nearfield.cli.terminal import picture_arguments
     from nearfield.inference.preparation.media_inputs import modality_of
 
@@ -62,7 +62,7 @@ def similarity(
     if not texts_only:
         picture_arguments.warn_of_missing_files(items)
     medium = next((kind for kind in kinds if kind != "text"), "text")
-    encoder = Encoder(picture_arguments.choose_model(context, model, medium), progress=not as_json)
+    encoder = open_encoder(picture_arguments.choose_model(context, model, medium), progress=not as_json)
     for name, kind in zip(texts, kinds, strict=True):
         if kind != "text":
             remedy = " To compare the name itself, add --texts-only."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from nearfield.attach import open_encoder, open_reranker
 from nearfield.corpus.features import EncoderOf
 from nearfield.corpus.search.reranking import PairScorer
 from nearfield.encoder import Encoder
@@ -51,7 +52,7 @@ class ModelProvider:
             return self._encoder_of(model)
         with self._lock:
             if model not in self._encoders:
-                self._encoders[model] = Encoder(model, accept_license=accept_license, progress=False)
+                self._encoders[model] = open_encoder(model, accept_license=accept_license, progress=False)
             return self._encoders[model]
 
     def reranker(self, model: str, *, accept_license: bool = False) -> PairScorer:
@@ -60,7 +61,7 @@ class ModelProvider:
             return self._reranker_of(model)
         with self._lock:
             if model not in self._rerankers:
-                self._rerankers[model] = Reranker(model, accept_license=accept_license)
+                self._rerankers[model] = open_reranker(model, accept_license=accept_license)
             return self._rerankers[model]
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from nearfield.attach import open_encoder, open_reranker
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, Overloaded, nearest
 from nearfield.fork_safety import ProcessLock
@@ -80,7 +81,8 @@ class LazyModel(Generic[ModelT]):
         """Return the model, loaded at the first call."""
         with self._lock:
             if self._loaded is None:
-                self._loaded = self._class(self.name, **self.options)
+                open_model: Any = open_encoder if self._class is Encoder else open_reranker
+                self._loaded = open_model(self.name, **self.options)
             return self._loaded
 
     async def aload(self) -> ModelT:

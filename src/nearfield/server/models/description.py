@@ -65,7 +65,7 @@ class ModelDescription:
     labels: tuple[str, ...] = ()
     #: Applied to a reranker's or classifier's numbers unless a request says otherwise.
     activation: str = "identity"
-    #: Vector space of an encoder's dense vectors.
+    #: Vector space of an encoder's dense vectors; of a reranker or classifier, what identifies its scores.
     fingerprint: str | None = None
 
     @property
@@ -129,8 +129,14 @@ def _describe(model: LoadedModel) -> ModelDescription:
         tasks=encoder.tasks if encoder is not None else (),
         labels=scorer.labels if scorer is not None else (),
         activation=scorer.activation if scorer is not None else "identity",
-        fingerprint=encoder.fingerprint if encoder is not None and "dense" in recipe.outputs else None,
+        fingerprint=_fingerprint(model),
     )
+
+
+def _fingerprint(model: LoadedModel) -> str | None:
+    if isinstance(model, Scorer):
+        return model.fingerprint
+    return model.fingerprint if isinstance(model, Encoder) and "dense" in model.recipe.outputs else None
 
 
 def _sizes(recipe: Recipe) -> dict[str, int]:

@@ -77,6 +77,8 @@ class OpenAiModelFacts:
     outputs: Sequence[str] = ()
     prompts: Sequence[str] = ()
     fingerprint: str | None = None
+    #: Number format of a loaded model's arithmetic.
+    precision: str | None = None
     licence: str | None = None
     endpoints: Sequence[str] = ()
 
@@ -89,6 +91,7 @@ class OpenAiModelFacts:
             outputs=list(model.outputs),
             prompts=sorted(model.prompts),
             fingerprint=model.fingerprint,
+            precision=model.precision,
             licence=model.licence,
             endpoints=cohere_endpoints(model),
         )

@@ -1,0 +1,112 @@
+"""What an attached model knows of itself without weights, and the checks that the server has the same model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from nearfield import families
+from nearfield.attach import SERVER_VARIABLE
+from nearfield.attach.attached_client import AttachedClient
+from nearfield.checkpoint.weights.lora import Adapters
+from nearfield.errors import InputError, ModelRefused, SpaceMismatch
+from nearfield.inference.model_info import ModelInfo
+from nearfield.inference.processors import load_processor, space_of_recipe
+from nearfield.inference.uncompiled_model import ReadModelKeywords, UncompiledModel, model_name, read_model
+from nearfield.recipe import Recipe
+
+#: Options that say how a model is computed, and their values without effect.
+_COMPUTING: Mapping[str, object] = {
+    "adapters": None,
+    "backend": "openvino",
+    "compile_cache": True,
+    "device": "auto",
+    "file": None,
+    "instruction": None,
+    "modalities": None,
+    "reproducible": False,
+    "streams": None,
+    "threads": None,
+}
+
+
+def check_load_options(options: Mapping[str, Any]) -> None:
+    """Raise InputError for an option that a server cannot honour, by its name."""
+    for name, default in _COMPUTING.items():
+        if options.get(name, default) != default:
+            raise InputError(
+                f"{name}={options[name]!r} is for a model that is loaded, and {SERVER_VARIABLE} is set: a server "
+                f"computes with its own settings. Leave {name} out, or unset {SERVER_VARIABLE}.",
+                param=name,
+            )
+
+
+def read_uncompiled(model: str | UncompiledModel, options: Mapping[str, Any]) -> UncompiledModel:
+    """Return a model whose files are here. Raises as ``read_model``; ModelRefused for a model with adapters."""
+    selected = {name: value for name, value in options.items() if name in ReadModelKeywords.__annotations__}
+    uncompiled = (
+        model
+        if isinstance(model, UncompiledModel)
+        else read_model(model_name(model), **cast(ReadModelKeywords, selected))
+    )
+    recipe = uncompiled.recipe
+    if uncompiled.default_adapter or uncompiled.adapters or recipe.exported_graph is not None:
+        raise ModelRefused(
+            f"{recipe.name} has adapters or an exported graph and cannot be attached: unset {SERVER_VARIABLE}."
+        )
+    return uncompiled
+
+
+def model_facts(recipe: Recipe, client: AttachedClient, max_length: int | None, precision: str) -> ModelInfo:
+    """Return a model without weights, once the server is known to have the same one.
+
+    Raises:
+        SpaceMismatch: the server's model has another fingerprint.
+        InputError: it reads another number of tokens, or computes in another precision than requested.
+    """
+    family = families.resolve(recipe.config)
+    info = ModelInfo()
+    info.recipe, info.name = recipe, recipe.name
+    info.processor = load_processor(recipe, family, max_length)
+    info.width = recipe.dimensions if recipe.modules else 0
+    info.precision, info.device = str(client.facts.get("precision") or precision), "server"
+    info.reproducible, info.batch_tokens, info.shared_length = False, 1, 0
+    info.fused_processor = None
+    info._adapters = _named_adapters(recipe)
+    info.space = space_of_recipe(recipe)
+    # Models that scale vectors on request have an n after the space of vectors that are scaled.
+    check_space(client, info.space, str(client.facts.get("fingerprint") or "").replace("n:", ":", 1))
+    _check_settings(client, info, precision)
+    return info
+
+
+def _named_adapters(recipe: Recipe) -> Adapters:
+    """Return the adapters in the model's own weights: its tasks by name, without their factors."""
+    names = dict.fromkeys(task.adapter for task in recipe.tasks.values() if task.adapter)
+    return Adapters(("",), None, tuple(cast("dict[str, None]", names)))
+
+
+def check_space(client: AttachedClient, space: str, fingerprint: str) -> None:
+    """Raise SpaceMismatch unless a fingerprint of the server, if it names one, is of a space."""
+    if not fingerprint or fingerprint.partition(":")[0] == space:
+        return
+    raise SpaceMismatch(
+        f"{client.url} has a model {client.model} with other weights, tokenizer, prompts or settings than the files "
+        f"here ({fingerprint} is not of {space}). Use the same files in both, or unset {SERVER_VARIABLE}."
+    )
+
+
+def _check_settings(client: AttachedClient, info: ModelInfo, precision: str) -> None:
+    length, here = client.facts.get("max_length"), info.processor.max_length
+    if length and length != here:
+        raise InputError(
+            f"{client.url} reads {length} tokens of each input of {info.name}, and here it would be {here}: pass "
+            f"max_length={length}, or unset {SERVER_VARIABLE}.",
+            param="max_length",
+        )
+    if precision not in ("auto", info.precision):
+        raise InputError(
+            f"{client.url} computes {info.name} in {info.precision}, not in {precision}: leave precision out, or "
+            f"unset {SERVER_VARIABLE}.",
+            param="precision",
+        )
