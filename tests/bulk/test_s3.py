@@ -22,7 +22,7 @@ from tests.support.cli_runner import Ran, run
 from tests.support.s3_server import BUCKET, SECRET, Faults, environment, s3_server
 
 pytest.importorskip("obstore", reason="needs nearfield[s3]")
-pytest.importorskip("moto.server", reason="needs moto, a server of S3")
+pytest.importorskip("moto.server", reason="needs moto, a server of S3: pip install 'moto[server]'")
 pytestmark = pytest.mark.process
 
 Run = Callable[..., Ran]
