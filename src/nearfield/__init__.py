@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nearfield.auto import load
+    from nearfield.bulk.row_files.multivector_files import read_multivectors
     from nearfield.corpus.collection import Collection
     from nearfield.encoder import Encoder
     from nearfield.engine.engine import Engine
@@ -43,6 +44,7 @@ __all__ = [
     "evaluate",
     "load",
     "maxsim",
+    "read_multivectors",
     "similarity",
 ]
 
@@ -58,6 +60,7 @@ _MODULES = {
     "SparseVectors": "nearfield.vectors.sparse",
     "load": "nearfield.auto",
     "maxsim": "nearfield.vectors.multivector",
+    "read_multivectors": "nearfield.bulk.row_files.multivector_files",
     "Encoder": "nearfield.encoder",
     "Engine": "nearfield.engine",
     "evaluate": "nearfield.evaluation.evaluate",

@@ -19,6 +19,7 @@ from nearfield.bulk.media_files.suffixes import MEDIA_NOUNS, PICTURES, SOUNDS, V
 from nearfield.bulk.media_files.video_source import VideoOptions, VideoRows
 from nearfield.bulk.preflight import Sharding, ShardRequest, parse_share
 from nearfield.bulk.report import EmbedReport, Forecast
+from nearfield.bulk.row_files.vector_rows import output_kind
 from nearfield.bulk.shard_job import ShardJob, ShardRunner
 from nearfield.bulk.storage.shard_bucket import ShardBucket
 from nearfield.bulk.text_source import TextSource
@@ -223,7 +224,7 @@ def _embed_to_folder(
 
 def _load(request: EmbedRequest, on_warning: Callable[[str], None]) -> Encoder:
     encoder = open_encoder(request.model, **request.loading)
-    encoder.require("dense")
+    output_kind(encoder, request.options)
     for warning in encoder.recipe.warnings:
         on_warning(warning)
     return encoder

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -20,11 +20,12 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from nearfield.arrays import Array
-from nearfield.bulk.formats import arrow_schema, arrow_table, arrow_types, json_lines, npy_header
 from nearfield.bulk.media_files.picture_source import PictureSource
 from nearfield.bulk.media_files.suffixes import SOUNDS, VIDEOS
 from nearfield.bulk.repeated_ids import IdDigests
 from nearfield.bulk.report import TOKEN_COUNTS, EmbedReport
+from nearfield.bulk.row_files.formats import arrow_schema, arrow_table, arrow_types, json_lines, npy_header
+from nearfield.bulk.row_files.vector_rows import EncodedRows, VectorRows, encode_nothing, stream_rows, text_facts
 from nearfield.bulk.text_source import TextSource
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
@@ -37,10 +38,11 @@ from nearfield.media.audio import Audio
 from nearfield.media.image import Image
 from nearfield.media.video.video import Video
 from nearfield.progress import Progress
-from nearfield.vectors.dense import Vectors
 
 #: Rows that are converted to the output's format together.
 _BLOCK_ROWS = 4096
+#: The same of multi-vectors, of which a page has some thousand.
+_BLOCK_INPUTS = 256
 #: Formats of the output.
 OUTPUT_FORMATS = ("npy", "jsonl", "parquet")
 
@@ -83,6 +85,11 @@ def _sidecar(output: Path) -> Path:
     return output.with_name(output.name + ".json")
 
 
+def offsets_file(output: Path) -> Path:
+    """Return the file with the places of multi-vectors in an NPY file: ``x.offsets.npy`` of ``x.npy``."""
+    return output.with_suffix(".offsets.npy")
+
+
 def output_lock(output: Path) -> AbstractContextManager[None]:
     """Keep other runs from writing the same output during a block, also those of version 0.1.
 
@@ -112,10 +119,11 @@ class FileJob:
         self._state = self._partial / "state.json"
         self._stdin_ids = self._partial / "ids.jsonl"
         # An empty list shows shape, type and fingerprint before any work is done, and bad arguments are refused.
-        self._blank = encoder.encode([], **self.options)
+        self._blank = encode_nothing(encoder, self.options)
         # Computed once: a file that changes during the run must not pass for the one at its start.
         self._identity = self._job_identity()
-        self._counts = dict.fromkeys(("rows", "tokens", *TOKEN_COUNTS), 0)
+        several = ("vectors",) if self._blank.rows.lengths is not None else ()
+        self._counts = dict.fromkeys(("rows", *several, "tokens", *TOKEN_COUNTS), 0)
         self._unread = UnreadInputs()
         self._digests = IdDigests()
 
@@ -140,13 +148,13 @@ class FileJob:
         done = self._resume(restart)
         unit = f"{self.source.unit}s"
         with Progress(total and total - done, label=self.output.name, unit=unit, shown=shown) as progress:
-            with (self._partial / "rows.bin").open("r+b") as rows, (self._partial / "counts.bin").open("r+b") as counts:
-                rows.seek(0, os.SEEK_END), counts.seek(0, os.SEEK_END)
-                for window in self.encoder.stream(self._texts(done), unread=self._unread, **self.options):
+            with ExitStack() as stack:
+                files = {name: stack.enter_context((self._partial / name).open("ab")) for name in self._file_sizes()}
+                for window in stream_rows(self.encoder, self._texts(done), self.options, self._unread):
                     start = int(self._counts["rows"])
-                    self._append(window, rows, counts)
+                    self._append(window, files)
                     megapixels = self.source.megapixels(start, start + len(window))
-                    progress.advance(len(window), int(_or_empty(window.tokens).sum()), megapixels)
+                    progress.advance(len(window), int(window.counts[:, 0].sum()), megapixels)
             report = self._report(done, progress)
         if self._job_identity() != self._identity or self.source.digest(total or 0) != self._files:
             raise InputError("An input changed while it was read: run the command again.", param="inputs")
@@ -175,10 +183,10 @@ class FileJob:
         """Prepare the partial folder for appending; return how many texts it holds already."""
         state = self._load_state()
         usable = not restart and self.source.resumable and state is not None and state["identity"] == self._identity
-        if not usable or not self._is_intact(int(state["counts"]["rows"]), state.get("files", "")):
+        if not usable or not self._is_intact(state["counts"], state.get("files", "")):
             shutil.rmtree(self._partial, ignore_errors=True)
             self._partial.mkdir(parents=True)
-            for name in self._row_bytes:
+            for name in self._file_sizes():
                 (self._partial / name).touch()
             self._save_state()
             return 0
@@ -186,23 +194,27 @@ class FileJob:
         self._unread.unknown, self._unread.count = self._counts["unknown_tokens"], self._counts["unread_texts"]
         done = int(self._counts["rows"])
         # What was written after the last state may be incomplete.
-        for name, size in self._row_bytes.items():
-            os.truncate(self._partial / name, done * size)
+        for name, size in self._file_sizes().items():
+            os.truncate(self._partial / name, size)
         return done
 
-    @property
-    def _row_bytes(self) -> dict[str, int]:
-        """Bytes per text in each file."""
-        return {"rows.bin": int(self._blank.data.shape[1] * self._blank.data.itemsize), "counts.bin": 16}
+    def _file_sizes(self, counts: Mapping[str, int] | None = None) -> dict[str, int]:
+        """Bytes of each file with the rows of a state; None stands for those of this run."""
+        counts = self._counts if counts is None else counts
+        rows, blank = int(counts["rows"]), self._blank.rows
+        if blank.lengths is None:
+            return {"rows.bin": rows * blank.width * blank.data.itemsize, "counts.bin": rows * 16}
+        vectors = int(counts["vectors"]) * blank.width * blank.data.itemsize
+        return {"rows.bin": vectors, "counts.bin": rows * 16, "lengths.bin": rows * 8}
 
-    def _is_intact(self, done: int, digest: str) -> bool:
+    def _is_intact(self, counts: Mapping[str, int], digest: str) -> bool:
         """Return whether the rows are those of the inputs, and the partial files are as long as the state says.
 
         A disk may lose what it confirmed.
         """
-        if self.source.digest(done) != digest:
+        if self.source.digest(int(counts["rows"])) != digest:
             return False
-        files = {self._partial / name: done * size for name, size in self._row_bytes.items()}
+        files = {self._partial / name: size for name, size in self._file_sizes(counts).items()}
         return all(file.is_file() and file.stat().st_size >= size for file, size in files.items())
 
     def _job_identity(self) -> str:
@@ -229,11 +241,14 @@ class FileJob:
             state["files"] = digest
         write_atomic(self._state, json.dumps(state))
 
-    def _append(self, window: Vectors, rows: BinaryIO, counts: BinaryIO) -> None:
-        tokens, dropped = _or_empty(window.tokens), _or_empty(window.dropped)
-        rows.write(np.ascontiguousarray(window.data).tobytes())
-        counts.write(np.stack([tokens, dropped], 1).astype("<i8").tobytes())
-        for file in (rows, counts):
+    def _append(self, window: EncodedRows, files: Mapping[str, BinaryIO]) -> None:
+        tokens, dropped = window.counts.T
+        files["rows.bin"].write(np.ascontiguousarray(window.rows.data).tobytes())
+        files["counts.bin"].write(window.counts.astype("<i8").tobytes())
+        if window.rows.lengths is not None:
+            files["lengths.bin"].write(window.rows.lengths.astype("<i8").tobytes())
+            self._counts["vectors"] += len(window.rows.data)
+        for file in files.values():
             file.flush()
             os.fsync(file.fileno())
         self._counts["rows"] += len(window)
@@ -261,6 +276,7 @@ class FileJob:
             video_seconds=self._seconds_of(VIDEOS),
             audio_seconds=self._seconds_of(SOUNDS),
             skipped_files=self.source.skipped,
+            vectors=self._counts.get("vectors", 0),
         )
 
     def _seconds_of(self, form: str) -> float:
@@ -274,21 +290,40 @@ class FileJob:
         sidecar = {**asdict(report), **{name: _json_value(value) for name, value in self.options.items()}}
         if self._blank.ranges is not None:
             sidecar["ranges"] = self._blank.ranges.tolist()
+        if self._blank.facts:
+            sidecar |= {**self._blank.facts, "dims": self._blank.dim, "dtype": self._blank.precision}
+            self._write_offsets()
         write_atomic(_sidecar(self.output), json.dumps(sidecar, indent=1))
         complete.replace(self.output)
         shutil.rmtree(self._partial)
 
-    def blocks(self) -> Iterator[tuple[Array, Array]]:
+    def _write_offsets(self) -> None:
+        """Write where the multi-vectors of each input begin, for NPY, whose rows are vectors."""
+        if output_format(self.output) == "npy":
+            offsets = VectorRows(self._blank.rows.data, self._lengths()).offsets
+            data = npy_header(offsets, len(offsets)) + offsets.tobytes()
+            write_atomic(offsets_file(self.output), data)
+
+    def _lengths(self) -> Array | None:
+        """Return the numbers of multi-vectors of all inputs; None of dense vectors."""
+        if self._blank.rows.lengths is None:
+            return None
+        return np.fromfile(self._partial / "lengths.bin", "<i8")
+
+    def blocks(self) -> Iterator[tuple[VectorRows, Array]]:
         """Yield the rows and their (tokens, dropped) counts, a block at a time."""
-        done, width = int(self._counts["rows"]), self._blank.data.shape[1]
+        done, lengths = int(self._counts["rows"]), self._lengths()
         if not done:
             return
-        rows = np.memmap(self._partial / "rows.bin", self._blank.data.dtype, "r", shape=(done, width))
+        size = self._counts.get("vectors", done)
+        shape = (size, self._blank.rows.width)
+        dtype = self._blank.rows.data.dtype
+        data = np.memmap(self._partial / "rows.bin", dtype, "r", shape=shape) if size else np.empty(shape, dtype)
         counts = np.memmap(self._partial / "counts.bin", "<i8", "r", shape=(done, 2))
-        for start in range(0, done, _BLOCK_ROWS):
-            yield rows[start : start + _BLOCK_ROWS], counts[start : start + _BLOCK_ROWS]
+        for block, places in _blocks(done, lengths):
+            yield VectorRows(data[places], None if lengths is None else lengths[block]), counts[block]
 
-    def blocks_with_ids(self) -> Iterator[tuple[list[object], Array, Array, Mapping[str, list[float]]]]:
+    def blocks_with_ids(self) -> Iterator[tuple[list[object], VectorRows, Array, Mapping[str, list[float]]]]:
         """Yield ids (or row numbers), rows, counts and columns of seconds, a block at a time."""
         ids, start = self._ids(), 0
         for rows, counts in self.blocks():
@@ -306,17 +341,17 @@ class FileJob:
                 yield from map(json.loads, file)
 
     @property
-    def blank(self) -> Vectors:
-        """Zero vectors, with the shape, type and fingerprint of the output."""
+    def blank(self) -> EncodedRows:
+        """The rows of no inputs, with the shape, type and fingerprint of the output."""
         return self._blank
 
 
 def _to_npy(job: FileJob, path: Path) -> None:
-    count = sum(len(rows) for rows, _ in job.blocks())
+    count = sum(len(rows.data) for rows, _ in job.blocks())
     with path.open("wb") as file:
-        file.write(npy_header(job.blank.data, count))
+        file.write(npy_header(job.blank.rows.data, count))
         for rows, _ in job.blocks():
-            file.write(np.ascontiguousarray(rows).tobytes())
+            file.write(np.ascontiguousarray(rows.data).tobytes())
 
 
 def _to_jsonl(job: FileJob, path: Path) -> None:
@@ -326,10 +361,11 @@ def _to_jsonl(job: FileJob, path: Path) -> None:
 
 
 def _to_parquet(job: FileJob, path: Path) -> None:
-    metadata = {"nearfield.fingerprint": job.blank.fingerprint, "nearfield.model": job.encoder.name}
+    facts = {"fingerprint": job.blank.fingerprint, "model": job.encoder.name, **text_facts(job.blank)}
+    metadata = {f"nearfield.{name}": value for name, value in facts.items()}
     types = dict.fromkeys(job.source.times(0, 0), np.float64)
     has_ids = job.source.id_field is not None
-    schema = arrow_schema(job.blank.data, string_ids=has_ids, metadata=metadata, types=arrow_types(types))
+    schema = arrow_schema(job.blank.rows, string_ids=has_ids, metadata=metadata, types=arrow_types(types))
     with require_parquet().ParquetWriter(path, schema) as writer:
         for ids, rows, counts, times in job.blocks_with_ids():
             writer.write_table(arrow_table(schema, ids, rows, counts, times))
@@ -340,8 +376,13 @@ _CONVERTERS: dict[str, Callable[[FileJob, Path], None]] = dict(
 )
 
 
-def _or_empty(values: Array | None) -> Array:
-    return np.zeros(0, np.int64) if values is None else values
+def _blocks(count: int, lengths: Array | None) -> Iterator[tuple[slice, slice]]:
+    """Yield blocks of inputs, and where their vectors are."""
+    rows = _BLOCK_ROWS if lengths is None else _BLOCK_INPUTS
+    ends = np.arange(count + 1) if lengths is None else np.concatenate([[0], np.cumsum(lengths)])
+    for start in range(0, count, rows):
+        stop = min(start + rows, count)
+        yield slice(start, stop), slice(int(ends[start]), int(ends[stop]))
 
 
 def _json_value(value: object) -> object:

@@ -6,12 +6,14 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-from nearfield.bulk.formats import OUTPUT_COLUMNS, ArrowType, deserialize_types, serialize_types, unify_types
 from nearfield.bulk.input_table import InputTable
+from nearfield.bulk.row_files.formats import OUTPUT_COLUMNS, ArrowType, deserialize_types, serialize_types, unify_types
+from nearfield.bulk.row_files.vector_rows import EncodedRows, encode_nothing, encoding_options, text_facts
 from nearfield.bulk.shard_encoder import ShardTask
 from nearfield.bulk.shard_plan import Shard, ShardPlan, TextSample, plan_shards, shards_of_share
-from nearfield.bulk.shard_writer import SHARD_FORMATS, ShardLayout
+from nearfield.bulk.shard_writer import SHARD_FORMATS, VECTOR_COUNT, ShardLayout
 from nearfield.bulk.storage.records import JsonObject
 from nearfield.bulk.storage.shard_folder import ShardFolder, open_folder
 from nearfield.encoder import Encoder
@@ -20,9 +22,10 @@ from nearfield.fileio.s3.path import Location
 from nearfield.fileio.tabular import require_parquet
 from nearfield.inference.encode_options import EncodeKeywords
 from nearfield.progress import Progress
-from nearfield.vectors.dense import Vectors
 
 DEFAULT_SHARD_ROWS = 100_000
+#: Texts whose tokens are counted to estimate the number of multi-vectors.
+_MEASURED_TEXTS = 64
 #: A plan is stored if no input was written to in so many seconds before it was read: two versions of a file that were
 #: written within one tick of a file system's clock have the same time.
 _SETTLING_SECONDS = 2.0
@@ -87,7 +90,7 @@ class Preflight:
     def __init__(self, request: ShardRequest, *, restart: bool, shown: bool, thorough: bool = False) -> None:
         self.request = request
         # An empty list shows type and fingerprint before any work is done, and bad arguments are refused.
-        self.blank: Vectors = request.encoder.encode([], **request.options)
+        self.blank: EncodedRows = encode_nothing(request.encoder, request.options)
         self.folder: ShardFolder = open_folder(request.home)
         self._settled = False
         stored = (None if restart else self.folder.schema()) or {}
@@ -106,7 +109,7 @@ class Preflight:
         self._check_schema(stored, self.schema)
         self.column_types = serialize_types(types) if types else None
         self.layout = ShardLayout(
-            self.form, self.blank.data, request.source.id_field is not None, types, self._metadata()
+            self.form, self.blank.rows, request.source.id_field is not None, types, self._metadata()
         )
 
     def _read_inputs(self, shown: bool) -> ShardPlan:
@@ -158,9 +161,19 @@ class Preflight:
 
     def estimated_bytes(self, rows: int) -> int:
         """Return the approximate size of the vectors of so many rows."""
-        data = self.blank.data
+        data = self.blank.rows.data
         per_number = _BYTES_PER_NUMBER[data.dtype.kind] if self.form == "jsonl" else data.itemsize
-        return rows * int(data.shape[1]) * per_number
+        return round(rows * self._vectors_per_row * int(data.shape[1])) * per_number
+
+    @cached_property
+    def _vectors_per_row(self) -> float:
+        """The mean number of vectors of a row; of multi-vectors an estimate, the tokens of a few texts."""
+        texts = self.sample()[:_MEASURED_TEXTS] if self.blank.rows.lengths is not None else []
+        if not texts:
+            return 1.0
+        encoder = self.request.encoder
+        tokens = encoder.tokenize(texts, **encoding_options(encoder, self.request.options))
+        return sum(len(item.ids) for item in tokens) / len(texts)
 
     def _check_schema(self, stored: JsonObject, schema: JsonObject) -> None:
         if stored:
@@ -168,6 +181,8 @@ class Preflight:
 
     def _check_keep(self) -> None:
         reserved = OUTPUT_COLUMNS if self.form != "npy" else tuple(n for n in OUTPUT_COLUMNS if n != "embedding")
+        if self.form == "npy" and self.blank.rows.lengths is not None:
+            reserved = (*reserved, VECTOR_COUNT)
         clash = next((name for name in self.request.source.keep if name in reserved), None)
         if clash is not None:
             advice = "Name it with --id-field instead." if clash == "id" else "Rename it first."
@@ -177,10 +192,11 @@ class Preflight:
         """Return the properties that must be equal for vectors to lie in one folder."""
         encoder, options = self.request.encoder, self.request.options
         return {
+            **self.blank.facts,
             "fingerprint": self.blank.fingerprint,
             "dims": self.blank.dim,
             "dtype": self.blank.precision,
-            "prompt": encoder.prompt_of(**options),
+            "prompt": encoder.prompt_of(**encoding_options(encoder, options)),
             "truncate": options.get("truncate", "report"),
             "precision": encoder.precision,
             "max_length": encoder.max_length,
@@ -193,6 +209,7 @@ class Preflight:
         """Return the key-value metadata of each Parquet file."""
         schema = self._vector_schema()
         values = {name: str(schema[name]) for name in ("fingerprint", "dims", "dtype", "prompt")}
+        values |= text_facts(self.blank)
         values |= {"model": self.request.encoder.name, "role": str(self.request.options.get("role", ""))}
         if self.blank.ranges is not None:
             values["ranges"] = json.dumps(self.blank.ranges.tolist())

@@ -22,7 +22,7 @@ class EmbedReport:
     ``texts`` are the rows, whose ``unit`` is text, picture, video, sound or segment, and ``tokens`` of pictures and
     frames are patches. ``megapixels`` is the millions of pixels of all pictures, ``video_seconds`` and
     ``audio_seconds`` are the seconds of all videos and sounds, and ``skipped_files`` is the number of files that cannot
-    be read.
+    be read. ``vectors`` is the number of all vectors if these are multi-vectors, several of each input.
     """
 
     output: str
@@ -43,6 +43,7 @@ class EmbedReport:
     video_seconds: float = field(default=0.0, kw_only=True)
     audio_seconds: float = field(default=0.0, kw_only=True)
     skipped_files: int = field(default=0, kw_only=True)
+    vectors: int = field(default=0, kw_only=True)
 
     def to_json(self) -> str:
         """Return the report as JSON."""
@@ -55,6 +56,10 @@ class EmbedReport:
             f"  Model:        {escape_controls(self.model)}",
             f"  Fingerprint:  {self.fingerprint}",
         ]
+        if self.vectors:
+            lines.append(
+                f"  Vectors:      {self.vectors:,}, {self.vectors / max(self.texts, 1):,.1f} of each {self.unit}"
+            )
         if self.unit == "text":
             lines.append(f"  Truncated:    {self._truncated()}")
         if self.skipped_files:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nearfield.arrays import Array
 from nearfield.bulk.input_table import InputRow, InputTable
 from nearfield.bulk.report import TOKEN_COUNTS
+from nearfield.bulk.row_files.vector_rows import stream_rows
 from nearfield.bulk.shard_plan import ContentDigest, Shard
 from nearfield.bulk.shard_writer import PendingShard, RowBlock, ShardLayout, pending_shard
 from nearfield.bulk.storage.shard_folder import ShardFolder, open_folder
@@ -21,7 +21,6 @@ from nearfield.errors import InputError
 from nearfield.fileio.s3.path import Location, S3Path
 from nearfield.inference.encode_options import EncodeKeywords
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
-from nearfield.vectors.dense import Vectors
 
 
 @dataclass(frozen=True)
@@ -119,17 +118,19 @@ class ShardEncoder:
         ``on_read`` is called with the number of rows that were read so far, before each of them is encoded. Raises as
         ``write``.
         """
-        content, totals, unread = ContentDigest(), np.zeros(3, np.int64), UnreadInputs()
+        content, totals, unread = ContentDigest(), np.zeros(4, np.int64), UnreadInputs()
         for block in self._blocks(shard, content, unread, on_read):
             pending.add(block)
             tokens, dropped = block.counts[:, 0], block.counts[:, 1]
-            totals += tokens.sum(), (dropped > 0).sum(), dropped.sum()
+            totals += len(block.rows.data), tokens.sum(), (dropped > 0).sum(), dropped.sum()
             on_rows(len(block.ids), int(tokens.sum()))
         pending.complete()
         if (content.rows, content.hexdigest()) != (shard.rows, shard.content):
             raise changed_input()
-        counts = zip(("tokens", *TOKEN_COUNTS), [*totals.tolist(), unread.unknown, unread.count], strict=True)
-        return {**dict(counts), "fingerprint": self._task.fingerprint}
+        vectors, *sums = totals.tolist()
+        counts = dict(zip(("tokens", *TOKEN_COUNTS), [*sums, unread.unknown, unread.count], strict=True))
+        several = {"vectors": vectors} if self._task.layout.blank.lengths is not None else {}
+        return {**several, **counts, "fingerprint": self._task.fingerprint}
 
     def _blocks(
         self, shard: Shard, content: ContentDigest, unread: UnreadInputs, on_read: Callable[[int], None]
@@ -138,13 +139,13 @@ class ShardEncoder:
         waiting: deque[InputRow] = deque()
         task, number = self._task, shard.start
         texts = _texts_of(self._rows.rows(shard), content, waiting, on_read)
-        for vectors in self._encoder.stream(texts, steady=True, unread=unread, **task.options):
-            block = [waiting.popleft() for _ in range(len(vectors))]
+        for window in stream_rows(self._encoder, texts, task.options, unread, steady=True):
+            block = [waiting.popleft() for _ in range(len(window))]
             has_ids = task.source.id_field is not None
             ids: Sequence[object] = [row.key for row in block] if has_ids else range(number, number + len(block))
             number += len(block)
             columns = {name: [row.columns[name] for row in block] for name in task.source.keep}
-            yield RowBlock(ids, columns, vectors.data, _counts(vectors))
+            yield RowBlock(ids, columns, window.rows, window.counts)
 
 
 def _texts_of(
@@ -156,10 +157,3 @@ def _texts_of(
         waiting.append(row)
         on_read(content.rows)
         yield row.text
-
-
-def _counts(vectors: Vectors) -> Array:
-    """Return (tokens, dropped) [n, 2]."""
-    if vectors.tokens is None or vectors.dropped is None:
-        return np.zeros((len(vectors), 2), np.int64)
-    return np.stack([vectors.tokens, vectors.dropped], 1).astype(np.int64)

@@ -12,6 +12,7 @@ import numpy as np
 
 from nearfield.bulk.preflight import Preflight, ShardRequest
 from nearfield.bulk.report import ClusterReport, FolderReport, Forecast
+from nearfield.bulk.row_files.vector_rows import encoding_options
 from nearfield.bulk.shard_encoder import ShardEncoder, ShardTask
 from nearfield.bulk.shard_plan import Shard
 from nearfield.bulk.storage.records import JsonObject
@@ -192,6 +193,7 @@ class ShardJob:
             output=str(self._request.home),
             model=self._request.encoder.name,
             fingerprint=self._preflight.blank.fingerprint,
+            vectors=manifest.get("vectors", 0),
             texts=manifest["rows"],
             tokens=manifest["tokens"],
             truncated_texts=manifest["truncated_texts"],
@@ -217,9 +219,10 @@ def _measure_speed(request: ShardRequest, sample: list[str]) -> tuple[float, flo
     """Return the mean number of tokens of a text, and the tokens encoded per second."""
     if not sample:
         return 0.0, 0.0
-    sizes = [len(tokens.ids) for tokens in request.encoder.tokenize(sample, **request.options)]
+    options = encoding_options(request.encoder, request.options)
+    sizes = [len(tokens.ids) for tokens in request.encoder.tokenize(sample, **options)]
     count = max(1, int(np.searchsorted(np.cumsum(sizes), _TRIAL_TOKENS)))
-    request.encoder.encode(sample[:count], show_progress_bar=False, **request.options)  # warm-up
+    request.encoder.encode(sample[:count], show_progress_bar=False, **options)  # warm-up
     started = time.perf_counter()
-    request.encoder.encode(sample[:count], show_progress_bar=False, **request.options)
+    request.encoder.encode(sample[:count], show_progress_bar=False, **options)
     return float(np.mean(sizes)), sum(sizes[:count]) / (time.perf_counter() - started)

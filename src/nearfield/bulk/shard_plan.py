@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from nearfield.bulk.formats import ArrowType, deserialize_types, infer_types, serialize_types, unify_types
 from nearfield.bulk.input_table import InputRow, InputTable
 from nearfield.bulk.repeated_ids import IdDigests
+from nearfield.bulk.row_files.formats import ArrowType, deserialize_types, infer_types, serialize_types, unify_types
 from nearfield.bulk.text_source import RowLocation
 from nearfield.fileio.csv_records import RecordStart
 from nearfield.fileio.tabular import require_parquet

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -14,13 +16,16 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, TypedDict, cast
 import numpy as np
 
 from nearfield.arrays import Array
-from nearfield.bulk.formats import ArrowType, Columns, arrow_schema, arrow_table, json_lines, npy_header
+from nearfield.bulk.row_files.formats import ArrowType, Columns, arrow_schema, arrow_table, json_lines, npy_header
+from nearfield.bulk.row_files.vector_rows import VectorRows
 from nearfield.fileio.tabular import require_parquet
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _BYTES_PER_READ = 1 << 20
+#: The field of a line that says how many vectors a row of multi-vectors in NPY has.
+VECTOR_COUNT = "vectors"
 
 
 class FileDigest(TypedDict):
@@ -36,14 +41,14 @@ class ShardLayout:
 
     Attributes:
         form: the format.
-        blank: [0, width], an example of the type and width of rows.
+        blank: no rows, an example of their type and width.
         string_ids: whether the data set has ids; otherwise ids are row numbers.
         types: the Arrow types of carried columns, for Parquet only.
         metadata: the key-value metadata of the file, for Parquet only.
     """
 
     form: str
-    blank: Array
+    blank: VectorRows
     string_ids: bool
     types: Mapping[str, ArrowType] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -51,11 +56,11 @@ class ShardLayout:
 
 @dataclass(frozen=True)
 class RowBlock:
-    """Rows to write: ids, carried columns, vectors [n, width], and (tokens, dropped) [n, 2]."""
+    """Rows to write: ids, carried columns, vectors, and (tokens, dropped) [n, 2]."""
 
     ids: Sequence[object]
     columns: Columns
-    rows: Array
+    rows: VectorRows
     counts: Array
 
 
@@ -107,16 +112,43 @@ class _NpyWriter:
 
     def __init__(self, layout: ShardLayout, files: Sequence[BinaryIO], count: int) -> None:
         self._vectors, self._lines = files
-        self._vectors.write(npy_header(layout.blank, count))
+        self._vectors.write(npy_header(layout.blank.data, count))
 
     def add(self, block: RowBlock) -> None:
-        self._vectors.write(np.ascontiguousarray(block.rows).tobytes())
+        self._vectors.write(np.ascontiguousarray(block.rows.data).tobytes())
         self._lines.writelines(json_lines(block.ids, None, block.counts, block.columns))
 
     def close(self) -> None:
         """Nothing follows the last row."""
 
     abandon = close
+
+
+class _NpyListWriter:
+    """Multi-vectors end to end in the first file, their numbers (``vectors``) in the lines of the second.
+
+    The header has the number of all vectors, which is known at the end: until then they are in a temporary file beside.
+    """
+
+    def __init__(self, layout: ShardLayout, files: Sequence[BinaryIO], folder: Path) -> None:
+        self._vectors, self._lines = files
+        self._blank, self._count = layout.blank.data, 0
+        self._spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by close and abandon
+
+    def add(self, block: RowBlock) -> None:
+        self._spool.write(np.ascontiguousarray(block.rows.data).tobytes())
+        self._count += len(block.rows.data)
+        columns = {VECTOR_COUNT: cast(Array, block.rows.lengths).tolist(), **block.columns}
+        self._lines.writelines(json_lines(block.ids, None, block.counts, columns))
+
+    def close(self) -> None:
+        self._vectors.write(npy_header(self._blank, self._count))
+        self._spool.seek(0)
+        shutil.copyfileobj(self._spool, self._vectors, _BYTES_PER_READ)
+        self._spool.close()
+
+    def abandon(self) -> None:
+        self._spool.close()
 
 
 #: Created from the layout, the open files and the number of rows.
@@ -132,6 +164,12 @@ SHARD_FORMATS = tuple(_WRITERS)
 def shard_file_names(form: str, number: int) -> list[str]:
     """Return the names of a shard's files."""
     return [f"part-{number:05d}{suffix}" for suffix in _SUFFIXES[form]]
+
+
+def _create_writer(layout: ShardLayout, files: Sequence[BinaryIO], rows: int, folder: Path) -> BlockWriter:
+    if layout.form == "npy" and layout.blank.lengths is not None:
+        return _NpyListWriter(layout, files, folder)
+    return _WRITERS[layout.form](layout, files, rows)
 
 
 class _DigestFile(io.RawIOBase):
@@ -177,7 +215,7 @@ class PendingShard:
         self.paths = paths
         self.digests: list[FileDigest] = []
         self._files = [_DigestFile(path) for path in paths]
-        self._writer = _WRITERS[layout.form](layout, cast("list[BinaryIO]", self._files), rows)
+        self._writer = _create_writer(layout, cast("list[BinaryIO]", self._files), rows, paths[0].parent)
 
     def add(self, block: RowBlock) -> None:
         """Write rows."""

@@ -45,6 +45,12 @@ On a Ray cluster, whose machines see inputs and output at the same paths; --ray 
 
 nearfield embed data/ -o /mnt/shared/vectors/ --ray auto --per-worker cpus=4
 
+Late interaction (ColBERT), and pages of scanned or rendered documents, several vectors of each:
+
+nearfield embed data/ --id-field id --model answerai-colbert-small --dtype float16 -o vectors/
+
+nearfield embed pages/ --model colmodernvbert -o pages.parquet
+
 Pictures go to one file, a row for each. The id is the path below the folder. In a folder with tables, these are read,
 unless --format image says otherwise:
 
@@ -107,8 +113,17 @@ def embed(
         bool, typer.Option("--force-dims", help="Shorten vectors even if the model was not trained for it.")
     ] = False,
     dtype: Annotated[
-        str, typer.Option(help="Number type of vectors: float32, float16, int8, uint8, binary or ubinary.")
+        str,
+        typer.Option(
+            help="Number type of vectors: float32, float16, int8, uint8, binary or ubinary; multi-vectors: a float."
+        ),
     ] = "float32",
+    vectors: Annotated[
+        str | None,
+        typer.Option(
+            help="Vectors to write: dense, or multivector for several of each input [the model's main output]."
+        ),
+    ] = None,
     truncate: Annotated[
         str, typer.Option(help="What to do with texts that are too long: report, error, left, right or chunk.")
     ] = "report",
@@ -192,6 +207,7 @@ def embed(
         "truncate_dim": dimensions,
         "force_truncate_dim": force_dims or None,
         "precision": dtype,
+        "outputs": vectors,
         "truncate": truncate,
     }
     request = EmbedRequest(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import nearfield
+from nearfield.bulk.row_files.vector_rows import encoding_options
 from nearfield.bulk.shard_directory import ShardDirectory
 from nearfield.bulk.shard_encoder import ShardEncoder, ShardRows, ShardTask
 from nearfield.bulk.shard_plan import Shard
@@ -166,11 +167,12 @@ class ShardWorker:
     def examine(self, shard: Shard, start: int, stop: int) -> None:
         """Encode some rows of a shard one by one; if one ends this process, the journal says which."""
         rows = ShardRows(self._required.task.source).rows(shard)
+        options = encoding_options(self._encoder, self._required.task.options)
         with journal(self._drafts / f"{shard.number:05d}.{secrets.token_hex(4)}.journal") as record:
             for number, row in enumerate(rows):
                 if start <= number < stop:
                     record(number, number + 1)
-                    self._encoder.encode([row.text], show_progress_bar=False, **self._required.task.options)
+                    self._encoder.encode([row.text], show_progress_bar=False, **options)
 
     @property
     def _required(self) -> WorkerOrder:

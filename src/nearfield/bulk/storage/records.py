@@ -29,11 +29,16 @@ def manifest_of(
         "state": "complete" if complete else "partial",
         "terms": {name: value for name, value in schema.items() if name != "schema"},
         # Records of version 0.1 count less.
-        **{name: sum(record.get(name, 0) for record in records) for name in _SUMS},
+        **{name: sum(record.get(name, 0) for record in records) for name in _sums(records)},
         "planned_rows": plan.rows,
         "planned_shards": len(plan.shards),
         "shards": list(records),
     }
+
+
+def _sums(records: Sequence[JsonObject]) -> tuple[str, ...]:
+    """Return the counts that a manifest sums up: records of multi-vectors have one more."""
+    return (*_SUMS, "vectors") if any("vectors" in record for record in records) else _SUMS
 
 
 def unknown_shards(home: Location) -> InputError:

@@ -1,4 +1,8 @@
-"""Serialisation of rows of vectors as NPY, JSON lines and Parquet, one block at a time."""
+"""Serialisation of rows of vectors as NPY, JSON lines and Parquet, one block at a time.
+
+Multi-vectors of an input are a list of lists in JSON, and a list of lists of fixed size in Parquet. In NPY they lie
+end to end.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from nearfield.arrays import Array
+from nearfield.bulk.row_files.vector_rows import VectorRows
 from nearfield.fileio.tabular import require_parquet
 
 #: A type, schema or table of pyarrow, which has no type hints.
@@ -25,18 +30,17 @@ _HEADER_BYTES = 128
 def npy_header(data: Array, count: int) -> bytes:
     """Return the header of NumPy's format, version 1.0, for ``count`` rows like those of ``data``: 128 bytes."""
     fields = {"descr": np.lib.format.dtype_to_descr(data.dtype), "fortran_order": False}
-    text = repr({**fields, "shape": (count, data.shape[1])}).encode("latin-1")
+    text = repr({**fields, "shape": (count, *data.shape[1:])}).encode("latin-1")
     text += b" " * (_HEADER_BYTES - 10 - len(text) - 1) + b"\n"
     return bytes(np.lib.format.magic(1, 0)) + len(text).to_bytes(2, "little") + text
 
 
 def json_lines(
-    ids: Sequence[object], rows: Array | None, counts: Array, columns: Columns | None = None
+    ids: Sequence[object], rows: VectorRows | None, counts: Array, columns: Columns | None = None
 ) -> Iterator[bytes]:
     """Yield one line of JSON per row; without ``rows`` it has no embedding."""
-    values = rows.astype(np.float32) if rows is not None and rows.dtype == np.float16 else rows
-    # A copy: rows may be mapped from a file, and the values of one line must lie side by side.
-    embeddings = None if values is None else np.array(values)
+    half = rows is not None and rows.data.dtype == np.float16
+    embeddings = None if rows is None else rows.items(np.float32 if half else None)
     for number, (key, (tokens, dropped)) in enumerate(zip(ids, counts.tolist(), strict=True)):
         line = {"id": key} if embeddings is None else {"id": key, "embedding": embeddings[number]}
         line |= {"tokens": tokens, "truncated": dropped}
@@ -59,16 +63,17 @@ def _to_json(value: object) -> object:
 
 
 def arrow_schema(
-    data: Array, *, string_ids: bool, metadata: Mapping[str, str], types: Mapping[str, ArrowType] | None = None
+    rows: VectorRows, *, string_ids: bool, metadata: Mapping[str, str], types: Mapping[str, ArrowType] | None = None
 ) -> ArrowType:
-    """Return the Arrow schema of rows like ``data``; without ``string_ids`` the ids are row numbers.
+    """Return the Arrow schema of rows like ``rows``; without ``string_ids`` the ids are row numbers.
 
     ``types`` are the Arrow types of further columns, and ``metadata`` becomes the file's key-value metadata.
     """
     import pyarrow as arrow
 
     require_parquet()
-    vector = arrow.list_(arrow.from_numpy_dtype(data.dtype), data.shape[1])
+    vector = arrow.list_(arrow.from_numpy_dtype(rows.data.dtype), rows.width)
+    vector = vector if rows.lengths is None else arrow.list_(vector)
     key = arrow.string() if string_ids else arrow.int64()
     columns = [*zip(OUTPUT_COLUMNS, (key, vector, arrow.int64(), arrow.int64()), strict=True), *(types or {}).items()]
     return arrow.schema(columns, metadata=dict(metadata))
@@ -84,18 +89,25 @@ def arrow_types(types: Mapping[str, type[np.generic]]) -> dict[str, ArrowType]:
 
 
 def arrow_table(
-    schema: ArrowType, ids: Sequence[object], rows: Array, counts: Array, columns: Columns | None = None
+    schema: ArrowType, ids: Sequence[object], rows: VectorRows, counts: Array, columns: Columns | None = None
 ) -> ArrowType:
     """Return rows as an Arrow table of a schema."""
     import pyarrow as arrow
 
-    key, vector = schema.field("id").type, schema.field("embedding").type
+    key = schema.field("id").type
     keys = [str(item) for item in ids] if arrow.types.is_string(key) else ids
-    flat = arrow.array(np.array(rows).reshape(-1))
-    arrays = [arrow.array(keys, key), arrow.FixedSizeListArray.from_arrays(flat, type=vector)]
+    arrays = [arrow.array(keys, key), _arrow_vectors(rows)]
     arrays += [arrow.array(counts[:, 0].copy()), arrow.array(counts[:, 1].copy())]
     arrays += [_arrow_array(values, schema.field(name).type) for name, values in (columns or {}).items()]
     return arrow.Table.from_arrays(arrays, schema=schema)
+
+
+def _arrow_vectors(rows: VectorRows) -> ArrowType:
+    """Return vectors as an Arrow array of lists of fixed size, or of lists of these; mapped files are copied."""
+    import pyarrow as arrow
+
+    vectors = arrow.FixedSizeListArray.from_arrays(arrow.array(np.array(rows.data).reshape(-1)), rows.width)
+    return vectors if rows.lengths is None else arrow.ListArray.from_arrays(rows.offsets.astype(np.int32), vectors)
 
 
 def _arrow_array(values: Sequence[object], arrow_type: ArrowType) -> ArrowType:
