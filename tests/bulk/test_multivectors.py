@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from tests.parity import m3
 from tests.parity.multivector import FIXED, own
 from tests.support import tiny_pictures, tiny_retrievers
 from tests.support.cli_runner import Ran, run
+from tests.support.paths import ROOT
 from tests.support.tiny_models import TEXTS
 
 pytest.importorskip("torch")
@@ -257,3 +261,13 @@ def test_pages(form: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
         assert keys == [path.name for path in paths]
         _assert_equal(vectors, expected, 2e-5)
         assert encoder.similarity(encoder.encode_query("the river"), vectors).shape == (1, len(paths))
+
+
+def test_the_page_on_bulk_work(embed: Run, colbert: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "guides" / "bulk.md").read_text(encoding="utf-8").split("## Late interaction")[1]
+    command = shlex.split(re.findall(r"^\$ nearfield embed data/ (.+)$", page, re.M)[0])
+    assert embed(*command).code == 0
+    code = re.findall(r"```python\n(.*?)```", page, re.S)[0]
+    exec(code.replace("answerai-colbert-small", str(colbert)), {})
+    best = ast.literal_eval(capsys.readouterr().out)
+    assert len(best) == 10 and best[0][0] >= best[-1][0] and best[0][1] in {row["id"] for row in ROWS}

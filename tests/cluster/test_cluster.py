@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from nearfield import Encoder
+from tests.parity.multivector import FIXED, own
 from tests.support.cli_runner import Ran, run
 from tests.support.cluster_faults import ONCE
 from tests.support.simulated_cluster import simulated_cluster
@@ -35,8 +36,9 @@ def cluster() -> Iterator[Any]:
 def embed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny: Encoder, tmp_path: Path) -> Any:
     """Run ``nearfield embed`` with the tiny model, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    words = ["--model", str(tiny.recipe.folder), "--precision", "float32", "--id-field", "id", "--json", "--quiet"]
-    return lambda *more: run(capsys, monkeypatch, "embed", *more, *words)
+    words = ["--precision", "float32", "--id-field", "id", "--json", "--quiet"]
+    folder = tiny.recipe.folder
+    return lambda *more, model=folder: run(capsys, monkeypatch, "embed", *more, "--model", model, *words)
 
 
 def _write(path: Path, count: int, special: dict[int, str] | None = None) -> None:
@@ -99,3 +101,14 @@ def test_a_worker_that_fits_no_node_is_refused(cluster: Any, embed: Any) -> None
     _write(Path("rows.jsonl"), 5)
     ran = embed("rows.jsonl", "-o", "out/", "--ray", cluster.address, "--per-worker", "cpus=64")
     assert (ran.code, "No node of the cluster has 64 cores" in ran.err) == (1, True), ran.err
+
+
+@pytest.mark.parametrize("form", ["parquet", "npy", "jsonl"])
+def test_multivectors_are_the_same_bytes(cluster: Any, embed: Any, form: str, tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    model = own("bert", FIXED)(tmp_path / "colbert")
+    _write(Path("rows.jsonl"), 60)
+    command = ["rows.jsonl", "--shard-rows", 15, "--shard-format", form, "--dtype", "float16"]
+    assert _report(embed(*command, "-o", "whole/", model=model))["written"] == 4
+    assert _report(embed(*command, "-o", "out/", "--ray", cluster.address, model=model))["written"] == 4
+    assert _files(Path("out")) == _files(Path("whole"))
