@@ -77,3 +77,21 @@ def test_texts_alone_need_no_tower_and_bad_pictures_are_named(folder: Path) -> N
         assert dropped is not None and dropped[0] > 0
         with pytest.raises(InputTooLong, match=r"Pair 0: the input has .* tokens"):
             model.score("a", [long], truncate="error")
+
+
+def test_a_query_is_decoded_once_for_all_documents(reranker: Reranker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scores are those of queries that are decoded each: the same bits."""
+    documents: list[Any] = ["water", Image(WIDE), "a fox", "by night"]
+    queries = [{"text": "red", "image": Image(WIDE)} for _ in documents]
+    expected = reranker.score(queries, documents)
+    read, seen = Image.read, []
+
+    def watched(image: Image, *limits: Any) -> Any:
+        seen.append(image)
+        return read(image, *limits)
+
+    monkeypatch.setattr(Image, "read", watched)
+    np.testing.assert_array_equal(reranker.score(queries[0], documents), expected)
+    assert len(seen) == 2
+    np.testing.assert_array_equal(reranker.score(queries, documents), expected)
+    assert len(seen) == 2 + 5

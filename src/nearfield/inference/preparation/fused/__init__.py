@@ -42,7 +42,8 @@ PROCESSORS = Registry(
 class FusedOptions:
     """What a call says about its inputs. ``max_length`` counts tokens, those of media included.
 
-    ``truncate`` says which side of the text is dropped; media are never cut.
+    ``truncate`` says which side of the text is dropped; media are never cut. ``prepared`` has the pictures that
+    were prepared so far, by ``id``, for calls that read the same objects several times; None prepares each time.
     """
 
     prompt: str = ""
@@ -50,6 +51,7 @@ class FusedOptions:
     max_length: int = 0
     truncate: Truncate | None = None
     media: MediaLimits = DEFAULT_MEDIA_LIMITS
+    prepared: dict[int, Features] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,8 @@ class FusedPrompted(Prompted):
             return super().encode(*texts, first_index=first_index, **places)
         policy: Truncate | None = "error" if truncate == "error" else None
         length = max_length or self._tokenizer.max_length
-        options = FusedOptions(prompt or self._instruction, None, length, policy, limits)
+        # A query is a part of all its pairs: it is decoded once. ``pairs`` holds the objects, so their ids stay theirs.
+        options = FusedOptions(prompt or self._instruction, None, length, policy, limits, prepared={})
         return [
             self._encode_pair(first, second, options, index)
             if isinstance(first, MixedContent) or isinstance(second, MixedContent)

@@ -158,7 +158,10 @@ class Qwen3VlProcessor(PairProcessor):
         return FusedInput(FusedFeatures(sequence.ids, parts, positions), dropped, unknown)
 
     def _read_picture(self, image: Image, options: FusedOptions) -> PatchFeatures:
-        picture = self._pictures.read(image, options.media)[0]  # type: ignore[arg-type]  # that of pictures
+        known = {} if options.prepared is None else options.prepared
+        if id(image) not in known:
+            known[id(image)] = self._pictures.read(image, options.media)[0]  # type: ignore[arg-type]  # that of pictures
+        picture = known[id(image)]
         assert isinstance(picture, PatchFeatures)
         return picture
 
