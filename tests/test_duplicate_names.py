@@ -245,7 +245,7 @@ def test_a_judgment_twice(file: str, line: str, tmp_path: Path) -> None:
     assert Judgments(tmp_path).grades == {"q": {"d": 2}}
     with (tmp_path / file).open("a", encoding="utf-8") as out:
         out.write(line + "\n")
-    with pytest.raises(InputError, match=rf"{file}.* is there twice"):
+    with pytest.raises(InputError, match=rf"{file}.* is (there|judged) twice"):
         Judgments(tmp_path)
 
 
@@ -268,7 +268,6 @@ def test_labels_of_one_name_stay_apart() -> None:
     [
         (("index", "notes", ".", "--feature", "a=minilm", "--feature", "a=bge-small"), "feature has 'a' twice"),
         (("index", "notes", ".", "--meta", "year:int", "--meta", "year"), "field has 'year' twice"),
-        (("advise", "--weights", "speed=1, speed=2"), "weights has 'speed' twice"),
         (("compare", "bm25", "--data", ".", "--weights", "speed=1, speed =2"), "weights has 'speed' twice"),
         (
             ("mteb", "minilm", "--tasks", "STSBenchmark", "--prompt", "query=a", "--prompt", "query=b"),

@@ -36,6 +36,7 @@ OTHER_PROGRAMS = {
     "chmod",
     "cp",
     "docker",
+    "export",
     "grpcurl",
     "kubectl",
     "mkdir",

@@ -14,7 +14,8 @@ def test_all_kinds_are_listed(fleet: dict[str, LoadedModel], fleet_url: str) -> 
     listed = {model["id"]: model for model in httpx.get(fleet_url + "/v1/models").json()["data"]}
     assert set(listed) == {model.name for model in fleet.values()}
     assert listed[fleet["m3"].name]["outputs"] == ["dense", "sparse", "multivector"]
-    assert (listed[fleet["reranker"].name]["dimensions"], listed[fleet["reranker"].name]["fingerprint"]) == (0, None)
+    reranker = listed[fleet["reranker"].name]
+    assert (reranker["dimensions"], reranker["fingerprint"]) == (0, fleet["reranker"].fingerprint)
 
 
 def test_vectors_of_a_reranker_are_refused(fleet: dict[str, LoadedModel], fleet_url: str) -> None:

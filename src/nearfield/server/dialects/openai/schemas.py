@@ -144,6 +144,8 @@ class OpenAiModel(msgspec.Struct):
     outputs: list[str]
     prompts: list[str]
     fingerprint: str | None
+    #: Number format of a loaded model's arithmetic.
+    precision: str | None
     licence: str | None
     #: An ``available`` model is loaded by the first request for it. Until then the other fields come from the
     #: catalogue, and are 0, empty or null if it does not know them.
