@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from nearfield.inference.loaded_model import LoadedModel
+from nearfield.reranker import Reranker
 
 pytestmark = pytest.mark.network
 
@@ -14,8 +15,9 @@ def test_all_kinds_are_listed(fleet: dict[str, LoadedModel], fleet_url: str) -> 
     listed = {model["id"]: model for model in httpx.get(fleet_url + "/v1/models").json()["data"]}
     assert set(listed) == {model.name for model in fleet.values()}
     assert listed[fleet["m3"].name]["outputs"] == ["dense", "sparse", "multivector"]
-    reranker = listed[fleet["reranker"].name]
-    assert (reranker["dimensions"], reranker["fingerprint"]) == (0, fleet["reranker"].fingerprint)
+    reranker = fleet["reranker"]
+    assert isinstance(reranker, Reranker) and listed[reranker.name]["dimensions"] == 0
+    assert listed[reranker.name]["fingerprint"] == reranker.fingerprint
 
 
 def test_vectors_of_a_reranker_are_refused(fleet: dict[str, LoadedModel], fleet_url: str) -> None:
