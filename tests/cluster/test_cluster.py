@@ -13,7 +13,7 @@ import pytest
 from nearfield import Encoder
 from tests.parity.multivector import FIXED, own
 from tests.support.cli_runner import Ran, run
-from tests.support.cluster_faults import ONCE
+from tests.support.cluster_faults import FULL, ONCE
 from tests.support.simulated_cluster import simulated_cluster
 
 pytestmark = [
@@ -95,6 +95,17 @@ def test_a_shard_that_cannot_be_read_is_set_aside_and_the_others_are_written(
     assert (report["written"], report["elsewhere"], report["state"]) == (2, 0, "partial")
     (message,) = report["cluster"]["set_aside"]
     assert message.startswith("shard 1: An input changed while it was read") and "line 26: not JSON" in message
+
+
+def test_a_node_whose_disk_is_full_is_named_and_the_others_write_all(cluster: Any, embed: Any, tmp_path: Path) -> None:
+    _write(Path("rows.jsonl"), 100, dict.fromkeys(range(100), f"{FULL}{tmp_path / 'full'}"))
+    report = _report(embed("rows.jsonl", "-o", "out/", "--shard-rows", 10, "--ray", cluster.address))
+    assert (report["written"], report["state"], report["cluster"]["set_aside"]) == (10, "complete", [])
+    (warning,) = report["cluster"]["warnings"]
+    assert "is full" in warning and "No space left on device" in warning
+    Path("full").write_text("*", encoding="utf-8")
+    ran = embed("rows.jsonl", "-o", "more/", "--shard-rows", 10, "--ray", cluster.address)
+    assert (ran.code, "the disk is full" in ran.err, "repeat the command" in ran.err) == (1, True, True), ran.err
 
 
 def test_a_worker_that_fits_no_node_is_refused(cluster: Any, embed: Any) -> None:

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ from nearfield import Encoder
 DEADLY = "deadly"
 #: A text with this word ends the process if there is no file of the name that follows, after creating it.
 ONCE = "once:"
+#: Texts with this word find the disk full on the node whose id is in the file that follows; the first node writes it.
+#: With * there, on all nodes.
+FULL = "full:"
 #: A text with this word takes so many seconds as follow.
 SLEEP = "sleep:"
 
@@ -42,6 +47,18 @@ def _obey(text: str) -> str:
         elif word.startswith(ONCE) and not Path(word.removeprefix(ONCE)).exists():
             Path(word.removeprefix(ONCE)).touch()
             os._exit(9)
+        elif word.startswith(FULL):
+            _fill_disk(Path(word.removeprefix(FULL)))
         elif word.startswith(SLEEP):
             time.sleep(float(word.removeprefix(SLEEP)))
     return text
+
+
+def _fill_disk(path: Path) -> None:
+    import ray
+
+    node = ray.get_runtime_context().get_node_id()
+    with suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
+        file.write(node)
+    if path.read_text(encoding="utf-8") in (node, "*"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -25,6 +26,7 @@ from nearfield.bulk.storage.records import (
     JsonObject,
     check_schema,
     manifest_of,
+    manifest_text,
     planned_fields,
     unknown_shards,
 )
@@ -135,13 +137,18 @@ class ShardDirectory:
 
     def has_shard(self, shard: Shard, form: str, *, thorough: bool = False) -> bool:
         """Return whether a shard exists as planned; ``thorough`` compares digests of its files, not only sizes."""
+        return self._valid_record(shard, form, thorough=thorough) is not None
+
+    def _valid_record(self, shard: Shard, form: str, *, thorough: bool = False) -> JsonObject | None:
+        """Return the record of a shard that exists as planned; None if it does not."""
         record = self._record(shard.number)
         if record is None or not _is_planned(record, shard):
-            return False
+            return None
         files: dict[str, FileDigest] = record["files"]
-        return sorted(files) == sorted(shard_file_names(form, shard.number)) and all(
+        is_valid = sorted(files) == sorted(shard_file_names(form, shard.number)) and all(
             _is_intact(self.home / name, digest, thorough) for name, digest in files.items()
         )
+        return record if is_valid else None
 
     def has_record(self, shard: Shard) -> bool:
         """Return whether the record of a shard says that it exists as planned."""
@@ -231,11 +238,10 @@ class ShardDirectory:
     def write_manifest(self, plan: ShardPlan, form: str) -> JsonObject:
         """Write and return the manifest: schema, sums, records; ``complete`` once all shards exist as planned."""
         with self._state_lock():
-            existing = [shard for shard in plan.shards if self.has_shard(shard, form)]
-            records = [record for shard in existing if (record := self._record(shard.number)) is not None]
+            records = [record for shard in plan.shards if (record := self._valid_record(shard, form)) is not None]
             complete = len(records) == len(plan.shards) and not self.surplus(len(plan.shards))
             manifest = manifest_of(plan, records, self.schema() or {}, complete=complete)
-            _write_json(self.manifest, manifest)
+            write_atomic(self.manifest, manifest_text(manifest), durable=True)
         return manifest
 
 
@@ -244,7 +250,11 @@ def _is_planned(record: JsonObject, shard: Shard) -> bool:
 
 
 def _is_intact(path: Path, digest: FileDigest, thorough: bool) -> bool:
-    if not path.is_file() or path.stat().st_size != digest["bytes"]:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if not stat.S_ISREG(status.st_mode) or status.st_size != digest["bytes"]:
         return False
     return not thorough or digest_of_file(path) == digest["digest"]
 

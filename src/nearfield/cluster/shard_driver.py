@@ -18,6 +18,7 @@ from nearfield.bulk.report import ClusterReport
 from nearfield.bulk.shard_directory import ShardDirectory
 from nearfield.bulk.shard_encoder import ShardRows
 from nearfield.bulk.shard_plan import Shard
+from nearfield.cluster.connection_watch import ConnectionWatch
 from nearfield.cluster.node_tally import NodeTally
 from nearfield.cluster.shard_queue import Assignment, ShardQueue, Work
 from nearfield.cluster.shard_worker import ShardOutcome, ShardWorker, WorkerFacts, WorkerOrder, read_journal
@@ -31,7 +32,6 @@ _POLL_SECONDS = 1.0
 START_SECONDS = 300.0
 #: Times in a row that workers may stop before they are ready, until the run ends.
 _MAX_FAILED_STARTS = 10
-_MAX_FULL = 2
 
 
 @dataclass
@@ -74,9 +74,10 @@ class ShardDriver:
         self._files: Any = None
         self._folder = ShardDirectory(self.order.task.local_home)
         self._workers: dict[int, _Worker] = {}
-        self._created = self._failed_starts = self._full = 0
+        self._created = self._failed_starts = 0
         self._alone_since = time.monotonic()
         self._nodes = NodeTally()
+        self._watch = ConnectionWatch.from_ray(self.ray)
 
     def run(self, shards: Sequence[Shard]) -> ClusterReport:
         """Encode shards; return what became of them.
@@ -101,6 +102,7 @@ class ShardDriver:
 
     def _step(self) -> None:
         """Give shards to idle workers, and receive what has come back."""
+        self._watch.check()
         for number in [number for number, worker in self._workers.items() if worker.reference is None]:
             self._assign(number)
         calls = {worker.reference: number for number, worker in self._workers.items() if worker.reference is not None}
@@ -165,8 +167,7 @@ class ShardDriver:
             self._queue.fail(number, message)
             self._create()
             return
-        if message not in self.warnings:
-            self.warnings.append(message)
+        self._warn(message)
         if not self._workers:
             raise ClusterFailed(f"No worker could start. {message}")
 
@@ -236,8 +237,9 @@ class ShardDriver:
             self._count(worker, assignment, outcome, is_new=self._queue.finish(number))
         elif outcome.state == "busy":
             self._queue.postpone(number)
+        elif outcome.state == "full":
+            self._retire(number, outcome.message)
         else:
-            self._count_full(outcome)
             self._queue.fail(number, f"shard {assignment.shard.number}: {outcome.message}")
 
     def _count(self, worker: _Worker, assignment: Assignment, outcome: ShardOutcome, *, is_new: bool) -> None:
@@ -249,11 +251,23 @@ class ShardDriver:
             self._nodes.add_shard(worker.facts, outcome)
         self._relabel()
 
-    def _count_full(self, outcome: ShardOutcome) -> None:
-        """Raise OSError for the second worker that finds the disk full."""
-        self._full += outcome.state == "full"
-        if self._full >= _MAX_FULL:
+    def _retire(self, number: int, message: str) -> None:
+        """End a worker whose disk is full, and give its shard to another one.
+
+        Raises:
+            OSError: no worker is left that can write.
+        """
+        worker = self._workers.pop(number)
+        self.ray.kill(worker.handle)
+        self._queue.lose(number, suspects=None, blames=False)
+        node = worker.facts.node if worker.facts is not None else "a node"
+        self._warn(f"The disk of {node} is full ({message}): its workers were not used further.")
+        if not self._workers:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _warn(self, message: str) -> None:
+        if message not in self.warnings:
+            self.warnings.append(message)
 
     def _relabel(self) -> None:
         queue = self._queue
@@ -264,7 +278,7 @@ class ShardDriver:
 
     def _stop(self) -> None:
         """End the workers and remove what they have not finished."""
-        for worker in self._workers.values():
+        for worker in self._workers.values() if not self._watch.is_lost else ():
             self.ray.kill(worker.handle)
         self._folder.remove_drafts(self.order.run)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -39,6 +40,13 @@ def manifest_of(
 def _sums(records: Sequence[JsonObject]) -> tuple[str, ...]:
     """Return the counts that a manifest sums up: records of multi-vectors have one more."""
     return (*_SUMS, "vectors") if any("vectors" in record for record in records) else _SUMS
+
+
+def manifest_text(manifest: JsonObject) -> str:
+    """Return a manifest as JSON, with each record on a line: Python indents a hundred thousand of them slowly."""
+    head = json.dumps({**manifest, "shards": []}, indent=1).removesuffix("[]\n}")
+    lines = ",\n".join(f"  {json.dumps(record)}" for record in manifest["shards"])
+    return f"{head}[\n{lines}\n ]\n}}"
 
 
 def unknown_shards(home: Location) -> InputError:

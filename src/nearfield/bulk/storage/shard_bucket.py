@@ -25,7 +25,14 @@ from pathlib import Path
 from nearfield.bulk.shard_plan import Shard, ShardPlan
 from nearfield.bulk.shard_writer import FileDigest, PendingShard, shard_file_names
 from nearfield.bulk.storage.local_drafts import LocalDrafts, remove_abandoned
-from nearfield.bulk.storage.records import JsonObject, check_schema, manifest_of, planned_fields, unknown_shards
+from nearfield.bulk.storage.records import (
+    JsonObject,
+    check_schema,
+    manifest_of,
+    manifest_text,
+    planned_fields,
+    unknown_shards,
+)
 from nearfield.errors import InputError, StorageFailed
 from nearfield.fileio.s3.path import S3Path
 
@@ -289,7 +296,7 @@ class ShardBucket:
             complete = len(existing) == len(plan.shards) and not self.surplus(len(plan.shards))
             records = [_public(self._records[shard.number][1]) for shard in existing]
             manifest = manifest_of(plan, records, _public(schema), complete=complete)
-            data = _to_bytes(manifest)
+            data = manifest_text(manifest).encode()
             if self._client.replace(key, data, before.etag) if before else self._client.create(key, data):
                 self._remove_orphans(existing)
                 return manifest
