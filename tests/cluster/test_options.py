@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -78,6 +79,47 @@ def test_an_address_where_nothing_listens_is_one_error_at_once() -> None:
         address = f"127.0.0.1:{unused.getsockname()[1]}"
         with pytest.raises(ClusterFailed, match=r"no Ray cluster at .*`ray start --head`"):
             ray_runtime._connect(ModuleType("ray"), address)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("reply", [b"HTTP/1.0 400 Bad request\r\n\r\n", b""])
+def test_an_address_where_something_else_listens_is_one_error(reply: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as threads:
+        threads.submit(_answer, server, reply)
+        with pytest.raises(ClusterFailed, match=r"listens at .* is not a Ray cluster"):
+            ray_runtime._connect(ModuleType("ray"), f"127.0.0.1:{server.getsockname()[1]}")
+
+
+@pytest.mark.network
+def test_an_address_where_grpc_listens_is_left_to_ray() -> None:
+    grpc = pytest.importorskip("grpc", reason="gRPC is not installed")
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        ray_runtime._probe(f"127.0.0.1:{port}")
+    finally:
+        server.stop(None)
+
+
+def test_a_cluster_that_refuses_the_connection_may_require_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster at head:1")
+
+    ray = ModuleType("ray")
+    ray.init = refuse  # type: ignore[attr-defined]
+    monkeypatch.setattr(ray_runtime, "_probe", lambda _: None)
+    with pytest.raises(ClusterFailed, match=r"Failed to connect .* RAY_AUTH_MODE=token .* ~/\.ray/auth_token"):
+        ray_runtime._connect(ray, "head:1")
+    with pytest.raises(ClusterFailed, match="`ray start --head`"):
+        ray_runtime._connect(ray, "auto")
+
+
+def _answer(server: socket.socket, reply: bytes) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(1024)
+        connection.sendall(reply)
 
 
 def test_reports_of_usage_are_off_before_ray_is_imported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

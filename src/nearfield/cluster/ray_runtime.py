@@ -18,6 +18,14 @@ from nearfield.errors import ClusterFailed, InputError, MissingExtra
 #: The oldest version of Ray whose behaviour this package was tested with.
 MIN_VERSION = (2, 60)
 _PROBE_SECONDS = 5.0
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+#: The type of a frame is its fourth byte.
+_SETTINGS_FRAME = 4
+_EMPTY_SETTINGS = bytes([0, 0, 0, _SETTINGS_FRAME, 0, 0, 0, 0, 0])
+_TOKEN = (
+    "If `ray start` said there that token authentication is enabled, set RAY_AUTH_MODE=token here, and copy "
+    "~/.ray/auth_token from the head node; otherwise check that this is the address that it printed."
+)
 _START = "Start it with `ray start --head` on one machine, or use --ray local."
 
 
@@ -87,18 +95,38 @@ def _connect(ray: Any, address: str) -> None:
     try:
         ray.init(address, **options)
     except (ConnectionError, TimeoutError) as error:
-        raise ClusterFailed(f"There is no Ray cluster at {address}: {_first_line(error)} {_START}") from error
+        hint = _START if address == "auto" else _TOKEN
+        raise ClusterFailed(
+            f"There is no Ray cluster that can be used at {address}: {_first_line(error)} {hint}"
+        ) from error
     except (RuntimeError, ImportError) as error:
         raise ClusterFailed(_refusal(address, error)) from error
 
 
 def _probe(address: str) -> None:
-    """Raise ClusterFailed at once if nothing listens: Ray would try for two minutes, and end the process."""
+    """Raise ClusterFailed soon if nothing listens, or something that is not Ray: Ray would try for minutes."""
     parts = urlsplit(address if "://" in address else f"tcp://{address}")
     try:
-        socket.create_connection((str(parts.hostname), parts.port or 0), timeout=_PROBE_SECONDS).close()
+        with socket.create_connection((str(parts.hostname), parts.port or 0), timeout=_PROBE_SECONDS) as connection:
+            speaks = _uses_tls() or _speaks_http2(connection)
     except OSError as error:
         raise ClusterFailed(f"There is no Ray cluster at {address}: {error.strerror or error}. {_START}") from error
+    if not speaks:
+        raise ClusterFailed(f"What listens at {address} is not a Ray cluster: it does not speak gRPC. {_START}")
+
+
+def _uses_tls() -> bool:
+    return os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true")
+
+
+def _speaks_http2(connection: socket.socket) -> bool:
+    """Return whether a server answers the start of HTTP/2, which gRPC uses, with its settings (RFC 9113, 3.4)."""
+    connection.sendall(_HTTP2_PREFACE + _EMPTY_SETTINGS)
+    try:
+        head = connection.recv(len(_EMPTY_SETTINGS), socket.MSG_WAITALL)
+    except (TimeoutError, ConnectionResetError):
+        return False
+    return len(head) == len(_EMPTY_SETTINGS) and head[3] == _SETTINGS_FRAME
 
 
 def _refusal(address: str, error: Exception) -> str:

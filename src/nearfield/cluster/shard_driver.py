@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +32,9 @@ from nearfield.progress import Progress
 _POLL_SECONDS = 1.0
 #: Seconds after which a run without any worker ends: those that a cluster needs to start machines.
 START_SECONDS = 300.0
+#: What Ray does not say: a cluster without tokens cannot call a process that requires them, and cancels its workers.
+_AUTHENTICATION = " If the cluster was started without token authentication, set RAY_AUTH_MODE=disabled here too."
+_MISSING_MODULE = re.compile(r"No module named '[^']+'")
 #: Times in a row that workers may stop before they are ready, until the run ends.
 _MAX_FAILED_STARTS = 10
 
@@ -162,7 +167,7 @@ class ShardDriver:
     def _refuse(self, number: int, message: str) -> None:
         """Give up a worker whose machine cannot do its work; without any other the run ends."""
         worker = self._workers.pop(number)
-        self.ray.kill(worker.handle)
+        self._kill(worker)
         if worker.assignment is not None:
             self._queue.fail(number, message)
             self._create()
@@ -174,7 +179,7 @@ class ShardDriver:
     def _lose(self, number: int, error: Exception) -> None:
         """Queue the shard of a worker that stopped, and create another worker."""
         worker = self._workers.pop(number)
-        self.ray.kill(worker.handle)  # it may only be out of reach
+        self._kill(worker)  # it may only be out of reach
         if worker.is_starting:
             self._count_failed_start(error)
         elif worker.assignment is not None:
@@ -185,12 +190,13 @@ class ShardDriver:
     def _count_failed_start(self, error: Exception) -> None:
         self._failed_starts += 1
         text = " ".join(str(error).split())
-        if "No module named" in text:
+        if missing := _MISSING_MODULE.search(text):
             raise ClusterFailed(
-                f"Nodes of the cluster lack Nearfield or an extra: {text[-300:]} Install the same on all."
+                f"Nodes of the cluster lack Nearfield or an extra: {missing[0]}. Install the same on all."
             )
         if self._failed_starts >= _MAX_FAILED_STARTS:
-            raise ClusterFailed(f"Workers stop before they have loaded the model: {text[:500]}")
+            hint = _AUTHENTICATION if "Actor creation cancelled" in text or "references to the actor" in text else ""
+            raise ClusterFailed(f"Workers stop before they have loaded the model: {text[:500]}{hint}")
 
     def _queue_again(self, number: int, worker: _Worker, assignment: Assignment) -> None:
         suspects = read_journal(self._folder.drafts(self.order.run), assignment.shard.number)
@@ -217,7 +223,7 @@ class ShardDriver:
     def _check_workers(self) -> None:
         """End workers that hang, and the run if no worker can start."""
         for assignment in list(self._queue.hanging()):
-            self.ray.kill(self._workers[assignment.worker].handle)
+            self._kill(self._workers[assignment.worker])
         if any(not worker.is_starting for worker in self._workers.values()):
             self._alone_since = time.monotonic()
         elif time.monotonic() - self._alone_since > self.start_seconds:
@@ -258,12 +264,17 @@ class ShardDriver:
             OSError: no worker is left that can write.
         """
         worker = self._workers.pop(number)
-        self.ray.kill(worker.handle)
+        self._kill(worker)
         self._queue.lose(number, suspects=None, blames=False)
         node = worker.facts.node if worker.facts is not None else "a node"
         self._warn(f"The disk of {node} is full ({message}): its workers were not used further.")
         if not self._workers:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _kill(self, worker: _Worker) -> None:
+        """End a worker; Ray cannot if it was not created yet."""
+        with suppress(self.ray.exceptions.RayError):
+            self.ray.kill(worker.handle)
 
     def _warn(self, message: str) -> None:
         if message not in self.warnings:
@@ -279,7 +290,7 @@ class ShardDriver:
     def _stop(self) -> None:
         """End the workers and remove what they have not finished."""
         for worker in self._workers.values() if not self._watch.is_lost else ():
-            self.ray.kill(worker.handle)
+            self._kill(worker)
         self._folder.remove_drafts(self.order.run)
 
     def _report(self) -> ClusterReport:
