@@ -112,7 +112,7 @@ from nearfield.bulk.input_table import InputTable
 from nearfield.bulk.shard_plan import plan_shards
 from nearfield.bulk.shard_directory import ShardDirectory
 from nearfield.bulk.shard_writer import shard_file_names
-from nearfield.bulk import shard_directory as d
+from nearfield.bulk.storage.records import planned_fields
 import json
 home = Path({str(bench.place / "empty")!r}); state = home / "_shards"; state.mkdir(parents=True)
 started = time.perf_counter()
@@ -122,7 +122,7 @@ folder = ShardDirectory(home); folder.set_schema({{}}, {{"model": "none"}}); fol
 for shard in plan.shards:
     name = shard_file_names("jsonl", shard.number)[0]
     (home / name).write_bytes(b"")
-    record = {{**d._planned_fields(shard), "files": {{name: {{"bytes": 0, "digest": ""}}}}}}
+    record = {{**planned_fields(shard), "files": {{name: {{"bytes": 0, "digest": ""}}}}}}
     (state / f"{{shard.number:05d}}.json").write_text(json.dumps(record))
 started = time.perf_counter()
 plan = folder.plan("k")
