@@ -212,6 +212,7 @@ CALLS: dict[tuple[str, str], Callable[[Parts, Any], object]] = {
     ("Engine", "lanes"): lambda _, value: Engine(value) if value != 10**30 else None,
     ("Engine", "limits"): lambda _, value: Engine(1, value),
     ("calibrate", "sample"): lambda _, value: nearfield.calibrate(value),
+    ("read_multivectors", "output"): lambda parts, value: nearfield.read_multivectors(value),
     ("similarity", "a"): lambda parts, value: nearfield.similarity(value, parts["tiny"].encode(TEXTS)),
     ("similarity", "metric"): lambda parts, value: nearfield.similarity(
         parts["tiny"].encode(TEXTS),

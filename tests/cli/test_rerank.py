@@ -39,4 +39,4 @@ def test_models_of_another_kind(
     (tmp_path / "a.txt").write_text("river\n")
     sparse = masked("bert")(tmp_path / "s")
     ran = run(capsys, monkeypatch, "embed", tmp_path / "a.txt", "-o", tmp_path / "a.npy", "--model", sparse)
-    assert ran.code == 2 and "gives no 'dense' output" in ran.err
+    assert ran.code == 2 and "not sparse output. out gives none of these" in ran.err

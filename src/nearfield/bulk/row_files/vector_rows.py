@@ -99,10 +99,9 @@ def output_kind(encoder: Encoder, options: EncodeKeywords) -> str:
     if len(kinds) == 1 and kinds[0] in OUTPUT_KINDS:
         return kinds[0]
     possible = [kind for kind in encoder.recipe.outputs if kind in OUTPUT_KINDS]
-    remedy = f"Choose {' or '.join(possible)}." if possible else "The model gives none of these."
+    remedy = f"Choose {' or '.join(possible)}." if possible else f"{encoder.name} gives none of these."
     raise InputError(
-        f"Files hold dense vectors or multi-vectors of a model, and this run would write {' and '.join(kinds)} of "
-        f"{encoder.name}. {remedy}",
+        f"Files hold dense vectors or multi-vectors of a model, not {' and '.join(kinds)} output. {remedy}",
         param="outputs",
     )
 
