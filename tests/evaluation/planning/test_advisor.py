@@ -357,6 +357,9 @@ def test_the_best_that_does_not_fit_is_named_with_the_reason(options: dict[str, 
     advice = advise(Requirements(**options), MEASURED if "index_hours" in options else None)
     assert advice["summary"][-1].startswith("Not Qwen/Qwen3-Embedding-8B") and reason in advice["summary"][-1]
     assert not any(sentence.startswith("Not ") for sentence in advise(Requirements())["summary"])
+    coarser = advise(Requirements(texts=1_000_000, memory=34 * 10**9, index_hours=None))
+    assert coarser["candidates"][0]["memory"]["dtype"] == "int8"
+    assert not any(sentence.startswith("Not Qwen/Qwen3-Embedding-8B") for sentence in coarser["summary"])
 
 
 def test_steps_on_the_way_to_a_model_are_not_proposed() -> None:

@@ -62,7 +62,7 @@ def advise(
     reranker = affordable_reranker(need, considered, speed)
     return {
         "need": {**asdict(need), "kind": need.output},
-        "summary": summarize(need, candidates, chosen, _left_out(need, candidates, considered, speed)),
+        "summary": summarize(need, candidates, chosen, best_left_out(need, considered, speed, candidates)),
         "candidates": [_describe(need, one, chosen[0].candidate, speed, here) for one in chosen],
         "approach": [
             {
@@ -99,14 +99,6 @@ def _check_licences(need: Requirements, entries: Sequence[CatalogEntry]) -> None
     unknown = next((name for name in need.licences if name.lower() not in known), None)
     if unknown is not None:
         raise InputError(f"No model has the licence {unknown!r}. {nearest(unknown, known)}", param="licences")
-
-
-def _left_out(
-    need: Requirements, candidates: Sequence[ModelCandidate], entries: Sequence[CatalogEntry], speed: SpeedModel | None
-) -> tuple[ModelCandidate, str] | None:
-    """Return the best model that does not fit, if it is ahead of the first that does, and why not."""
-    behind = candidates[0].quality.behind if candidates else None
-    return None if behind is None else best_left_out(need, entries, speed, behind)
 
 
 def _words(need: Requirements) -> dict[str, float]:

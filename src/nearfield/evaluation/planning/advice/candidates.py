@@ -101,16 +101,28 @@ def _order(candidate: ModelCandidate) -> tuple[bool, float, int, str]:
 
 
 def best_left_out(
-    need: Requirements, entries: Sequence[CatalogEntry], speed: SpeedModel | None, behind: float
+    need: Requirements, entries: Sequence[CatalogEntry], speed: SpeedModel | None, fitting: Sequence[ModelCandidate]
 ) -> tuple[ModelCandidate, str] | None:
-    """Return the model that would be ahead of all that fit, less than ``behind`` points from the best, and its test."""
-    able = [entry for entry in entries if all(ENTRY_TESTS[name](need, entry) for name in _ABILITIES)]
+    """Return the model that would be ahead of all that fit, and the test that it does not meet; None: there is none.
+
+    A model that fits in a coarser form of its vectors is not left out.
+    """
+    behind = fitting[0].quality.behind if fitting else None
+    if behind is None:
+        return None
+    inside = {candidate.entry.id for candidate in fitting}
+    able = [
+        entry
+        for entry in entries
+        if entry.id not in inside and all(ENTRY_TESTS[name](need, entry) for name in _ABILITIES)
+    ]
     candidates = sorted((_candidate(replace(need, memory=None), entry, speed) for entry in able), key=_order)
     first = next(iter(candidates), None)
     if first is None or first.quality.behind is None or first.quality.behind >= behind:
         return None
     reason = next((name for name, test in ENTRY_TESTS.items() if not test(need, first.entry)), None)
-    return first, reason or next(name for name, meets in CANDIDATE_TESTS.items() if not meets(need, first))
+    actual = _candidate(need, first.entry, speed)
+    return first, reason or next(name for name, meets in CANDIDATE_TESTS.items() if not meets(need, actual))
 
 
 def ways_out(
