@@ -14,7 +14,7 @@ from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.planning.advice.approach import affordable_reranker, facts_of, path_through
 from nearfield.evaluation.planning.advice.candidates import ModelCandidate, best_left_out, matching_models, ways_out
 from nearfield.evaluation.planning.advice.objections import objections, unknowns
-from nearfield.evaluation.planning.advice.purposes import PURPOSES, figure_names
+from nearfield.evaluation.planning.advice.purposes import figure_names
 from nearfield.evaluation.planning.advice.requirements import HEADROOM, Requirements
 from nearfield.evaluation.planning.advice.roles import Chosen, choose, compare
 from nearfield.evaluation.planning.advice.summary import summarize
@@ -58,8 +58,8 @@ def advise(
     check_positive("count", count)
     candidates, ruled_out = matching_models(need, considered, speed)
     chosen = choose(candidates, count)
-    facts = facts_of(need, candidates, considered, speed)
-    reranker = affordable_reranker(need, considered, speed)
+    reranking, reranker = affordable_reranker(need, considered, speed)
+    facts = facts_of(need, candidates, considered, speed, reranking)
     return {
         "need": {**asdict(need), "kind": need.output},
         "summary": summarize(need, candidates, chosen, best_left_out(need, considered, speed, candidates)),
@@ -267,6 +267,3 @@ def _next(need: Requirements, chosen: Sequence[Chosen]) -> list[str]:
             f"nearfield compare {' '.join(names)} --output {outputs} --data questions/",
         ]
     return [f"nearfield compare {' '.join(names)} --data labels.csv"]
-
-
-__all__ = ["PURPOSES", "advise"]

@@ -74,13 +74,18 @@ def path_through(facts: Mapping[str, Fact], purpose: str) -> Iterator[tuple[Tree
 
 
 def facts_of(
-    need: Requirements, candidates: Sequence[ModelCandidate], entries: Sequence[CatalogEntry], speed: SpeedModel | None
+    need: Requirements,
+    candidates: Sequence[ModelCandidate],
+    entries: Sequence[CatalogEntry],
+    speed: SpeedModel | None,
+    reranking: str,
 ) -> dict[str, Fact]:
-    """Return the facts that the tree asks for."""
+    """Return the facts that the tree asks for; ``reranking`` is that of ``affordable_reranker``."""
     facts: dict[str, Fact] = {
         "purpose": need.purpose,
         "tokens": need.tokens,
         "texts": need.texts,
+        "reranker": reranking,
     }
     if (form := _form(need, candidates, entries, speed)) is not None:
         facts["form"] = form
@@ -88,7 +93,6 @@ def facts_of(
         facts["languages"] = _languages(need)
     if need.output == "scores":
         del facts["texts"]
-    facts["reranker"] = _reranker(need, entries, speed)[0]
     return facts
 
 
@@ -118,8 +122,10 @@ def _form(
     return "whole" if form.dtype == "float32" and form.dimensions == entry.dimensions else "shortened"
 
 
-def _reranker(need: Requirements, entries: Sequence[CatalogEntry], speed: SpeedModel | None) -> tuple[str, str | None]:
-    """Return whether a reranker can be afforded, and the id of the first that can."""
+def affordable_reranker(
+    need: Requirements, entries: Sequence[CatalogEntry], speed: SpeedModel | None
+) -> tuple[str, str | None]:
+    """Return whether a reranker can be afforded (yes, few, no or unknown), and the id of the first that can."""
     if speed is None:
         return "unknown", None
     second = rerank_need(need)
@@ -129,11 +135,6 @@ def _reranker(need: Requirements, entries: Sequence[CatalogEntry], speed: SpeedM
     deepest = max(candidates, key=lambda candidate: candidate.reranked)
     first = next(candidate for candidate in candidates if candidate.reranked == deepest.reranked)
     return ("yes" if first.reranked >= second.reranked else "few"), first.entry.id
-
-
-def affordable_reranker(need: Requirements, entries: Sequence[CatalogEntry], speed: SpeedModel | None) -> str | None:
-    """Return the id of the reranker to name in commands."""
-    return _reranker(need, entries, speed)[1]
 
 
 def rerank_need(need: Requirements) -> Requirements:
