@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from nearfield.cli.terminal.chat_options import configured_endpoint
+from nearfield.cli.terminal.chat_options import ChatKind, ChatModel, ChatUrl, configured_endpoint
 from nearfield.cli.terminal.json_types import Keywords
 from nearfield.message_text import count_of, to_json
 from nearfield.strict_json import parse_json
@@ -128,13 +128,9 @@ def ask(
     rerank_depth: Depth = None,
     mmr: Mmr = None,
     min_score: MinAnswerScore = None,
-    chat_url: Annotated[
-        str | None, typer.Option(help="Chat endpoint, OpenAI-compatible or Ollama [from the settings].")
-    ] = None,
-    chat_model: Annotated[str | None, typer.Option(help="Model of the chat endpoint [from the settings].")] = None,
-    chat_kind: Annotated[
-        str | None, typer.Option(help="API of the chat endpoint: openai or ollama [by its URL].")
-    ] = None,
+    chat_url: ChatUrl = None,
+    chat_model: ChatModel = None,
+    chat_kind: ChatKind = None,
     chat_timeout: Annotated[float | None, typer.Option(help="Seconds for the answer [120].")] = None,
     chat_max_tokens: Annotated[
         int | None, typer.Option(help="Maximum number of tokens of the answer [the endpoint's own].", min=1)

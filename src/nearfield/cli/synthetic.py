@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nearfield.cli.terminal.chat_options import configured_endpoint
+from nearfield.cli.terminal.chat_options import ChatKind, ChatModel, ChatUrl, configured_endpoint
 from nearfield.cli.terminal.json_types import JsonObject
 from nearfield.message_text import count_of, escape_controls, quote_name, to_json
 
@@ -44,13 +44,9 @@ def synthetic(
     top: Annotated[
         int, typer.Option(help="A question stays if its passage is among so many first results.", min=1)
     ] = 20,
-    chat_url: Annotated[
-        str | None, typer.Option(help="Chat endpoint, OpenAI-compatible or Ollama [from the settings].")
-    ] = None,
-    chat_model: Annotated[str | None, typer.Option(help="Model of the chat endpoint [from the settings].")] = None,
-    chat_kind: Annotated[
-        str | None, typer.Option(help="API of the chat endpoint: openai or ollama [by its URL].")
-    ] = None,
+    chat_url: ChatUrl = None,
+    chat_model: ChatModel = None,
+    chat_kind: ChatKind = None,
     chat_timeout: Annotated[float | None, typer.Option(help="Seconds for one reply [120].")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 if TYPE_CHECKING:
     from nearfield.corpus.answering.chat_client import ChatEndpoint
+
+ChatUrl = Annotated[str | None, typer.Option(help="Chat endpoint, OpenAI-compatible or Ollama [from the settings].")]
+ChatModel = Annotated[str | None, typer.Option(help="Model of the chat endpoint [from the settings].")]
+ChatKind = Annotated[str | None, typer.Option(help="API of the chat endpoint: openai or ollama [by its URL].")]
 
 
 def configured_endpoint(**flags: str | float | None) -> ChatEndpoint | None:
