@@ -60,11 +60,36 @@ def test_a_key_has_a_name_scopes_and_models(tmp_path: Path, tiny: Encoder, caplo
         client = openai.OpenAI(base_url=url + "/v1", api_key=other, max_retries=0)
         with client, pytest.raises(openai.PermissionDeniedError):
             client.embeddings.create(model="tiny", input="cat")
-        listings = (("/v1/models", "data"), ("/models", "data"), ("/api/tags", "models"), ("/api/ps", "models"))
+        listings = (
+            ("/v1/models", "data"),
+            ("/models", "data"),
+            ("/models", "models"),
+            ("/api/tags", "models"),
+            ("/api/ps", "models"),
+        )
         for path, name in listings:
             for key, count in ((reader, 1), (other, 0)):
                 listing = httpx.get(url + path, headers={"authorization": f"Bearer {key}"}).json()
                 assert len(listing[name]) == count, (path, listing)
+        described: tuple[tuple[str, dict[str, Any]], ...] = (
+            ("GET", {"url": "/v1/models/tiny"}),
+            ("GET", {"url": "/v1/models/tiny", "headers": {"x-sie-sdk-version": "0"}}),
+            ("GET", {"url": "/info?model=tiny"}),
+            ("GET", {"url": "/v1/tokenizers/tiny"}),
+            ("POST", {"url": "/api/show", "json": {"model": "tiny"}}),
+            ("GET", {"url": "/weaviate/tiny/meta"}),
+        )
+        with httpx.Client(base_url=url) as http:
+            for method, call in described:
+                for key, status in ((reader, 200), (other, 403)):
+                    headers = {"authorization": f"Bearer {key}", **call.get("headers", {})}
+                    reply = http.request(method, **call | {"headers": headers})
+                    assert reply.status_code == status, (call, reply.text)
+            # Without a name, the first model that the key may use.
+            assert http.get("/info", headers={"authorization": f"Bearer {other}"}).status_code == 404
+            assert "may not use tiny" in http.post(
+                "/predict", json={"inputs": "cat", "model": "tiny"}, headers={"authorization": f"Bearer {other}"}
+            ).text
     assert not any(secret in caplog.text for secret in (reader, owner, other))
 
 

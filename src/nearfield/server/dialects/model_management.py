@@ -74,7 +74,7 @@ def _list_models(_: None, context: RequestContext) -> JsonObject:
     return {
         "object": "list",
         "data": [_reference(entry, models.started) for entry in models.listed if context.allowed(entry.name)],
-        "models": [_entry_to_dict(entry) for entry in models.entries],
+        "models": [_entry_to_dict(entry) for entry in models.entries if context.allowed(entry.name)],
         "bytes": models.bytes,
         "budget": models.budget,
         "on_demand": list(models.on_demand),

@@ -137,24 +137,28 @@ class ModelPool:
             return entry
         raise ModelNotFound(f"The model {name!r} is not served here. {nearest(name, self.names())}", name=name)
 
-    def known_entry(self, name: str) -> ModelEntry:
+    def known_entry(self, name: str, allowed: Callable[[str], bool]) -> ModelEntry:
         """Return the entry of a model that is listed, or that the catalogue knows.
 
         Raises:
             ModelNotFound: it is not served; or only a pattern allows it, so that it may not exist.
+            Forbidden: the client may not use it.
         """
         entry = self.entry(name)
+        _check_allowed(entry, allowed)
         if entry not in self.listed and catalog.find_by_id(entry.name) is None:
             raise ModelNotFound(f"The model {entry.name!r} was never loaded; a request for its vectors tries to.")
         return entry
 
-    def describe(self, name: str) -> ModelDescription:
+    def describe(self, name: str, allowed: Callable[[str], bool]) -> ModelDescription:
         """Return the description of a loaded model.
 
         Raises:
             ModelNotFound: it is not served, or not loaded now.
+            Forbidden: the client may not use it.
         """
         entry = self.entry(name)
+        _check_allowed(entry, allowed)
         if entry.model is None:
             raise ModelNotFound(f"The model {entry.name!r} is not loaded now; a request for its vectors loads it.")
         return describe(entry.model)
@@ -200,8 +204,7 @@ class ModelPool:
             entry = self.entry(name)
         else:
             entry = self._by_name[self.first(lambda model: allowed(model.name) and fits(model)).name.lower()]
-        if not allowed(entry.name):
-            raise Forbidden(f"This key may not use {entry.name}.")
+        _check_allowed(entry, allowed)
         if misfit is None:
             return ModelLease(self, entry, keep_alive)
         return ModelLease(self, entry, keep_alive, fits, misfit)
@@ -242,8 +245,7 @@ class ModelPool:
             Forbidden: the client may not use it.
         """
         entry = self.entry(name)
-        if not allowed(entry.name):
-            raise Forbidden(f"This key may not use {entry.name}.")
+        _check_allowed(entry, allowed)
         await self._memory.evict_once_unused(entry)
         return entry
 
@@ -364,3 +366,8 @@ class ModelPool:
         if len(unused) >= _MAX_UNUSED_NAMES:
             for key in unused[: _MAX_UNUSED_NAMES // 2]:
                 del self._entries[key]
+
+
+def _check_allowed(entry: ModelEntry, allowed: Callable[[str], bool]) -> None:
+    if not allowed(entry.name):
+        raise Forbidden(f"This key may not use {entry.name}.")

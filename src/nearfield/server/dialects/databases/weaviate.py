@@ -100,7 +100,9 @@ def _write_vectorize(exchange: Encode) -> JsonObject:
 def _find_model(context: RequestContext) -> ModelDescription:
     """Return the description of the loaded model of the path, or of the first that reads texts and pictures."""
     name = context.path.get("model")
-    return context.models.describe(name) if name else context.models.first(_reads_both)
+    if name:
+        return context.models.describe(name, context.allowed)
+    return context.models.first(lambda model: context.allowed(model.name) and _reads_both(model))
 
 
 def _get_meta(_: None, context: RequestContext) -> JsonObject:

@@ -143,7 +143,7 @@ def _library_names(entry: ModelEntry, models: ModelPool) -> list[str]:
 
 def show_model(request: OllamaModelRequest, context: RequestContext) -> JsonObject:
     """Return the facts of one model."""
-    facts = _find_facts(model_name(request), context.models)
+    facts = _find_facts(model_name(request), context)
     info: dict[str, str | int] = {
         "general.architecture": facts.family,
         "general.parameter_count": facts.parameters,
@@ -221,7 +221,7 @@ async def delete_model(request: OllamaModelRequest, context: RequestContext) -> 
 
 def refuse_generate(request: OllamaModelRequest, context: RequestContext) -> NoReturn:
     """Refuse to generate text, as Ollama does for embedding models."""
-    _find_facts(model_name(request), context.models)
+    _find_facts(model_name(request), context)
     raise InputError(
         f"{quote_name(model_name(request))} does not support generate: this server embeds (POST /api/embed)"
     )
@@ -232,13 +232,14 @@ def refuse_manage(_: None, __: RequestContext) -> NoReturn:
     raise InputError("The models of this server are managed by its operator (nearfield serve NAME ...).")
 
 
-def _find_facts(name: str, models: ModelPool) -> OllamaModelFacts:
+def _find_facts(name: str, context: RequestContext) -> OllamaModelFacts:
     """Return the facts of a served model, loaded or not.
 
     Raises:
         ModelNotFound: the server does not serve it.
+        Forbidden: the client may not use it.
     """
-    return OllamaModelFacts.from_entry(models.known_entry(name))
+    return OllamaModelFacts.from_entry(context.models.known_entry(name, context.allowed))
 
 
 def _seconds_left(entry: ModelEntry) -> float:

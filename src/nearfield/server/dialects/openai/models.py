@@ -44,7 +44,7 @@ def _query_number(context: RequestContext, name: str, *, default: int, min_value
 
 def get_model(_: None, context: RequestContext) -> JsonObject:
     """Return the description of one model."""
-    return _model_to_dict(context.models.known_entry(context.path["model"]), context)
+    return _model_to_dict(context.models.known_entry(context.path["model"], context.allowed), context)
 
 
 def _model_to_dict(entry: ModelEntry, context: RequestContext) -> dict[str, Any]:
@@ -122,7 +122,8 @@ def cohere_endpoints(model: ModelDescription) -> list[str]:
 
 def _default_model(context: RequestContext, endpoint: str) -> ModelDescription | None:
     """Return the model that serves an endpoint if a request names none."""
-    return next((model for model in context.models.descriptions if endpoint in cohere_endpoints(model)), None)
+    models = (model for model in context.models.descriptions if context.allowed(model.name))
+    return next((model for model in models if endpoint in cohere_endpoints(model)), None)
 
 
 def _client_origin(context: RequestContext) -> str:

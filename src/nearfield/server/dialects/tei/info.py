@@ -12,7 +12,11 @@ from nearfield.server.models.description import ModelDescription
 def get_info(_: None, context: RequestContext) -> JsonObject:
     """Return the description of the first loaded model, or of the one that the query names."""
     name = context.query.get("model")
-    model = context.models.describe(name) if name else context.models.first(lambda _: True)
+    model = (
+        context.models.describe(name, context.allowed)
+        if name
+        else context.models.first(lambda model: context.allowed(model.name))
+    )
     return {
         "model_id": model.name,
         "model_sha": model.revision,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nearfield.errors import InputError, ModelNotFound, WrongModel
+from nearfield.errors import Forbidden, InputError, ModelNotFound, WrongModel
 from nearfield.server.dialects.tei.responses import (
     EmptyInput,
     write_labels,
@@ -211,10 +211,10 @@ def _read_by_fields(body: Mapping[str, object], context: RequestContext) -> Exch
 def _find_model(name: object, context: RequestContext) -> ModelDescription | None:
     """Return the loaded model of a name, or the first one if the body names none."""
     if name is None:
-        return next(iter(context.models.descriptions), None)
+        return next(iter(_usable_models(context)), None)
     try:
-        return context.models.describe(name) if isinstance(name, str) else None
-    except ModelNotFound:
+        return context.models.describe(name, context.allowed) if isinstance(name, str) else None
+    except (ModelNotFound, Forbidden):
         return None  # it may be loaded for this request; otherwise the request is refused when it is performed
 
 
@@ -224,13 +224,19 @@ def _choose_model(exchange: Exchange, context: RequestContext, preferred: ModelK
     Raises:
         WrongModel: no loaded model fits.
     """
-    if exchange.model is not None or not context.models.loaded:
+    usable = _usable_models(context)
+    if exchange.model is not None or not usable:
         return exchange
-    fitting = [model for model in context.models.descriptions if exchange.fits(model)]
+    fitting = [model for model in usable if exchange.fits(model)]
     if not fitting:
-        raise WrongModel(str(exchange.misfit(context.models.descriptions[0])), param="model")
+        raise WrongModel(str(exchange.misfit(usable[0])), param="model")
     exchange.model = next((model for model in fitting if model.kind == preferred), fitting[0]).name
     return exchange
+
+
+def _usable_models(context: RequestContext) -> list[ModelDescription]:
+    """Return the loaded models that the client may use."""
+    return [model for model in context.models.descriptions if context.allowed(model.name)]
 
 
 def _truncation_policy(truncate: bool, direction: Direction) -> str:
