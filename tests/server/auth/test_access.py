@@ -87,9 +87,12 @@ def test_a_key_has_a_name_scopes_and_models(tmp_path: Path, tiny: Encoder, caplo
                     assert reply.status_code == status, (call, reply.text)
             # Without a name, the first model that the key may use.
             assert http.get("/info", headers={"authorization": f"Bearer {other}"}).status_code == 404
-            assert "may not use tiny" in http.post(
-                "/predict", json={"inputs": "cat", "model": "tiny"}, headers={"authorization": f"Bearer {other}"}
-            ).text
+            assert (
+                "may not use tiny"
+                in http.post(
+                    "/predict", json={"inputs": "cat", "model": "tiny"}, headers={"authorization": f"Bearer {other}"}
+                ).text
+            )
     assert not any(secret in caplog.text for secret in (reader, owner, other))
 
 

@@ -25,7 +25,9 @@ def list_models(_: None, context: RequestContext) -> Reply:
 
 def get_model(_: None, context: RequestContext) -> Reply:
     """Return the description of one model."""
-    return Reply(_model_to_dict(context.models.known_entry(model_name(context), context.allowed)), headers=VERSION_HEADERS)
+    return Reply(
+        _model_to_dict(context.models.known_entry(model_name(context), context.allowed)), headers=VERSION_HEADERS
+    )
 
 
 @dataclass(frozen=True)
