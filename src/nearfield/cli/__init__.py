@@ -41,7 +41,7 @@ COMMANDS = (
     ("capacity", "capacity", "EXAMPLES"),
 )
 #: The groups of commands: modules that have a typer application named ``app``.
-GROUPS = ("cluster", "collections", "golden", "models", "keys")
+GROUPS = ("train", "cluster", "collections", "golden", "models", "keys")
 
 #: The exit status of all commands.
 EXIT_CODES = {

@@ -1,0 +1,47 @@
+"""nearfield train: fit a model to your data; one file per command, and ``nearfield train MODEL`` is ``train run MODEL``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+#: The commands: the name, and the module in this package with a function of that name and ``EXAMPLES``.
+#: A new command is one module and one row.
+COMMANDS: tuple[tuple[str, str], ...] = ()
+#: The command that runs when the first argument is none of the commands.
+DEFAULT = "run"
+
+
+class DefaultCommandGroup(TyperGroup):
+    """A group of commands in which ``nearfield train MODEL`` means ``nearfield train run MODEL``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the name of the default command before arguments that do not begin with a command."""
+        if args and DEFAULT in self.commands and args[0] not in (*self.commands, "--help"):
+            args = [DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    help="Fit a model to your data: measured before and after, and written only if it is better.",
+    cls=DefaultCommandGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def _group() -> None:
+    """Make typer treat the application as a group, however many commands it has."""
+
+
+def _add_commands() -> None:
+    for name, module_name in COMMANDS:
+        module = import_module(f"nearfield.cli.train.{module_name}")
+        app.command(name, epilog=module.EXAMPLES)(getattr(module, name))
+
+
+_add_commands()
