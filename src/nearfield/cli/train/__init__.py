@@ -1,4 +1,4 @@
-"""nearfield train: fit a model to your data; one file per command, and ``nearfield train MODEL`` is ``train run MODEL``."""
+"""nearfield train: fit a model to your data. One file per command; ``train MODEL`` means ``train run MODEL``."""
 
 from __future__ import annotations
 
