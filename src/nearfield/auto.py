@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 from nearfield.attach import open_encoder, open_reranker, server_url
-from nearfield.encoder import Encoder
+from nearfield.encoder import OWN_KEYWORDS, Encoder
+from nearfield.errors import InputError
 from nearfield.inference.calls.keywords import check_keywords
 from nearfield.inference.encode_options import Unpack
 from nearfield.inference.loaded_model import LoadKeywords
 from nearfield.inference.uncompiled_model import ReadModelKeywords, model_name, read_model
 from nearfield.recipe import ClassScores, Recipe
 from nearfield.reranker import Classifier, Reranker
+from nearfield.vectors.vector_map import VectorMap
 
 
 def load(
@@ -19,6 +22,7 @@ def load(
     *,
     truncate_dim: int | None = None,
     force_truncate_dim: bool = False,
+    query_map: str | Path | VectorMap | None = None,
     **options: Unpack[LoadKeywords],
 ) -> Encoder | Reranker | Classifier:
     """Return an Encoder if a model gives vectors, a Reranker if it gives one score, and a Classifier for more scores.
@@ -30,6 +34,7 @@ def load(
         model: full id, short name or alias of the catalogue, id on the Hub, or path of a folder.
         truncate_dim: dimensions of vectors for calls that do not say; without effect for scores.
         force_truncate_dim: truncate even if the model was not trained for it.
+        query_map: the folder of a query map (see ``Encoder``); refused for a model without vectors.
         source: ``folder``, ``cache``, ``hub`` or ``index``: the only place to search.
         revision: commit, tag or branch on the Hub; by default the one that the catalogue pins.
         precision: ``auto`` (bf16 if the hardware multiplies it natively) or ``float32``; for torch also ``bfloat16``
@@ -60,12 +65,17 @@ def load(
         ModelRefused: its files cannot be loaded exactly.
         UnknownKeyword: there is no such keyword.
     """
-    check_keywords("nearfield.load", options, LoadKeywords.__optional_keys__, ("force_truncate_dim", "truncate_dim"))
+    check_keywords("nearfield.load", options, LoadKeywords.__optional_keys__, OWN_KEYWORDS)
     selected = {name: value for name, value in options.items() if name in ReadModelKeywords.__annotations__}
     uncompiled = read_model(model_name(model), **cast(ReadModelKeywords, selected))
     model_class = _class_for(uncompiled.recipe)
     if model_class is Encoder:
-        return open_encoder(uncompiled, truncate_dim=truncate_dim, force_truncate_dim=force_truncate_dim, **options)
+        own: dict[str, Any] = {"truncate_dim": truncate_dim, "force_truncate_dim": force_truncate_dim}
+        # Left out where there is none: an attached model takes no map.
+        own |= {} if query_map is None else {"query_map": query_map}
+        return open_encoder(uncompiled, **own, **options)
+    if query_map is not None:
+        raise InputError(f"{uncompiled.recipe.name} gives scores: it has no queries to map.", param="query_map")
     if model_class is Reranker or (server_url() is not None and options.get("engine") is None):
         return open_reranker(uncompiled, **options)
     return model_class(uncompiled, **options)

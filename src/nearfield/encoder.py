@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer, Tokens
 from nearfield.engine.job import Ticket
-from nearfield.errors import InputError, ModelRefused
+from nearfield.errors import ModelRefused
 from nearfield.inference import encode_options, postprocess
 from nearfield.inference.calls import zero_shot as label_scores
 from nearfield.inference.calls.keywords import (
@@ -39,7 +40,6 @@ from nearfield.inference.preparation.fused_preparer import FusedPreparer
 from nearfield.inference.preparation.input_preparer import InputPreparer
 from nearfield.inference.preparation.inputs import (
     LARGEST_WINDOW,
-    Input,
     Inputs,
     Text,
     Texts,
@@ -47,7 +47,7 @@ from nearfield.inference.preparation.inputs import (
     parse_inputs,
 )
 from nearfield.inference.preparation.late_interaction import LateInteractionFormatter
-from nearfield.inference.preparation.media_inputs import modality_of
+from nearfield.inference.preparation.media_inputs import one_modality
 from nearfield.inference.preparation.media_preparer import MediaPreparer
 from nearfield.inference.preparation.sparse_static import SparseStaticEmbedding
 from nearfield.inference.preparation.tokenizer_threads import runs_inline, tokenize_in_parts
@@ -57,6 +57,7 @@ from nearfield.progress import Progress
 from nearfield.recipe import Multivector, Recipe, Splade
 from nearfield.vectors.dense import Vectors
 from nearfield.vectors.multivector import MultiVectors
+from nearfield.vectors.vector_map import VectorMap, read_query_map
 
 if TYPE_CHECKING:
     from nearfield.inference.result_cache import ResultCache
@@ -69,12 +70,14 @@ class Encoder(EncodeStages):
         model: full id, short name or alias of the catalogue, id on the Hub, or path of a folder.
         truncate_dim: dimensions to keep when a call does not say; by default those that the model's folder states.
         force_truncate_dim: truncate even if the model was not trained for it.
+        query_map: a folder of ``nearfield train map``, or a ``VectorMap``: moves dense vectors of the role ``query``.
         options: as for ``nearfield.load``: source, revision, precision, backend, threads, streams, max_length, kind,
             engine and others.
 
     Raises:
         ModelNotFound, SourceUnavailable: there is no such model, or its files cannot be downloaded.
         ModelRefused: its files cannot be loaded exactly.
+        SpaceMismatch: the query map was fitted for another model.
     """
 
     def __init__(
@@ -83,12 +86,15 @@ class Encoder(EncodeStages):
         *,
         truncate_dim: int | None = None,
         force_truncate_dim: bool = False,
+        query_map: str | Path | VectorMap | None = None,
         **options: Unpack[LoadKeywords],
     ) -> None:
-        check_keywords("Encoder", options, LoadKeywords.__optional_keys__, ("force_truncate_dim", "truncate_dim"))
+        check_keywords("Encoder", options, LoadKeywords.__optional_keys__, OWN_KEYWORDS)
+        vector_map = read_query_map(query_map)  # an error before the model is loaded
         super().__init__(model, **options)
         recipe = self.recipe
         self._arguments |= {"truncate_dim": truncate_dim, "force_truncate_dim": force_truncate_dim}
+        self._arguments |= {"query_map": vector_map}
         truncate_dim = recipe.truncate_dim if truncate_dim is None else truncate_dim
         if recipe.modules:
             encode_options.resolve_dimensions(recipe, truncate_dim, force_truncate_dim)
@@ -96,7 +102,8 @@ class Encoder(EncodeStages):
         formatter = (
             LateInteractionFormatter(multivector, self.tokenizer) if isinstance(multivector, Multivector) else None
         )
-        self._defaults = OptionDefaults(self.default_adapter, truncate_dim, force_truncate_dim, formatter)
+        self._defaults = OptionDefaults(self.default_adapter, truncate_dim, force_truncate_dim, formatter, vector_map)
+        self._check_query_map()
         self._preparer = self._create_preparer(formatter)
         fused = self._model.fused_processor
         self._fused_preparer = None if fused is None else FusedPreparer(fused, self.max_length)
@@ -407,7 +414,7 @@ class Encoder(EncodeStages):
         resolved = self._resolve(read_options("Encoder.submit", options, _LIMITS[:2]))
         items = list_inputs(inputs, self.modalities, fuses=self.recipe.fuses)[1]
         prepared = self._prepare(
-            _one_modality(items, self.recipe.modality), items, resolved, bulk=bulk, expires_at=expires_at
+            one_modality(items, self.recipe.modality), items, resolved, bulk=bulk, expires_at=expires_at
         )
         return self.engine.submit(prepared.ticket)
 
@@ -479,18 +486,10 @@ class Encoder(EncodeStages):
         return self._resolve(read_options("Encoder.prompt_of", options)).prompt
 
 
+#: Keywords of ``Encoder`` besides those of ``LoadKeywords``.
+OWN_KEYWORDS = ("force_truncate_dim", "query_map", "truncate_dim")
 #: Keywords of calls besides the options, for messages.
 _SHOWN, _LIMITS = ("show_progress_bar",), ("bulk", "deadline", "max_tokens")
-
-
-def _one_modality(items: Sequence[Input], default: str) -> str:
-    """Return the modality of all inputs; ``default`` if there are none. Inputs of several kinds are refused."""
-    kinds = [modality_of(item) for item in items] or [default]
-    other = next((number for number, kind in enumerate(kinds) if kind != kinds[0]), None)
-    if other is not None:
-        named = f"input 0 is of kind {kinds[0]}, and input {other} of {kinds[other]}"
-        raise InputError(f"submit takes inputs of one kind: {named}.", param="input")
-    return kinds[0]
 
 
 def _progress_is_useful(total: int | None) -> bool:

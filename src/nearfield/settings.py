@@ -22,7 +22,10 @@ from nearfield.strict_toml import parse_toml
 PREFIX = "NEARFIELD_"
 #: The keys of a model's table in ``model_settings``: keywords of ``nearfield.load``.
 PER_MODEL = frozenset(
-    {"precision", "backend", "device", "max_length", "revision", "source", "adapters", "file", "truncate_dim"}
+    {
+        *("precision", "backend", "device", "max_length", "revision", "source", "adapters", "file", "truncate_dim"),
+        "query_map",
+    }
 )
 #: Variables that are read where they are needed, not by ``Settings``.
 ELSEWHERE = frozenset(

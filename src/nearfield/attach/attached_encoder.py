@@ -16,7 +16,7 @@ from nearfield.attach.attached_model import AttachedModel
 from nearfield.attach.model_facts import check_load_options, check_space, read_uncompiled
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.client.inputs import BodyInput, body_inputs, to_body
-from nearfield.encoder import Encoder
+from nearfield.encoder import OWN_KEYWORDS, Encoder
 from nearfield.inference import encode_options, postprocess
 from nearfield.inference.calls.keywords import check_keywords, read_options
 from nearfield.inference.calls.limits import NO_LIMITS, CallLimits, TimedResult
@@ -30,6 +30,7 @@ from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.recipe import Multivector
 from nearfield.vectors.dense import Vectors, quantize
+from nearfield.vectors.fingerprint import unmapped
 from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.outputs import Outputs
 from nearfield.vectors.rows import row_bounds
@@ -59,7 +60,7 @@ class SentOptions(ResolvedOptions):
 
 def attach_encoder(url: str, model: str | UncompiledModel, options: Mapping[str, Any]) -> AttachedEncoder:
     """Return an encoder of a server; options are those of ``Encoder``. Raises as ``open_encoder`` does."""
-    check_keywords("Encoder", options, LoadKeywords.__optional_keys__ | {"force_truncate_dim", "truncate_dim"})
+    check_keywords("Encoder", options, LoadKeywords.__optional_keys__ | {*OWN_KEYWORDS})
     check_load_options(options)
     uncompiled = read_uncompiled(model, options)
     Encoder.check_kind(uncompiled.recipe)
@@ -148,7 +149,7 @@ class AttachedEncoder(AttachedModel, Encoder):
     def _read(self, reply: Mapping[str, Any], options: ResolvedOptions) -> Result:
         counts = {name: np.array(reply[name], COUNT_TYPE) for name in ("tokens", "dropped", "unknown")}
         for name in options.outputs:
-            check_space(self._client, options.space, reply[name]["fingerprint"])
+            check_space(self._client, options.space, unmapped(reply[name]["fingerprint"]))  # its server may map queries
         results = {name: _READERS[name](reply[name], counts) for name in options.outputs}
         return Outputs(**cast(Any, results)) if options.returns_outputs else results[options.outputs[0]]
 

@@ -24,6 +24,7 @@ _COMPUTING: Mapping[str, object] = {
     "file": None,
     "instruction": None,
     "modalities": None,
+    "query_map": None,
     "reproducible": False,
     "streams": None,
     "threads": None,

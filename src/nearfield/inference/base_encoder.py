@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nearfield.argument_checks import require_count
-from nearfield.errors import InputError
-from nearfield.inference.encode_options import OptionDefaults
+from nearfield.errors import InputError, NearfieldError
+from nearfield.inference.encode_options import EncodeOptions, OptionDefaults, resolve
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.preparation.inputs import Texts
 from nearfield.inference.preparation.unread_inputs import unread_unlogged
 from nearfield.vectors import similarity as measures
 from nearfield.vectors.dense import Vectors
+from nearfield.vectors.vector_map import VectorMap
 
 
 class BaseEncoder(LoadedModel):
@@ -95,7 +96,22 @@ class BaseEncoder(LoadedModel):
                 param="vectors",
             )
 
+    def _check_query_map(self) -> None:
+        """Unload the model and raise SpaceMismatch if its query map was fitted for another one."""
+        if self.query_map is None:
+            return
+        try:
+            resolve(EncodeOptions(role="query", outputs="dense"), self._model, self._defaults)
+        except NearfieldError:
+            self.close(drain=False)
+            raise
+
     # -- properties --------------------------------------------------------------------------------------------------
+
+    @property
+    def query_map(self) -> VectorMap | None:
+        """The map that moves the dense vectors of queries; None if there is none."""
+        return self._defaults.query_map
 
     @property
     def dimensions(self) -> int:

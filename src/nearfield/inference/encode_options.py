@@ -16,7 +16,9 @@ from nearfield.errors import InputError, UnsupportedDimensions, nearest
 from nearfield.inference.model_info import ModelInfo
 from nearfield.recipe import ROLE_TASKS, EncodeTask, Recipe
 from nearfield.text_inputs import check_texts, describe
+from nearfield.vectors.fingerprint import fingerprint
 from nearfield.vectors.quantization import PRECISIONS
+from nearfield.vectors.vector_map import VectorMap
 
 if sys.version_info >= (3, 11):
     from typing import Unpack as Unpack
@@ -103,19 +105,22 @@ class ResolvedOptions:
     space: str = ""
     #: Whether the call chose a prompt or an instruction, rather than a role: neither makes sense for a picture.
     prompt_is_chosen: bool = False
+    #: Moves the dense vectors before truncation.
+    query_map: VectorMap | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OptionDefaults:
     """What an encoder uses where a call sets nothing: its adapter, its dimensions, and the prefixes of its roles.
 
-    ``force`` allows dimensions that the model was not trained for.
+    ``force`` allows dimensions that the model was not trained for. ``query_map`` moves the vectors of queries.
     """
 
     adapter: str | None = None
     truncate_dim: int | None = None
     force: bool = False
     formatter: LateInteractionFormatter | None = None
+    query_map: VectorMap | None = None
 
 
 def resolve(options: EncodeOptions, model: ModelInfo, defaults: OptionDefaults) -> ResolvedOptions:
@@ -123,6 +128,7 @@ def resolve(options: EncodeOptions, model: ModelInfo, defaults: OptionDefaults) 
 
     Raises:
         InputError: an option is invalid, or the model does not support it.
+        SpaceMismatch: the query map was fitted for other vectors than those of this call.
     """
     recipe, role = model.recipe, options.role
     _check_kinds(options)
@@ -138,6 +144,7 @@ def resolve(options: EncodeOptions, model: ModelInfo, defaults: OptionDefaults) 
     normalize = (recipe.normalize_by_default if stated is None else stated) and not recipe.normalized
     dim, force = options.truncate_dim, options.force_truncate_dim or defaults.force
     dim = defaults.truncate_dim if dim is None else dim
+    space = model.space_of(adapter) + ("n" if normalize else "")
     return ResolvedOptions(
         prompt=text,
         role=role,
@@ -152,9 +159,24 @@ def resolve(options: EncodeOptions, model: ModelInfo, defaults: OptionDefaults) 
         normalize_first=normalize,
         precision=options.precision,
         ranges=options.ranges,
-        space=model.space_of(adapter) + ("n" if normalize else ""),
+        space=space,
         prompt_is_chosen=bool(options.prompt_name or options.prompt or options.instruction),
+        query_map=_map_of(defaults, role, kinds, recipe, space),
     )
+
+
+def _map_of(
+    defaults: OptionDefaults, role: str | None, kinds: tuple[str, ...], recipe: Recipe, space: str
+) -> VectorMap | None:
+    """Return the map for the dense vectors of a call: that of queries.
+
+    Raises:
+        SpaceMismatch: it was fitted for other vectors.
+    """
+    if defaults.query_map is None or role != "query" or "dense" not in kinds:
+        return None
+    defaults.query_map.require_source(fingerprint(space, recipe.dimensions, "float32"), f"queries of {recipe.name}")
+    return defaults.query_map
 
 
 def resolve_for_tokens(options: EncodeOptions, model: ModelInfo, defaults: OptionDefaults) -> ResolvedOptions:

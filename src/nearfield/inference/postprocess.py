@@ -15,7 +15,7 @@ from nearfield.inference.encode_options import TOKEN_STATES, ResolvedOptions
 from nearfield.inference.preparation.input_preparer import InputCounts, PreparedInputs
 from nearfield.recipe import Multivector, Recipe
 from nearfield.vectors.dense import Vectors, normalize, quantize, truncate
-from nearfield.vectors.fingerprint import fingerprint
+from nearfield.vectors.fingerprint import fingerprint, mapped_space
 from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.outputs import Outputs
 from nearfield.vectors.sparse import SparseVectors, keep_largest
@@ -110,14 +110,16 @@ def _count(tokens: Counted, single: bool) -> _TokenCounts:
 
 
 def _build_dense(options: ResolvedOptions, rows: Array, counts: _TokenCounts) -> Vectors:
-    """Return dense vectors, scaled, truncated and quantised, from float32 rows [n, dimensions]."""
-    data = normalize(rows) if options.normalize_first else rows
+    """Return dense vectors, scaled, mapped, truncated and quantised, from float32 rows [n, dimensions]."""
+    data, name = normalize(rows) if options.normalize_first else rows, options.space
+    if options.query_map is not None:
+        data, name = options.query_map.apply(data), mapped_space(name, options.query_map.digest)
     if options.dimensions < data.shape[1]:
         if options.subtract_mean:
             # A layer norm without weights: scaling to unit length follows, so that only the centring matters.
             data = data - data.mean(1, keepdims=True)
         data = truncate(data, options.dimensions, renormalize=options.rescale_after_truncation)
-    space = fingerprint(options.space, options.dimensions, "float32")
+    space = fingerprint(name, options.dimensions, "float32")
     vectors = Vectors(data, space, options.dimensions, **counts)
     if options.precision == "float32" and options.ranges is None:
         return vectors

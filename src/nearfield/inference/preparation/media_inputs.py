@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, cast
 
@@ -216,3 +216,13 @@ def _has_misnamed_parts(item: object, reads: tuple[str, ...]) -> bool:
 def _is_pixels(item: object) -> bool:
     """Return whether a value is an array of pixels, uint8 [H, W, 3]: no list of token ids has that shape."""
     return isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 3 and item.shape[2] == 3
+
+
+def one_modality(items: Sequence[Any], default: str) -> str:
+    """Return the modality of all inputs; ``default`` if there are none. Inputs of several kinds are refused."""
+    kinds = [modality_of(item) for item in items] or [default]
+    other = next((number for number, kind in enumerate(kinds) if kind != kinds[0]), None)
+    if other is not None:
+        named = f"input 0 is of kind {kinds[0]}, and input {other} of {kinds[other]}"
+        raise InputError(f"submit takes inputs of one kind: {named}.", param="input")
+    return kinds[0]
