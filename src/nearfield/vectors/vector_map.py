@@ -1,7 +1,8 @@
 """`VectorMap`: a fitted function from the vectors of one space to those of another, and its folder.
 
-A *query map* has one space on both sides: it moves queries nearer to what they look for, and documents stay as they
-are. A *bridge* reads the vectors of one model and returns vectors for an index of another one.
+A *query map* has one space on both sides: it moves queries nearer to what they look for, and documents do not change. A
+*bridge* reads the vectors of one model and returns vectors for an index of another one.
+
 
 A folder has ``adapter.safetensors`` and ``map.json``, which names the spaces, the digest of the numbers, and what was
 measured. The rules are matrices, so that a vector takes microseconds:
