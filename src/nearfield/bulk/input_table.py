@@ -12,7 +12,7 @@ from nearfield.bulk.media_files.suffixes import MEDIA_SUFFIXES
 from nearfield.bulk.text_source import STDIN, RowLocation, TextSource
 from nearfield.errors import InputError
 from nearfield.fileio.s3.matching import find_objects
-from nearfield.fileio.s3.path import Location, S3Path
+from nearfield.fileio.s3.path import Location, S3Path, pin_versions
 
 #: Suffixes of the files that are read in a folder. Plain text is read only if --format names it, because most
 #: text files in a folder are not data.
@@ -28,10 +28,10 @@ _SUFFIXES |= MEDIA_SUFFIXES
 
 
 def expand_locations(inputs: Sequence[Location], form: str | None, output: Location) -> tuple[Location, ...]:
-    """Do what ``expand_paths`` does, also for inputs and outputs on S3.
+    """Do what ``expand_paths`` does, also for inputs and outputs on S3; objects are returned with their versions.
 
     Raises:
-        InputError: a folder holds no file of a known format, or a pattern matches none.
+        InputError: a folder holds no file of a known format, a pattern matches none, or there is no such object.
         OSError: a folder cannot be read.
     """
     known: set[Location] = set()
@@ -45,7 +45,7 @@ def expand_locations(inputs: Sequence[Location], form: str | None, output: Locat
             files = [file for file in _expand(path, form, output) if file.resolve() not in known]
         locations += files
         known.update(file.resolve() if isinstance(file, Path) else file for file in files)
-    return tuple(locations)
+    return pin_versions(locations)
 
 
 def expand_paths(inputs: Sequence[Path], form: str | None, output: Path) -> tuple[Path, ...]:

@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple
 from nearfield.bulk.media_files.suffixes import MEDIA_NOUNS, MEDIA_SUFFIXES
 from nearfield.errors import InputError, nearest
 from nearfield.fileio.csv_records import FIRST_RECORD, RecordStart
-from nearfield.fileio.s3.path import Location, S3Path, versions
+from nearfield.fileio.s3.path import Location, S3Path
 from nearfield.fileio.tabular import FORMATS, TableRow, check_unicode, read_stream, read_table
 
 STDIN = Path("-")
@@ -56,7 +56,7 @@ class TextSource:
         stats: list[object] = [
             (str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in self._files
         ]
-        stats += versions([path for path in self.paths if isinstance(path, S3Path)])
+        stats += [path.version() for path in self.paths if isinstance(path, S3Path)]
         return [stats, self.form, self.field, self.id_field]
 
     def newest_change(self) -> float:

@@ -70,16 +70,21 @@ class ShardBucket:
     # -- objects -----------------------------------------------------------------------------------------------
 
     def _scan(self) -> None:
-        """List the objects, records before the files that they name, and read the records that have changed."""
+        """List the objects, records before the files that they name, and read the records that have changed.
+
+        Lists may lag behind: records that are known and not listed are looked up by their names.
+        """
         skipped = len(self._key(""))
         items = {item.key[skipped:]: item for item in self._client.list(self.home.key)}
         self._sizes = {name: item.size for name, item in items.items()}
         tags = {int(match[1]): items[name].etag for name in items if (match := _RECORD.fullmatch(name))}
         same = {number: record for number, record in self._records.items() if tags.get(number) == record[0]}
+        unlisted = [number for number in self._records if number not in tags]
         with ThreadPoolExecutor(_THREADS) as pool:
-            changed = [number for number in tags if number not in same]
+            changed = [number for number in tags if number not in same] + unlisted
             fresh = dict(zip(changed, pool.map(self._read_record, changed), strict=True))
-        self._records = same | {number: record for number, record in fresh.items() if record is not None}
+            self._records = same | {number: record for number, record in fresh.items() if record is not None}
+            list(pool.map(self._find_files, [number for number in unlisted if number in self._records]))
 
     def _read_record(self, number: int) -> tuple[str, JsonObject] | None:
         content = self._client.get(self._key(_record_name(number)))
@@ -89,10 +94,13 @@ class ShardBucket:
         """Read the record of a shard again, and the sizes of its files."""
         record = self._read_record(number)
         self._records.pop(number, None)
-        if record is None:
-            return
-        self._records[number] = record
-        for name in record[1].get("files", {}):
+        if record is not None:
+            self._records[number] = record
+            self._find_files(number)
+
+    def _find_files(self, number: int) -> None:
+        """Look up the sizes of the files that the record of a shard names."""
+        for name in self._records[number][1].get("files", {}):
             item = self._client.find(self._key(name))
             self._sizes.pop(name, None)
             self._sizes |= {} if item is None else {name: item.size}

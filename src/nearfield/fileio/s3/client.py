@@ -1,35 +1,36 @@
 """A bucket: reads, writes and conditional writes, with clear errors.
 
 The library obstore repeats requests after errors of the server (503, SlowDown), lost connections and timeouts, with
-growing waits, for a bounded time. It does not know whether a conditional write whose answer was lost has been done:
-here its object is read again.
+growing waits, for a bounded time, and reads on where the body of an object was cut off. Repeated here, with growing
+random waits: lists that were cut off, answers with too few bytes, uploads that the storage did not wait for. Whether a
+conditional write whose answer was lost has been done, the object says, which is read again.
 """
 
 from __future__ import annotations
 
 import mmap
-import re
+import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nearfield.errors import InputError, StorageFailed
+from nearfield.fileio.s3.failures import explain, is_useless
 from nearfield.fileio.s3.settings import S3Settings, require_obstore
 
 #: The most bytes that S3 takes in one request.
 MAX_UPLOAD_BYTES = 5 * 2**30
 _KEYS_PER_LISTING = 1000
-#: Attempts of a conditional write whose outcome is unclear, and the first wait in seconds.
+#: Attempts of a request whose answer says nothing, and of a conditional write whose outcome is unclear, and the first
+#: wait in seconds.
 _ATTEMPTS = 6
 _FIRST_WAIT = 0.2
-_CODE = re.compile(r"<Code>(\w+)</Code>")
-_STATUS = re.compile(r"status code: (\d{3})")
-#: The address at which machines in a cloud get keys.
-_KEY_SERVICE = "169.254.169.254"
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -59,30 +60,51 @@ class S3Client:
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
         self._obstore = require_obstore()
+        settings.check_endpoint()
         self._store = settings.connect()
 
     # -- reading -----------------------------------------------------------------------------------------------
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield the objects in a folder and its subfolders, in the order of their keys."""
+        last, attempt = None, 0
         with self._explained("list", prefix):
-            for batch in self._obstore.list(self._store, prefix or None, chunk_size=_KEYS_PER_LISTING):
-                yield from map(_info, batch)
+            while True:
+                try:
+                    for item in self._items(prefix, last):
+                        last, attempt = item.key, 0
+                        yield item
+                    return
+                except self._obstore.exceptions.BaseError as error:
+                    self._wait_after(error, attempt)
+                    attempt += 1
+
+    def _items(self, prefix: str, last: str | None) -> Iterator[ObjectInfo]:
+        """Yield the objects in a folder whose keys are after the last one that is known."""
+        for batch in self._obstore.list(self._store, prefix or None, offset=last, chunk_size=_KEYS_PER_LISTING):
+            yield from map(_info, batch)
 
     def find(self, key: str) -> ObjectInfo | None:
         """Return what is known of an object; None if there is none."""
         try:
             with self._explained("read", key):
-                return _info(self._obstore.head(self._store, key))
+                return _info(self._repeated(lambda: self._obstore.head(self._store, key)))
         except FileNotFoundError:
             return None
+        except InputError:
+            next(self.list(key), None)  # the answer to HEAD has no body; that of a listing may say why
+            raise
 
     def get(self, key: str) -> ObjectContent | None:
         """Return the content of an object; None if there is none."""
+
+        def request() -> ObjectContent:
+            answer = self._obstore.get(self._store, key)
+            return ObjectContent(bytes(answer.bytes()), answer.meta["e_tag"] or "")
+
         try:
             with self._explained("read", key):
-                answer = self._obstore.get(self._store, key)
-                return ObjectContent(bytes(answer.bytes()), answer.meta["e_tag"] or "")
+                return self._repeated(request)
         except FileNotFoundError:
             return None
 
@@ -92,13 +114,32 @@ class S3Client:
         Raises:
             InputError: it is not the same object any more.
         """
-        where = f"s3://{self._settings.bucket}/{item.key}"
         options = {"range": (start, stop), "if_match": item.etag}
+
+        def request() -> bytes:
+            return bytes(self._obstore.get(self._store, item.key, options=options).bytes())
+
         try:
             with self._explained("read", item.key):
-                return bytes(self._obstore.get(self._store, item.key, options=options).bytes())
+                return self._repeated(request)
         except (FileNotFoundError, self._obstore.exceptions.PreconditionError):
+            where = f"s3://{self._settings.bucket}/{item.key}"
             raise InputError(f"{where} changed while it was read: run the command again.", param="inputs") from None
+
+    def _repeated(self, request: Callable[[], _Answer]) -> _Answer:
+        """Return the answer to a request, which is repeated if the answer says nothing."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return request()
+            except self._obstore.exceptions.BaseError as error:
+                self._wait_after(error, attempt)
+        raise StorageFailed(f"{self._settings.place}: no useful answer.")  # the last attempt has raised already
+
+    def _wait_after(self, error: Exception, attempt: int) -> None:
+        """Wait until a request is worth repeating; raise its error if it is not."""
+        if attempt >= _ATTEMPTS - 1 or not is_useless(error):
+            raise error
+        time.sleep(_wait_seconds(attempt))
 
     # -- writing -----------------------------------------------------------------------------------------------
 
@@ -157,48 +198,27 @@ class S3Client:
                     return False
                 if attempt == _ATTEMPTS - 1:
                     raise StorageFailed(f"{self._settings.place}: {key} could not be written: {error}") from None
-                time.sleep(_FIRST_WAIT * 2**attempt)
+                time.sleep(_wait_seconds(attempt))
         return False
 
     def _put(self, store: Any, key: str, data: object, mode: object) -> None:
         with self._explained("write", key):
-            self._obstore.put(store, key, data, mode=mode, use_multipart=False)
+            self._repeated(lambda: self._obstore.put(store, key, data, mode=mode, use_multipart=False))
 
     @contextmanager
     def _explained(self, action: str, key: str) -> Iterator[None]:
-        """Turn errors of the library into our own ones; those of conditions pass.
-
-        The library's messages quote requests and answers, which may hold keys; they are not chained.
-        """
+        """Turn errors of the library into our own ones, which are not chained; those of conditions pass."""
         errors = self._obstore.exceptions
         try:
             yield
         except FileNotFoundError as error:
             if "NoSuchBucket" in str(error):
-                raise self._missing() from None
+                raise explain(self._settings, error, action, key) from None
             raise
-        except (errors.PermissionDeniedError, errors.UnauthenticatedError) as error:
-            where = f"{self._settings.place}, {key or 'all objects'}"
-            reason = f"the storage denies to {action} it ({_reason(error)})"
-            raise InputError(f"{where}: {reason}. Check the access keys and their permissions.") from None
         except (errors.AlreadyExistsError, errors.PreconditionError):
             raise
         except errors.BaseError as error:
-            raise self._failure(error, action, key) from None
-
-    def _failure(self, error: Exception, action: str, key: str) -> InputError | StorageFailed:
-        text = str(error)
-        if "NoSuchBucket" in text:
-            return self._missing()
-        if _KEY_SERVICE in text:
-            return InputError(
-                f"{self._settings.place}: no access keys. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
-            )
-        place, what = self._settings.place, key or "all objects"
-        return StorageFailed(f"{place}: could not {action} {what} ({_reason(error)}). Repeat the command to continue.")
-
-    def _missing(self) -> InputError:
-        return InputError(f"{self._settings.place}: there is no such bucket. Create it, or check the endpoint.")
+            raise explain(self._settings, error, action, key) from None
 
 
 def client_of(bucket: str) -> S3Client:
@@ -215,9 +235,6 @@ def _info(meta: Any) -> ObjectInfo:
     return ObjectInfo(meta["path"], meta["size"], meta["e_tag"] or "")
 
 
-def _reason(error: Exception) -> str:
-    """Return the storage's code for an error, or its HTTP status; nothing else of an answer is shown."""
-    text = str(error)
-    if match := _CODE.search(text) or _STATUS.search(text):
-        return match[1]
-    return "timeout" if "timed out" in text or "timeout" in text.lower() else "no connection"
+def _wait_seconds(attempt: int) -> float:
+    """Return how long to wait after an attempt: longer after each, and not equally long everywhere."""
+    return _FIRST_WAIT * 2**attempt * random.uniform(0.5, 1.0)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeAlias, cast
 
 from nearfield.errors import InputError
-from nearfield.fileio.s3.client import S3Client, client_of
+from nearfield.fileio.s3.client import ObjectInfo, S3Client, client_of
 from nearfield.fileio.s3.reader import ObjectReader
 
 _SCHEME = "s3://"
@@ -68,13 +68,10 @@ class S3Path:
         """
         if mode != "rb":
             raise ValueError(f"Objects are opened with mode 'rb', not {mode!r}.")
-        item = self.client.find(self.key)
-        if item is None:
-            raise InputError(f"There is no object {self}.", param="inputs")
-        return cast(BinaryIO, io.BufferedReader(ObjectReader(self.client, item), _READ_BYTES))
+        return cast(BinaryIO, io.BufferedReader(ObjectReader(self.client, self.current()), _READ_BYTES))
 
-    def version(self) -> list[object]:
-        """Return what changes with the content of the object: path, size and tag.
+    def current(self) -> ObjectInfo:
+        """Return what is known of the object.
 
         Raises:
             InputError: there is no object.
@@ -82,7 +79,24 @@ class S3Path:
         item = self.client.find(self.key)
         if item is None:
             raise InputError(f"There is no object {self}.", param="inputs")
+        return item
+
+    def version(self) -> list[object]:
+        """Return what changes with the content of the object: path, size and tag. Raises as ``current``."""
+        item = self.current()
         return [str(self), item.size, item.etag]
+
+
+@dataclass(frozen=True, order=True)
+class ObjectVersion(S3Path):
+    """An object with its size and tag; to read another version raises InputError, since plans are made of this one."""
+
+    size: int
+    etag: str
+
+    def current(self) -> ObjectInfo:
+        """Return what was known of the object; nothing is requested."""
+        return ObjectInfo(self.key, self.size, self.etag)
 
 
 #: Where a file or a folder is.
@@ -108,7 +122,14 @@ def parse_location(text: str) -> Location:
     return S3Path(bucket, key)
 
 
-def versions(paths: Sequence[S3Path]) -> list[list[object]]:
-    """Return the versions of objects; raises as ``S3Path.version``."""
+def pin_versions(paths: Sequence[Location]) -> tuple[Location, ...]:
+    """Return the paths, those of objects with their present versions; raises as ``S3Path.current``."""
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(S3Path.version, paths))
+        return tuple(pool.map(_pinned, paths))
+
+
+def _pinned(path: Location) -> Location:
+    if not isinstance(path, S3Path):
+        return path
+    item = path.current()
+    return ObjectVersion(path.bucket, path.key, item.size, item.etag)

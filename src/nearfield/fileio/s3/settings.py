@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
+import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
-from nearfield.errors import InputError, MissingExtra
+from nearfield.errors import InputError, MissingExtra, StorageFailed
 
 #: Seconds in which a request must be answered; it is repeated otherwise.
 REQUEST_SECONDS = 60.0
@@ -55,6 +58,34 @@ class S3Settings:
     def place(self) -> str:
         """Where the bucket is, for messages."""
         return f"s3://{self.bucket}" + (f" at {urlsplit(self.endpoint).netloc}" if self.endpoint else "")
+
+    @property
+    def region(self) -> str:
+        """The region in which the bucket should be."""
+        values = dict(self.environment)
+        return values.get("AWS_REGION") or values.get("AWS_DEFAULT_REGION") or "us-east-1"
+
+    def check_endpoint(self) -> None:
+        """Check that something answers at the endpoint: requests would be repeated for minutes.
+
+        Raises:
+            StorageFailed: nothing does.
+        """
+        if self.endpoint is None or getproxies():
+            return
+        parts = urlsplit(self.endpoint)
+        address = (str(parts.hostname), parts.port or (80 if parts.scheme == "http" else 443))
+        for last in (False, False, True):
+            try:
+                socket.create_connection(address, timeout=_CONNECT_SECONDS).close()
+                return
+            except OSError as error:
+                if last:
+                    reason = error.strerror or str(error)
+                    raise StorageFailed(
+                        f"s3://{self.bucket}: nothing answers at {parts.netloc} ({reason}). Check AWS_ENDPOINT_URL."
+                    ) from error
+            time.sleep(_FIRST_WAIT_SECONDS)
 
     def connect(self, upload_bytes: int = 0) -> Any:
         """Return obstore's store for the bucket, whose requests may take as long as an upload of so many bytes.

@@ -3,98 +3,39 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as arrow
 import pytest
 from pyarrow import parquet
 
-from nearfield import Encoder
 from nearfield.errors import InputError, StorageFailed
 from nearfield.fileio.s3 import settings
 from nearfield.fileio.s3.matching import find_objects
 from nearfield.fileio.s3.path import S3Path, parse_location
-from tests.support.cli_runner import Ran, run
-from tests.support.s3_server import BUCKET, SECRET, Faults, environment, s3_server
+from tests.support.s3_bucket import OUT, Run, content, ids_of, manifest_of, names, put_jsonl, some_rows
+from tests.support.s3_server import BUCKET, SECRET, Faults
 
 pytest.importorskip("obstore", reason="needs nearfield[s3]")
 pytest.importorskip("moto.server", reason="needs moto, a server of S3: pip install 'moto[server]'")
 pytestmark = pytest.mark.process
 
-Run = Callable[..., Ran]
-OUT = f"s3://{BUCKET}/out/"
-
-
-@pytest.fixture
-def faults() -> Faults:
-    """What goes wrong at the server."""
-    return Faults()
-
-
-@pytest.fixture
-def home(faults: Faults, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3Path]:
-    """A bucket; drafts go to a folder of the test."""
-    (tmp_path / "drafts").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "drafts"))
-    with s3_server(faults) as url:
-        for name, value in environment(url).items():
-            monkeypatch.setenv(name, value)
-        yield S3Path(BUCKET, "out")
-
-
-@pytest.fixture
-def embed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny: Encoder, home: S3Path) -> Run:
-    """Run ``nearfield embed`` with the tiny model."""
-    model = ["--model", str(tiny.recipe.folder), "--precision", "float32", "--id-field", "id", "--shard-rows", "10"]
-    return lambda *words: run(capsys, monkeypatch, "embed", *words, *model)
-
-
-def _rows(count: int, word: str = "cat") -> list[dict[str, Any]]:
-    return [{"id": f"n{at}", "text": f"the {word} sat on mat {at}"} for at in range(count)]
-
-
-def _put_jsonl(name: str, rows: list[dict[str, Any]]) -> None:
-    path = S3Path(BUCKET, name)
-    path.client.put(path.key, "".join(json.dumps(row) + "\n" for row in rows).encode())
-
-
-def _names(home: S3Path) -> list[str]:
-    return [item.key.removeprefix("out/") for item in home.client.list(home.key)]
-
-
-def _content(home: S3Path, name: str) -> bytes:
-    found = home.client.get(home.child(name).key)
-    assert found is not None
-    return found.data
-
-
-def _manifest(home: S3Path) -> Any:
-    return json.loads(_content(home, "_manifest.json"))
-
-
-def _ids(home: S3Path) -> list[str]:
-    """The ids in the files that the manifest names."""
-    files = [name for shard in _manifest(home)["shards"] for name in shard["files"]]
-    tables = [parquet.read_table(arrow.BufferReader(_content(home, name))) for name in files]
-    return [key for table in tables for key in table["id"].to_pylist()]
+TO = ("-o", OUT, "--shard-rows", "10")
 
 
 def test_objects_become_shards_and_are_found_again(embed: Run, home: S3Path, tmp_path: Path) -> None:
-    _put_jsonl("data/a.jsonl", _rows(15))
+    put_jsonl("data/a.jsonl", some_rows(15))
     sink = arrow.BufferOutputStream()
     parquet.write_table(arrow.Table.from_pylist([{"id": f"p{at}", "text": "a dog"} for at in range(8)]), sink)
     home.client.put("data/b.parquet", sink.getvalue().to_pybytes())
-    done = embed(f"s3://{BUCKET}/data/", "-o", OUT, "--json")
+    done = embed(f"s3://{BUCKET}/data/", *TO, "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["written"] == 3
-    assert _ids(home) == [f"n{at}" for at in range(15)] + [f"p{at}" for at in range(8)]
-    assert _manifest(home)["state"] == "complete"
-    assert sum(name.startswith("part-") for name in _names(home)) == 3
-    again = json.loads(embed(f"s3://{BUCKET}/data/", "-o", OUT, "--json").out)
+    assert ids_of(home) == [f"n{at}" for at in range(15)] + [f"p{at}" for at in range(8)]
+    assert manifest_of(home)["state"] == "complete"
+    assert sum(name.startswith("part-") for name in names(home)) == 3
+    again = json.loads(embed(f"s3://{BUCKET}/data/", *TO, "--json").out)
     assert (again["written"], again["skipped"]) == (0, 3)
     assert not list((tmp_path / "drafts").iterdir())
 
@@ -102,40 +43,40 @@ def test_objects_become_shards_and_are_found_again(embed: Run, home: S3Path, tmp
 @pytest.mark.parametrize("form", ["npy", "jsonl"])
 def test_other_formats(embed: Run, home: S3Path, tmp_path: Path, form: str) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in _rows(12)), encoding="utf-8")
-    words = (path, "-o", OUT, "--shard-format", form, "--json")
+    path.write_text("".join(json.dumps(row) + "\n" for row in some_rows(12)), encoding="utf-8")
+    words = (path, *TO, "--shard-format", form, "--json")
     assert json.loads(embed(*words).out)["written"] == 2
     assert json.loads(embed(*words, "--check").out)["skipped"] == 2
 
 
 def test_vectors_are_those_of_a_folder_on_disk(embed: Run, home: S3Path, tmp_path: Path) -> None:
-    _put_jsonl("data/a.jsonl", _rows(15))
-    embed(f"s3://{BUCKET}/data/*.jsonl", "-o", OUT)
-    embed(f"s3://{BUCKET}/data/*.jsonl", "-o", f"{tmp_path}/disk/")
-    names = [name for shard in _manifest(home)["shards"] for name in shard["files"]]
-    assert [_content(home, name) for name in names] == [
+    put_jsonl("data/a.jsonl", some_rows(15))
+    embed(f"s3://{BUCKET}/data/*.jsonl", *TO)
+    embed(f"s3://{BUCKET}/data/*.jsonl", "-o", f"{tmp_path}/disk/", "--shard-rows", "10")
+    names = [name for shard in manifest_of(home)["shards"] for name in shard["files"]]
+    assert [content(home, name) for name in names] == [
         path.read_bytes() for path in sorted((tmp_path / "disk").glob("part-*"))
     ]
 
 
 def test_changed_damaged_and_surplus_shards(embed: Run, home: S3Path) -> None:
-    _put_jsonl("data/a.jsonl", _rows(30))
-    embed(f"s3://{BUCKET}/data/", "-o", OUT)
-    first = next(iter(_manifest(home)["shards"][0]["files"]))
-    home.client.put(home.child(first).key, b"x" * len(_content(home, first)))
-    _put_jsonl("data/a.jsonl", [*_rows(10), *_rows(10, "dog")])
-    report = json.loads(embed(f"s3://{BUCKET}/data/", "-o", OUT, "--check", "--json").out)
+    put_jsonl("data/a.jsonl", some_rows(30))
+    embed(f"s3://{BUCKET}/data/", *TO)
+    first = next(iter(manifest_of(home)["shards"][0]["files"]))
+    home.client.put(home.child(first).key, b"x" * len(content(home, first)))
+    put_jsonl("data/a.jsonl", [*some_rows(10), *some_rows(10, "dog")])
+    report = json.loads(embed(f"s3://{BUCKET}/data/", *TO, "--check", "--json").out)
     assert (report["damaged"], report["written"], report["removed"]) == (1, 2, 1)
-    assert _ids(home) == [f"n{at}" for at in range(10)] * 2
-    assert sum(name.startswith("part-") for name in _names(home)) == 2
+    assert ids_of(home) == [f"n{at}" for at in range(10)] * 2
+    assert sum(name.startswith("part-") for name in names(home)) == 2
 
 
 def test_a_shard_that_another_run_wrote_first_is_neither_replaced_nor_doubled(
     embed: Run, home: S3Path, faults: Faults
 ) -> None:
-    _put_jsonl("data/a.jsonl", _rows(10))
-    embed(f"s3://{BUCKET}/data/", "-o", OUT)
-    record, part = _content(home, "_shards/00000.json"), next(iter(_manifest(home)["shards"][0]["files"]))
+    put_jsonl("data/a.jsonl", some_rows(10))
+    embed(f"s3://{BUCKET}/data/", *TO)
+    record, part = content(home, "_shards/00000.json"), next(iter(manifest_of(home)["shards"][0]["files"]))
     home.client.delete([home.child("_shards/00000.json").key])
     theirs = record.replace(b'"tokens"', b'"tokens_"')  # a record with another content
 
@@ -145,43 +86,43 @@ def test_a_shard_that_another_run_wrote_first_is_neither_replaced_nor_doubled(
             assert home.client.create(home.child("_shards/00000.json").key, theirs)
 
     faults.before = write_first
-    report = json.loads(embed(f"s3://{BUCKET}/data/", "-o", OUT, "--json").out)
+    report = json.loads(embed(f"s3://{BUCKET}/data/", *TO, "--json").out)
     assert report["written"] == 0
-    assert _content(home, "_shards/00000.json") == theirs
-    assert part in _names(home)
+    assert content(home, "_shards/00000.json") == theirs
+    assert part in names(home)
 
 
 def test_files_of_killed_runs_are_removed_once_their_shard_exists(embed: Run, home: S3Path, tmp_path: Path) -> None:
-    _put_jsonl("data/a.jsonl", _rows(10))
+    put_jsonl("data/a.jsonl", some_rows(10))
     home.client.put(home.child("_shards/terms.json").key, b"")  # lost by the storage
     home.client.put(home.child(f"part-00000.{'0' * 32}.parquet").key, b"half")
     draft = tmp_path / "drafts" / "nearfield-shards-killed"
     draft.mkdir()
     (draft / "lock").touch()
-    refused = embed(f"s3://{BUCKET}/data/", "-o", OUT)
+    refused = embed(f"s3://{BUCKET}/data/", *TO)
     assert "nothing is known" in refused.err
-    assert embed(f"s3://{BUCKET}/data/", "-o", OUT, "--restart").code == 0
+    assert embed(f"s3://{BUCKET}/data/", *TO, "--restart").code == 0
     home.client.put(home.child(f"part-00000.{'0' * 32}.parquet").key, b"half")
-    assert embed(f"s3://{BUCKET}/data/", "-o", OUT).code == 0
-    assert sum(name.startswith("part-") for name in _names(home)) == 1
+    assert embed(f"s3://{BUCKET}/data/", *TO).code == 0
+    assert sum(name.startswith("part-") for name in names(home)) == 1
     assert not draft.exists()
 
 
 def test_half_of_the_requests_may_fail_and_answers_may_be_slow_or_lost(
     embed: Run, home: S3Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _put_jsonl("data/a.jsonl", _rows(20))
+    put_jsonl("data/a.jsonl", some_rows(20))
     monkeypatch.setattr(settings, "_MAX_WAIT_SECONDS", 0.02)
     monkeypatch.setattr(settings, "_FIRST_WAIT_SECONDS", 0.005)
     monkeypatch.setenv("AWS_REGION", "us-east-2")  # so that no connection of another test is used again
     faults.refused, faults.delay = 0.5, 0.05
-    done = embed(f"s3://{BUCKET}/data/", "-o", OUT, "--json")
+    done = embed(f"s3://{BUCKET}/data/", *TO, "--json")
     faults.refused = faults.delay = 0.0
     assert done.code == 0, done.err
     report = json.loads(done.out)
     assert report["state"] == "complete"
     assert report["written"] == 2
-    assert _ids(home) == [f"n{at}" for at in range(20)]
+    assert ids_of(home) == [f"n{at}" for at in range(20)]
     assert faults.failures > 5
 
 
@@ -209,18 +150,18 @@ def test_storage_that_never_answers_is_an_error_after_a_bounded_time(
 
 
 def test_denied_writes_and_missing_buckets_are_errors_before_work(embed: Run, home: S3Path, faults: Faults) -> None:
-    _put_jsonl("data/a.jsonl", _rows(3))
+    put_jsonl("data/a.jsonl", some_rows(3))
     missing = embed(f"s3://{BUCKET}/data/", "-o", "s3://missing/out/")
     assert missing.code != 0
     assert "there is no such bucket" in missing.err
-    assert "there is no such bucket" in embed("s3://missing/data/", "-o", OUT).err
+    assert "there is no such bucket" in embed("s3://missing/data/", *TO).err
     faults.denied = ("PUT",)
-    denied = embed(f"s3://{BUCKET}/data/", "-o", OUT)
+    denied = embed(f"s3://{BUCKET}/data/", *TO)
     assert "denies to write" in denied.err
     assert "AccessDenied" in denied.err
     assert SECRET not in denied.err + missing.err
     assert "AKIATESTSONLY" not in denied.err + missing.err
-    assert _names(home) == []
+    assert names(home) == []
 
 
 def test_storage_without_conditional_writes_is_refused(home: S3Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,13 +175,13 @@ def test_storage_without_conditional_writes_is_refused(home: S3Path, monkeypatch
     monkeypatch.setattr(S3Client, "create", put_always)
     with pytest.raises(InputError, match="ignores the conditions"):
         ShardBucket(home).probe()
-    assert _names(home) == []
+    assert names(home) == []
 
 
 def test_no_variable_is_part_of_records(embed: Run, home: S3Path) -> None:
-    _put_jsonl("data/a.jsonl", _rows(3))
-    embed(f"s3://{BUCKET}/data/", "-o", OUT)
-    everything = b"".join(_content(home, name) for name in _names(home))
+    put_jsonl("data/a.jsonl", some_rows(3))
+    embed(f"s3://{BUCKET}/data/", *TO)
+    everything = b"".join(content(home, name) for name in names(home))
     assert SECRET.encode() not in everything
     assert b"127.0.0.1" not in everything
 
@@ -291,10 +232,10 @@ def test_plain_http_can_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_cannot_be_on_s3_is_refused(embed: Run) -> None:
     assert "End its name with a slash" in embed("a.jsonl", "-o", f"s3://{BUCKET}/out.parquet").err
-    assert "copy the files" in embed(f"s3://{BUCKET}/a/", "-o", OUT, "--format", "image").err
-    assert "no s3:// URLs" in embed(f"s3://{BUCKET}/a/", "-o", OUT, "--ray", "local").err
+    assert "copy the files" in embed(f"s3://{BUCKET}/a/", *TO, "--format", "image").err
+    assert "no s3:// URLs" in embed(f"s3://{BUCKET}/a/", *TO, "--ray", "local").err
 
 
 def test_inputs_in_the_output_are_refused(embed: Run) -> None:
-    _put_jsonl("out/a.jsonl", _rows(3))
-    assert "lies in the folder of shards" in embed(f"s3://{BUCKET}/out/a.jsonl", "-o", OUT).err
+    put_jsonl("out/a.jsonl", some_rows(3))
+    assert "lies in the folder of shards" in embed(f"s3://{BUCKET}/out/a.jsonl", *TO).err
