@@ -26,7 +26,7 @@ _MEANINGS = (
         r"<Code>(?:ExpiredToken|ExpiredTokenException|TokenRefreshRequired)<",
         "the access keys have expired. Get new ones, and repeat the command to continue.",
     ),
-    (r"<Code>InvalidToken<", "AWS_SESSION_TOKEN does not belong to the access keys. Set all three anew."),
+    (r"<Code>InvalidToken<", "AWS_SESSION_TOKEN does not belong to the access keys. Set all three again."),
     (r"<Code>InvalidAccessKeyId<", f"the storage does not know the access key. {_KEYS}"),
     (r"<Code>SignatureDoesNotMatch<", f"the secret key does not belong to the access key. {_KEYS}"),
     (

@@ -89,7 +89,7 @@ class S3Path:
 
 @dataclass(frozen=True, order=True)
 class ObjectVersion(S3Path):
-    """An object with its size and tag; to read another version raises InputError, since plans are made of this one."""
+    """An object with its size and tag; to read another version raises InputError, since rows were planned by this one."""
 
     size: int
     etag: str
