@@ -89,7 +89,7 @@ class S3Path:
 
 @dataclass(frozen=True, order=True)
 class ObjectVersion(S3Path):
-    """An object with its size and tag; to read another version raises InputError, since rows were planned by this one."""
+    """An object with its size and tag. Shards are planned by this version; to read another one raises InputError."""
 
     size: int
     etag: str
