@@ -111,7 +111,7 @@ def _load_beir(folder: Path, split: str) -> tuple[Retrieval, list[str]]:
     """Load BEIR's layout (Thakur et al. 2021), where a document's text is title, one space, text."""
     corpus, questions = read_rows(folder / "corpus.jsonl"), read_rows(folder / "queries.jsonl")
     documents, queries = texts_by_id(corpus, titled=True), texts_by_id(questions, titled=False)
-    relevant = _load_judgments(_qrels_path(folder, split), documents, queries)
+    relevant = load_judgments(_qrels_path(folder, split), documents, queries)
     unused = unused_columns([*corpus, *questions], _BEIR_COLUMNS)
     return Retrieval(documents, {key: text for key, text in queries.items() if key in relevant}, relevant), unused
 
@@ -146,7 +146,12 @@ def texts_by_id(rows: Sequence[DatasetRow], *, titled: bool) -> dict[str, str]:
     return texts
 
 
-def _load_judgments(path: Path, documents: Mapping[str, str], queries: Mapping[str, str]) -> dict[str, dict[str, int]]:
+def load_judgments(path: Path, documents: Mapping[str, str], queries: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """Return the grades of a file of judgments by query and document.
+
+    Raises:
+        InputError: a row is malformed, names an unknown query or document, or judges a pair twice.
+    """
     has_header = set(_QRELS_COLUMNS) <= set(read_columns(path))
     relevant: dict[str, dict[str, int]] = {}
     for row in read_rows(path, None if has_header else _QRELS_COLUMNS):

@@ -1,0 +1,1 @@
+"""Readers of training data, by the form in which people have them."""
