@@ -59,9 +59,7 @@ def mine(
         _show(result, output)
 
 
-def _mine(
-    rows: TrainingData, model: str, teacher: str | None, options: JsonObject, *, shown: bool
-) -> MinedNegatives:
+def _mine(rows: TrainingData, model: str, teacher: str | None, options: JsonObject, *, shown: bool) -> MinedNegatives:
     from nearfield.encoder import Encoder
     from nearfield.reranker import Reranker
     from nearfield.training.mining import mine_negatives
