@@ -142,6 +142,13 @@ def test_judgments_of_the_test_alone_are_not_learnt_from(tmp_path: Path) -> None
         load_training_data(beir(tmp_path, "qrels/test.tsv"))
 
 
+def test_columns_without_a_role_are_listed_and_nearly_right_names_refused(tmp_path: Path) -> None:
+    row = {"anchor": "q", "positive": "p", "author": "x", "negative_2": "n"}
+    assert load_training_data(write(tmp_path / "a.jsonl", row)).unused_columns == ("author",)
+    with pytest.raises(InputError, match=r"line 2: unknown column 'negativ'. Did you mean 'negative'"):
+        load_training_data(write(tmp_path / "b.jsonl", {"anchor": "q", "positive": "p"}, {**row, "negativ": "n"}))
+
+
 def test_written_data_is_read_again(tmp_path: Path) -> None:
     rows = Retrieval({"d": "text", "e": "other"}, {"q": "ask"}, {"q": {"d": 1, "e": 0}})
     data = TrainingData("mined", rows, {"d": "page"}, {"q": {"d": 2.5, "e": -1.0}}, "Synthetic: headings.")

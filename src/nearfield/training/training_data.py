@@ -31,6 +31,7 @@ class TrainingData:
             is not listed is its own source.
         teacher_scores: for each query id, scores of documents by a teacher; any real numbers, higher is better.
         synthetic: for rows without human judgments, how they were created.
+        unused_columns: columns of its file that have no role.
 
     Raises:
         InputError: there is nothing to learn from these rows.
@@ -41,6 +42,7 @@ class TrainingData:
     sources: Mapping[str, str] = field(default_factory=dict)
     teacher_scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     synthetic: str | None = None
+    unused_columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from nearfield.errors import InputError
 from nearfield.evaluation.datasets.beir import write_corpus, write_judgments, write_queries
 from nearfield.evaluation.datasets.dataset import Labelled, Retrieval
 from nearfield.evaluation.datasets.loaders import SYNTHETIC_NOTE, load_judgments, texts_by_id
-from nearfield.evaluation.datasets.rows import DatasetRow, read_rows
+from nearfield.evaluation.datasets.rows import DatasetRow, read_rows, unused_columns
 from nearfield.fileio.atomic import atomic_text_file
 from nearfield.fileio.tabular import read_header, read_table, table_format
 from nearfield.hub import existing_path
@@ -189,14 +190,17 @@ def _load_file(path: Path, shape: str | None, unnamed: str | None = None, name: 
     if not header:
         raise InputError(f"{path} has no rows.", param="data")
     form = find_form(path, header, shape)
+    unused: list[str] = []
     if form is not None:
-        rows = [_with_roles(row, form) for row in _read(path, file_format)]
+        read = list(_read(path, file_format))
+        used = {column for row in read for column in _columns_by_role(row, form).values()}
+        rows, unused = [_with_roles(row, form) for row in read], unused_columns(read, used)
     else:
         form = unnamed_form(path, header, unnamed or shape)
         rows = list(_read(path, file_format, form.order[: len(header)]))
     if not rows:
         raise InputError(f"{path} has no rows below its first line.", param="data")
-    return parse_rows(form, name or path.stem, rows)
+    return replace(parse_rows(form, name or path.stem, rows), unused_columns=tuple(unused))
 
 
 def _read(path: Path, file_format: str, header: Sequence[str] | None = None) -> Iterator[DatasetRow]:
@@ -208,15 +212,23 @@ def _read(path: Path, file_format: str, header: Sequence[str] | None = None) -> 
 
 
 def _with_roles(row: DatasetRow, form: TrainingForm) -> DatasetRow:
-    """Return a row whose columns have the names of their roles; numbered negatives keep theirs."""
-    columns = {str(name).strip().lower(): name for name in reversed(list(row.values))}
-    values = {}
-    for role in (*form.required, *form.optional):
-        name = match_column(role, list(columns))
-        if name is not None:
-            values[role] = row.values[columns[name]]
-        elif role in form.required:
-            raise row.error(f"there is no {role} (its name may be {', '.join(COLUMN_NAMES[role])}).")
-    if "negative" in form.optional:
-        values |= {name: row.values[name] for name in numbered_negatives(map(str, row.values))}
-    return DatasetRow(row.path, row.number, values)
+    """Return a row whose columns have the names of their roles; numbered negatives keep theirs.
+
+    Raises:
+        InputError: a required column is missing, or a column is nearly called like an optional one.
+    """
+    columns = _columns_by_role(row, form)
+    missing = next((role for role in form.required if role not in columns), None)
+    if missing is not None:
+        raise row.error(f"there is no {missing} (its name may be {', '.join(COLUMN_NAMES[missing])}).")
+    absent = [name for role in form.optional if role not in columns for name in COLUMN_NAMES[role]]
+    row.refuse_misspelt(columns.values(), absent)
+    return DatasetRow(row.path, row.number, {role: row.values[name] for role, name in columns.items()})
+
+
+def _columns_by_role(row: DatasetRow, form: TrainingForm) -> dict[str, str]:
+    """Return the row's column for each role of the form that it has, and its numbered negatives under their names."""
+    columns = {str(name).strip().lower(): str(name) for name in reversed(list(row.values))}
+    matches = {role: match_column(role, list(columns)) for role in (*form.required, *form.optional)}
+    numbered = numbered_negatives(map(str, row.values)) if "negative" in form.optional else []
+    return {role: columns[name] for role, name in matches.items() if name} | {name: name for name in numbered}
