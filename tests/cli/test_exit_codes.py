@@ -116,4 +116,4 @@ def test_each_kind_of_error_has_its_status(
 
 
 def test_the_help_names_the_statuses(nearfield: Run) -> None:
-    assert "0 done, 1 failed, 2 wrong usage, 130 interrupted" in nearfield("--help").out
+    assert "0 done, 1 failed, 2 wrong usage, 3 not better, 130 interrupted" in nearfield("--help").out

@@ -41,7 +41,7 @@ COMMANDS = (
     ("capacity", "capacity", "EXAMPLES"),
 )
 #: The groups of commands: modules that have a typer application named ``app``.
-GROUPS = ("train", "cluster", "collections", "golden", "models", "keys")
+GROUPS = ("train", "convert", "cluster", "collections", "golden", "models", "keys")
 
 #: The exit status of all commands.
 EXIT_CODES = {
@@ -50,6 +50,7 @@ EXIT_CODES = {
     1: "failed: a model, a database or a server cannot be used, nothing could be indexed, a source could not be "
     "listed, removals wait for --allow-removal, or a check (verify, golden check) found a difference.",
     2: "wrong usage: an argument, option, setting or file is wrong, or a name (of a model, a collection) is unknown.",
+    3: "not better: nothing was written, since the measured result does not allow it (train, convert).",
     130: "interrupted with Ctrl-C.",
 }
 _USAGE_ERRORS = (InputError, SettingsError, ModelNotFound, FileNotFoundError)
@@ -57,7 +58,7 @@ _USAGE_ERRORS = (InputError, SettingsError, ModelNotFound, FileNotFoundError)
 app = typer.Typer(
     name="nearfield",
     help="Turn text into vectors on your own machine: exactly, fast, for every client.",
-    epilog="Start with: nearfield demo\n\nExit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.",
+    epilog="Start with: nearfield demo\n\nExit status: 0 done, 1 failed, 2 wrong usage, 3 not better, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

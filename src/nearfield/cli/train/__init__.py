@@ -8,9 +8,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-#: The commands: the name, and the module in this package with a function of that name and ``EXAMPLES``.
+#: The commands: the name, and the module in this package with a function of the module's name and ``EXAMPLES``.
 #: A new command is one module and one row.
-COMMANDS: tuple[tuple[str, str], ...] = (("mine", "mine"),)
+COMMANDS: tuple[tuple[str, str], ...] = (("map", "query_map"), ("mine", "mine"))
 #: The command that runs when the first argument is none of the commands.
 DEFAULT = "run"
 
@@ -41,7 +41,7 @@ def _group() -> None:
 def _add_commands() -> None:
     for name, module_name in COMMANDS:
         module = import_module(f"nearfield.cli.train.{module_name}")
-        app.command(name, epilog=module.EXAMPLES)(getattr(module, name))
+        app.command(name, epilog=module.EXAMPLES)(getattr(module, module_name))
 
 
 _add_commands()

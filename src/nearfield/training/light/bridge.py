@@ -18,8 +18,8 @@ from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.significance import paired_test
 from nearfield.message_text import count_of
 from nearfield.training.light.bridge_forms import BridgeCandidate, candidates
-from nearfield.training.light.parts import folded
 from nearfield.training.light.vector_sets import VectorSystem, by_text, encode_full, unit
+from nearfield.training.overlap.normalised import normalise
 from nearfield.vectors.vector_map import VectorMap
 
 #: Different texts below which no part is large enough.
@@ -60,13 +60,16 @@ class BridgeProof:
         """Return the figures as lines for a terminal."""
         facts, loss = self.bridge.facts, self.loss
         low, high = loss["interval"]
-        lines = [
+        first = (
             f"{facts['to']} -> index of {facts['from']}: {facts['form']}"
             + (f" ({facts['setting']})" if facts["setting"] else "")
-            + f", fitted on {count_of(facts['parts']['fit'], 'text')}",
+            + f", fitted on {count_of(facts['parts']['fit'], 'text')}"
+        )
+        second = (
             f"kept of the first {CUTOFF} results of {facts['to']}: {_score(self.kept)}; with queries of "
-            f"{facts['from']} itself {_score(self.old)}",
-        ]
+            f"{facts['from']} itself {_score(self.old)}"
+        )
+        lines = [first, second]
         if self.labelled is not None:
             figures = ", ".join(f"{name} {_score(self.labelled[name])}" for name in ("old", "bridge", "new"))
             lines.append(f"{self.labelled['main']} on {self.labelled['name']}: {figures}")
@@ -98,7 +101,7 @@ def fit_bridge(
         InputError: there are too few texts, both models have one space, or a model gives no dense vectors.
     """
     require_count("seed", seed, 0)
-    different = list({folded(text): text for text in texts if text.strip()}.values())
+    different = list({normalise(text): text for text in texts if text.strip()}.values())
     if len(different) < MIN_TEXTS:
         raise InputError(
             f"{count_of(len(different), 'different text')}: at least {MIN_TEXTS} are needed, and some thousands make a "

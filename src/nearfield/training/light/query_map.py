@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,9 +17,11 @@ from nearfield.evaluation.evaluate import evaluate
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.significance import paired_test
 from nearfield.message_text import count_of
-from nearfield.training.light.parts import folded, shared_texts, split_queries
+from nearfield.training.leaks import describe_leaks, find_leaks
 from nearfield.training.light.query_regression import first_ranks, identity_ridge, mean_gain, ranking_matrix
 from nearfield.training.light.vector_sets import VectorSystem, by_text, encode_full
+from nearfield.training.overlap.normalised import normalise
+from nearfield.training.splitting import split_by_source
 from nearfield.training.training_data import TrainingData
 from nearfield.vectors.vector_map import VectorMap
 
@@ -29,8 +31,6 @@ METHODS = ("auto", "meaning", "ranking")
 MIN_QUERIES = 50
 #: Shares of texts with the same meaning: the longer side has at most so many times the characters, in the median.
 MAX_LENGTH_RATIO = 2.0
-#: Leaks that an error names.
-_NAMED_LEAKS = 3
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,18 @@ class QueryMapProof:
         low, high = self.comparison["interval"]
         choice, main = self.choice, self.before["main"]
         verdict = "better" if self.is_better else "not better"
-        lines = [
+        fitted = (
             f"{choice['queries']} by {choice['method']} ({choice['reason']}); strength {choice['strength']:g}, "
-            f"{main} on the dev part {choice['dev_before']:.1f} -> {choice['dev_after']:.1f}",
-            f"{main}: {_score(self.before)} -> {_score(self.after)}",
+            f"{main} on the dev part {choice['dev_before']:.1f} -> {choice['dev_after']:.1f}"
+        )
+        difference = (
             f"difference {self.comparison['difference']:+.1f} (95% {low:+.1f} to {high:+.1f}), p = "
-            f"{self.comparison['p']:.2g}, {count_of(self.comparison['items'], 'query', 'queries')}: {verdict}",
+            f"{self.comparison['p']:.2g}, {count_of(self.comparison['items'], 'query', 'queries')}: {verdict}"
+        )
+        lines = [
+            fitted,
+            f"{main}: {_score(self.before)} -> {_score(self.after)}",
+            difference,
         ]
         lines += [f"leaked: {choice['leaks']}"] if choice.get("leaks") else []
         return "\n".join(lines)
@@ -140,10 +146,9 @@ class _MapFit:
         rows = _require_rankings(data)
         self._data, self._settings, self._encoder = data, settings, encoder
         self._leaks = _check_leaks(data, test, settings)
-        pairs = _positives(data)
         rest, self._test = _split_test(data, test, settings)
-        train, dev = split_queries(data, rest, settings.dev_share, settings.seed)
-        self._train, self._dev = ({key: pairs[key] for key in part} for part in (train, dev))
+        train, dev = split_by_source(rest, settings.dev_share, settings.seed)
+        self._train, self._dev = _positives(train), _positives(dev)
         self._method, self._reason = _method(self._train, rows, settings.method)
         self._encode(rows, progress)
 
@@ -217,16 +222,7 @@ class _MapFit:
         )
         proof = QueryMapProof(query_map, before, after, paired_test(after, before, seed=seed), self._choice)
         facts = {"model": self._encoder.name, "version": __version__, **proof.to_dict()}
-        measured = VectorMap(
-            query_map.kind,
-            query_map.form,
-            query_map.source,
-            query_map.target,
-            query_map.tensors,
-            query_map.unit,
-            facts,
-        )
-        return QueryMapProof(measured, before, after, proof.comparison, proof.choice)
+        return replace(proof, query_map=replace(query_map, facts=facts))
 
 
 def _require_rankings(data: TrainingData) -> Retrieval:
@@ -239,7 +235,7 @@ def _require_rankings(data: TrainingData) -> Retrieval:
         raise InputError(f"A query map is fitted to queries with their documents, and {data.name!r} has {data.shape}.")
     rows, pairs = data.rows, _positives(data)
     unequal = sum(
-        any(folded(rows.queries[query]) != folded(rows.documents[key]) for key in keys)
+        any(normalise(rows.queries[query]) != normalise(rows.documents[key]) for key in keys)
         for query, keys in pairs.items()
     )
     if pairs and not unequal:
@@ -261,31 +257,28 @@ def _positives(data: TrainingData) -> dict[str, list[str]]:
     return {query: keys for query, keys in relevant.items() if keys}
 
 
-def _split_test(data: TrainingData, test: Dataset | None, settings: MapSettings) -> tuple[list[str], Dataset]:
-    """Return the queries for fitting, and the test: that of the caller, or a part that is searched in all documents."""
+def _split_test(data: TrainingData, test: Dataset | None, settings: MapSettings) -> tuple[TrainingData, Dataset]:
+    """Return the data for fitting, and the test: that of the caller, or a part that is searched in all documents."""
     if test is not None:
         if not isinstance(test.rows, Retrieval):
             raise InputError(f"The test of a query map is a retrieval set, and {test.name} is one for {test.task}.")
-        return list(_positives(data)), test
-    rest, held = split_queries(data, _positives(data), settings.test_share, settings.seed)
-    assert isinstance(data.rows, Retrieval)
-    relevant = {query: data.rows.relevant[query] for query in held}
-    rows = Retrieval(data.rows.documents, {query: data.rows.queries[query] for query in held}, relevant)
-    return rest, Dataset(f"{data.name} (held out)", "retrieval", rows, synthetic=data.synthetic)
+        return data, test
+    rest, held = split_by_source(data, settings.test_share, settings.seed)
+    assert isinstance(held.rows, Retrieval)
+    return rest, Dataset(f"{data.name} (held out)", "retrieval", held.rows, synthetic=data.synthetic)
 
 
 def _check_leaks(data: TrainingData, test: Dataset | None, settings: MapSettings) -> int:
-    """Return how many queries of the test are queries of the data.
+    """Return how many rows of the test are in the data.
 
     Raises:
         InputError: there are some, and they are not allowed.
     """
-    leaks = shared_texts(data, test.rows.queries) if test is not None and isinstance(test.rows, Retrieval) else []
+    leaks = find_leaks(data, test) if test is not None else []
     if leaks and not settings.allow_leaks:
-        named = ", ".join(f"{text!r:.80}" for text in leaks[:_NAMED_LEAKS])
         raise InputError(
-            f"{count_of(len(leaks), 'query', 'queries')} of the test are in the data, such as {named}. Its figures "
-            "would prove nothing. Remove them from the data."
+            f"The test is in the data, so that its figures would prove nothing:\n{describe_leaks(leaks)}\n"
+            "Remove these rows from the data, or take another test."
         )
     return len(leaks)
 
@@ -320,5 +313,3 @@ def _score(result: JsonDict) -> str:
 
 def _figure(result: JsonDict) -> JsonDict:
     return {name: result[name] for name in ("main", "score", "interval", "metrics", "cautions")}
-
-
