@@ -67,7 +67,7 @@ def test_too_many_queries_and_documents_are_drawn_with_the_documents_of_the_quer
     monkeypatch.setattr(f"{module}.MAX_DOCUMENTS", 30)
     x, y = RANDOM.standard_normal((50, 4)), RANDOM.standard_normal((70, 4))
     matrices = [
-        [matrix for _, matrix in ranking_matrix(x, y, np.arange(50), (1.0,), seed=seed)][0] for seed in (1, 1, 2)
+        next(matrix for _, matrix in ranking_matrix(x, y, np.arange(50), (1.0,), seed=seed)) for seed in (1, 1, 2)
     ]
     np.testing.assert_array_equal(matrices[0], matrices[1])
     assert not np.array_equal(matrices[0], matrices[2])
