@@ -56,7 +56,7 @@ def test_the_figures_are_those_of_an_encoder_with_the_map(encoder: Encoder, tmp_
 
 def test_pairs_that_belong_to_nothing_make_no_map(encoder: Encoder) -> None:
     for method in ("meaning", "ranking"):
-        settings = MapSettings(method)  # type: ignore[arg-type]
+        settings = MapSettings(method)
         assert not fit_query_map(encoder, translations(100, shuffled=True), settings=settings).is_better
 
 
