@@ -111,7 +111,7 @@ def test_a_bridge_between_relatives_keeps_more_than_their_vectors_without_one(
     untouched = shared(top(np.asarray(new.encode_query(queries)), index), wanted)
     assert bridged > untouched
     # What was measured is what one gets.
-    assert 100 * bridged == pytest.approx(proof.kept["score"], abs=15)
+    assert 100 * bridged == pytest.approx(proof.recall["score"], abs=15)
 
 
 def top(queries: Array, index: Array) -> list[set[int]]:
@@ -123,14 +123,14 @@ def shared(a: list[set[int]], b: list[set[int]]) -> float:
 
 
 def test_the_loss_is_what_is_not_kept_with_its_interval(proof: BridgeProof) -> None:
-    low, high = proof.kept["interval"]
-    assert low < proof.kept["score"] < high
-    assert proof.loss["score"] == pytest.approx(100 - proof.kept["score"])
+    low, high = proof.recall["interval"]
+    assert low < proof.recall["score"] < high
+    assert proof.loss["score"] == pytest.approx(100 - proof.recall["score"])
     assert proof.loss["interval"] == [pytest.approx(100 - high), pytest.approx(100 - low)]
-    chosen = max(tried["kept_on_dev"] for tried in proof.tried)
+    chosen = max(tried["recall_on_dev"] for tried in proof.tried)
     facts = proof.bridge.facts
     assert (facts["form"], facts["setting"]) in {
-        (tried["form"], tried["setting"]) for tried in proof.tried if tried["kept_on_dev"] > chosen - 0.01
+        (tried["form"], tried["setting"]) for tried in proof.tried if tried["recall_on_dev"] > chosen - 0.01
     }
     assert sum(facts["parts"].values()) == 400
 

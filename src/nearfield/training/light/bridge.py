@@ -35,13 +35,13 @@ _SAMPLES = 2_000
 class BridgeProof:
     """A bridge and its measures, all in points of 100 with an interval of 95%.
 
-    ``kept`` is the share of the new model's first ten results that a search through the bridge finds too, in an index
+    ``recall`` is the share of the new model's first ten results that a search through the bridge finds too, in an index
     of the old model. ``old`` is the same share for the old model's queries: an index of the old model gives no more
     to anyone. ``labelled`` are figures on a data set with judgments, if there is one.
     """
 
     bridge: VectorMap
-    kept: JsonDict
+    recall: JsonDict
     old: JsonDict
     tried: Sequence[JsonDict]
     labelled: JsonDict | None
@@ -53,8 +53,8 @@ class BridgeProof:
             comparison = self.labelled["comparison"]
             low, high = comparison["interval"]
             return {"measure": self.labelled["main"], "score": -comparison["difference"], "interval": [-high, -low]}
-        low, high = self.kept["interval"]
-        return {"measure": f"recall@{CUTOFF}", "score": 100 - self.kept["score"], "interval": [100 - high, 100 - low]}
+        low, high = self.recall["interval"]
+        return {"measure": f"recall@{CUTOFF}", "score": 100 - self.recall["score"], "interval": [100 - high, 100 - low]}
 
     def to_text(self) -> str:
         """Return the figures as lines for a terminal."""
@@ -66,7 +66,7 @@ class BridgeProof:
             + f", fitted on {count_of(facts['parts']['fit'], 'text')}"
         )
         second = (
-            f"kept of the first {CUTOFF} results of {facts['to']}: {_score(self.kept)}; with queries of "
+            f"recall of the first {CUTOFF} results of {facts['to']}: {_score(self.recall)}; with queries of "
             f"{facts['from']} itself {_score(self.old)}"
         )
         lines = [first, second]
@@ -135,14 +135,14 @@ class _BridgeFit:
     def prove(self, test: Dataset | None) -> BridgeProof:
         """Choose a candidate on the dev part, and measure it on the test part, once."""
         old, new = self._queries["fit"]
-        tried = [(self._kept("dev", candidate), candidate) for candidate in candidates(new, old, seed=self._seed)]
+        tried = [(self._recall_of("dev", candidate), candidate) for candidate in candidates(new, old, seed=self._seed)]
         # The simplest of equal ones: they come in that order.
         best = max(range(len(tried)), key=lambda number: (round(float(tried[number][0].mean()), 3), -number))
         bridge, chosen = self._map(tried[best][1]), tried[best][1]
-        kept = _mean(self._kept("test", chosen), self._seed)
+        recall = _mean(self._recall_of("test", chosen), self._seed)
         original = _mean(100 * self._overlap("test", self._queries["test"][0]), self._seed)
         listed = [
-            {"form": candidate.name, "setting": candidate.setting, "kept_on_dev": float(values.mean())}
+            {"form": candidate.name, "setting": candidate.setting, "recall_on_dev": float(values.mean())}
             for values, candidate in tried
         ]
         facts = {
@@ -156,8 +156,8 @@ class _BridgeFit:
         }
         bridge = replace(bridge, facts=facts)
         labelled = None if test is None else self._labelled(bridge, test)
-        proof = BridgeProof(bridge, kept, original, listed, labelled)
-        facts |= {"kept": kept, "old": original, "loss": proof.loss, "labelled": labelled, "tried": listed}
+        proof = BridgeProof(bridge, recall, original, listed, labelled)
+        facts |= {"recall": recall, "old": original, "loss": proof.loss, "labelled": labelled, "tried": listed}
         return replace(proof, bridge=replace(bridge, facts=facts))
 
     def _map(self, candidate: BridgeCandidate) -> VectorMap:
@@ -165,14 +165,14 @@ class _BridgeFit:
         is_unit = self._old.recipe.normalized
         return VectorMap("bridge", candidate.form, self._source, self._target, tensors, is_unit)
 
-    def _kept(self, part: str, candidate: BridgeCandidate) -> Array:
+    def _recall_of(self, part: str, candidate: BridgeCandidate) -> Array:
         """Return for each query of a part the share of the new model's results that it keeps, in points."""
         return np.asarray(100 * self._overlap(part, self._map(candidate).apply(self._queries[part][1])))
 
     def _overlap(self, part: str, queries: Array) -> Array:
-        wanted = _first(self._queries[part][1], self._new_index)
+        expected = _first(self._queries[part][1], self._new_index)
         results = _first(queries, self._old_index)
-        shared = (wanted[:, :, None] == results[:, None, :]).any(2)
+        shared = (expected[:, :, None] == results[:, None, :]).any(2)
         return np.asarray(shared.mean(1))
 
     def _labelled(self, bridge: VectorMap, test: Dataset) -> JsonDict:

@@ -41,7 +41,7 @@ class MapSettings:
         method: ``meaning`` regresses queries onto texts of the same meaning (translations, paraphrases); ``ranking``
             minimises a softmax loss over documents, for questions and their answers. ``auto`` decides by the data.
         dev_share: share of the sources that choose the strength.
-        test_share: share of the sources that prove the map, if there is no test of its own.
+        test_share: share of the sources that prove the map, if there is no separate test.
         seed: of the split and of random draws.
         allow_leaks: fit although texts of the test are in the data; the figures then say so.
     """
@@ -263,9 +263,9 @@ def _split_test(data: TrainingData, test: Dataset | None, settings: MapSettings)
         if not isinstance(test.rows, Retrieval):
             raise InputError(f"The test of a query map is a retrieval set, and {test.name} is one for {test.task}.")
         return data, test
-    rest, held = split_by_source(data, settings.test_share, settings.seed)
-    assert isinstance(held.rows, Retrieval)
-    return rest, Dataset(f"{data.name} (held out)", "retrieval", held.rows, synthetic=data.synthetic)
+    rest, held_out = split_by_source(data, settings.test_share, settings.seed)
+    assert isinstance(held_out.rows, Retrieval)
+    return rest, Dataset(f"{data.name} (held out)", "retrieval", held_out.rows, synthetic=data.synthetic)
 
 
 def _check_leaks(data: TrainingData, test: Dataset | None, settings: MapSettings) -> int:
@@ -291,10 +291,10 @@ def _method(pairs: Mapping[str, Sequence[str]], rows: Retrieval, method: Method)
     """
     if method != "auto":
         return method, "requested"
-    keys = [key for found in pairs.values() for key in found]
+    keys = [key for documents in pairs.values() for key in documents]
     if len(keys) > len(pairs) or len(set(keys)) < len(keys):
         return "ranking", "several queries or documents belong together"
-    lengths = [_length_ratio(rows.queries[query], rows.documents[found[0]]) for query, found in pairs.items()]
+    lengths = [_length_ratio(rows.queries[query], rows.documents[documents[0]]) for query, documents in pairs.items()]
     ratio = float(np.median(lengths))
     if ratio > MAX_LENGTH_RATIO:
         return "ranking", f"one side is {ratio:.1f} times as long as the other"

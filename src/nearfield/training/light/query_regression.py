@@ -90,9 +90,9 @@ def _draw(x: Array, y: Array, positives: Array, seed: int) -> tuple[Array, Array
     chosen = np.sort(random.permutation(len(x))[:MAX_QUERIES])
     needed = np.unique(positives[chosen])
     others = random.permutation(np.setdiff1d(np.arange(len(y)), needed))[: max(0, MAX_DOCUMENTS - len(needed))]
-    kept = np.concatenate([needed, others])
+    drawn = np.concatenate([needed, others])
     targets = np.searchsorted(needed, positives[chosen])
-    return x[chosen], y[kept], targets
+    return x[chosen], y[drawn], targets
 
 
 def first_ranks(queries: Array, documents: Array, relevant: Sequence[Sequence[int]]) -> Array:
