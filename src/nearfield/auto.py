@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-from nearfield.attach import open_encoder, open_reranker, server_url
+from nearfield.attach import open_classifier, open_encoder, open_reranker
 from nearfield.encoder import OWN_KEYWORDS, Encoder
 from nearfield.errors import InputError
 from nearfield.inference.calls.keywords import check_keywords
@@ -27,8 +27,8 @@ def load(
 ) -> Encoder | Reranker | Classifier:
     """Return an Encoder if a model gives vectors, a Reranker if it gives one score, and a Classifier for more scores.
 
-    With the variable ``NEARFIELD_SERVER``, encoders and rerankers are attached to that server (`nearfield.attach`)
-    unless ``engine`` is set, and classifiers are refused.
+    With the variable ``NEARFIELD_SERVER``, the model is attached to that server unless ``engine`` is set: its results
+    are computed there, and are the same.
 
     Args:
         model: full id, short name or alias of the catalogue, id on the Hub, or path of a folder.
@@ -76,9 +76,7 @@ def load(
         return open_encoder(uncompiled, **own, **options)
     if query_map is not None:
         raise InputError(f"{uncompiled.recipe.name} gives scores: it has no queries to map.", param="query_map")
-    if model_class is Reranker or (server_url() is not None and options.get("engine") is None):
-        return open_reranker(uncompiled, **options)
-    return model_class(uncompiled, **options)
+    return (open_reranker if model_class is Reranker else open_classifier)(uncompiled, **options)
 
 
 def _class_for(recipe: Recipe) -> type[Encoder] | type[Reranker] | type[Classifier]:

@@ -111,6 +111,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             "(mode 0660)."
         ),
     ] = None
+    no_discovery: Annotated[
+        bool,
+        Meta(
+            description="Write no file by which tools of the same user on this machine find the server "
+            "(NEARFIELD_SERVER=auto)."
+        ),
+    ] = False
     grpc_port: Annotated[
         Port | None, Meta(description="Port for TEI's gRPC API; 0 selects a free port. No gRPC if not set.")
     ] = None

@@ -17,7 +17,7 @@ import nearfield
 from nearfield import errors
 from nearfield.attach import open_encoder, open_reranker
 from nearfield.attach.attached_encoder import AttachedEncoder
-from nearfield.attach.attached_reranker import AttachedReranker
+from nearfield.attach.attached_scorer import AttachedClassifier, AttachedReranker
 from nearfield.corpus.collection_models import ModelProvider
 from nearfield.encoder import Encoder
 from nearfield.integrations.lazy_model import LazyEncoder
@@ -93,6 +93,7 @@ def _same(a: Any, b: Any) -> None:
         {"precision": "ubinary"},
         {"truncate": "chunk"},
         {"truncate": "left"},
+        {"max_length": 6},
         {"ranges": np.array([[-1.0] * 32, [1.0] * 32]), "precision": "uint8"},
     ],
 )
@@ -161,11 +162,33 @@ def test_scores_and_ranks(loaded: dict[str, Any], loaded_url: str, monkeypatch: 
         np.testing.assert_array_equal(reranker.score(queries, TEXTS[:3]), local.score(queries, TEXTS[:3]))
         assert reranker.rank("a cat", TEXTS, top_k=3) == local.rank("a cat", TEXTS, top_k=3)
         assert len(reranker.score("a cat", [])) == 0
-        with pytest.raises(errors.InputError, match="max_length is for a model that is loaded"):
-            reranker.score("a", ["b"], max_length=8)
+        for options in ({"max_length": 8}, {"prompt": "red "}):
+            ours, theirs = (model.score("a cat", TEXTS, **options) for model in (reranker, local))
+            np.testing.assert_array_equal(ours, theirs)
+            np.testing.assert_array_equal(ours.dropped, theirs.dropped)
+        with pytest.raises(errors.InputError, match="no instruction"):
+            open_reranker(str(local.recipe.folder), instruction="x")
         assert pickle.loads(pickle.dumps(reranker)).fingerprint == local.fingerprint
-    with pytest.raises(errors.InputError, match="3 scores and cannot be attached"):
-        nearfield.load(str(loaded["classifier"].recipe.folder))
+
+
+def test_classes_of_texts_and_of_pairs(
+    loaded: dict[str, Any], loaded_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEARFIELD_SERVER", loaded_url)
+    local = loaded["classifier"]
+    with nearfield.load(str(local.recipe.folder)) as classifier:
+        assert isinstance(classifier, AttachedClassifier) and classifier.labels == local.labels
+        assert classifier.predict(TEXTS) == local.predict(TEXTS)
+        assert classifier.predict("a cat") == local.predict("a cat")
+        pairs = [(text, "hello") for text in TEXTS[:70]]
+        assert classifier.predict(pairs, activation="sigmoid") == local.predict(pairs, activation="sigmoid")
+        assert classifier.predict(TEXTS, max_length=6, prompt="red ") == local.predict(
+            TEXTS, max_length=6, prompt="red "
+        )
+        assert asyncio.run(classifier.apredict(TEXTS[:3]))[0] == local.predict(TEXTS[:3])
+        assert classifier.predict([]) == [] == local.predict([])
+        again = pickle.loads(pickle.dumps(classifier))
+        assert again.predict("a cat") == local.predict("a cat")
 
 
 def test_load_attaches_unless_it_gets_an_engine(local: Encoder, attached: Encoder) -> None:
@@ -185,10 +208,8 @@ def test_load_attaches_unless_it_gets_an_engine(local: Encoder, attached: Encode
         ("device", "cuda"),
         ("backend", "reference"),
         ("reproducible", True),
-        ("adapters", {"a": "b"}),
         ("modalities", ("text",)),
         ("precision", "bfloat16"),
-        ("max_length", 16),
     ],
 )
 def test_options_of_loading_are_refused_by_name(local: Encoder, attached: Encoder, name: str, value: object) -> None:
@@ -202,8 +223,6 @@ def test_calls_that_need_weights_are_refused(attached: Encoder) -> None:
     for call in calls:
         with pytest.raises(errors.InputError, match="is attached to"):
             call()
-    with pytest.raises(errors.InputError, match="max_length"):
-        attached.encode(["a"], max_length=8)
 
 
 def test_errors_are_those_of_a_loaded_model(local: Encoder, attached: Encoder) -> None:

@@ -26,7 +26,10 @@ _VARIABLE_ROWS = (
     ("`NEARFIELD_OFFLINE`", "`1` forbids every download."),
     ("`NEARFIELD_PDF_PASSWORDS`", "Passwords that are tried for encrypted PDF files, separated by commas."),
     ("`NEARFIELD_PDF_PASSWORD_FILE`", "Path of a file of passwords for PDF files, one per line."),
-    ("`NEARFIELD_SERVER`", "URL (`http://...` or `unix:/path`) of the server that commands and `load` attach to."),
+    (
+        "`NEARFIELD_SERVER`",
+        "URL (`http://...` or `unix:/path`) of the server that commands and `load` attach to; `auto` finds one.",
+    ),
     ("`HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`", "The Hugging Face Hub's own variables; they are honoured."),
 )
 

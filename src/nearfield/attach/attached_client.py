@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -14,9 +15,20 @@ import numpy as np
 from nearfield import errors
 from nearfield.arrays import Array
 from nearfield.attach import KEY_VARIABLE, SERVER_VARIABLE
-from nearfield.client import Client
+from nearfield.attach.server_files import live_servers
+from nearfield.client import NO_RETRY, Client, RetryPolicy
+from nearfield.client.inputs import BATCH_SIZE
 from nearfield.client.server_api import ApiCall
-from nearfield.errors import InputError, ModelNotFound, NearfieldError, Overloaded, ServerRefused
+from nearfield.errors import (
+    DeadlineExceeded,
+    InputError,
+    ModelNotFound,
+    NearfieldError,
+    Overloaded,
+    ServerRefused,
+    SpaceMismatch,
+    TooLarge,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -36,6 +48,12 @@ _KEYWORDS = {
 }
 #: How messages name an input by its place in the request.
 _PLACE = re.compile(r"^(input|document) (\d+)", re.IGNORECASE)
+#: Seconds to wait for the description of the model, and for a reply with results.
+_DESCRIBE_TIMEOUT, _TIMEOUT = 10.0, 300.0
+#: Once a model is attached, a server that restarts is waited for: five pauses, 15 seconds in all.
+_WHILE_USED = RetryPolicy(unreachable=True)
+#: Seconds to wait for the file of a server that was found by it and has ended, and between two looks.
+_RESTART_SECONDS, _LOOK_SECONDS = 15.0, 0.25
 
 
 class AttachedClient(Client):
@@ -44,41 +62,95 @@ class AttachedClient(Client):
     Args:
         url: the server's.
         name: full id of the model.
+        discovered: the server was found by its file. Nothing is sent unless that says that it runs, so that no text
+            reaches what another user starts on its port later.
 
     Raises:
         ModelNotFound: the server does not have the model.
         NearfieldError: the server does not answer, or refuses the key.
     """
 
-    def __init__(self, url: str, name: str) -> None:
-        super().__init__(url, key=os.environ.get(KEY_VARIABLE))
+    def __init__(self, url: str, name: str, *, discovered: bool = False) -> None:
+        #: Whether the server was found by its file.
+        self.discovered = discovered
+        retry = NO_RETRY if discovered else RetryPolicy()
+        super().__init__(url, key=os.environ.get(KEY_VARIABLE) or None, timeout=_DESCRIBE_TIMEOUT, retry=retry)
         self._headers["Accept"] = "application/msgpack, application/json;q=0.5"
         self.model = name
+        #: Fields of replies that must not change, with their values; None for one that the first reply sets.
+        self.expected: dict[str, object] = {}
+        self._batch_size = BATCH_SIZE
         try:
             #: What the server says about the model.
             self.facts: Mapping[str, Any] = self._describe_model()
-        except BaseException:
+        finally:
             self.close()
-            raise
+        self._timeout, self._retry = _TIMEOUT, _WHILE_USED
 
-    def post(self, path: str, body: Mapping[str, object], first: int = 0) -> Mapping[str, Any]:
+    def post(
+        self, path: str, body: Mapping[str, object], first: int = 0, *, divisible: bool = False
+    ) -> Mapping[str, Any]:
         """Send a request about the model and return the fields of its reply.
 
         Args:
             path: of the native API.
             body: fields without the model.
             first: number of the first input in the whole call, for messages.
+            divisible: the caller sends smaller requests if this one takes the server too long.
 
         Raises:
+            SpaceMismatch: the server has another model under this name, or other settings of it, than at the start.
             NearfieldError: what the server raised.
         """
-        call = ApiCall("POST", path, msgspec.msgpack.decode, {"model": self.model, **body}, raw=True, binary=True)
+        body = {"model": self.model, **body}
+        call = ApiCall("POST", path, msgspec.msgpack.decode, body, raw=True, binary=True, divisible=divisible)
         try:
             reply: Mapping[str, Any] = self._send(call)
+            self._check_reply(reply)
         except NearfieldError as error:
             error.args = (_PLACE.sub(lambda at: f"{at[1]} {int(at[2]) + first}", str(error)), *error.args[1:])
             raise
         return reply
+
+    def post_parts(
+        self, path: str, body: Mapping[str, object], field: str, items: Sequence[object], first: int = 0
+    ) -> Iterator[Mapping[str, Any]]:
+        """Send requests with several inputs, and yield their replies: one, unless the server takes only smaller ones.
+
+        Args:
+            path: of the native API.
+            body: fields without the inputs.
+            field: name of the inputs.
+            items: the inputs.
+            first: number of the first input in the whole call, for messages.
+
+        Raises:
+            TooLarge, DeadlineExceeded: it does not take a single one, or not in time.
+            NearfieldError: what ``post`` raises.
+        """
+        start = 0
+        while start < len(items):
+            part = items[start : start + self._batch_size]
+            try:
+                yield self.post(path, {**body, field: part}, first + start, divisible=len(part) > 1)
+            except (TooLarge, DeadlineExceeded):
+                if len(part) == 1:
+                    raise
+                self._batch_size = min(self._batch_size, len(part) // 2)
+            else:
+                start += len(part)
+
+    def _check_reply(self, reply: Mapping[str, Any]) -> None:
+        for name, value in self.expected.items():
+            if name not in reply:
+                raise NearfieldError(f"{self.url} is a server of another version: its replies have no {name}.")
+            if value is None:
+                self.expected[name] = reply[name]
+            elif reply[name] != value:
+                raise SpaceMismatch(
+                    f"{self.url} has another {self.model} than at the start: {name} is {reply[name]}, and was {value}. "
+                    "Start it as it was, and repeat the call."
+                )
 
     def _describe_model(self) -> Mapping[str, Any]:
         try:
@@ -91,6 +163,23 @@ class AttachedClient(Client):
     def _advice(self) -> str:
         served = ", ".join(remote.id for remote in self.models())
         return f"It has {served or 'no model'}. Let it serve this one, or unset {SERVER_VARIABLE} to load it here."
+
+    def _check_server(self) -> None:
+        """Wait for the file of a server that was found by it.
+
+        Raises:
+            NearfieldError: the server has ended, and none started again at its address.
+        """
+        until = time.monotonic() + _RESTART_SECONDS
+        while self.discovered and not any(record.address == self.url for record in live_servers()):
+            self.close()
+            if time.monotonic() > until:
+                raise NearfieldError(f"The server at {self.url} has ended. Start it again, and repeat the call.")
+            time.sleep(_LOOK_SECONDS)
+
+    def _is_final(self, response: httpx.Response, call: ApiCall[T]) -> bool:
+        """Return whether a request took longer than the server's ``request_timeout``, and can be divided."""
+        return call.divisible and isinstance(_error_of(response), DeadlineExceeded)
 
     def _check_status(self, response: httpx.Response, call: ApiCall[T]) -> None:
         if response.is_success or response.status_code in call.accepted:
@@ -107,6 +196,8 @@ class AttachedClient(Client):
 
 def _error_of(response: httpx.Response) -> NearfieldError | None:
     """Return the error that the server raised; None if the reply is none of a Nearfield server."""
+    if response.is_success:
+        return None
     try:
         fields = response.json()["error"]
         code, message, param = fields["code"], str(fields["message"]), fields["param"]

@@ -13,7 +13,8 @@ import numpy as np
 
 from nearfield.attach.attached_client import read_array, without_none
 from nearfield.attach.attached_model import AttachedModel
-from nearfield.attach.model_facts import check_load_options, check_space, read_uncompiled
+from nearfield.attach.model_facts import check_load_options, check_space
+from nearfield.attach.server_choice import read_files
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.client.inputs import BodyInput, body_inputs, to_body
 from nearfield.encoder import OWN_KEYWORDS, Encoder
@@ -58,20 +59,23 @@ class SentOptions(ResolvedOptions):
     sent: EncodeOptions = field(default_factory=EncodeOptions)
 
 
-def attach_encoder(url: str, model: str | UncompiledModel, options: Mapping[str, Any]) -> AttachedEncoder:
+def attach_encoder(
+    url: str, model: str | UncompiledModel, options: Mapping[str, Any], *, discovered: bool = False
+) -> Encoder:
     """Return an encoder of a server; options are those of ``Encoder``. Raises as ``open_encoder`` does."""
     check_keywords("Encoder", options, LoadKeywords.__optional_keys__ | {*OWN_KEYWORDS})
     check_load_options(options)
-    uncompiled = read_uncompiled(model, options)
+    uncompiled = read_files(model, options)
     Encoder.check_kind(uncompiled.recipe)
     names = ("max_length", "precision", "truncate_dim", "force_truncate_dim")
-    return AttachedEncoder(uncompiled, url, **{name: options[name] for name in names if name in options})
+    chosen = {name: options[name] for name in names if name in options}
+    return AttachedEncoder(uncompiled, url, discovered=discovered, **chosen)
 
 
 class AttachedEncoder(AttachedModel, Encoder):
     """An encoder without weights: texts and media are sent to a server, and results are those of its ``Encoder``.
 
-    Adapters cannot be loaded, and ``submit`` and ``encode_tokens`` are refused. Use ``open_encoder`` to create one.
+    ``load_adapter``, ``submit`` and ``encode_tokens`` are refused. Use ``open_encoder`` to create one.
     """
 
     def __init__(
@@ -83,8 +87,9 @@ class AttachedEncoder(AttachedModel, Encoder):
         force_truncate_dim: bool = False,
         max_length: int | None = None,
         precision: str = "auto",
+        discovered: bool = False,
     ) -> None:
-        self._attach(model, url, max_length, precision)
+        self._attach(model, url, max_length, precision, discovered=discovered)
         recipe = self.recipe
         self._arguments |= {"truncate_dim": truncate_dim, "force_truncate_dim": force_truncate_dim}
         truncate_dim = recipe.truncate_dim if truncate_dim is None else truncate_dim
@@ -93,19 +98,16 @@ class AttachedEncoder(AttachedModel, Encoder):
         multivector, processor = recipe.head("multivector"), self._model.processor
         formats = isinstance(multivector, Multivector) and isinstance(processor, Tokenizer)
         formatter = LateInteractionFormatter(multivector, processor) if formats else None  # type: ignore[arg-type]
-        self._defaults = OptionDefaults(None, truncate_dim, force_truncate_dim, formatter)
+        self._defaults = OptionDefaults(self.default_adapter, truncate_dim, force_truncate_dim, formatter)
         self._preparer, self._fused_preparer = self._create_preparer(formatter), None
         self.cache, self.observers = None, []
 
     def __reduce__(self) -> tuple[Any, ...]:
-        arguments = dict(self._arguments)
-        return attach_encoder, (self._client.url, arguments.pop("model"), arguments)
+        return _attach_again, self._state()
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
     def _resolve(self, options: EncodeOptions) -> ResolvedOptions:
-        if options.max_length is not None:
-            self._refuse("max_length")
         resolved = super()._resolve(options)
         return SentOptions(**{one.name: getattr(resolved, one.name) for one in fields(ResolvedOptions)}, sent=options)
 
@@ -133,15 +135,18 @@ class AttachedEncoder(AttachedModel, Encoder):
         starts = np.cumsum([0, *map(len, batches)]) + number
         body = self._body(options)
         replies = pool.map(
-            lambda batch, start: self._client.post("/encode", {**body, "input": batch}, int(start)), batches, starts
+            lambda batch, start: list(self._client.post_parts("/encode", body, "input", batch, int(start))),
+            batches,
+            starts,
         )
-        parts = [self._read(reply, options) for reply in replies]
+        parts = [self._read(reply, options) for part in replies for reply in part]
         result = postprocess.concatenate_results(parts, False)
         return self._quantized(result, options)
 
     def _body(self, options: ResolvedOptions) -> dict[str, object]:
         sent = cast(SentOptions, options).sent
         body = without_none((name, getattr(sent, keyword)) for name, keyword in _FIELDS.items())
+        body |= without_none([("max_length", self._sent_length(sent.max_length))])
         if "dense" in options.outputs:
             body |= {"dimensions": int(options.dimensions), "force_dimensions": True}
         return {**body, "outputs": list(options.outputs)}
@@ -215,6 +220,10 @@ class AttachedEncoder(AttachedModel, Encoder):
     def submit(self, inputs: Any, **options: Any) -> NoReturn:  # noqa: ARG002
         """Raise InputError: only an engine in this process has tickets."""
         self._refuse("submit")
+
+
+def _attach_again(url: str, model: str, options: Mapping[str, Any], discovered: bool) -> Encoder:
+    return attach_encoder(url, model, options, discovered=discovered)
 
 
 def _batches(window: Sequence[Input]) -> Iterator[Sequence[BodyInput | list[int]]]:

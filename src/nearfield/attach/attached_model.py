@@ -27,15 +27,17 @@ class AttachedModel(LoadedModel):
 
     _client: AttachedClient
 
-    def _attach(self, model: UncompiledModel, url: str, max_length: int | None, precision: str) -> None:
+    def _attach(
+        self, model: UncompiledModel, url: str, max_length: int | None, precision: str, *, discovered: bool
+    ) -> None:
         """Connect to the server and set what all models have. Raises as ``open_encoder`` does."""
         recipe = self.recipe = model.recipe
         self._arguments = {**model.arguments, "max_length": max_length, "precision": precision}
-        self.default_adapter = None
-        self._client = AttachedClient(url, recipe.name)
+        self.default_adapter, self._max_length = model.default_adapter, max_length
+        self._client = AttachedClient(url, recipe.name, discovered=discovered)
         # A model that is garbage-collected without being closed closes its connections.
         self._finalizer = cast(Any, weakref.finalize(self, self._client.close))
-        self._model = cast(Any, model_facts(recipe, self._client, max_length, precision))
+        self._model = cast(Any, model_facts(model, self._client, max_length, precision))
         self.max_positions = self._model.processor.max_length
         self._towers = TowerSet(recipe, _refuse_tower, None)
         self.load_seconds, self.bytes = time.perf_counter() - model.started, None
@@ -69,10 +71,19 @@ class AttachedModel(LoadedModel):
         except asyncio.TimeoutError:
             raise DeadlineExceeded(f"{self._client.url} did not answer within {limits.deadline} s.") from None
 
+    def _sent_length(self, max_length: int | None) -> int | None:
+        """Return the tokens to read that are sent to the server, for those of a call."""
+        return self._max_length if max_length is None else max_length
+
+    def _state(self) -> tuple[str, str, dict[str, Any], bool]:
+        """Return URL, model, options, and whether the server was found by its file: what attaches another process."""
+        arguments = dict(self._arguments)
+        return self._client.url, arguments.pop("model"), arguments, self._client.discovered
+
     def _refuse(self, option: str) -> NoReturn:
         raise InputError(
             f"{self.name} is attached to {self._client.url}, and {option} is for a model that is loaded: leave it out, "
-            f"or unset {SERVER_VARIABLE}.",
+            f"or unset {SERVER_VARIABLE} to load it here.",
             param=option,
         )
 

@@ -9,20 +9,15 @@ from nearfield import families
 from nearfield.attach import SERVER_VARIABLE
 from nearfield.attach.attached_client import AttachedClient
 from nearfield.checkpoint.weights.lora import Adapters
-from nearfield.errors import InputError, ModelRefused, SpaceMismatch
+from nearfield.errors import InputError, SpaceMismatch
 from nearfield.inference.model_info import ModelInfo
 from nearfield.inference.processors import load_processor, space_of_recipe
-from nearfield.inference.uncompiled_model import ReadModelKeywords, UncompiledModel, model_name, read_model
-from nearfield.recipe import Recipe
+from nearfield.inference.uncompiled_model import UncompiledModel
 
 #: Options that say how a model is computed, and their values without effect.
 _COMPUTING: Mapping[str, object] = {
-    "adapters": None,
     "backend": "openvino",
-    "compile_cache": True,
     "device": "auto",
-    "file": None,
-    "instruction": None,
     "modalities": None,
     "query_map": None,
     "reproducible": False,
@@ -37,34 +32,19 @@ def check_load_options(options: Mapping[str, Any]) -> None:
         if options.get(name, default) != default:
             raise InputError(
                 f"{name}={options[name]!r} is for a model that is loaded, and {SERVER_VARIABLE} is set: a server "
-                f"computes with its own settings. Leave {name} out, or unset {SERVER_VARIABLE}.",
+                f"computes with its own settings. Leave {name} out, or unset {SERVER_VARIABLE} to load the model here.",
                 param=name,
             )
 
 
-def read_uncompiled(model: str | UncompiledModel, options: Mapping[str, Any]) -> UncompiledModel:
-    """Return a model whose files are here. Raises as ``read_model``; ModelRefused for a model with adapters."""
-    selected = {name: value for name, value in options.items() if name in ReadModelKeywords.__annotations__}
-    uncompiled = (
-        model
-        if isinstance(model, UncompiledModel)
-        else read_model(model_name(model), **cast(ReadModelKeywords, selected))
-    )
-    recipe = uncompiled.recipe
-    if uncompiled.default_adapter or uncompiled.adapters or recipe.exported_graph is not None:
-        raise ModelRefused(
-            f"{recipe.name} has adapters or an exported graph and cannot be attached: unset {SERVER_VARIABLE}."
-        )
-    return uncompiled
-
-
-def model_facts(recipe: Recipe, client: AttachedClient, max_length: int | None, precision: str) -> ModelInfo:
+def model_facts(model: UncompiledModel, client: AttachedClient, max_length: int | None, precision: str) -> ModelInfo:
     """Return a model without weights, once the server is known to have the same one.
 
     Raises:
         SpaceMismatch: the server's model has another fingerprint.
-        InputError: it reads another number of tokens, or computes in another precision than requested.
+        InputError: it reads fewer tokens than the model here, or computes in another precision than requested.
     """
+    recipe = model.recipe
     family = families.resolve(recipe.config)
     info = ModelInfo()
     info.recipe, info.name = recipe, recipe.name
@@ -73,18 +53,25 @@ def model_facts(recipe: Recipe, client: AttachedClient, max_length: int | None, 
     info.precision, info.device = str(client.facts.get("precision") or precision), "server"
     info.reproducible, info.batch_tokens, info.shared_length = False, 1, 0
     info.fused_processor = None
-    info._adapters = _named_adapters(recipe)
+    info._adapters = _adapters_of(model)
     info.space = space_of_recipe(recipe)
     # Models that scale vectors on request have an n after the space of vectors that are scaled.
-    check_space(client, info.space, str(client.facts.get("fingerprint") or "").replace("n:", ":", 1))
+    fingerprint = str(client.facts.get("fingerprint") or "").replace("n:", ":", 1)
+    check_space(client, info.space_of(model.default_adapter), fingerprint)
     _check_settings(client, info, precision)
+    client.expected = {"max_length": client.facts.get("max_length"), "precision": client.facts.get("precision")}
+    if "scores" in recipe.outputs:
+        client.expected["fingerprint"] = info.space
     return info
 
 
-def _named_adapters(recipe: Recipe) -> Adapters:
-    """Return the adapters in the model's own weights: its tasks by name, without their factors."""
-    names = dict.fromkeys(task.adapter for task in recipe.tasks.values() if task.adapter)
-    return Adapters(("",), None, tuple(cast("dict[str, None]", names)))
+def _adapters_of(model: UncompiledModel) -> Adapters:
+    """Return the adapters by name, without their factors: the tasks in the model's own weights, and those loaded."""
+    names = dict.fromkeys(task.adapter for task in model.recipe.tasks.values() if task.adapter)
+    adapters = Adapters(("",), None, tuple(cast("dict[str, None]", names)))
+    for number, adapter in enumerate(model.adapters, len(names) + 1):
+        adapters = adapters.added(adapter, number)
+    return adapters
 
 
 def check_space(client: AttachedClient, space: str, fingerprint: str) -> None:
@@ -93,21 +80,22 @@ def check_space(client: AttachedClient, space: str, fingerprint: str) -> None:
         return
     raise SpaceMismatch(
         f"{client.url} has a model {client.model} with other weights, tokenizer, prompts or settings than the files "
-        f"here ({fingerprint} is not of {space}). Use the same files in both, or unset {SERVER_VARIABLE}."
+        f"here ({fingerprint} is not of {space}). Use the same files in both, or unset {SERVER_VARIABLE} to load the "
+        "model here."
     )
 
 
 def _check_settings(client: AttachedClient, info: ModelInfo, precision: str) -> None:
     length, here = client.facts.get("max_length"), info.processor.max_length
-    if length and length != here:
+    if length and length < here:
         raise InputError(
             f"{client.url} reads {length} tokens of each input of {info.name}, and here it would be {here}: pass "
-            f"max_length={length}, or unset {SERVER_VARIABLE}.",
+            f"max_length={length}, or unset {SERVER_VARIABLE} to load the model here.",
             param="max_length",
         )
     if precision not in ("auto", info.precision):
         raise InputError(
             f"{client.url} computes {info.name} in {info.precision}, not in {precision}: leave precision out, or "
-            f"unset {SERVER_VARIABLE}.",
+            f"unset {SERVER_VARIABLE} to load the model here.",
             param="precision",
         )

@@ -15,6 +15,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from nearfield.attach import server_url
+from nearfield.attach.attached_encoder import attach_encoder
+from nearfield.attach.server_choice import open_attached
 from nearfield.corpus.collection import Collection
 from nearfield.corpus.search.hit import SearchHit
 from nearfield.encoder import Encoder
@@ -44,12 +47,16 @@ def search(name: str, query: str, k: int, **options: Any) -> list[SearchHit]:
 
 
 def _search(name: str, query: str, k: int, options: dict[str, Any]) -> list[SearchHit]:
-    def load_encoder(model: str) -> Encoder:
-        uncompiled = read_model(model, accept_license=opened.config.accept_license)
-        return Encoder(uncompiled, backend="reference") if _is_small(uncompiled) else Encoder(uncompiled)
+    def open_model(model: str) -> Encoder:
+        uncompiled, url = read_model(model, accept_license=opened.config.accept_license), server_url()
+        return _load(uncompiled) if url is None else open_attached(url, attach_encoder, _load, uncompiled, {})
 
-    with Collection.open(name, encoder_of=load_encoder) as opened:
+    with Collection.open(name, encoder_of=open_model) as opened:
         return opened.search(query, k, **options)
+
+
+def _load(model: UncompiledModel) -> Encoder:
+    return Encoder(model, backend="reference") if _is_small(model) else Encoder(model)
 
 
 def _is_small(model: UncompiledModel) -> bool:

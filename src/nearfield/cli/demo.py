@@ -60,14 +60,14 @@ def demo(
     Three questions are answered from the opening chapters of a novel. Files that you name are searched for your
     questions; without a question, for three of their headings.
     """
-    from nearfield import Encoder
+    from nearfield.attach import open_encoder
 
     if sources:
         _search(sources, model, question)
         return
 
     typer.echo(f"Loading {model} (downloaded at the first start)...")
-    encoder = Encoder(model, progress=True)
+    encoder = open_encoder(model, progress=True)
     typer.echo(
         f"  {encoder.name}, {encoder.dimensions} dimensions, {encoder.precision}, "
         f"loaded in {encoder.load_seconds:.1f} s"

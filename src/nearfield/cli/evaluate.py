@@ -135,7 +135,7 @@ def _results(
     from nearfield.evaluation.systems import open_system
 
     sets = [load_dataset(path, task, split=split) for path in data]
-    subject = open_system(variant)
+    subject = open_system(variant, attach=True)
     try:
         return [measure(subject, dataset, progress=shown, **options) for dataset in sets]
     finally:

@@ -209,6 +209,7 @@ class Client(ServerApi):
 
         attempts, url, follow = Attempts(self._retry), self._absolute(call.path), call.method == "GET"
         while True:
+            self._check_server()
             try:
                 response = self._connections.get(self._open).request(
                     call.method, url, follow_redirects=follow, **call.content()
@@ -216,11 +217,18 @@ class Client(ServerApi):
             except httpx.HTTPError as error:
                 seconds: float | None = attempts.after_error(error, self.url)
             else:
-                seconds = attempts.after_response(response, call.accepted)
+                seconds = None if self._is_final(response, call) else attempts.after_response(response, call.accepted)
             if seconds is None:
                 return self._read(response, call)
             self._report(seconds)
             time.sleep(seconds)
+
+    def _check_server(self) -> None:
+        """Raise NearfieldError if the request must not be sent. Called before each attempt; a subclass may refuse."""
+
+    def _is_final(self, response: httpx.Response, call: ApiCall[T]) -> bool:  # noqa: ARG002 - for subclasses
+        """Return whether the same request would get the same response again, whatever its status."""
+        return False
 
 
 def _finish(pending: deque[Future[Array]], progress: Progress) -> Array:

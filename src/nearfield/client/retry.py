@@ -23,14 +23,16 @@ class RetryPolicy:
         max_attempts: requests in all; None: no limit.
         patience: seconds after the first request from which a refusal is final; None: no limit.
         statuses: HTTP statuses that are retried.
-        broken_connections: also retry when an open connection breaks. A server that cannot be reached is an error at
-            once.
+        broken_connections: also retry when an open connection breaks.
+        unreachable: also retry while no connection can be opened, such as to a server that restarts. Otherwise a
+            server that cannot be reached is an error at once.
     """
 
     max_attempts: int | None = 6
     patience: float | None = None
     statuses: frozenset[int] = frozenset({429, 502, 503, 504})
     broken_connections: bool = True
+    unreachable: bool = False
     delay: float = 0.5
     growth: float = 2.0
     min_delay: float = 0.0
@@ -70,13 +72,18 @@ class Attempts:
         Raises:
             NearfieldError: the server cannot be reached, or too many attempts failed.
         """
-        import httpx
-
-        broken = isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError))
-        if not (broken and self._policy.broken_connections) or self._exhausted():
+        if not self._may_retry(error) or self._exhausted():
             reason = str(error) or type(error).__name__
             raise NearfieldError(f"{url} does not answer: {reason}. Is a server running?") from error
         return self._wait_seconds(None)
+
+    def _may_retry(self, error: httpx.HTTPError) -> bool:
+        import httpx
+
+        broken = isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError))
+        return (broken and self._policy.broken_connections) or (
+            isinstance(error, httpx.ConnectError) and self._policy.unreachable
+        )
 
     def _exhausted(self) -> bool:
         policy = self._policy

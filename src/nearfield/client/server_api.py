@@ -45,6 +45,8 @@ class ApiCall(Generic[T]):
     raw: bool = False
     #: The body has the bytes of files: it is sent as msgpack.
     binary: bool = False
+    #: The caller sends several smaller requests if this one takes too long.
+    divisible: bool = False
 
     def content(self) -> dict[str, Any]:
         """Return the arguments of httpx for the body."""

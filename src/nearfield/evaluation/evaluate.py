@@ -131,7 +131,7 @@ def check_counts(k: int, samples: int, seed: int) -> tuple[int, int, int]:
 def _open_system(model: object, memo: EmbeddingCache | None) -> tuple[System, bool]:
     """Return the system, and whether to close it."""
     if isinstance(model, (str, Variant)):
-        return open_system(model, memo), True
+        return open_system(model, memo, attach=True), True
     if isinstance(model, Encoder):
         return from_encoder(model), True  # closing the system leaves the encoder open
     if isinstance(model, (EmbeddingSystem, SearchSystem)):

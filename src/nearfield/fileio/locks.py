@@ -51,6 +51,11 @@ def try_lock(path: Path, *, mode: int = 0o666, required: bool = True) -> LockedF
         os.close(file)  # the previous holder removed the file after it was opened here
 
 
+def holds_lock(file: LockedFile) -> bool:
+    """Return whether this process has the lock: not after its release, nor in a process that was forked."""
+    return file in _locked
+
+
 def release_lock(file: LockedFile) -> None:
     """End the lock of a file. Without effect in a process that was forked since then, which has no part in it."""
     if file in _locked:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from nearfield.attach import open_encoder
 from nearfield.client import Client
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, MissingExtra
@@ -140,7 +141,7 @@ def _open(
             raise InputError(f"{', '.join(options)} cannot be chosen for a model behind a URL.", param="url")
         encoder = Client(url, model, key=key)
     else:
-        encoder = Encoder(model, **(options | ({"revision": revision} if revision else {})))
+        encoder = open_encoder(model, **(options | ({"revision": revision} if revision else {})))
     if isinstance(encoder, Encoder) and encoder.recipe.outputs[0] not in ("dense", "multivector"):
         raise InputError(f"{encoder.name} returns {encoder.recipe.outputs[0]} vectors; MTEB needs dense ones.")
     return encoder

@@ -86,10 +86,11 @@ class SearchSystem(Protocol):
 System: TypeAlias = EmbeddingSystem | SearchSystem
 
 
-def open_system(variant: Variant | str, memo: EmbeddingCache | None = None) -> Any:
+def open_system(variant: Variant | str, memo: EmbeddingCache | None = None, *, attach: bool = False) -> Any:
     """Open the system of a variant; the caller closes it.
 
-    Variants of one model can share a ``memo``, so that each text is encoded once.
+    Variants of one model can share a ``memo``, so that each text is encoded once. With ``attach``, models are computed
+    by the server of ``NEARFIELD_SERVER`` if that is set; what measures speed loads them.
 
     Raises:
         InputError: the model does not support an option of the variant.
@@ -97,7 +98,8 @@ def open_system(variant: Variant | str, memo: EmbeddingCache | None = None) -> A
     """
     parsed = Variant.parse(variant) if isinstance(variant, str) else variant
     module, name = _KINDS["endpoint" if parsed.url else "search" if parsed.searches else "model"].split(":")
-    return getattr(import_module(module), name)(parsed, memo=memo)
+    options = {} if parsed.url else {"attach": attach}
+    return getattr(import_module(module), name)(parsed, memo=memo, **options)
 
 
 def from_encoder(encoder: Encoder) -> LocalModel:

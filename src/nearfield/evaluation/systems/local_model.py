@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from nearfield.arrays import Array
+from nearfield.attach import open_encoder
 from nearfield.encoder import Encoder
 from nearfield.evaluation.json_types import JsonDict, Keywords
 from nearfield.evaluation.systems.embedding_cache import EmbeddingCache
@@ -32,16 +33,25 @@ class LocalModel:
         variant: model and options; its output is dense, sparse or multivector.
         encoder: the model, if it is loaded already; ``close`` leaves it open.
         memo: cache of vectors, shared by variants.
+        attach: as for ``open_system``.
 
     Raises:
         ModelNotFound, SourceUnavailable, ModelRefused: as ``Encoder`` raises them.
         InputError: the model lacks the output, dimension or prompt of the variant.
     """
 
-    def __init__(self, variant: Variant, encoder: Encoder | None = None, memo: EmbeddingCache | None = None) -> None:
+    def __init__(
+        self,
+        variant: Variant,
+        encoder: Encoder | None = None,
+        memo: EmbeddingCache | None = None,
+        *,
+        attach: bool = False,
+    ) -> None:
         options: Keywords = {"precision": variant.precision} if variant.precision else {}
         self.variant, self._owned = variant, encoder is None
-        self.encoder = Encoder(variant.model, **options) if encoder is None else encoder
+        open_model = open_encoder if attach else Encoder
+        self.encoder = open_model(variant.model, **options) if encoder is None else encoder
         self._memo = EmbeddingCache() if memo is None else memo
         self._kind = variant.output
         #: Number of texts that were longer than the maximum of the model, and were truncated.

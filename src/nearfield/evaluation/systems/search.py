@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from nearfield.attach import open_encoder, open_reranker
 from nearfield.corpus.manifest.keyword_index import KeywordIndex
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord
@@ -46,16 +47,18 @@ class SearchPipeline:
     Args:
         variant: a variant that ``searches``.
         memo: cache of vectors, shared by variants.
+        attach: as for ``open_system``.
 
     Raises:
         ModelNotFound, SourceUnavailable, ModelRefused: a model cannot be loaded.
         InputError: the model lacks an output that the variant needs, or the chunker's sizes do not fit it.
     """
 
-    def __init__(self, variant: Variant, memo: EmbeddingCache | None = None) -> None:
+    def __init__(self, variant: Variant, memo: EmbeddingCache | None = None, *, attach: bool = False) -> None:
         self.variant = variant
         options: Keywords = {"precision": variant.precision} if variant.precision else {}
-        self._encoder = Encoder(variant.model, **options) if variant.model else None
+        open_model = open_encoder if attach else Encoder
+        self._encoder = open_model(variant.model, **options) if variant.model else None
         self._reranker: Reranker | None = None
         self._locals: dict[str, LocalModel] = {}
         #: Number of chunks of the documents that were indexed last.
@@ -65,7 +68,7 @@ class SearchPipeline:
                 for kind in _kinds(variant, self._encoder):
                     self._locals[kind] = LocalModel(_single_output(variant, kind), self._encoder, memo)
             if variant.rerank is not None and variant.rerank not in RERANKS:
-                self._reranker = Reranker(variant.rerank)
+                self._reranker = (open_reranker if attach else Reranker)(variant.rerank)
             self._chunker = DocumentChunker(variant, self._counting_model())
             self._check()
         except BaseException:

@@ -31,6 +31,7 @@ from nearfield.server.frontends.frontend import CONNECTION, STOP, FrontendConfig
 from nearfield.server.frontends.metrics_merge import MergedMetrics
 from nearfield.server.frontends.process import FrontendProcess
 from nearfield.server.http.connection_limit import AcceptErrors, raise_file_limit
+from nearfield.server.lifecycle.discovery import DiscoveryFile
 from nearfield.server.lifecycle.listener import accept_pending, bind, drop_new_connections, remove_socket_file
 from nearfield.server.lifecycle.model_loading import load_models, model_aliases
 from nearfield.server.lifecycle.preflight import check_settings
@@ -76,13 +77,17 @@ def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
         engine, _, loaded = load_models(settings)
         warn_if_open(settings)
 
+        discovery = DiscoveryFile(settings)
+        ends.callback(discovery.remove)
+
         def ready() -> None:
-            seconds = time.perf_counter() - started
-            line = ready_line(listening_address(listening, settings), loaded, seconds)
+            seconds, address = time.perf_counter() - started, listening_address(listening, settings)
+            discovery.write(address, loaded)
+            line = ready_line(address, loaded, seconds)
             announce(line.replace("; docs at", f"; {settings.frontends} front-ends; docs at"))
 
         try:
-            run(FrontendSupervisor(listening, settings, engine, loaded, processes).serve(ready))
+            run(FrontendSupervisor(listening, settings, engine, loaded, processes, discovery.remove).serve(ready))
         finally:
             engine.close(timeout=settings.drain_timeout)
 
@@ -114,8 +119,10 @@ class FrontendSupervisor:
         engine: Engine,
         loaded: Sequence[LoadedModel],
         processes: Sequence[FrontendProcess],
+        on_stop: Callable[[], object] = lambda: None,
     ) -> None:
         self._listening = listening
+        self._on_stop = on_stop
         self._settings = settings
         self._engine = engine
         self._runners = [runner for model in loaded for runner in model.runners]
@@ -347,6 +354,7 @@ class FrontendSupervisor:
             return
         self._stopping = True
         self._changed.set()
+        self._on_stop()
         self._loop.remove_reader(self._listening)
         drop_new_connections(self._listening)
         self._pending += accept_pending(self._listening)

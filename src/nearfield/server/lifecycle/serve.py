@@ -20,6 +20,7 @@ from nearfield.server import rpc
 from nearfield.server.app import create_app, open_traces
 from nearfield.server.http.connection_limit import ConnectionLimit, raise_file_limit
 from nearfield.server.http.limits import max_cache_bytes
+from nearfield.server.lifecycle.discovery import DiscoveryFile
 from nearfield.server.lifecycle.exit_timer import ExitTimer
 from nearfield.server.lifecycle.listener import Listener, bind, check_grpc_port, remove_socket_file, uvicorn_config
 from nearfield.server.lifecycle.model_loading import load_models, model_aliases
@@ -57,11 +58,12 @@ def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
     traces = open_traces(settings.otel_endpoint)
     try:
         with bind(settings) as listening:
-            exit_timer = ExitTimer(partial(remove_socket_file, listening))
+            exit_timer, discovery = ExitTimer(partial(remove_socket_file, listening)), DiscoveryFile(settings)
             try:
                 check_grpc_port(settings)
-                _serve_on(listening, settings, announce, traces, exit_timer)
+                _serve_on(listening, settings, announce, traces, exit_timer, discovery)
             finally:
+                discovery.remove()
                 remove_socket_file(listening)
                 exit_timer.stop()
     finally:
@@ -75,6 +77,7 @@ def _serve_on(
     announce: Callable[[str], None],
     traces: Traces | None,
     exit_timer: ExitTimer,
+    discovery: DiscoveryFile,
 ) -> None:
     started = time.perf_counter()
     files = raise_file_limit()
@@ -85,7 +88,8 @@ def _serve_on(
     log_connection_limit(app.state.server.connections, files)
     warn_if_memory_is_short(settings)
     seconds = time.perf_counter() - started
-    line = partial(ready_line, listening_address(listening, settings), loaded, seconds)
+    address = listening_address(listening, settings)
+    line = partial(ready_line, address, loaded, seconds)
     # Loaded models stay for the life of the process: the garbage collector need not scan them at every full collection.
     gc.collect()
     gc.freeze()
@@ -105,6 +109,7 @@ def _serve_on(
     async def on_start() -> None:
         SignalHandlers(reload, stop).install()
         server.start()
+        discovery.write(address, loaded)
         if settings.grpc_port is None:
             announce(line())
             return
@@ -113,6 +118,7 @@ def _serve_on(
 
     def on_stop() -> None:
         exit_timer.start(settings.drain_timeout)
+        discovery.remove()
         server.stop()
 
     async def finish() -> None:

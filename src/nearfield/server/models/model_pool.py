@@ -146,7 +146,7 @@ class ModelPool:
         """
         entry = self.entry(name)
         _check_allowed(entry, allowed)
-        if entry not in self.listed and catalog.find_by_id(entry.name) is None:
+        if entry.name not in self.names() and catalog.find_by_id(entry.name) is None:
             raise ModelNotFound(f"The model {entry.name!r} was never loaded; a request for its vectors tries to.")
         return entry
 

@@ -54,6 +54,7 @@ _ENCODE_OPTIONS = {
     "normalize": "normalize_embeddings",
     "dtype": "precision",
     "truncate": "truncate",
+    "max_length": "max_length",
 }
 #: The encoder's parameters, and the fields of the body for them.
 PARAM_NAMES = {keyword: field for field, keyword in _ENCODE_OPTIONS.items()} | {"inputs": "input"}
@@ -64,7 +65,8 @@ class NativeRank(Rank):
 
     def check(self, limits: RequestLimits) -> None:
         super().check(limits)
-        option = next((name for name in ("activation", "adapter") if getattr(self.options, name) is not None), None)
+        names = ("activation", "adapter", "prompt", "max_length")
+        option = next((name for name in names if getattr(self.options, name) is not None), None)
         if option is not None and self.description is not None and self.description.is_encoder:
             raise InputError(
                 f"{option} does not apply to {self.description.name}: it ranks by late interaction.", param=option
@@ -231,7 +233,8 @@ def read_classify(request: NativeClassifyRequest, context: RequestContext) -> Pr
 
 
 def _rerank_options(request: NativeRankRequest | NativeClassifyRequest) -> RerankOptions:
-    return RerankOptions(request.activation, request.truncate or "report", request.adapter)
+    truncate = request.truncate or "report"
+    return RerankOptions(request.activation, truncate, request.adapter, request.prompt, request.max_length)
 
 
 def _choose_media_type(context: RequestContext, supported: Sequence[str]) -> str:

@@ -60,7 +60,7 @@ def write_ranks(exchange: Rank) -> object:
         if exchange.reply_options["documents"] and isinstance(document, str):
             result["document"] = document
         results.append(result)
-    body = _common_fields(exchange, exchange.scores)
+    body = {**_common_fields(exchange, exchange.scores), **_score_fields(exchange)}
     return _encode_body(exchange.reply_options["media_type"], {**body, "results": results})
 
 
@@ -71,6 +71,7 @@ def write_labels(exchange: Predict) -> object:
     scores = np.ascontiguousarray(exchange.scores.data)
     body = {
         **_common_fields(exchange, exchange.scores),
+        **_score_fields(exchange),
         "labels": list(model.labels) if model is not None else [],
         "results": [{"label": prediction.label, "score": prediction.score} for prediction in exchange.predictions],
         "scores": scores.tolist() if media_type == MSGPACK else list(scores),
@@ -82,13 +83,23 @@ def _common_fields(
     exchange: Encode | Rank | Predict, result: AnnotatedArray | SparseVectors | MultiVectors | Outputs
 ) -> JsonObject:
     """Return the fields of every response: the model, and of each input the tokens read, cut off and not known."""
-    counts = {"tokens": result.tokens, "dropped": result.dropped, "unknown": result.unknown}
+    counts, model = (
+        {"tokens": result.tokens, "dropped": result.dropped, "unknown": result.unknown},
+        exchange.description,
+    )
     return {
-        "model": exchange.description.name if exchange.description is not None else exchange.model,
+        "model": model.name if model is not None else exchange.model,
+        "precision": model.precision if model is not None else "",
+        "max_length": model.max_length if model is not None else 0,
         "usage": {name: getattr(exchange, name) for name in counts},
         # All results of models have counts.
         **{name: [] if count is None else count.tolist() for name, count in counts.items()},
     }
+
+
+def _score_fields(exchange: Rank | Predict) -> JsonObject:
+    model = exchange.description
+    return {"fingerprint": model.fingerprint if model is not None and not model.is_encoder else None}
 
 
 def _encode_body(media_type: str, body: JsonObject) -> object:

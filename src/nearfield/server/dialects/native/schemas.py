@@ -34,6 +34,10 @@ TokenId = Annotated[
 ]
 
 
+#: Tokens to read of each input, if fewer than the model reads.
+MaxLength = Annotated[int, msgspec.Meta(ge=1)]
+
+
 class NativeContent(msgspec.Struct, forbid_unknown_fields=True):
     """A text, a picture, a sound or a video; several are read in this order."""
 
@@ -74,6 +78,7 @@ class NativeEncodeRequest(msgspec.Struct):
     normalize: bool | None = None
     dtype: Dtype = "float32"
     truncate: Literal["report", "error", "left", "right", "chunk"] | None = None
+    max_length: MaxLength | None = None
     encoding: Literal["list", "base64"] = "list"
 
 
@@ -147,9 +152,14 @@ class NativeTokenVectors(msgspec.Struct):
 
 
 class NativeEncodeReply(msgspec.Struct, omit_defaults=True):
-    """Response body of POST /encode: the requested outputs, and for each row its tokens."""
+    """Response body of POST /encode: the requested outputs, and for each row its tokens.
+
+    ``precision`` is the number format of the model's arithmetic, ``max_length`` the tokens that it reads at most.
+    """
 
     model: str
+    precision: str
+    max_length: int
     usage: NativeUsage
     tokens: list[int]
     dropped: list[int]
@@ -162,7 +172,11 @@ class NativeEncodeReply(msgspec.Struct, omit_defaults=True):
 
 
 class NativeRankRequest(msgspec.Struct):
-    """Body of POST /rank; ``activation`` replaces the model's own. Some models read pictures in query and documents."""
+    """Body of POST /rank; ``activation`` replaces the model's own. Some models read pictures in query and documents.
+
+    ``prompt`` is the text before the query, or the instruction of a language model. ``max_length`` is the number of
+    tokens to read of a pair.
+    """
 
     query: str | NativePart
     documents: list[str | NativePart]
@@ -171,6 +185,8 @@ class NativeRankRequest(msgspec.Struct):
     activation: Activation | None = None
     adapter: Name | None = None
     truncate: Literal["report", "error"] | None = None
+    prompt: str | None = None
+    max_length: MaxLength | None = None
     return_documents: bool = False
 
 
@@ -183,9 +199,15 @@ class NativeRankResult(msgspec.Struct, omit_defaults=True):
 
 
 class NativeRankReply(msgspec.Struct):
-    """Response body of POST /rank: documents by descending score; tokens are in the order of the request."""
+    """Response body of POST /rank: documents by descending score; tokens are in the order of the request.
+
+    ``fingerprint`` is that of a reranker; null for late interaction. The others are those of POST /encode.
+    """
 
     model: str
+    precision: str
+    max_length: int
+    fingerprint: str | None
     usage: NativeUsage
     results: list[NativeRankResult]
     tokens: list[int]
@@ -194,13 +216,19 @@ class NativeRankReply(msgspec.Struct):
 
 
 class NativeClassifyRequest(msgspec.Struct):
-    """Body of POST /classify: a text, texts, or pairs of texts; ``activation`` replaces the model's own."""
+    """Body of POST /classify: a text, texts, or pairs of texts; ``activation`` replaces the model's own.
+
+    ``prompt`` is the text before each text, or before the first of a pair. ``max_length`` is the number of tokens to
+    read of each.
+    """
 
     input: str | list[str | tuple[str, str]]
     model: Name | None = None
     activation: Activation | None = None
     adapter: Name | None = None
     truncate: Literal["report", "error"] | None = None
+    prompt: str | None = None
+    max_length: MaxLength | None = None
 
 
 class NativeLabelResult(msgspec.Struct):
@@ -214,6 +242,9 @@ class NativeClassifyReply(msgspec.Struct):
     """Response body of POST /classify: ``scores`` has one row for each input and one column for each of ``labels``."""
 
     model: str
+    precision: str
+    max_length: int
+    fingerprint: str | None
     usage: NativeUsage
     labels: list[str]
     results: list[NativeLabelResult]

@@ -136,7 +136,7 @@ def _library_names(entry: ModelEntry, models: ModelPool) -> list[str]:
     base = tagged.partition(":")[0]
     name = f"{base}:latest" if catalog.find(base) is known else tagged
     try:
-        return [name] if name and models.entry(name) is entry else []
+        return [name] if name and models.entry(name).name == entry.name else []
     except ModelNotFound:  # on this server the name belongs to another model
         return []
 
