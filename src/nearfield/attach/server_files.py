@@ -8,7 +8,7 @@ A Unix socket in this place would need a second listener beside the server's own
 front-ends. A file needs none of this, and is as safe: what counts is who may write to the directory. On a shared
 machine a reader therefore takes a file only if
 
-- directory and file belong to the user, and nobody else may write to or read them; links are not followed;
+- directory and file belong to the user, and no other user may read or write them; links are not followed;
 - a process has the file locked (``flock``). The system ends the lock with the process, so that a file of a killed
   server, or of a process id that is in use again, is not taken for that of a running one;
 - it was written on this machine since its last start. A home directory may be shared by several machines.
