@@ -19,7 +19,7 @@ from nearfield.cli import app, demo
 from nearfield.errors import SourceUnavailable
 from tests.parity import m3
 from tests.parity.scores import classifier
-from tests.support import tiny_pictures, tiny_retrievers, tiny_sounds
+from tests.support import scene_films, tiny_pictures, tiny_retrievers, tiny_sounds
 from tests.support.paths import ROOT
 from tests.support.requirements import missing
 from tests.support.serving import serving
@@ -136,6 +136,17 @@ def test_the_examples_of_pictures(
     exec(example.replace("google/siglip2-base-patch16-224", str(clip)), {})
     first, second = capsys.readouterr().out.split(maxsplit=1)
     assert (first in ("shoe", "hat") and "'hat'" in second) or second.strip() == "photos/hat.jpg"
+
+
+@pytest.mark.slow
+def test_the_example_of_scenes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "walk.mp4").write_bytes(scene_films.write_scenes(scene_films.SceneFilm((2.0,), seconds=5)))
+    monkeypatch.chdir(tmp_path)
+    exec(next(block for block in PICTURES if "SplitRule" in block), {})
+    assert capsys.readouterr().out == "0.0 2.0\n2.0 5.0\n"
 
 
 @pytest.mark.slow

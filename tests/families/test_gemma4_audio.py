@@ -19,7 +19,7 @@ from nearfield.errors import InputError, ModelRefused
 from nearfield.families.towers.gemma4_audio import Gemma4Audio
 from nearfield.features import FrameFeatures
 from nearfield.hardware import CpuPlan
-from nearfield.media.sound_decoding import Sound
+from nearfield.media.sound.sound_decoding import Sound
 from nearfield.ops import Graph, Ops
 from nearfield.packing import pack_rows
 from tests.support import tiny_multimodal

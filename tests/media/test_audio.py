@@ -20,8 +20,8 @@ import pytest
 from nearfield.errors import InputError, TooLarge
 from nearfield.media.audio import Audio, read_sound
 from nearfield.media.limits import SoundLimits
-from nearfield.media.sound_decoding import decode_sound_here
-from nearfield.media.sound_formats import SOUND_FORMATS
+from nearfield.media.sound.sound_decoding import decode_sound_here
+from nearfield.media.sound.sound_formats import SOUND_FORMATS
 
 soundfile = pytest.importorskip("soundfile")
 soxr = pytest.importorskip("soxr")

@@ -26,13 +26,14 @@ import pytest
 from PIL import Image as Pillow
 
 from nearfield.errors import InputError, TooLarge
-from nearfield.media import decoding, sound_decoding
+from nearfield.media import decoding
 from nearfield.media.audio import Audio
 from nearfield.media.decoder_process import pool as pools
 from nearfield.media.decoder_process.pool import DecoderJob, DecoderPool, run_decoder
 from nearfield.media.formats import is_bounded
 from nearfield.media.image import Image, read_picture
 from nearfield.media.limits import decode_memory
+from nearfield.media.sound import sound_decoding
 from tests.support import odd_pictures as odd
 
 pytestmark = pytest.mark.process

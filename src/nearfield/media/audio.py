@@ -13,7 +13,7 @@ from nearfield.errors import InputError, TooLarge
 from nearfield.media.data_uri import decode_data_uri
 from nearfield.media.files import absolute_path, open_regular_file
 from nearfield.media.limits import SoundLimits
-from nearfield.media.sound_decoding import (
+from nearfield.media.sound.sound_decoding import (
     MAX_RATE,
     MIN_RATE,
     WHOLE,

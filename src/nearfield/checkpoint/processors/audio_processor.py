@@ -12,7 +12,7 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.checkpoint.processors.mel_spectrogram import MelSpectrogram
 from nearfield.features import MelFeatures, MelLayout
-from nearfield.media.sound_decoding import Sound
+from nearfield.media.sound.sound_decoding import Sound
 
 #: Raised when the same sound gets other values.
 _VERSION = "1"

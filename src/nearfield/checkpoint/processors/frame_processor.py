@@ -15,7 +15,7 @@ from nearfield.checkpoint.json_file import JsonObject
 from nearfield.checkpoint.processors.mel_spectrogram import MelSpectrogram
 from nearfield.errors import InputError, ModelRefused, nearest
 from nearfield.features import FrameFeatures
-from nearfield.media.sound_decoding import Sound
+from nearfield.media.sound.sound_decoding import Sound
 
 #: Raised when the same sound gets other values.
 _VERSION = "1"

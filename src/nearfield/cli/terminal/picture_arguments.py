@@ -44,7 +44,7 @@ def is_video_file(name: str) -> bool:
 
 def is_sound_file(name: str) -> bool:
     """Return whether an argument is the name of an existing file that begins like a sound, whatever its suffix."""
-    from nearfield.media.sound_formats import find_sound_format
+    from nearfield.media.sound.sound_formats import find_sound_format
 
     return find_sound_format(_first_bytes(name)) is not None
 

@@ -15,7 +15,7 @@ from nearfield.media.content import MixedContent
 from nearfield.media.files import absolute_path, open_regular_file
 from nearfield.media.formats import find_format
 from nearfield.media.image import Image, is_image
-from nearfield.media.sound_formats import find_sound_format
+from nearfield.media.sound.sound_formats import find_sound_format
 from nearfield.media.video.video import Video
 from nearfield.media.video.video_formats import HEAD, find_video_format
 from nearfield.text_inputs import describe

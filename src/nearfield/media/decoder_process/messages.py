@@ -18,10 +18,12 @@ from nearfield.arrays import Array
 TASKS = {
     "picture": "nearfield.media.decoding:decode_picture_task",
     "picture header": "nearfield.media.picture_header:read_header_task",
-    "sound": "nearfield.media.sound_decoding:decode_sound_task",
-    "sound header": "nearfield.media.sound_decoding:read_header_task",
+    "sound": "nearfield.media.sound.sound_decoding:decode_sound_task",
+    "sound header": "nearfield.media.sound.sound_decoding:read_header_task",
+    "video cuts": "nearfield.media.video.scene_detection:find_cuts_task",
     "video frames": "nearfield.media.video.video_decoding:decode_frames_task",
     "video header": "nearfield.media.video.video_decoding:read_header_task",
+    "video sound": "nearfield.media.video.sound_track:read_track_task",
 }
 #: Bytes of the length before each message, and of the largest message.
 LENGTH_BYTES, MAX_MESSAGE = 4, 2**20

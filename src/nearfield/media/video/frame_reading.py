@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from msgspec import convert, to_builtins
 
+from nearfield.arrays import Array
 from nearfield.errors import TooLarge
 from nearfield.media.data_uri import decode_data_uri
 from nearfield.media.decoder_process.pool import DecoderJob, DecoderResult, run_decoder, stream_decoder
@@ -20,6 +21,8 @@ from nearfield.media.decoding import Picture
 from nearfield.media.files import open_regular_file
 from nearfield.media.limits import VideoLimits, limit_values
 from nearfield.media.video.frame_choice import FrameRule
+from nearfield.media.video.scene_detection import SceneJob
+from nearfield.media.video.sound_track import TrackJob
 from nearfield.media.video.video_decoding import FrameJob, FramePlan, VideoHeader
 from nearfield.media.video.video_formats import HEAD, require_video_format
 from nearfield.media.video.video_packets import VideoPart
@@ -84,6 +87,30 @@ class VideoFile:
                 yield plan
                 for result in results:
                     yield _frame_of(plan, result, digest, part.format)
+
+    def cuts(self, part: VideoPart, threshold: float) -> Iterator[tuple[list[float], float]]:
+        """Yield seconds at which a new scene begins, and the second up to which all are known.
+
+        Raises as ``read`` does.
+        """
+        with self._open(part.limits) as file:
+            job = SceneJob(_recognised(part, file), threshold)
+            decoder = DecoderJob("video cuts", part.name, to_builtins(job), _MEMORY, _SECONDS)
+            with closing(stream_decoder(decoder, file)) as results:
+                for result in results:
+                    yield result.values["cuts"], result.values["until"]
+
+    def sound(self, part: VideoPart, rate: int, track: int) -> Iterator[Array]:
+        """Yield blocks of the samples of a sound track, mono, from ``part.start`` on; none if the video has no sound.
+
+        Raises as ``read`` does; InputError too if there are tracks, but not this one.
+        """
+        with self._open(part.limits) as file:
+            job = TrackJob(_recognised(part, file), rate, track)
+            decoder = DecoderJob("video sound", part.name, to_builtins(job), _MEMORY, _SECONDS)
+            with closing(stream_decoder(decoder, file)) as results:
+                for result in results:
+                    yield from result.arrays
 
     def to_bytes(self, limits: VideoLimits) -> bytes:
         """Return the bytes of the file. Raises as ``read`` does; its format is not checked."""

@@ -19,6 +19,7 @@ from nearfield.media.files import absolute_path
 from nearfield.media.limits import DEFAULT_VIDEO_LIMITS, VideoLimits, stop_if_abandoned
 from nearfield.media.video.frame_choice import FrameRule, Timeline
 from nearfield.media.video.frame_reading import VideoFile, VideoFrame, frame_digest
+from nearfield.media.video.scene_detection import THRESHOLD as CUT_THRESHOLD
 from nearfield.media.video.time_ranges import check_range, check_seconds_number, times_within
 from nearfield.media.video.video_decoding import FramePlan, VideoHeader
 from nearfield.media.video.video_packets import VideoPart, check_frame_size, check_seconds
@@ -175,7 +176,7 @@ class Video:
             MissingExtra: PyAV is not installed.
         """
         self._pixels = 0
-        for frame in self._read(self._rule(rule, limits), VideoPart(self.name, "", limits, self.start, self.end)):
+        for frame in self._read(self._rule(rule, limits), self._video_part(limits)):
             stop_if_abandoned()
             self._pixels += frame.picture.width * frame.picture.height
             yield frame
@@ -207,7 +208,48 @@ class Video:
             InputError: ``seconds`` is not positive, or the video cannot be read (see ``header``).
         """
         times = times_within(self.header(limits).seconds, self.start, self.end, seconds, "video")
-        return [self._part(start, end) for start, end in times]
+        return [self.part(start, end) for start, end in times]
+
+    def cuts(
+        self, threshold: float = CUT_THRESHOLD, limits: VideoLimits = DEFAULT_VIDEO_LIMITS
+    ) -> Iterator[tuple[list[float], float]]:
+        """Yield the seconds at which a new scene begins, and the second up to which all are known.
+
+        All frames from ``start`` to ``end`` are decoded. A fade is no cut.
+
+        Args:
+            threshold: mean difference of hue, saturation and brightness, from 0 to 255, from which on it is a cut.
+            limits: what the video may have at most.
+
+        Raises:
+            InputError: it is an array of frames, or cannot be read (see ``header``).
+        """
+        yield from self._require_file("scenes").cuts(self._video_part(limits), threshold)
+
+    def sound(
+        self, rate: int, track: int = 0, limits: VideoLimits = DEFAULT_VIDEO_LIMITS
+    ) -> Generator[Array, None, None]:
+        """Yield the samples of its sound from ``start`` to ``end`` in blocks, mono, float32 [n], ``rate`` a second.
+
+        Times are those of the video: where it plays no sound, the samples are 0. A video without sound yields nothing.
+
+        Args:
+            rate: samples a second.
+            track: which sound track, from 0.
+            limits: what the video may have at most.
+
+        Raises:
+            InputError: it is an array of frames, has tracks but not this one, or cannot be read (see ``header``).
+        """
+        yield from self._require_file("sound").sound(self._video_part(limits), rate, track)
+
+    def _require_file(self, what: str) -> VideoFile:
+        if isinstance(self._source, _FrameArray):
+            raise InputError(f"A video of arrays has no {what} that could be read: pass its file.", param="video")
+        return self._source
+
+    def _video_part(self, limits: VideoLimits) -> VideoPart:
+        return VideoPart(self.name, "", limits, self.start, self.end)
 
     def to_file(self, limits: VideoLimits = DEFAULT_VIDEO_LIMITS) -> bytes:
         """Return the bytes of its file. Whether it is a video is not checked.
@@ -227,7 +269,9 @@ class Video:
             )
         return self._source.to_bytes(limits)
 
-    def _part(self, start: float, end: float) -> Video:
+    def part(self, start: float, end: float) -> Video:
+        """Return the part from one second to another, with the same choice of frames."""
+        check_range(start, end)
         part = object.__new__(type(self))
         part._source, part._choice, part._pixels = self._source, replace(self._choice, start=start, end=end), 0
         return part

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from nearfield.errors import InputError
 from nearfield.media.formats import HEIC_BRANDS, find_brands, find_format
-from nearfield.media.sound_formats import find_sound_format
+from nearfield.media.sound.sound_formats import find_sound_format
 
 #: Formats that are read, and FFmpeg's demuxer of each. It is never left to guess: some of its demuxers open other files
 #: and addresses (playlists), and most are hardly tested.

@@ -97,15 +97,27 @@ def open_video(file: BinaryIO, part: VideoPart) -> Iterator[tuple[Any, Any]]:
         TooLarge: its frames have more pixels, or it has more seconds, than the limits.
         MissingExtra: PyAV is not installed.
     """
+    with open_container(file, part) as container:
+        stream = _video_stream(container, part)
+        stream.codec_context.thread_count = _THREADS
+        yield container, stream
+
+
+@contextmanager
+def open_container(file: BinaryIO, part: VideoPart) -> Iterator[Any]:
+    """Open a file at its start, and yield its container. Errors of FFmpeg become errors of ours.
+
+    Raises:
+        InputError: it is damaged.
+        MissingExtra: PyAV is not installed.
+    """
     av = require_pyav()
     av.logging.set_level(av.logging.PANIC)
     with _own_errors(part):
         demuxer = VIDEO_FORMATS[part.format]
         file.seek(0)
         with av.open(file, format=demuxer, metadata_errors="ignore", buffer_size=_BUFFER) as container:
-            stream = _video_stream(container, part)
-            stream.codec_context.thread_count = _THREADS
-            yield container, stream
+            yield container
 
 
 def _video_stream(container: Any, part: VideoPart) -> Any:

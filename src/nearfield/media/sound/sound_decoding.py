@@ -20,7 +20,7 @@ from nearfield.arrays import Array
 from nearfield.errors import InputError, MissingExtra, NearfieldError, TooLarge
 from nearfield.media.decoder_process.pool import DecoderJob, run_decoder
 from nearfield.media.limits import SoundLimits, decode_memory, limit_values
-from nearfield.media.sound_formats import HEAD, SOUND_FORMATS, require_sound_format
+from nearfield.media.sound.sound_formats import HEAD, SOUND_FORMATS, require_sound_format
 from nearfield.media.video.time_ranges import check_range
 from nearfield.message_text import escape_controls
 

@@ -1,0 +1,1 @@
+"""Sounds: their formats, decoding, and silences."""
