@@ -97,7 +97,7 @@ def test_an_address_where_grpc_listens_is_left_to_ray() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        ray_runtime._probe(f"127.0.0.1:{port}")
+        ray_runtime.probe(f"127.0.0.1:{port}")
     finally:
         server.stop(None)
 
@@ -108,7 +108,7 @@ def test_a_cluster_that_refuses_the_connection_may_require_a_token(monkeypatch: 
 
     ray = ModuleType("ray")
     ray.init = refuse  # type: ignore[attr-defined]
-    monkeypatch.setattr(ray_runtime, "_probe", lambda _: None)
+    monkeypatch.setattr(ray_runtime, "probe", lambda _: None)
     with pytest.raises(ClusterFailed, match=r"Failed to connect .* RAY_AUTH_MODE=token .* ~/\.ray/auth_token"):
         ray_runtime._connect(ray, "head:1")
     with pytest.raises(ClusterFailed, match="`ray start --head`"):

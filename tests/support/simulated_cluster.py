@@ -15,26 +15,40 @@ HEALTH = {"health_check_period_ms": 1000, "health_check_failure_threshold": 15}
 
 
 @contextmanager
-def simulated_cluster(nodes: int, *, health: dict[str, int] | None = None) -> Iterator[Any]:
-    """Yield a cluster with a head without cores and nodes of one core each, to which this process is connected."""
-    ray = import_ray()
+def unconnected_cluster(nodes: int, *, health: dict[str, int] | None = None, **head: Any) -> Iterator[Any]:
+    """Yield a cluster with a head without cores and nodes of one core each; ``head`` are more arguments of the head."""
+    import_ray()
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-    cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": health or HEALTH})
+    options = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+    cluster = Cluster(initialize_head=True, head_node_args={**options, "_system_config": health or HEALTH, **head})
     try:
         for _ in range(nodes):
             add_node(cluster)
-        ray.init(
-            cluster.address,
-            log_to_driver=False,
-            logging_level="ERROR",
-            runtime_env={"worker_process_setup_hook": cluster_faults.install},
-        )
         yield cluster
     finally:
-        ray.shutdown()
         cluster.shutdown()
+
+
+@contextmanager
+def simulated_cluster(nodes: int, *, health: dict[str, int] | None = None) -> Iterator[Any]:
+    """Yield a cluster with a head without cores and nodes of one core each, to which this process is connected."""
+    ray = import_ray()
+    with unconnected_cluster(nodes, health=health) as cluster:
+        try:
+            _connect(cluster)
+            yield cluster
+        finally:
+            ray.shutdown()
+
+
+def _connect(cluster: Any) -> None:
+    import_ray().init(
+        cluster.address,
+        log_to_driver=False,
+        logging_level="ERROR",
+        runtime_env={"worker_process_setup_hook": cluster_faults.install},
+    )
 
 
 def add_node(cluster: Any) -> Any:

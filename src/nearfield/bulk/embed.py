@@ -29,6 +29,7 @@ from nearfield.fileio.output_path import probe_writing, probe_writing_file
 from nearfield.fileio.s3.path import Location, S3Path, parse_location
 from nearfield.inference.encode_options import EncodeKeywords
 from nearfield.inference.loaded_model import LoadKeywords
+from nearfield.progress import Shown
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class EmbedRequest:
         skip_unreadable: leave out pictures, videos or sounds that cannot be read.
         videos: which parts and frames of videos, and which parts of sounds, are read.
         restart: ignore what an earlier run has written.
-        shown: show a progress bar.
+        shown: show a progress bar, or lines.
     """
 
     inputs: Sequence[Location]
@@ -79,7 +80,7 @@ class EmbedRequest:
     skip_unreadable: bool = False
     videos: VideoOptions = dataclasses.field(default_factory=VideoOptions)
     restart: bool = False
-    shown: bool = False
+    shown: Shown = False
 
 
 def embed(

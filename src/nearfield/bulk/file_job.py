@@ -37,7 +37,7 @@ from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.media.audio import Audio
 from nearfield.media.image import Image
 from nearfield.media.video.video import Video
-from nearfield.progress import Progress
+from nearfield.progress import Progress, Shown
 
 #: Rows that are converted to the output's format together.
 _BLOCK_ROWS = 4096
@@ -128,7 +128,7 @@ class FileJob:
         self._digests = IdDigests()
 
     def run(
-        self, *, restart: bool = False, shown: bool = False, on_warning: Callable[[str], None] = lambda _: None
+        self, *, restart: bool = False, shown: Shown = False, on_warning: Callable[[str], None] = lambda _: None
     ) -> EmbedReport:
         """Encode all texts, or those that an interrupted run left, and write the output.
 
@@ -140,7 +140,7 @@ class FileJob:
         with output_lock(self.output):
             return self._run(restart, shown, on_warning)
 
-    def _run(self, restart: bool, shown: bool, on_warning: Callable[[str], None]) -> EmbedReport:
+    def _run(self, restart: bool, shown: Shown, on_warning: Callable[[str], None]) -> EmbedReport:
         total = self.source.count(self._digests.add)
         self._files = self.source.digest(total or 0)
         if self.source.resumable:

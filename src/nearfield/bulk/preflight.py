@@ -21,7 +21,7 @@ from nearfield.errors import InputError, nearest
 from nearfield.fileio.s3.path import Location
 from nearfield.fileio.tabular import require_parquet
 from nearfield.inference.encode_options import EncodeKeywords
-from nearfield.progress import Progress
+from nearfield.progress import Progress, Shown
 
 DEFAULT_SHARD_ROWS = 100_000
 #: Texts whose tokens are counted to estimate the number of multi-vectors.
@@ -87,7 +87,7 @@ class Preflight:
     A plan that the folder has for the same inputs saves reading them, unless ``restart`` or ``thorough``.
     """
 
-    def __init__(self, request: ShardRequest, *, restart: bool, shown: bool, thorough: bool = False) -> None:
+    def __init__(self, request: ShardRequest, *, restart: bool, shown: Shown, thorough: bool = False) -> None:
         self.request = request
         # An empty list shows type and fingerprint before any work is done, and bad arguments are refused.
         self.blank: EncodedRows = encode_nothing(request.encoder, request.options)
@@ -112,7 +112,7 @@ class Preflight:
             self.form, self.blank.rows, request.source.id_field is not None, types, self._metadata()
         )
 
-    def _read_inputs(self, shown: bool) -> ShardPlan:
+    def _read_inputs(self, shown: Shown) -> ShardPlan:
         """Read all inputs and plan the shards."""
         self._settled = self.request.source.newest_change() < time.time() - _SETTLING_SECONDS
         with Progress(None, label="reading", shown=shown) as progress:

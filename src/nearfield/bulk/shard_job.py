@@ -18,7 +18,7 @@ from nearfield.bulk.shard_plan import Shard
 from nearfield.bulk.storage.records import JsonObject
 from nearfield.errors import StorageFull
 from nearfield.message_text import count_of
-from nearfield.progress import Progress
+from nearfield.progress import Progress, Shown
 from nearfield.units import format_bytes
 
 #: Tokens that are encoded to measure the speed.
@@ -42,7 +42,7 @@ class ShardJob:
         request: what to encode, and where to.
         restart: ignore what an earlier run has written.
         thorough: read existing shards to find damaged ones, not only their sizes.
-        shown: show a progress bar.
+        shown: show a progress bar, or lines.
         runner: encodes the shards; None encodes them in this process.
     """
 
@@ -52,7 +52,7 @@ class ShardJob:
         *,
         restart: bool = False,
         thorough: bool = False,
-        shown: bool = False,
+        shown: Shown = False,
         runner: ShardRunner | None = None,
     ) -> None:
         self._request = request

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from nearfield.cli.terminal.command_words import command_words
 from nearfield.message_text import escape_controls
 
 if TYPE_CHECKING:
     from nearfield.bulk.embed import EmbedRequest
     from nearfield.bulk.report import EmbedReport, Forecast
     from nearfield.inference.encode_options import EncodeKeywords
+    from nearfield.progress import Shown
 
 EXAMPLES = """Examples:
 
@@ -44,6 +48,8 @@ nearfield embed "s3://bucket/data/*.parquet" -o s3://bucket/vectors/
 On a Ray cluster, whose machines see inputs and output at the same paths; --ray local uses this machine alone:
 
 nearfield embed data/ -o /mnt/shared/vectors/ --ray auto --per-worker cpus=4
+
+nearfield embed data/ -o /mnt/shared/vectors/ --ray auto --detach
 
 Late interaction (ColBERT), and pages of scanned or rendered documents, several vectors of each:
 
@@ -177,6 +183,12 @@ def embed(
             "--per-worker", help="Of --ray: what each worker gets, such as cpus=2 or cpus=2,gpus=0.5 [up to 4 cores]."
         ),
     ] = None,
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach", help="Of --ray: submit the run as a job of the cluster, and return; see nearfield cluster jobs."
+        ),
+    ] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Start from the beginning and replace what an earlier run has written.")
     ] = False,
@@ -225,11 +237,15 @@ def embed(
         skip_unreadable=skip_unreadable,
         videos=VideoOptions(segments, fps, max_frames),
         restart=restart,
-        shown=not quiet and sys.stderr.isatty(),
+        shown=_progress_form(ray, quiet=quiet),
     )
-    option = "workers" if workers is not None else "per_worker" if per_worker is not None else None
+    cluster_options = {"workers": workers, "per_worker": per_worker, "detach": detach or None}
+    option = next((name for name, value in cluster_options.items() if value is not None), None)
     if ray is None and option is not None:
         raise InputError(f"--{option.replace('_', '-')} needs --ray.", param=option)
+    if ray is not None and detach:
+        _submit(context, request, ray, as_json=as_json)
+        return
     try:
         report = run(request, on_warning=_warn) if ray is None else _run_on_cluster(request, ray, workers, per_worker)
     except UnsupportedDimensions as error:
@@ -246,6 +262,40 @@ def _run_on_cluster(
     from nearfield.cluster.embed import embed as run
 
     return run(request, ClusterOptions(address, workers, per_worker), on_warning=_warn)
+
+
+def _progress_form(ray: str | None, *, quiet: bool) -> Shown:
+    """Return how progress is shown: in lines where a job of a cluster writes its log."""
+    if quiet or sys.stderr.isatty():
+        return not quiet
+    if ray is None:
+        return False
+    from nearfield.cluster.ray_runtime import is_job
+
+    return "lines" if is_job() else False
+
+
+def _submit(context: typer.Context, request: EmbedRequest, address: str, *, as_json: bool) -> None:
+    """Submit the command as a job of a cluster, and say how to follow it."""
+    from nearfield.cluster.embed import ClusterOptions, submit, whole_paths
+
+    whole = whole_paths(request)
+    model = str(Path(request.model).absolute()) if Path(request.model).is_dir() else request.model
+    changes = {"inputs": whole.inputs, "output": whole.output, "model": model}
+    changes |= dict.fromkeys(("ray", "detach", "as_json", "quiet"))
+    options = ClusterOptions(address, context.params["workers"], context.params["per_worker"])
+    job, is_new = submit(request, options, ["embed", *command_words(context, **changes)])
+    if as_json:
+        typer.echo(json.dumps({"job": job.id, "state": job.state, "output": job.output, "is_new": is_new}))
+        return
+    place = "" if address == "auto" else f" --ray {shlex.quote(address)}"
+    typer.echo(
+        f"{'Submitted' if is_new else 'The same command runs already as'} job {job.id}, which writes {job.output}.\n"
+        f"  Follow it:  nearfield cluster logs {job.id} --follow{place}\n"
+        f"  Stop it:    nearfield cluster stop {job.id}{place}\n"
+        f"  All jobs:   nearfield cluster jobs{place}\n"
+        "If it fails or is stopped, the same command continues where it ended."
+    )
 
 
 def _warn(warning: str) -> None:

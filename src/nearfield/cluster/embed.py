@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import nearfield
@@ -13,8 +14,10 @@ from nearfield.bulk import embed as bulk
 from nearfield.bulk.report import ClusterReport, EmbedReport, Forecast
 from nearfield.bulk.shard_encoder import ShardTask
 from nearfield.bulk.shard_plan import Shard
+from nearfield.bulk.text_source import STDIN
 from nearfield.cluster.model_parcel import ModelParcel
-from nearfield.cluster.ray_runtime import check_address, connected, import_ray
+from nearfield.cluster.ray_jobs import EmbedJob, RayJobs
+from nearfield.cluster.ray_runtime import check_address, check_jobs_address, connected, import_ray
 from nearfield.cluster.shard_driver import START_SECONDS, ShardDriver
 from nearfield.cluster.shard_worker import WorkerOrder
 from nearfield.cluster.worker_options import NodeSize, WorkerSize, plan_workers
@@ -49,10 +52,14 @@ class ClusterOptions:
             MissingExtra: Ray is not installed.
         """
         check_address(self.address)
+        self.check_workers()
+        import_ray()
+
+    def check_workers(self) -> None:
+        """Raise InputError for a wrong number or size of workers."""
         WorkerSize.parse(self.per_worker)
         if self.workers is not None and self.workers < 1:
             raise InputError(f"--workers is at least 1, not {self.workers}.", param="workers")
-        import_ray()
 
 
 def embed(
@@ -68,6 +75,41 @@ def embed(
         MissingExtra: Ray is not installed.
         ClusterFailed: the cluster cannot be used.
     """
+    check(request)
+    cluster.check()
+    with ExitStack() as stack:
+
+        def create_runner(encoder: Encoder) -> ClusterRunner:
+            return ClusterRunner(stack.enter_context(connected(cluster.address)), request, encoder, cluster)
+
+        return bulk.embed(whole_paths(request), on_warning=on_warning, create_runner=create_runner)
+
+
+def submit(request: bulk.EmbedRequest, cluster: ClusterOptions, words: Sequence[str]) -> tuple[EmbedJob, bool]:
+    """Submit a run as a job of a cluster, and return the job and whether it is new.
+
+    Args:
+        request: the run, of which only what needs no cluster is checked here.
+        cluster: where it runs.
+        words: the arguments of ``nearfield`` for the job, with paths that mean the same on the head node.
+
+    Raises:
+        InputError: an option or the output is wrong, or another job writes to the folder.
+        MissingExtra: Ray is not installed, or a part of it that jobs need.
+        ClusterFailed: the cluster has no dashboard that can be used.
+    """
+    check_jobs_address(cluster.address)
+    check(request)
+    if STDIN in request.inputs:
+        raise InputError("A job has no stdin: save it to a file that the head node sees.", param="inputs")
+    if request.folder.dry_run:
+        raise InputError("--dry-run is done at once: leave --detach out.", param="detach")
+    cluster.check_workers()
+    return RayJobs.connect(cluster.address).submit(words, Path(whole_paths(request).output))
+
+
+def check(request: bulk.EmbedRequest) -> None:
+    """Raise InputError for a run that a cluster cannot do."""
     if not bulk.is_folder(request.output):
         raise InputError(
             f"--ray writes a folder of shards: end the name of the output with a slash, {request.output}/.",
@@ -81,22 +123,12 @@ def embed(
         )
     if request.folder.shard is not None:
         raise InputError("--ray divides the shards itself: leave --shard out.", param="shard")
-    cluster.check()
-    with ExitStack() as stack:
-
-        def create_runner(encoder: Encoder) -> ClusterRunner:
-            return ClusterRunner(stack.enter_context(connected(cluster.address)), request, encoder, cluster)
-
-        return bulk.embed(_with_whole_paths(request), on_warning=on_warning, create_runner=create_runner)
 
 
-def _with_whole_paths(request: bulk.EmbedRequest) -> bulk.EmbedRequest:
+def whole_paths(request: bulk.EmbedRequest) -> bulk.EmbedRequest:
     """Return a request whose paths mean the same in the working directory of a worker."""
-    from dataclasses import replace
-    from pathlib import Path
-
     slash = "/" if request.output.endswith("/") else ""
-    inputs = [path if str(path) == "-" else Path(str(path)).absolute() for path in request.inputs]
+    inputs = [path if path == STDIN else Path(str(path)).absolute() for path in request.inputs]
     return replace(request, inputs=inputs, output=f"{Path(request.output).absolute()}{slash}")
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ _TOKEN = (
     "If `ray start` said there that token authentication is enabled, set RAY_AUTH_MODE=token here, and copy "
     "~/.ray/auth_token from the head node; otherwise check that this is the address that it printed."
 )
+_CLIENT = "The port of ray:// is 10001 unless `ray start --head` got --ray-client-server-port."
 _START = "Start it with `ray start --head` on one machine, or use --ray local."
 
 
@@ -52,15 +54,36 @@ def import_ray() -> Any:
 
 def check_address(address: str) -> None:
     """Raise InputError for an address of no known form: ``auto``, ``local``, HOST:PORT or ray://HOST:PORT."""
-    if address in ("auto", "local"):
-        return
+    if address not in ("auto", "local") and not _has_form(address, ("tcp", "ray")):
+        raise InputError(f"--ray is auto, local, HOST:PORT or ray://HOST:PORT, not {address!r}.", param="ray")
+
+
+def check_jobs_address(address: str) -> None:
+    """Raise InputError for an address to which no job can be submitted; that of the dashboard (http://) can be."""
+    if address == "local":
+        raise InputError(
+            "--ray local ends with its command, and so would a job: leave --detach out, or start a cluster with "
+            "`ray start --head`.",
+            param="ray",
+        )
+    if address != "auto" and not _has_form(address, ("tcp", "ray", "http", "https")):
+        raise InputError(
+            f"For jobs, --ray is auto, HOST:PORT, ray://HOST:PORT or http://HOST:8265, not {address!r}.", param="ray"
+        )
+
+
+def _has_form(address: str, schemes: Sequence[str]) -> bool:
+    """Return whether an address has a host, a port and one of some schemes; without one it is tcp."""
     try:
         parts = urlsplit(address if "://" in address else f"tcp://{address}")
-        known = parts.scheme in ("tcp", "ray") and parts.hostname and parts.port
+        return bool(parts.scheme in schemes and parts.hostname and parts.port)
     except ValueError:  # a port that is no number
-        known = False
-    if not known:
-        raise InputError(f"--ray is auto, local, HOST:PORT or ray://HOST:PORT, not {address!r}.", param="ray")
+        return False
+
+
+def is_job() -> bool:
+    """Return whether this process is the driver of a job that was submitted to a cluster."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
 @contextmanager
@@ -91,19 +114,23 @@ def _connect(ray: Any, address: str) -> None:
     if address == "local":
         options |= {"include_dashboard": False}
     elif address != "auto":
-        _probe(address)
+        probe(address)
     try:
-        ray.init(address, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the error says it
+            ray.init(address, **options)
     except (ConnectionError, TimeoutError) as error:
-        hint = _START if address == "auto" else _TOKEN
+        hint = _START if address == "auto" else _CLIENT if address.startswith("ray:") else _TOKEN
         raise ClusterFailed(
             f"There is no Ray cluster that can be used at {address}: {_first_line(error)} {hint}"
         ) from error
-    except (RuntimeError, ImportError) as error:
+    except (RuntimeError, ImportError, ValueError) as error:
+        if "ray[client]" in str(error):
+            raise MissingExtra("An address ray:// needs Ray's client: pip install 'ray[client]'") from error
         raise ClusterFailed(_refusal(address, error)) from error
 
 
-def _probe(address: str) -> None:
+def probe(address: str) -> None:
     """Raise ClusterFailed soon if nothing listens, or something that is not Ray: Ray would try for minutes."""
     parts = urlsplit(address if "://" in address else f"tcp://{address}")
     try:
