@@ -281,8 +281,8 @@ def _submit(context: typer.Context, request: EmbedRequest, address: str, *, as_j
 
     whole = whole_paths(request)
     model = str(Path(request.model).absolute()) if Path(request.model).is_dir() else request.model
-    changes = {"inputs": whole.inputs, "output": whole.output, "model": model}
-    changes |= dict.fromkeys(("ray", "detach", "as_json", "quiet"))
+    left_out = dict.fromkeys(("ray", "detach", "as_json", "quiet"))
+    changes = {"inputs": whole.inputs, "output": whole.output, "model": model, **left_out}
     options = ClusterOptions(address, context.params["workers"], context.params["per_worker"])
     job, is_new = submit(request, options, ["embed", *command_words(context, **changes)])
     if as_json:

@@ -21,8 +21,8 @@ def command_words(context: typer.Context, **changes: object) -> list[str]:
     for parameter in context.command.params:
         name = str(parameter.name)
         if name in changes or _was_set(context, name):
-            found = list(_words(parameter, values[name]))
-            (arguments if parameter.param_type_name == "argument" else words).extend(found)
+            target = arguments if parameter.param_type_name == "argument" else words
+            target.extend(_words(parameter, values[name]))
     return [*arguments, *words]
 
 
