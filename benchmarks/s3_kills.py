@@ -4,7 +4,8 @@
 in processes that are killed (SIGKILL) at random moments until so many have died, then once more to the end. Half of the
 requests are answered with 503, a third of those after they were done, and a tenth wait. The rows that the manifest
 names must be those of a folder on disk, byte for byte, and nothing else may be in the bucket. The exit status is 1
-otherwise.
+otherwise. With ``--together 2``, two such commands write to the same folder all the time, and one of them is killed.
+With ``--ray``, each command has a Ray cluster of its own with two workers.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,27 +39,41 @@ def _write_texts(client: S3Client, local: Path, count: int) -> None:
     client.put("data/texts.jsonl", data)
 
 
-def _start(source: str, output: str, model: Path, folder: Path) -> subprocess.Popen[bytes]:
-    words = ["embed", source, "-o", output, "--model", str(model), "--precision", "float32", "--id-field", "id"]
-    command = [sys.executable, "-m", "nearfield.cli", *words, "--shard-rows", str(_ROWS_PER_SHARD), "--quiet"]
-    return subprocess.Popen(command, env={**os.environ, "TMPDIR": str(folder)}, stdout=subprocess.DEVNULL)
+@dataclass(frozen=True)
+class Command:
+    """A command of ``nearfield embed``, whose temporary files are in a folder of the check."""
+
+    source: str
+    output: str
+    model: Path
+    folder: Path
+    more: tuple[str, ...] = ()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start it."""
+        words = ["embed", self.source, "-o", self.output, "--model", str(self.model), "--precision", "float32"]
+        rows = ["--id-field", "id", "--shard-rows", str(_ROWS_PER_SHARD), "--quiet"]
+        command = [sys.executable, "-m", "nearfield.cli", *words, *rows, *self.more]
+        return subprocess.Popen(command, env={**os.environ, "TMPDIR": str(self.folder)}, stdout=subprocess.DEVNULL)
 
 
-def _kill_runs(kills: int, start: list[object], faults: Faults) -> int:
-    """Start runs and kill each, some seconds after its first write of a shard or before it; return how many died."""
-    chance, died = random.Random(time.time_ns()), 0
+def _kill_runs(kills: int, command: Command, faults: Faults, together: int) -> int:
+    """Keep so many runs going, kill one after another after some uploads, and return how many died."""
+    chance, died, running = random.Random(time.time_ns()), 0, list[subprocess.Popen[bytes]]()
     for _ in range(4 * kills):
         if died == kills:
             break
-        faults.uploads = 0
-        process = _start(*start)  # type: ignore[arg-type]
-        wanted = chance.randrange(0, 4)
-        while process.poll() is None and faults.uploads < wanted:
+        running = [process for process in running if process.poll() is None]
+        running += [command.start() for _ in range(together - len(running))]
+        wanted, victim = faults.uploads + chance.randrange(0, 4), chance.choice(running)
+        while victim.poll() is None and faults.uploads < wanted:
             time.sleep(0.005)
         time.sleep(chance.random() * 0.3)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
+        if victim.poll() is None:
+            victim.send_signal(signal.SIGKILL)
             died += 1
+        victim.wait()
+    for process in running:
         process.wait()
     return died
 
@@ -81,6 +97,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--together", type=int, default=1)
+    parser.add_argument("--ray", action="store_true")
     options = parser.parse_args()
     faults, started = Faults(), time.perf_counter()
     with tempfile.TemporaryDirectory() as name, s3_server(faults) as url:
@@ -89,17 +107,19 @@ def main() -> None:
         client, model, drafts = client_of(BUCKET), write_tiny_model(folder / "model"), folder / "drafts"
         drafts.mkdir()
         _write_texts(client, folder / "texts.jsonl", options.rows)
-        _start(str(folder / "texts.jsonl"), f"{folder}/disk/", model, drafts).wait()
+        Command(str(folder / "texts.jsonl"), f"{folder}/disk/", model, drafts).start().wait()
         faults.refused, faults.delay = 0.5, 0.3
-        start: list[object] = [f"s3://{BUCKET}/data/texts.jsonl", f"s3://{BUCKET}/out/", model, drafts]
-        died = _kill_runs(options.kills, start, faults)
-        code = _start(*start).wait()  # type: ignore[arg-type]
+        more = ("--ray", "local", "--workers", "2") if options.ray else ()
+        command = Command(f"s3://{BUCKET}/data/texts.jsonl", f"s3://{BUCKET}/out/", model, drafts, more)
+        died = _kill_runs(options.kills, command, faults, options.together)
+        code = command.start().wait()
         faults.refused = faults.delay = 0.0
         problems = [*([f"the last run ended with {code}"] if code else []), *_differences(client, folder / "disk")]
         left = [path.name for path in drafts.glob("nearfield-shards-*")]
         problems += [f"drafts are left: {left}"] if left else []
     seconds = time.perf_counter() - started
-    print(f"{died} kills, {options.rows:,} rows, {faults.failures:,} of {faults.requests:,} requests refused")
+    refused = f"{faults.failures:,} of {faults.requests:,} requests refused"
+    print(f"{died} kills, {options.together} at once, {options.rows:,} rows, {refused}")
     print(f"{seconds:.0f} s on {cpu_name()}: {'; '.join(problems) or '0 lost, 0 doubled, no drafts left'}")
     sys.exit(bool(problems or died < options.kills))
 

@@ -147,7 +147,8 @@ class Preflight:
     def task(self) -> ShardTask:
         """What all shards have in common."""
         request = self.request
-        return ShardTask(request.source, request.home, self.layout, request.options, self.blank.fingerprint)
+        generation = self.folder.generation
+        return ShardTask(request.source, request.home, self.layout, request.options, self.blank.fingerprint, generation)
 
     def shards(self) -> list[Shard]:
         """Return the shards of this process's share."""

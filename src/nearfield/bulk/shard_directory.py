@@ -51,6 +51,11 @@ class ShardDirectory:
         self._schema = self._state / "terms.json"
         self._plan = self._state / "plan.json"
 
+    generation = ""
+
+    def join(self) -> None:
+        """Do nothing: the first file that is written shows whether this machine sees the folder."""
+
     # -- schema ------------------------------------------------------------------------------------------------
 
     def schema(self) -> JsonObject | None:

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from nearfield.bulk.shard_writer import PendingShard, RowBlock, ShardLayout, pen
 from nearfield.bulk.storage.shard_folder import ShardFolder, open_folder
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
-from nearfield.fileio.s3.path import Location, S3Path
+from nearfield.fileio.s3.path import Location
 from nearfield.inference.encode_options import EncodeKeywords
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
 
@@ -33,6 +32,7 @@ class ShardTask:
         layout: how the files of a shard are written.
         options: how to encode.
         fingerprint: the space of the vectors.
+        generation: of a folder on S3, what ``--restart`` changes; all processes of a run write the same.
     """
 
     source: InputTable
@@ -40,17 +40,7 @@ class ShardTask:
     layout: ShardLayout
     options: EncodeKeywords
     fingerprint: str
-
-    @property
-    def local_home(self) -> Path:
-        """The folder of shards on a disk, which all machines see.
-
-        Raises:
-            InputError: it is on S3.
-        """
-        if isinstance(self.home, S3Path):
-            raise InputError(f"A cluster writes to a shared disk, not to {self.home}.", param="output")
-        return self.home
+    generation: str = ""
 
 
 class ShardRows:
@@ -89,7 +79,7 @@ class ShardEncoder:
     def __init__(self, encoder: Encoder, task: ShardTask, folder: ShardFolder | None = None) -> None:
         self._encoder = encoder
         self._task = task
-        self._folder = folder or open_folder(task.home)
+        self._folder = folder or open_folder(task.home, task.generation)
         self._rows = ShardRows(task.source)
 
     def write(self, shard: Shard, on_rows: Callable[[int, int], None]) -> bool:

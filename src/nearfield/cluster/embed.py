@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import nearfield
@@ -23,6 +22,7 @@ from nearfield.cluster.shard_worker import WorkerOrder
 from nearfield.cluster.worker_options import NodeSize, WorkerSize, plan_workers
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
+from nearfield.fileio.s3.path import S3Path, parse_location
 from nearfield.inference.loaded_model import LoadKeywords
 from nearfield.inference.uncompiled_model import ReadModelKeywords, read_model
 from nearfield.progress import Progress
@@ -68,7 +68,7 @@ def embed(
     """Encode a data set into a folder of shards on a cluster, and return the report.
 
     A folder that was begun here can be finished on one machine, and the reverse. All machines must see the inputs and
-    the output at the same paths.
+    the output at the same paths, or reach them on S3 by the variables of their environment.
 
     Raises:
         InputError: an option, an input or the output is wrong.
@@ -105,7 +105,7 @@ def submit(request: bulk.EmbedRequest, cluster: ClusterOptions, words: Sequence[
     if request.folder.dry_run:
         raise InputError("--dry-run is done at once: leave --detach out.", param="detach")
     cluster.check_workers()
-    return RayJobs.connect(cluster.address).submit(words, Path(whole_paths(request).output))
+    return RayJobs.connect(cluster.address).submit(words, parse_location(whole_paths(request).output))
 
 
 def check(request: bulk.EmbedRequest) -> None:
@@ -115,21 +115,17 @@ def check(request: bulk.EmbedRequest) -> None:
             f"--ray writes a folder of shards: end the name of the output with a slash, {request.output}/.",
             param="output",
         )
-    if bulk.is_remote(request):
-        raise InputError(
-            "--ray reads and writes paths that all machines see, and no s3:// URLs: leave --ray out, and run the "
-            "command on each machine with its --shard I/N.",
-            param="ray",
-        )
     if request.folder.shard is not None:
         raise InputError("--ray divides the shards itself: leave --shard out.", param="shard")
 
 
 def whole_paths(request: bulk.EmbedRequest) -> bulk.EmbedRequest:
     """Return a request whose paths mean the same in the working directory of a worker."""
+    inputs = [path if isinstance(path, S3Path) or path == STDIN else path.absolute() for path in request.inputs]
     slash = "/" if request.output.endswith("/") else ""
-    inputs = [path if path == STDIN else Path(str(path)).absolute() for path in request.inputs]
-    return replace(request, inputs=inputs, output=f"{Path(request.output).absolute()}{slash}")
+    output = parse_location(request.output)
+    whole = output if isinstance(output, S3Path) else output.absolute()
+    return replace(request, inputs=inputs, output=f"{whole}{slash}")
 
 
 class ClusterRunner:

@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 from nearfield.cluster.ray_runtime import check_jobs_address, import_ray, probe
 from nearfield.errors import ClusterFailed, InputError, MissingExtra
+from nearfield.fileio.s3.path import Location
 
 #: States of a job that has not ended.
 _ACTIVE = ("pending", "running")
@@ -117,7 +117,7 @@ class RayJobs:
             raise InputError(f"There is no job {name!r} of nearfield: see `nearfield cluster jobs`.", param="job")
         return job
 
-    def submit(self, words: Sequence[str], output: Path) -> tuple[EmbedJob, bool]:
+    def submit(self, words: Sequence[str], output: Location) -> tuple[EmbedJob, bool]:
         """Submit a run, and return its job and whether it is new: the same command that still runs is not repeated.
 
         Args:
@@ -138,7 +138,7 @@ class RayJobs:
                 return self.find(name), True
         raise ClusterFailed(f"Other commands submit jobs for {output} all the time: run the command again.")
 
-    def _submitted(self, name: str, command: str, output: Path) -> bool:
+    def _submitted(self, name: str, command: str, output: Location) -> bool:
         """Submit a job, and return False if another command has just used its name."""
         entrypoint = _entrypoint(f"{command} --ray={shlex.quote(self._address)}")
         metadata = {_OUTPUT: str(output), _COMMAND: command}
@@ -202,7 +202,7 @@ def _same(job: EmbedJob, command: str) -> EmbedJob:
     return job
 
 
-def _next_name(output: Path, earlier: Sequence[str]) -> str:
+def _next_name(output: Location, earlier: Sequence[str]) -> str:
     """Return a name that no earlier job of the same folder has."""
     folder = _UNSAFE.sub("-", output.name).strip("-")[:_MAX_FOLDER_NAME] or "vectors"
     digest = blake2b(str(output).encode(), digest_size=4).hexdigest()

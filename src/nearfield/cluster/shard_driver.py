@@ -14,16 +14,17 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from nearfield.bulk.report import ClusterReport
-from nearfield.bulk.shard_directory import ShardDirectory
 from nearfield.bulk.shard_encoder import ShardRows
 from nearfield.bulk.shard_plan import Shard
 from nearfield.cluster.connection_watch import ConnectionWatch
 from nearfield.cluster.node_tally import NodeTally
+from nearfield.cluster.run_drafts import open_run_drafts
 from nearfield.cluster.shard_queue import Assignment, ShardQueue, Work
-from nearfield.cluster.shard_worker import ShardOutcome, ShardWorker, WorkerFacts, WorkerOrder, read_journal
+from nearfield.cluster.shard_worker import ShardOutcome, ShardWorker, WorkerFacts, WorkerOrder
 from nearfield.cluster.worker_options import WorkerPlan
 from nearfield.errors import ClusterFailed
 from nearfield.progress import Progress
@@ -77,7 +78,7 @@ class ShardDriver:
         self._actor = self.ray.remote(**options)(ShardWorker)
         self._order = self.ray.put(self.order)
         self._files: Any = None
-        self._folder = ShardDirectory(self.order.task.local_home)
+        self._drafts = open_run_drafts(self.ray, self.order.task.home, self.order.run)
         self._workers: dict[int, _Worker] = {}
         self._created = self._failed_starts = 0
         self._alone_since = time.monotonic()
@@ -92,8 +93,6 @@ class ShardDriver:
             OSError: the disk is full.
         """
         self._queue = ShardQueue(shards)
-        drafts = self._folder.drafts(self.order.run)
-        drafts.mkdir(parents=True, exist_ok=True)
         try:
             for _ in range(min(self.plan.count, len(shards))):
                 self._create()
@@ -163,6 +162,7 @@ class ShardDriver:
         worker.is_starting = False
         self._failed_starts = 0
         self._nodes.add_worker(facts)
+        self._drafts.add_node(facts.node_id)
 
     def _refuse(self, number: int, message: str) -> None:
         """Give up a worker whose machine cannot do its work; without any other the run ends."""
@@ -199,8 +199,9 @@ class ShardDriver:
             raise ClusterFailed(f"Workers stop before they have loaded the model: {text[:500]}{hint}")
 
     def _queue_again(self, number: int, worker: _Worker, assignment: Assignment) -> None:
-        suspects = read_journal(self._folder.drafts(self.order.run), assignment.shard.number)
-        self._queue.lose(number, suspects=suspects, blames=self._has_node(worker))
+        node_id = worker.facts.node_id if worker.facts is not None and self._has_node(worker) else None
+        suspects = self._drafts.read_journal(assignment.shard.number, node_id)
+        self._queue.lose(number, suspects=suspects, blames=node_id is not None)
         if self._queue.set_aside.get(assignment.shard.number) == "" and suspects is not None:
             self._queue.explain(assignment.shard.number, self._describe(assignment.shard, suspects[0]))
 
@@ -291,7 +292,8 @@ class ShardDriver:
         """End the workers and remove what they have not finished."""
         for worker in self._workers.values() if not self._watch.is_lost else ():
             self._kill(worker)
-        self._folder.remove_drafts(self.order.run)
+        if isinstance(self.order.task.home, Path) or not self._watch.is_lost:
+            self._drafts.remove()
 
     def _report(self) -> ClusterReport:
         queue = self._queue

@@ -7,31 +7,25 @@ vectors do not pass through Ray: rows are read from the inputs, and files are wr
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import secrets
-import struct
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import nearfield
 from nearfield.bulk.row_files.vector_rows import encoding_options
-from nearfield.bulk.shard_directory import ShardDirectory
 from nearfield.bulk.shard_encoder import ShardEncoder, ShardRows, ShardTask
 from nearfield.bulk.shard_plan import Shard
 from nearfield.bulk.shard_writer import pending_shard, shard_file_names
+from nearfield.bulk.storage.shard_folder import open_folder
 from nearfield.cluster.model_parcel import FileBytes, ModelParcel
 from nearfield.cluster.ray_runtime import import_ray
+from nearfield.cluster.run_drafts import journal, open_drafts
 from nearfield.encoder import Encoder
 from nearfield.errors import ClusterFailed, NearfieldError
 from nearfield.hardware import cpu_name
 from nearfield.inference.loaded_model import LoadKeywords
-
-_POSITIONS = struct.Struct("<qq")
 
 
 @dataclass(frozen=True)
@@ -115,8 +109,13 @@ class ShardWorker:
                 "use --precision float32, or nodes of one kind."
             )
         self._order, self._encoder = order, encoder
-        self._folder = ShardDirectory(order.task.local_home)
-        self._shards = ShardEncoder(encoder, order.task)
+        self._folder = open_folder(order.task.home, order.task.generation)
+        self._drafts = open_drafts(order.task.home, order.run)
+        try:
+            self._folder.join()
+        except NearfieldError as error:
+            raise ClusterFailed(f"{_node()}: {error}") from error
+        self._shards = ShardEncoder(encoder, order.task, self._folder)
 
     def encode(self, shard: Shard) -> ShardOutcome:
         """Encode a shard and move it to its place, unless it is there or another run writes it."""
@@ -183,37 +182,6 @@ class ShardWorker:
     @property
     def _form(self) -> str:
         return self._required.task.layout.form
-
-    @property
-    def _drafts(self) -> Path:
-        return self._folder.drafts(self._required.run)
-
-
-@contextmanager
-def journal(path: Path) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function that notes which rows are being encoded, from the first to before the last.
-
-    The notes are in a mapped file, which survives the process. The file is removed at the end of the block.
-    """
-    path.write_bytes(_POSITIONS.pack(0, 0))
-    with path.open("r+b") as file, mmap.mmap(file.fileno(), _POSITIONS.size) as memory:
-        try:
-            yield lambda start, stop: _POSITIONS.pack_into(memory, 0, start, stop)
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def read_journal(folder: Path, number: int) -> tuple[int, int] | None:
-    """Return the rows that the last worker that stopped was encoding of a shard, and remove the note; None: unknown."""
-    notes = sorted(folder.glob(f"{number:05d}.*.journal"), key=lambda path: path.stat().st_mtime_ns)
-    rows: tuple[int, int] | None = None
-    for note in notes:
-        data = note.read_bytes()
-        if len(data) == _POSITIONS.size:
-            start, stop = _POSITIONS.unpack(data)
-            rows = (start, stop) if start < stop else rows
-        note.unlink(missing_ok=True)
-    return rows
 
 
 def _node() -> str:

@@ -54,10 +54,10 @@ class ShardBucket:
     The objects are listed by ``schema`` and ``write_manifest``, and of one shard by ``try_lock_shard``.
     """
 
-    def __init__(self, home: S3Path) -> None:
+    def __init__(self, home: S3Path, generation: str = "") -> None:
         self.home = home
+        self.generation = generation
         self._client = home.client
-        self._generation: str | None = None
         self._drafts: LocalDrafts | None = None
         #: Sizes and tags of all objects, by their names below the folder.
         self._sizes: dict[str, int] = {}
@@ -118,7 +118,7 @@ class ShardBucket:
         schema = None if content is None else _parse(content.data)
         if schema is None and any(map(_SHARD.fullmatch, self._sizes)):
             raise unknown_shards(self.home)
-        self._generation = None if schema is None else schema[_GENERATION]
+        self.generation = "" if schema is None else schema[_GENERATION]
         return schema
 
     def check(self, schema: Mapping[str, object]) -> None:
@@ -170,6 +170,22 @@ class ShardBucket:
                 "could replace each other's shards. Write to a local folder, and copy it.",
                 param="output",
             )
+
+    def join(self) -> None:
+        """Check that this process sees the storage of the run whose generation it has, and may write there.
+
+        Raises:
+            InputError: it sees another folder, or may not write; see ``probe``.
+        """
+        content = self._client.get(self._key(_SCHEMA))
+        schema = (content and _parse(content.data)) or {}
+        if schema.get(_GENERATION) != self.generation:
+            raise InputError(
+                f"{self.home} is not the folder of this run: set AWS_ENDPOINT_URL and the access keys as on the "
+                "machine of the command. If another run has restarted the folder, repeat the command.",
+                param="output",
+            )
+        self.probe()
 
     @contextmanager
     def writer(self) -> Iterator[None]:
@@ -226,7 +242,7 @@ class ShardBucket:
     def has_record(self, shard: Shard) -> bool:
         """Return whether the record of a shard says that it exists as planned."""
         _, record = self._records.get(shard.number, ("", {}))
-        planned = {**planned_fields(shard), _GENERATION: self._generation}
+        planned = {**planned_fields(shard), _GENERATION: self.generation}
         return bool(record) and all(record.get(name) == value for name, value in planned.items())
 
     def _digest(self, name: str) -> str:
@@ -252,7 +268,7 @@ class ShardBucket:
         for name, path in zip(names, pending.paths, strict=True):
             self._client.put_file(self._key(name), path)
         files = dict(zip(names, pending.digests, strict=True))
-        record = {**planned_fields(shard), **counts, "files": files, _GENERATION: self._generation}
+        record = {**planned_fields(shard), **counts, "files": files, _GENERATION: self.generation}
         key, data = self._key(_record_name(shard.number)), _to_bytes(record)
         is_placed = self._client.replace(key, data, before[0]) if before else self._client.create(key, data)
         self._refresh(shard.number)
@@ -262,6 +278,8 @@ class ShardBucket:
         self._restore(zip(names, pending.paths, strict=True))
         self._remove_unnamed(shard.number, list(before[1].get("files", {})) if before else [])
         return True
+
+    place_once = place
 
     def _restore(self, files: Iterator[tuple[str, Path]]) -> None:
         """Upload files again that another run removed before it could see their record."""

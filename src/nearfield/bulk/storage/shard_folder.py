@@ -18,6 +18,13 @@ from nearfield.fileio.s3.path import Location, S3Path
 class ShardFolder(Protocol):
     """A folder of shards; see ``ShardDirectory``."""
 
+    @property
+    def generation(self) -> str:
+        """What a restart changes, once the schema was read or set; empty on a disk, where locks exclude restarts."""
+
+    def join(self) -> None:
+        """Check, in another process of a run, that this is the folder of the run, and that it can be written."""
+
     def schema(self) -> JsonObject | None:
         """Return what all shards have in common; None if no run has written here yet."""
 
@@ -57,6 +64,9 @@ class ShardFolder(Protocol):
     def place(self, shard: Shard, form: str, pending: PendingShard, counts: Mapping[str, object]) -> bool:
         """Put the complete files of a shard to their place and write its record; return False if another run did."""
 
+    def place_once(self, shard: Shard, form: str, pending: PendingShard, counts: Mapping[str, object]) -> bool:
+        """Do what ``place`` does without the lock of the shard."""
+
     def remove_shard(self, number: int) -> None:
         """Remove a shard, its record first."""
 
@@ -67,6 +77,6 @@ class ShardFolder(Protocol):
         """Write and return the manifest."""
 
 
-def open_folder(home: Location) -> ShardFolder:
-    """Return the folder of shards at a place."""
-    return ShardBucket(home) if isinstance(home, S3Path) else ShardDirectory(home)
+def open_folder(home: Location, generation: str = "") -> ShardFolder:
+    """Return the folder of shards at a place; ``generation`` is that of the run that this process is part of."""
+    return ShardBucket(home, generation) if isinstance(home, S3Path) else ShardDirectory(home)

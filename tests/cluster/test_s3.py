@@ -1,0 +1,124 @@
+"""``nearfield embed --ray`` with inputs and outputs on S3, on two simulated nodes: the same bytes as on one machine."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nearfield import Encoder
+from nearfield.bulk.shard_encoder import ShardTask
+from nearfield.cluster.shard_worker import WorkerOrder
+from nearfield.fileio.s3.path import S3Path
+from tests.support.cli_runner import Ran, run
+from tests.support.cluster_faults import DEADLY, ONCE
+from tests.support.s3_bucket import OUT, content, manifest_of, put_jsonl
+from tests.support.s3_server import BUCKET, SECRET, Faults, environment, s3_server
+from tests.support.simulated_cluster import simulated_cluster
+
+pytest.importorskip("obstore", reason="needs nearfield[s3]")
+pytest.importorskip("moto.server", reason="needs moto, a server of S3: pip install 'moto[server]'")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.slow,
+    pytest.mark.network,
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'nearfield[ray]'"),
+    # Of Ray's own modules and sockets.
+    pytest.mark.filterwarnings("ignore"),
+]
+DATA = f"s3://{BUCKET}/data/"
+
+
+@pytest.fixture(scope="module")
+def drafts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder for temporary files, also of the nodes."""
+    return tmp_path_factory.mktemp("drafts")
+
+
+@pytest.fixture(scope="module")
+def cluster(drafts: Path) -> Iterator[Any]:
+    """Nodes that have the keys of a server of S3 in their environment."""
+    with pytest.MonkeyPatch.context() as patch, s3_server(Faults()) as url:
+        for name, value in {**environment(url), "TMPDIR": str(drafts)}.items():
+            patch.setenv(name, value)
+        patch.setattr(tempfile, "tempdir", str(drafts))
+        with simulated_cluster(2) as simulated:
+            yield simulated
+
+
+@pytest.fixture
+def embed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny: Encoder, cluster: Any, tmp_path: Path
+) -> Any:
+    """Run ``nearfield embed`` with the tiny model and shards of 20 rows, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    words = ["--precision", "float32", "--id-field", "id", "--json", "--quiet", "--shard-rows", 20]
+    return lambda *more: run(capsys, monkeypatch, "embed", *more, "--model", tiny.recipe.folder, *words)
+
+
+def _put(name: str, count: int, special: dict[int, str] | None = None) -> None:
+    texts = [f"the cat sat on {'the mat ' * (at % 5)}{(special or {}).get(at, '')}" for at in range(count)]
+    put_jsonl(name, [{"id": f"n{at}", "text": text} for at, text in enumerate(texts)])
+
+
+def _report(ran: Ran, code: int = 0) -> dict[str, Any]:
+    assert ran.code == code, ran.err
+    report: dict[str, Any] = json.loads(ran.out)
+    return report
+
+
+def _shards(home: S3Path) -> list[bytes]:
+    return [content(home, name) for shard in manifest_of(home)["shards"] for name in shard["files"]]
+
+
+def test_workers_read_from_s3_and_commit_there_and_a_killed_one_is_replaced(
+    cluster: Any, embed: Any, drafts: Path, tmp_path: Path
+) -> None:
+    """The bytes are those of a folder on disk, which another run wrote without a cluster."""
+    _put("data/a.jsonl", 70, {50: f"{ONCE}{tmp_path / 'killed'}"})
+    _put("data/b.jsonl", 50)
+    (tmp_path / "killed").touch()
+    assert _report(embed(DATA, "-o", "whole/"))["written"] == 6
+    assert _report(embed(DATA, "-o", OUT, "--shard", "1/3"))["written"] == 2
+    (tmp_path / "killed").unlink()
+    report = _report(embed(DATA, "-o", OUT, "--ray", cluster.address))
+    assert (tmp_path / "killed").exists()
+    assert (report["written"], report["skipped"], report["state"]) == (4, 2, "complete")
+    assert report["cluster"]["retries"] == 1
+    assert _shards(S3Path(BUCKET, "out")) == [path.read_bytes() for path in sorted(Path("whole").glob("part-*"))]
+    assert not list(drafts.glob("nearfield-shards-*"))
+    assert _report(embed(DATA, "-o", OUT))["skipped"] == 6
+
+
+def test_a_text_that_ends_its_process_is_named_by_its_object(cluster: Any, embed: Any) -> None:
+    """Its worker's journal is on the worker's node."""
+    _put("deadly/a.jsonl", 60, {25: DEADLY})
+    home = S3Path(BUCKET, "deadly-out")
+    report = _report(embed(f"s3://{BUCKET}/deadly/a.jsonl", "-o", f"{home}/", "--ray", cluster.address), code=1)
+    assert (report["written"], report["state"]) == (2, "partial")
+    (message,) = report["cluster"]["set_aside"]
+    assert message.startswith(f"shard 1: the text of s3://{BUCKET}/deadly/a.jsonl, line 26, id 'n25', ends the process")
+
+
+def test_nodes_that_see_another_storage_are_a_clear_error(
+    cluster: Any, embed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nearfield.cluster.embed import ClusterRunner
+
+    order = ClusterRunner._order
+
+    def foreign(self: ClusterRunner, task: ShardTask, cpus: int) -> WorkerOrder:
+        return order(self, replace(task, generation="that of another storage"), cpus)
+
+    monkeypatch.setattr(ClusterRunner, "_order", foreign)
+    _put("data/a.jsonl", 20)
+    ran = embed(DATA, "-o", f"s3://{BUCKET}/other/", "--ray", cluster.address)
+    assert (ran.code, "No worker could start" in ran.err) == (1, True), ran.err
+    assert f"s3://{BUCKET}/other is not the folder of this run: set AWS_ENDPOINT_URL" in ran.err
+    assert SECRET not in ran.err
