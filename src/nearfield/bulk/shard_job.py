@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -154,14 +155,18 @@ class ShardJob:
             self._cluster = self._runner.encode(todo, self._preflight.task, progress, self._count_written)
             return
         writer = ShardEncoder(self._request.encoder, self._preflight.task, self._folder)
-        for count, shard in enumerate(todo, 1):
+        left = deque(self._folder.arrange(todo))
+        while left:
+            shard = left.popleft()
             with self._folder.try_lock_shard(shard.number) as locked:
                 # Another run may have written it since the selection.
                 if not locked or self._exists(shard):
                     continue
-                progress.relabel(f"{self._request.home.name} shard {count:,}/{len(todo):,}")
+                progress.relabel(f"{self._request.home.name} shard {len(todo) - len(left):,}/{len(todo):,}")
                 if writer.write(shard, progress.advance):
                     self._count_written(shard)
+                else:  # another run encodes the same shards at the same time
+                    left = deque(self._folder.arrange(list(left)))
 
     def _count_written(self, shard: Shard) -> None:
         self._rows_left -= shard.rows

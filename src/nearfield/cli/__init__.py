@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from nearfield import __version__
+from nearfield.cli.terminal.local_paths import refuse_objects_in
 from nearfield.errors import InputError, ModelNotFound, NearfieldError, SettingsError
 from nearfield.message_text import escape_lines
 
@@ -71,6 +72,7 @@ def _add_commands() -> None:
         app.command(name, epilog=getattr(module, examples))(getattr(module, name))
     for name in GROUPS:
         app.add_typer(import_module(f"nearfield.cli.{name}").app, name=name)
+    refuse_objects_in(app)
 
 
 _add_commands()

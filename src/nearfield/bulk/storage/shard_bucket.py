@@ -3,7 +3,8 @@
 Objects have the names of the files of ``ShardDirectory``, except that those of a shard carry their digest:
 ``part-00007.<digest>.parquet``. So no object is ever replaced by another content. A shard exists once its record does.
 The record is written with a condition: only if there is none (``If-None-Match: *``) or, to replace one, only if it is
-still the one that was read (``If-Match``). Of two runs that write the same shard, the later one removes its files.
+still the one that was read (``If-Match``). Of two runs that write the same shard, the later one removes its files. So
+that this is rare, each run begins at a random shard, and looks for the record of each before it encodes it.
 Readers follow the records or the manifest, not a listing: files of killed runs are removed when another run has written
 the record of their shard.
 
@@ -42,6 +43,8 @@ _SCHEMA = "_shards/terms.json"
 _PLAN = "_shards/plan.json"
 _MANIFEST = "_manifest.json"
 _GENERATION = "generation"
+#: A field of records that tells equal records of two runs apart: which of them was written must be known.
+_WRITER = "writer"
 _THREADS = 16
 _BYTES_PER_READ = 1 << 20
 #: Attempts to write the manifest while other runs write it.
@@ -215,6 +218,11 @@ class ShardBucket:
         for name in names:
             self._sizes.pop(name, None)
 
+    def arrange(self, shards: Sequence[Shard]) -> Sequence[Shard]:
+        """Return the shards from a random one on: nothing is locked, and runs at once should be at different shards."""
+        start = secrets.randbelow(len(shards)) if shards else 0
+        return [*shards[start:], *shards[:start]]
+
     @contextmanager
     def try_lock_shard(self, number: int) -> Iterator[bool]:
         """Look again whether another run has written a shard, and yield True: nothing is locked here."""
@@ -268,7 +276,8 @@ class ShardBucket:
         for name, path in zip(names, pending.paths, strict=True):
             self._client.put_file(self._key(name), path)
         files = dict(zip(names, pending.digests, strict=True))
-        record = {**planned_fields(shard), **counts, "files": files, _GENERATION: self.generation}
+        record = {**planned_fields(shard), **counts, "files": files}
+        record |= {_GENERATION: self.generation, _WRITER: secrets.token_hex(8)}
         key, data = self._key(_record_name(shard.number)), _to_bytes(record)
         is_placed = self._client.replace(key, data, before[0]) if before else self._client.create(key, data)
         self._refresh(shard.number)
@@ -355,7 +364,7 @@ def _by_suffix(form: str, number: int, files: Mapping[str, FileDigest]) -> Itera
 
 
 def _public(values: Mapping[str, object]) -> JsonObject:
-    return {name: value for name, value in values.items() if name != _GENERATION}
+    return {name: value for name, value in values.items() if name not in (_GENERATION, _WRITER)}
 
 
 def _to_bytes(value: Mapping[str, object]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -48,6 +48,9 @@ class ShardFolder(Protocol):
 
     def remove_abandoned_drafts(self) -> None:
         """Remove the unfinished files that killed runs left."""
+
+    def arrange(self, shards: Sequence[Shard]) -> Sequence[Shard]:
+        """Return shards in the order in which a run should encode them."""
 
     def try_lock_shard(self, number: int) -> AbstractContextManager[bool]:
         """Yield whether this run may write a shard now."""

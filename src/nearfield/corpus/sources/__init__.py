@@ -13,6 +13,7 @@ from typing import Any
 
 from nearfield.corpus.document import SourceItem
 from nearfield.errors import InputError, nearest
+from nearfield.fileio.s3.path import refuse_object
 from nearfield.registry import Registry
 
 REGISTRY = Registry(
@@ -76,8 +77,9 @@ def open_source(kind: str, location: str, **options: Any) -> Source:
     """Return the source of a kind at a location.
 
     Raises:
-        InputError: there is no such kind, or it has no such option.
+        InputError: there is no such kind, it has no such option, or the location is an object on S3.
     """
+    refuse_object(location, param="source")
     source_class: type[Source] = REGISTRY.load(kind)
     parameters = inspect.signature(source_class).parameters
     known = [name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]

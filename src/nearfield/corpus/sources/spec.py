@@ -11,6 +11,7 @@ from typing import Any
 from nearfield.corpus.config import SourceSpec
 from nearfield.corpus.sources import TABLES, Source, open_source
 from nearfield.errors import InputError
+from nearfield.fileio.s3.path import refuse_object
 from nearfield.hub import existing_path
 from nearfield.message_text import quote_name
 from nearfield.text_inputs import describe
@@ -50,8 +51,9 @@ def parse_source(
     ``encoding`` is that of files and tables that are not UTF-8.
 
     Raises:
-        InputError: there is no such file or folder.
+        InputError: there is no such file or folder, or it is on S3.
     """
+    refuse_object(text, param="source")
     if text == "-":
         return open_source("stdin", "-")
     if text.startswith(("http://", "https://")):

@@ -16,6 +16,7 @@ from nearfield.fileio.s3.reader import ObjectReader
 
 _SCHEME = "s3://"
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")
+_OBJECT_AS_PATH = re.compile(r"s3:/+", re.IGNORECASE)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 #: Bytes that are requested at once when a file is read from start to end.
 _READ_BYTES = 4 * 2**20
@@ -120,6 +121,16 @@ def parse_location(text: str) -> Location:
     if any(part in ("", ".", "..") for part in key.split("/") if key):
         raise InputError(f"{text}: the parts of a key are names, and none is empty, '.' or '..'.", param="inputs")
     return S3Path(bucket, key)
+
+
+def refuse_object(text: str, param: str) -> None:
+    """Raise InputError if a path, of which ``Path`` may have shortened the slashes, is the URL of an object."""
+    if match := _OBJECT_AS_PATH.match(text):
+        raise InputError(
+            f"{_SCHEME}{text[match.end() :]} is on S3, which only `nearfield embed` reads and writes: copy it to this "
+            "machine first.",
+            param=param,
+        )
 
 
 def pin_versions(paths: Sequence[Location]) -> tuple[Location, ...]:
