@@ -5,7 +5,7 @@ in processes that are killed (SIGKILL) at random moments until so many have died
 requests are answered with 503, a third of those after they were done, and a tenth wait. The rows that the manifest
 names must be those of a folder on disk, byte for byte, and nothing else may be in the bucket. The exit status is 1
 otherwise. With ``--together 2``, two such commands write to the same folder all the time, and one of them is killed.
-With ``--ray``, each command has a Ray cluster of its own with two workers.
+With ``--ray``, each command starts a Ray cluster with two workers.
 """
 
 from __future__ import annotations

@@ -42,14 +42,14 @@ def _prefix(run: str) -> str:
 @contextmanager
 def abandoned_folders(run: str = "") -> Iterator[list[Path]]:
     """Yield the folders of a run (by default of all) whose process has ended; they are locked during the block."""
-    found = []
+    locked = []
     for folder in Path(tempfile.gettempdir()).glob(f"{_prefix(run)}*"):
         if _may_be_abandoned(folder) and (lock := try_lock(folder / _LOCK)) is not None:
-            found.append((folder, lock))
+            locked.append((folder, lock))
     try:
-        yield [folder for folder, _ in found]
+        yield [folder for folder, _ in locked]
     finally:
-        for _, lock in found:
+        for _, lock in locked:
             release_lock(lock)
 
 

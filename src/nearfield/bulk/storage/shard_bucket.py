@@ -43,7 +43,7 @@ _SCHEMA = "_shards/terms.json"
 _PLAN = "_shards/plan.json"
 _MANIFEST = "_manifest.json"
 _GENERATION = "generation"
-#: A field of records that tells equal records of two runs apart: which of them was written must be known.
+#: A field of records that distinguishes equal records of two runs: which of them was written must be known.
 _WRITER = "writer"
 _THREADS = 16
 _BYTES_PER_READ = 1 << 20
