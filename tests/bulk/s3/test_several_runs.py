@@ -48,7 +48,7 @@ def test_two_runs_at_once_of_which_one_is_killed_lose_and_double_nothing(
 
 
 def test_of_two_runs_that_write_the_same_record_one_has_written_it(embed: Run, home: S3Path, faults: Faults) -> None:
-    """Records are equal but for the field that distinguishes them, so that a lost answer is not taken for a lost race."""
+    """One field distinguishes their records, so that a lost answer is not taken for a lost race."""
     put_jsonl("data/a.jsonl", some_rows(10))
     name = "_shards/00000.json"
     embed(DATA, "-o", OUT)
