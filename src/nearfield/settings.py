@@ -58,6 +58,33 @@ Timeout = Annotated[float, Meta(gt=0)]
 Temperature = Annotated[float, Meta(ge=0)]
 HttpUrl = Annotated[str, Meta(pattern=r"^https?://", extra={"expected": "a URL that starts with http:// or https://"})]
 
+# What a router has, too.
+Host = Annotated[str, Meta(min_length=1, description="Address to listen on.")]
+ListenPort = Annotated[Port, Meta(description="Port to listen on; 0 selects a free port.")]
+TrustedProxies = Annotated[
+    Names,
+    Meta(description="Proxies, by address or network, whose X-Forwarded-For and -Proto headers are trusted."),
+    Flag("--trusted-proxy"),
+]
+TlsCert = Annotated[Path | None, Meta(description="Certificate chain (PEM) for HTTPS; HTTP if not set.")]
+TlsKey = Annotated[
+    Path | None, Meta(description="Private key of the certificate, if the file tls_cert does not contain it.")
+]
+MaxBodyBytes = Annotated[
+    ByteSize,
+    Meta(description="Maximum size of a request body, such as 32MiB.", extra={"min_bytes": 1024}),
+]
+DrainTimeout = Annotated[Seconds, Meta(description="Seconds to finish accepted requests at shutdown.")]
+OtelEndpoint = Annotated[
+    HttpUrl | None,
+    Meta(description="OpenTelemetry collector (OTLP over HTTP) to send traces to, such as http://localhost:4318."),
+]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"],
+    Meta(description="Minimum severity of log lines: debug, info, warning or error."),
+]
+LogFormat = Annotated[Literal["text", "json"], Meta(description="Format of log lines: text or json.")]
+
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All settings of the server, with their defaults and descriptions."""
@@ -102,8 +129,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             extra={"check": _check_model_settings},
         ),
     ] = {}
-    host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
-    port: Annotated[Port, Meta(description="Port to listen on; 0 selects a free port.")] = 8080
+    host: Host = "127.0.0.1"
+    port: ListenPort = 8080
     uds: Annotated[
         Path | None,
         Meta(
@@ -169,24 +196,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Meta(description="Additional host names accepted in requests to a server on loopback without API keys."),
         Flag("--allowed-host"),
     ] = ()
-    trusted_proxies: Annotated[
-        Names,
-        Meta(description="Proxies, by address or network, whose X-Forwarded-For and -Proto headers are trusted."),
-        Flag("--trusted-proxy"),
-    ] = ()
-    tls_cert: Annotated[Path | None, Meta(description="Certificate chain (PEM) for HTTPS; HTTP if not set.")] = None
-    tls_key: Annotated[
-        Path | None, Meta(description="Private key of the certificate, if the file tls_cert does not contain it.")
-    ] = None
+    trusted_proxies: TrustedProxies = ()
+    tls_cert: TlsCert = None
+    tls_key: TlsKey = None
     cors_origins: Annotated[
         Names,
         Meta(description="Origins whose pages may call the server, such as https://app.example.com; * allows all."),
         Flag("--cors-origin"),
     ] = ()
-    max_body_bytes: Annotated[
-        ByteSize,
-        Meta(description="Maximum size of a request body, such as 32MiB.", extra={"min_bytes": 1024}),
-    ] = ByteSize(32 * 2**20)
+    max_body_bytes: MaxBodyBytes = ByteSize(32 * 2**20)
     max_items: Annotated[PositiveInt, Meta(description="Maximum number of inputs per request.")] = 16_384
     max_request_tokens: Annotated[PositiveInt, Meta(description="Maximum number of tokens per request.")] = 1_000_000
     max_image_bytes: Annotated[
@@ -303,7 +321,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Temperature | None,
         Meta(description="Temperature of the chat model, such as 0; the chat endpoint's own if not set."),
     ] = None
-    drain_timeout: Annotated[Seconds, Meta(description="Seconds to finish accepted requests at shutdown.")] = 30.0
+    drain_timeout: DrainTimeout = 30.0
     token_ids: Annotated[
         Literal["cl100k", "native", "reject"],
         Meta(
@@ -312,15 +330,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         ),
     ] = "cl100k"
     tei_metrics: Annotated[bool, Meta(description="Add TEI's metrics (te_*) to /metrics.")] = False
-    otel_endpoint: Annotated[
-        HttpUrl | None,
-        Meta(description="OpenTelemetry collector (OTLP over HTTP) to send traces to, such as http://localhost:4318."),
-    ] = None
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"],
-        Meta(description="Minimum severity of log lines: debug, info, warning or error."),
-    ] = "info"
-    log_format: Annotated[Literal["text", "json"], Meta(description="Format of log lines: text or json.")] = "text"
+    otel_endpoint: OtelEndpoint = None
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "text"
 
     def __post_init__(self) -> None:
         """Check the settings that depend on each other."""

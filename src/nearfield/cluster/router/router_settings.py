@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from nearfield.cluster.router.backends.address import BackendAddress, parse_address
-from nearfield.setting_fields import ByteSize, Flag
-from nearfield.settings import HttpUrl, Names, Port, Seconds, Settings, Timeout
+from nearfield.setting_fields import ByteSize
+from nearfield.settings import (
+    DrainTimeout,
+    Host,
+    ListenPort,
+    LogFormat,
+    LogLevel,
+    MaxBodyBytes,
+    Names,
+    OtelEndpoint,
+    Settings,
+    Timeout,
+    TlsCert,
+    TlsKey,
+    TrustedProxies,
+)
 
 
 class RouterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -41,8 +55,8 @@ class RouterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             "these are refused if there are several servers."
         ),
     ] = None
-    host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
-    port: Annotated[Port, Meta(description="Port to listen on; 0 selects a free port.")] = 8080
+    host: Host = "127.0.0.1"
+    port: ListenPort = 8080
     uds: Annotated[Path | None, Meta(description="Unix socket to listen on in place of host and port (mode 0660).")] = (
         None
     )
@@ -53,18 +67,10 @@ class RouterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             "by the servers."
         ),
     ] = None
-    trusted_proxies: Annotated[
-        Names,
-        Meta(description="Proxies, by address or network, whose X-Forwarded-For and -Proto headers are trusted."),
-        Flag("--trusted-proxy"),
-    ] = ()
-    tls_cert: Annotated[Path | None, Meta(description="Certificate chain (PEM) for HTTPS; HTTP if not set.")] = None
-    tls_key: Annotated[
-        Path | None, Meta(description="Private key of the certificate, if the file tls_cert does not contain it.")
-    ] = None
-    max_body_bytes: Annotated[
-        ByteSize, Meta(description="Maximum size of a request body, such as 32MiB.", extra={"min_bytes": 1024})
-    ] = ByteSize(32 * 2**20)
+    trusted_proxies: TrustedProxies = ()
+    tls_cert: TlsCert = None
+    tls_key: TlsKey = None
+    max_body_bytes: MaxBodyBytes = ByteSize(32 * 2**20)
     max_reply_bytes: Annotated[ByteSize, Meta(description="Memory for replies that are being passed on.")] = ByteSize(
         128 * 2**20
     )
@@ -75,16 +81,10 @@ class RouterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             "not seen. A request that can be repeated then goes to another server."
         ),
     ] = 35.0
-    drain_timeout: Annotated[Seconds, Meta(description="Seconds to finish accepted requests at shutdown.")] = 30.0
-    otel_endpoint: Annotated[
-        HttpUrl | None,
-        Meta(description="OpenTelemetry collector (OTLP over HTTP) to send traces to, such as http://localhost:4318."),
-    ] = None
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"],
-        Meta(description="Minimum severity of log lines: debug, info, warning or error."),
-    ] = "info"
-    log_format: Annotated[Literal["text", "json"], Meta(description="Format of log lines: text or json.")] = "text"
+    drain_timeout: DrainTimeout = 30.0
+    otel_endpoint: OtelEndpoint = None
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "text"
 
     @property
     def addresses(self) -> tuple[BackendAddress, ...]:
