@@ -11,16 +11,11 @@ import argparse
 import asyncio
 import json
 import os
-import platform
-import random
 import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,54 +24,30 @@ from typing import Any
 import httpx
 import psutil
 
+from benchmarks.open_loop import OpenLoop, ServerProcess, cpu_name
 from nearfield.cluster.router.backends.address import parse_address
 from nearfield.cluster.router.backends.connection_pool import ConnectionPool
-from nearfield.evaluation.performance.load_test import quantiles
 from nearfield.testing import write_tiny_model
 
 #: Milliseconds that a model sleeps for an input, and requests a second for each server: 60% of what it can take.
 SLEEP_MS, RATE = 40.0, 15.0
-_BODY = {"model": "tiny", "input": "the cat sat on the mat"}
 
 
-class _Process:
-    """A process of a server or a router, ready when it has printed its URL."""
-
-    def __init__(self, *command: str) -> None:
-        self.popen = subprocess.Popen(
-            [sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL
-        )
-
-    def wait_ready(self) -> str:
-        """Return the URL."""
-        line = self.popen.stdout.readline() if self.popen.stdout is not None else ""
-        if "http://" not in line:
-            raise RuntimeError(f"no URL in {line!r}")
-        self.url = "http://" + line.partition("http://")[2].split()[0].removesuffix("/v1")
-        return self.url
-
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """Send a signal and wait for the end."""
-        if self.popen.poll() is None:
-            self.popen.send_signal(number)
-        self.popen.wait(60)
-        if self.popen.stdout is not None:
-            self.popen.stdout.close()
-
-
-def _start_servers(folder: Path, count: int, milliseconds: float = SLEEP_MS) -> list[_Process]:
+def _start_servers(folder: Path, count: int, milliseconds: float = SLEEP_MS) -> list[ServerProcess]:
     if not folder.exists():
         write_tiny_model(folder)
-    servers = [_Process("benchmarks.sleeping_server", str(folder), "0", str(milliseconds)) for _ in range(count)]
+    servers = [ServerProcess("benchmarks.sleeping_server", str(folder), "0", str(milliseconds)) for _ in range(count)]
     for server in servers:
         server.wait_ready()
     return servers
 
 
 @contextmanager
-def _routed(servers: Sequence[_Process], file: Path) -> Iterator[_Process]:
+def _routed(servers: Sequence[ServerProcess], file: Path) -> Iterator[ServerProcess]:
     _write(file, servers)
-    router = _Process("nearfield.cli", "route", "--backends-file", str(file), "--port", "0", "--log-level", "error")
+    router = ServerProcess(
+        "nearfield.cli", "route", "--backends-file", str(file), "--port", "0", "--log-level", "error"
+    )
     router.wait_ready()
     try:
         yield router
@@ -84,54 +55,8 @@ def _routed(servers: Sequence[_Process], file: Path) -> Iterator[_Process]:
         router.stop()
 
 
-def _write(file: Path, servers: Sequence[_Process]) -> None:
+def _write(file: Path, servers: Sequence[ServerProcess]) -> None:
     file.write_text("\n".join(server.url for server in servers), encoding="utf-8")
-
-
-# -- load ------------------------------------------------------------------------------------------------------------
-
-
-class OpenLoop:
-    """Sends requests at random times with a mean rate, and counts replies and their seconds."""
-
-    def __init__(self, url: str, rate: float, seed: int = 1) -> None:
-        self._url, self._rate, self._random = url, rate, random.Random(seed)
-        self.times: list[float] = []
-        self.outcomes: Counter[str] = Counter()
-
-    async def run(self, seconds: float, during: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Send for some seconds, or until ``during`` has ended if that is later; then wait for all replies."""
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-        async with httpx.AsyncClient(base_url=self._url, timeout=60, limits=limits) as client:
-            event = asyncio.ensure_future(during()) if during is not None else None
-            tasks, until = [], time.perf_counter() + seconds
-            while time.perf_counter() < until or (event is not None and not event.done()):
-                await asyncio.sleep(self._random.expovariate(self._rate))
-                tasks.append(asyncio.create_task(self._send(client)))
-            await asyncio.gather(*tasks)
-            if event is not None:
-                event.result()
-
-    async def _send(self, client: httpx.AsyncClient) -> None:
-        started = time.perf_counter()
-        try:
-            reply = await client.post("/v1/embeddings", json=_BODY)
-            whole = reply.status_code != 200 or len(reply.json()["data"]) == 1
-            outcome = str(reply.status_code) if whole else "incomplete"
-        except httpx.HTTPError as error:
-            outcome = type(error).__name__
-        self.times.append(time.perf_counter() - started)
-        self.outcomes[outcome] += 1
-
-    def figures(self) -> dict[str, Any]:
-        """Return counts and quantiles in milliseconds."""
-        waits = quantiles(self.times)
-        return {
-            "requests": len(self.times),
-            "errors": len(self.times) - self.outcomes["200"],
-            "outcomes": dict(self.outcomes),
-            **{f"{name}_ms": round(waits[name], 1) for name in ("p50", "p99")},
-        }
 
 
 def measure_latency(home: Path, seconds: float) -> dict[str, Any]:
@@ -141,11 +66,11 @@ def measure_latency(home: Path, seconds: float) -> dict[str, Any]:
         servers = _start_servers(home / "tiny", count)
         try:
             with _routed(servers, home / "servers.txt") as router:
-                loop = OpenLoop(router.url, RATE * count)
+                loop = OpenLoop(router.urls, RATE * count)
                 asyncio.run(loop.run(seconds))
                 results[f"{count} servers, {RATE * count:g}/s"] = loop.figures()
             if count == 1:
-                direct = OpenLoop(servers[0].url, RATE)
+                direct = OpenLoop(servers[0].urls, RATE)
                 asyncio.run(direct.run(seconds))
                 results[f"1 server without router, {RATE:g}/s"] = direct.figures()
         finally:
@@ -246,7 +171,7 @@ def measure_faults(home: Path, seconds: float) -> dict[str, Any]:
         servers, file = _start_servers(home / "tiny", 3), home / "servers.txt"
         try:
             with _routed(servers, file) as router:
-                loop = OpenLoop(router.url, 2 * RATE)
+                loop = OpenLoop(router.urls, 2 * RATE)
                 spares = _start_servers(home / "tiny", 3) if name == "rolling update" else []
                 servers += spares
                 asyncio.run(loop.run(seconds, partial(fault, servers, file, router)))
@@ -263,20 +188,20 @@ def measure_faults(home: Path, seconds: float) -> dict[str, Any]:
     return results
 
 
-async def _kill(servers: list[_Process], *_: object) -> None:
+async def _kill(servers: list[ServerProcess], *_: object) -> None:
     for server in servers[:2]:
         await asyncio.sleep(2)
         server.popen.kill()
 
 
-async def _stop(servers: list[_Process], *_: object) -> None:
+async def _stop(servers: list[ServerProcess], *_: object) -> None:
     await asyncio.sleep(2)
     os.kill(servers[0].popen.pid, signal.SIGSTOP)
     await asyncio.sleep(8)
     os.kill(servers[0].popen.pid, signal.SIGCONT)
 
 
-async def _update(servers: list[_Process], file: Path, router: _Process) -> None:
+async def _update(servers: list[ServerProcess], file: Path, router: ServerProcess) -> None:
     for number in range(3):
         await asyncio.sleep(2)
         _write(file, [*servers[number + 1 : 3], *servers[3 : 4 + number]])
@@ -284,7 +209,7 @@ async def _update(servers: list[_Process], file: Path, router: _Process) -> None
         servers[number].popen.send_signal(signal.SIGTERM)
 
 
-async def _drain(_: list[_Process], __: Path, router: _Process) -> None:
+async def _drain(_: list[ServerProcess], __: Path, router: ServerProcess) -> None:
     await asyncio.sleep(2)
     router.popen.send_signal(signal.SIGTERM)
 
@@ -296,7 +221,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    results: dict[str, Any] = {"cpu": _cpu_name(), "cores": os.cpu_count(), "load_before": os.getloadavg()[0]}
+    results: dict[str, Any] = {"cpu": cpu_name(), "cores": os.cpu_count(), "load_before": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory(prefix="nearfield-router-") as folder:
         for name in arguments.only:
             measure: dict[str, Callable[[], Any]] = {
@@ -309,14 +234,6 @@ def main() -> None:
             print(json.dumps({name: results[name]}, indent=1), flush=True)
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
 
 
 if __name__ == "__main__":

@@ -7,30 +7,12 @@ Several of them on two cores show what a router does, which several real models 
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
-from typing import Any
 
 from nearfield import settings
 from nearfield.encoder import Encoder
 from nearfield.server.app import create_app
 from nearfield.server.lifecycle.listener import Listener, bind, uvicorn_config
-
-
-def sleep_per_input(runner: Any, seconds: float) -> None:
-    """Make a model's lanes sleep for ``seconds`` for each input of a batch before they compute it."""
-    create: Callable[[], Callable[[Any], Any]] = runner.create_lane_function
-
-    def create_sleeping() -> Callable[[Any], Any]:
-        run = create()
-
-        def run_late(batch: Any) -> Any:
-            time.sleep(seconds * len(batch.jobs))
-            return run(batch)
-
-        return run_late
-
-    runner.create_lane_function = create_sleeping
+from tests.support.slow_engines import sleep_per_input
 
 
 def main(folder: str, port: int, milliseconds: float) -> None:

@@ -12,6 +12,8 @@ from tests.support import cluster_faults
 _OBJECT_STORE_BYTES = 80 << 20
 #: Seconds after which a node that does not answer is dead: many, because tests share the processors with others.
 HEALTH = {"health_check_period_ms": 1000, "health_check_failure_threshold": 15}
+#: Ray starts its workers with niceness 15: on a busy machine they would wait for everything else.
+AS_EAGER = {**HEALTH, "worker_niceness": 0}
 
 
 @contextmanager

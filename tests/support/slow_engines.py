@@ -1,21 +1,43 @@
-"""Engines of a serving cluster that take a while for each request: what happens within can then be tested."""
+"""Models that sleep for each input: their queues are real, and the cores of this machine stay free."""
 
 from __future__ import annotations
 
-import asyncio
+import os
+import time
+from collections.abc import Callable
+from typing import Any
 
 from nearfield.cluster.serving.engine_actor import EngineActor
-from nearfield.engine.job import Ticket
+from nearfield.cluster.serving.messages import EngineFacts
 
-SECONDS = 0.1
+#: The variable with the milliseconds for each input, and those without it as seconds.
+VARIABLE, SECONDS = "TEST_ENGINE_SLEEP_MS", 0.1
+
+
+def sleep_per_input(runner: Any, seconds: float) -> None:
+    """Make a model's lanes sleep for ``seconds`` for each input of a batch before they compute it."""
+    create: Callable[[], Callable[[Any], Any]] = runner.create_lane_function
+
+    def create_sleeping() -> Callable[[Any], Any]:
+        run = create()
+
+        def run_late(batch: Any) -> Any:
+            time.sleep(seconds * len(batch.jobs))
+            return run(batch)
+
+        return run_late
+
+    runner.create_lane_function = create_sleeping
 
 
 def install() -> None:
-    """Let each ticket take at least ``SECONDS`` (Ray's ``worker_process_setup_hook``)."""
-    end_of = EngineActor._end_of
+    """Let the models of engines of a serving cluster sleep (Ray's ``worker_process_setup_hook``)."""
+    load, seconds = EngineActor.load, float(os.environ.get(VARIABLE, 1000 * SECONDS)) / 1000
 
-    async def slow(self: EngineActor, ticket: Ticket) -> None:
-        await asyncio.sleep(SECONDS)
-        await end_of(self, ticket)
+    async def load_sleeping(self: EngineActor) -> EngineFacts:
+        facts = await load(self)
+        for runner in self._runners if seconds else ():
+            sleep_per_input(runner, seconds)
+        return facts
 
-    EngineActor._end_of = slow  # type: ignore[method-assign]
+    EngineActor.load = load_sleeping  # type: ignore[method-assign]

@@ -16,7 +16,7 @@ from nearfield.cluster.serving.messages import EngineState, with_durations, with
 from nearfield.engine.ipc.remote_engine import EngineReply, EngineRequest, Snapshot
 from nearfield.engine.job import Ticket
 from nearfield.engine.stats import EngineStats
-from nearfield.errors import InputError, NearfieldError, Overloaded
+from nearfield.errors import InputError, NearfieldError, Overloaded, ShuttingDown
 
 
 @dataclass(eq=False)
@@ -123,6 +123,16 @@ async def test_the_refusal_of_all_engines_is_that_of_the_last() -> None:
     front.update([_state(engine, refusal=Overloaded("full"))])
     with pytest.raises(Overloaded):
         front.check_room()
+
+
+async def test_a_ticket_that_an_ending_engine_refuses_waits_for_the_next_engine() -> None:
+    runner, last, new = FakeRunner(), FakeEngine(1, [ShuttingDown("ends")]), FakeEngine(2)
+    front = _front([_state(last)], runner)
+    waiting = asyncio.ensure_future(front.run(_ticket(runner)))
+    await asyncio.sleep(0.01)
+    assert front.waiting_tokens == 3
+    front.update([_state(new)])
+    assert (await waiting)[0, 0] == 2
 
 
 async def test_a_ticket_waits_for_an_engine_and_counts_as_queued() -> None:

@@ -5,26 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
 from nearfield import Encoder
-from nearfield.cluster.ray_runtime import import_ray
-from nearfield.cluster.serving.actor_calls import ask
-from nearfield.cluster.serving.engine_fleet import EngineFleet
+from nearfield.cluster.serving import scaling
+from nearfield.cluster.serving.actor_calls import ask, end_actor
 from nearfield.cluster.serving.serve import ClusterController
 from nearfield.cluster.serving.serving_options import ServingOptions
 from nearfield.errors import ClusterFailed
+from nearfield.server.observability.live_stats import MetricsSnapshot, parse_metrics
 from nearfield.settings import Settings
 from tests.support import slow_engines
+from tests.support.cluster_serving import TOKENS, ClosedLoop, Serving, serving, two_nodes, until
 
 pytestmark = [
     pytest.mark.process,
@@ -34,107 +33,115 @@ pytestmark = [
     # Of Ray's own modules and sockets.
     pytest.mark.filterwarnings("ignore"),
 ]
-_WAIT_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
-    module = import_ray()
-    module.init(
-        "local",
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=80 << 20,
-        log_to_driver=False,
-        logging_level="ERROR",
-        runtime_env={"worker_process_setup_hook": slow_engines.install},
-    )
-    yield module
-    module.shutdown()
-
-
-@asynccontextmanager
-async def _serving(model: Encoder, **options: Any) -> AsyncIterator[tuple[ClusterController, httpx.AsyncClient]]:
-    """Serve a model until the end of the block; the client has the address of the front."""
-    lines: asyncio.Queue[str] = asyncio.Queue()
-    settings = Settings(models=(str(model.recipe.folder),), port=0, drain_timeout=10.0, precision="float32")
-    controller = ClusterController(settings, ServingOptions(engine_cpus=0.5, **options), lines.put_nowait)
-    running = asyncio.ensure_future(controller.run())
-    line = asyncio.ensure_future(lines.get())
-    await asyncio.wait([running, line], return_when=asyncio.FIRST_COMPLETED)
-    if not line.done():
-        line.cancel()
-        await running
-    async with httpx.AsyncClient(base_url=line.result().split(" at ")[1], timeout=60.0) as client:
-        yield controller, client
-        controller.stop()
-        await running
-
-
-class Load:
-    """Clients that send one request after another, and count the replies."""
-
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
-        self._stopping = False
-        self.replies: Counter[str] = Counter()
-        self._tasks = [asyncio.ensure_future(self._send()) for _ in range(6)]
-
-    async def _send(self) -> None:
-        while not self._stopping:
-            response = await self._client.post("/embeddings", json={"model": "tiny", "input": "the cat sat"})
-            self.replies[str(response.status_code)] += 1
-            await asyncio.sleep(slow_engines.SECONDS)
-
-    async def stop(self) -> Counter[str]:
-        """Finish the requests in work, and return how many replies there were by status."""
-        self._stopping = True
-        await asyncio.gather(*self._tasks)
-        return self.replies
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + _WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < until, "this takes too long"
-        await asyncio.sleep(0.05)
+    with two_nodes() as module:
+        yield module
 
 
 async def test_clients_see_no_error_while_an_engine_is_killed_and_all_are_replaced(ray: Any, tiny: Encoder) -> None:
-    async with _serving(tiny, engines=2) as (controller, client):
+    async with serving(tiny, engines=2) as served:
+        client, fleet = served.clients[0], served.fleet
         reply = await client.post("/embeddings", json={"model": "tiny", "input": ["the cat", "a dog"]})
         vectors = [item["embedding"] for item in reply.json()["data"]]
         np.testing.assert_allclose(vectors, tiny.encode(["the cat", "a dog"]), atol=1e-5)
         assert (await client.get("/files")).json()["error"]["code"] == "not_shared"
 
-        fleet, load = controller._fleets[0], Load(client)
+        load = ClosedLoop(served)
         await asyncio.sleep(0.3)
         killed = fleet.states[0]
         os.kill(await ask(killed.actor.pid), signal.SIGKILL)
-        await _until(lambda: len(fleet.states) == 2 and killed.number not in _numbers(fleet))
+        await until(lambda: len(fleet.states) == 2 and killed.number not in served.numbers)
 
-        before = _numbers(fleet)
-        controller.reload()
-        await _until(lambda: len(fleet.states) == 2 and not before & _numbers(fleet))
+        before = served.numbers
+        served.controller.reload()
+        await until(lambda: len(fleet.states) == 2 and not before & served.numbers)
         replies = await load.stop()
     assert set(replies) == {"200"}
     assert replies["200"] > 20
 
 
 async def test_requests_in_work_are_finished_when_the_cluster_stops(ray: Any, tiny: Encoder) -> None:
-    async with _serving(tiny, engines=1) as (controller, client):
-        body = {"model": "tiny", "input": "the cat sat"}
-        requests = [asyncio.ensure_future(client.post("/embeddings", json=body)) for _ in range(8)]
+    async with serving(tiny, engines=1) as served:
+        requests = [asyncio.ensure_future(served.embed()) for _ in range(8)]
         await asyncio.sleep(slow_engines.SECONDS / 2)
-        controller.stop()
+        served.controller.stop()
         assert {(await request).status_code for request in requests} == {200}
 
 
-async def test_the_last_engine_ends_when_idle_and_the_next_request_starts_one(ray: Any, tiny: Encoder) -> None:
-    async with _serving(tiny, engines=1, min_engines=0, idle_seconds=0.5) as (controller, client):
-        await _until(lambda: not controller._fleets[0]._engines)
-        reply = await client.post("/embeddings", json={"model": "tiny", "input": "the cat sat"})
-        assert reply.status_code == 200
+async def test_engines_follow_the_queue_from_none_to_several_and_back(
+    ray: Any, tiny: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an engine, requests wait in a front up to its limit; then 503 says when to try again."""
+    monkeypatch.setattr(scaling, "_LONG_SECONDS", 1.0)
+    options = {"engines": 2, "min_engines": 0, "idle_seconds": 1.0, "queue_seconds": 0.3}
+    limits = {"max_queued_tokens": 20 * TOKENS, "request_timeout": 120.0}
+    async with serving(tiny, limits, **options) as served:
+        await until(lambda: not served.fleet._engines)
+        assert (await served.embed(1)).json()["usage"]["total_tokens"] == TOKENS
+        assert len(served.fleet.states) == 1
+        load = ClosedLoop(served, 20)
+        await until(lambda: len(served.fleet.states) == 2)
+        assert set(await load.stop()) == {"200"}
+
+        await until(lambda: not served.fleet._engines)
+        replies = await asyncio.gather(*(served.embed() for _ in range(24)))
+        assert Counter(reply.status_code for reply in replies) == {200: 20, 503: 4}
+        refused = next(reply for reply in replies if reply.status_code == 503)
+        assert refused.json()["error"]["code"] == "no_engine"
+        assert float(refused.headers["retry-after"]) >= 1
+
+
+async def test_fronts_share_the_rates_of_keys_and_each_revokes_them(ray: Any, tiny: Encoder, tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    greedy, other = (
+        '[[keys]]\nname = "greedy"\nkey = "nf-greedy"\ntokens_per_minute = 60\n',
+        '[[keys]]\nkey = "nf-b"\n',
+    )
+    file.write_text(greedy + other, encoding="utf-8")
+    headers = {"authorization": "Bearer nf-greedy"}
+    async with serving(tiny, {"api_key_file": file}, engines=1) as served:
+        body = {"model": "tiny", "input": ["the cat sat"] * 40}
+        assert (await served.clients[0].post("/embeddings", json=body, headers=headers)).status_code == 200
+
+        async def refused(front: int) -> bool:
+            return (await served.embed(front, headers=headers)).status_code == 429
+
+        assert await refused(0)
+        await _becomes(refused, 1)  # within about a second
+        await _replace_front(served, 1)
+        assert await refused(1)  # a new front does not give the minute again
+
+        async def revoked(front: int) -> bool:
+            return (await served.embed(front, headers=headers)).status_code == 401
+
+        file.write_text(other, encoding="utf-8")
+        await _becomes(revoked, 0)
+        await _becomes(revoked, 1)
+        accepted = {"authorization": "Bearer nf-b"}
+        assert {(await served.embed(front, headers=accepted)).status_code for front in (0, 1)} == {200}
+
+
+async def test_metrics_of_an_engine_are_in_the_page_of_its_node(ray: Any, tiny: Encoder) -> None:
+    async with serving(tiny, engines=2, health_seconds=600.0) as served:  # without test batches
+        for number in range(8):
+            assert (await served.embed(number % 2)).status_code == 200
+        pages = [await _metrics(served, front) for front in (0, 1)]
+    batches = [
+        sum(page.total("nearfield_batch_tokens_count", engine=str(number)) or 0 for page in pages) for number in (1, 2)
+    ]
+    assert sum(batches) == 8 and min(batches) >= 1
+    # The node without cores has a front, and no engine.
+    assert sorted(page.total("nearfield_batch_tokens_count") or 0 for page in pages) == [0, 8]
+    assert sorted(page.total("nearfield_lanes_alive") or 0 for page in pages) == [0, 2]
+    assert sorted(page.total("nearfield_model_loaded", model="tiny") or 0 for page in pages) == [0, 2]
+    assert sum(page.total("nearfield_queue_tokens") or 0 for page in pages) == 0
+    for page in pages:
+        assert page.total("nearfield_cluster_engines", model="tiny") == 2
+        assert page.total("nearfield_requests_total", route="/v1/embeddings", status="200") == 4
+        assert (page.total("nearfield_ready"), page.total("nearfield_cluster_waiting_tokens")) == (1, 0)
 
 
 async def test_a_node_that_cannot_load_the_model_is_named(ray: Any, tiny: Encoder) -> None:
@@ -143,5 +150,27 @@ async def test_a_node_that_cannot_load_the_model_is_named(ray: Any, tiny: Encode
         await ClusterController(settings, ServingOptions(engine_cpus=0.5), print).run()
 
 
-def _numbers(fleet: EngineFleet) -> set[int]:
-    return {state.number for state in fleet.states}
+async def _becomes(condition: Any, front: int) -> None:
+    for _ in range(100):
+        if await condition(front):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("this takes too long")
+
+
+async def _replace_front(served: Serving, number: int) -> None:
+    """Kill a front, and let its client use the new one."""
+    fronts = served.fronts
+    killed = next(front for front in fronts._fronts.values() if front.address.rstrip("/") == _url(served, number))
+    end_actor(killed.actor)
+    await until(lambda: killed not in fronts._fronts.values() and len(fronts._fronts) == 2)
+    served.clients[number].base_url = fronts._fronts[killed.node_id].address
+
+
+def _url(served: Serving, number: int) -> str:
+    return str(served.clients[number].base_url).rstrip("/")
+
+
+async def _metrics(served: Serving, front: int) -> MetricsSnapshot:
+    reply = await served.clients[front].get(f"{_url(served, front).removesuffix('/v1')}/metrics")
+    return parse_metrics(reply.text, 0.0)

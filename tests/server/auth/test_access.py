@@ -140,6 +140,19 @@ def test_a_rate_limit_refills(monkeypatch: pytest.MonkeyPatch) -> None:
         key.check_rate()
 
 
+def test_keys_say_what_of_their_rates_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    limited = ApiKey("limited", b"x" * 32, tokens_per_minute=60)
+    keys = ApiKeys([limited, ApiKey("free", b"y" * 32)])
+    assert keys.used() == {}
+    keys.charge(limited.digest, 90)
+    now[0] += 10
+    assert keys.used() == {limited.digest: 80}
+    now[0] += 80
+    assert keys.used() == {}
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

@@ -54,6 +54,7 @@ class EngineMember:
     number: int
     actor: Any
     snapshot: Snapshot
+    node_id: str = ""
     #: Tokens that this front has sent and that have not ended; and those of them when the snapshot arrived.
     sent: int = 0
     sent_before: int = 0
@@ -95,6 +96,8 @@ class ClusterEngine:
         self.observers: list[Callable[[BatchReport], None]] = []
         self.waiting_tokens = 0
         self.load_seconds = 1.0
+        #: Names of the models.
+        self.models: tuple[str, ...] = ()
         self._front = front
         self._limits = limits
         self._call = call
@@ -108,12 +111,15 @@ class ClusterEngine:
     def serve(self, runners: Sequence[Runner]) -> None:
         """Set the models, in the order in which engines have them."""
         self._runners = {id(runner): number for number, runner in enumerate(runners)}
+        self.models = tuple(dict.fromkeys(runner.name for runner in runners))
 
     def update(self, states: Sequence[EngineState]) -> None:
         """Use these engines from now on, and no others."""
         members = {}
         for state in states:
-            member = self._members.get(state.number) or EngineMember(state.number, state.actor, state.snapshot)
+            member = self._members.get(state.number) or EngineMember(
+                state.number, state.actor, state.snapshot, state.node_id
+            )
             member.update(state.snapshot)
             members[state.number] = member
         self._members = members
@@ -125,6 +131,15 @@ class ClusterEngine:
     def lost(self) -> list[int]:
         """Engines that requests found dead, until the controller has taken them away."""
         return sorted(self._lost)
+
+    @property
+    def count(self) -> int:
+        """How many engines can take requests now."""
+        return len(self._usable())
+
+    def actors_on(self, node_id: str) -> dict[int, Any]:
+        """Return the engines on a node, by their numbers."""
+        return {number: member.actor for number, member in self._members.items() if member.node_id == node_id}
 
     @property
     def reasons(self) -> list[str]:
@@ -195,11 +210,14 @@ class ClusterEngine:
                 if len(tried) >= _MAX_ATTEMPTS:
                     raise
                 continue
-            if len(tried) >= _MAX_ATTEMPTS or not self._is_refused(reply) or not self._usable(tried):
+            if len(tried) >= _MAX_ATTEMPTS or not self._may_retry(reply, tried):
                 return reply
 
-    def _is_refused(self, reply: EngineReply) -> bool:
-        return reply.index is None and isinstance(reply.error, _ELSEWHERE)
+    def _may_retry(self, reply: EngineReply, tried: Collection[EngineMember]) -> bool:
+        """Whether to try another engine after a refusal; after that of one that ends, a new one is waited for."""
+        if reply.index is not None or not isinstance(reply.error, _ELSEWHERE):
+            return False
+        return isinstance(reply.error, ShuttingDown) or bool(self._usable(tried))
 
     async def _send(self, member: EngineMember, request: EngineRequest, tokens: int) -> EngineReply:
         """Return the reply of an engine. If the caller leaves, the engine drops what it has not begun."""

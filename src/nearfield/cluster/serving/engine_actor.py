@@ -7,6 +7,8 @@ import os
 import time
 from collections.abc import Hashable, Sequence
 
+from prometheus_client.core import Metric
+
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.cluster.ray_runtime import import_ray
 from nearfield.cluster.serving.cluster_logs import configure_cluster_logging
@@ -23,6 +25,8 @@ from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.model_info import ModelInfo
 from nearfield.server.lifecycle.model_loading import load_models, model_aliases
 from nearfield.server.logs import LOG
+from nearfield.server.models.model_pool import ModelPool
+from nearfield.server.observability.prometheus import Prometheus
 from nearfield.settings import Settings
 
 #: Requests that an engine has in work at most. Its own queue refuses sooner; fewer would starve its batches.
@@ -41,6 +45,7 @@ class EngineActor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._engine: Engine
+        self._prometheus: Prometheus
         self._runners: Sequence[ModelInfo] = ()
         self._open: dict[Hashable, Ticket] = {}
 
@@ -48,18 +53,21 @@ class EngineActor:
         """Load the models; why they cannot be loaded is the ``problem`` of the result."""
         configure_cluster_logging(self._settings)
         started = time.perf_counter()
-        node = str(import_ray().util.get_node_ip_address())
+        ray = import_ray()
+        node = str(ray.util.get_node_ip_address()), str(ray.get_runtime_context().get_node_id())
         try:
             self._engine, _, loaded = await asyncio.to_thread(load_models, self._settings)
         except (NearfieldError, OSError) as error:
-            return EngineFacts(node, problem=str(error))
+            return EngineFacts(*node, problem=str(error))
         self._runners = [runner for model in loaded for runner in model.runners]
+        self._prometheus = Prometheus(loaded, tei=self._settings.tei_metrics)
+        self._prometheus.watch_models(ModelPool(loaded))
         return self._facts(node, loaded, time.perf_counter() - started)
 
-    def _facts(self, node: str, loaded: Sequence[LoadedModel], seconds: float) -> EngineFacts:
+    def _facts(self, node: tuple[str, str], loaded: Sequence[LoadedModel], seconds: float) -> EngineFacts:
         spaces = tuple((runner.name, runner.space, runner.width, runner.precision) for runner in self._runners)
         aliases = model_aliases(loaded, self._settings)
-        return EngineFacts(node, weightless.pack_weightless(loaded), aliases, spaces, seconds)
+        return EngineFacts(*node, weightless.pack_weightless(loaded), aliases, spaces, seconds)
 
     async def run(self, front: str, request: EngineRequest) -> EngineReply:
         """Run a ticket of a front and return its end; errors are in the reply, so that none looks like one of Ray."""
@@ -96,6 +104,10 @@ class EngineActor:
     async def state(self) -> Snapshot:
         """Return the engine's queue and speed."""
         return snapshot(self._engine)
+
+    async def metrics(self) -> list[Metric]:
+        """Return what was measured here: batches, the queue, models, memory."""
+        return [metric for metric in self._prometheus.metrics() if metric.samples]
 
     async def probe(self) -> None:
         """Run a real batch of each model that reads texts, before all requests that wait.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,10 +64,16 @@ class EngineFleet:
         settings: of the server; ``models`` are those of this group.
         options: how many engines, and what each gets.
         publish: sends all fronts the engines that take requests, and returns when they have them.
+        numbers: the numbers of engines, which are unique among all groups.
     """
 
     def __init__(
-        self, group: int, settings: Settings, options: ServingOptions, publish: Callable[[], Awaitable[None]]
+        self,
+        group: int,
+        settings: Settings,
+        options: ServingOptions,
+        publish: Callable[[], Awaitable[None]],
+        numbers: Iterator[int],
     ) -> None:
         threads = settings.threads or max(1, int(options.engine_cpus))
         self._group = group
@@ -77,7 +83,7 @@ class EngineFleet:
         self._policy = ScalingPolicy(options.min_count, options.engines, options.queue_seconds, options.idle_seconds)
         self._engines: list[FleetEngine] = []
         self._starting = 0
-        self._number = 0
+        self._numbers = numbers
         self._retry = StartRetry()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._updating = False
@@ -89,7 +95,7 @@ class EngineFleet:
     def states(self) -> list[EngineState]:
         """The engines that take requests."""
         return [
-            EngineState(engine.number, self._group, engine.actor, engine.snapshot)
+            EngineState(engine.number, self._group, engine.actor, engine.snapshot, engine.facts.node_id)
             for engine in self._engines
             if not engine.draining
         ]
@@ -150,8 +156,8 @@ class EngineFleet:
 
     async def _start_one(self) -> FleetEngine:
         """Start an engine and load its models."""
-        options, self._number, self._starting = self._options, self._number + 1, self._starting + 1
-        number = self._number
+        options, number = self._options, next(self._numbers)
+        self._starting += 1
         resources = {"num_cpus": options.engine_cpus, "num_gpus": options.engine_gpus}
         actor = start_actor(
             EngineActor, {**resources, "max_concurrency": MAX_REQUESTS, "scheduling_strategy": "SPREAD"}, self._settings

@@ -16,7 +16,8 @@ from nearfield.cluster.ray_runtime import import_ray
 from nearfield.cluster.router.request_plan import RequestPlanner
 from nearfield.cluster.serving.cluster_engine import ClusterEngine, EngineLost, WaitLimits
 from nearfield.cluster.serving.cluster_logs import configure_cluster_logging
-from nearfield.cluster.serving.messages import ClusterState, FrontConfig, FrontReport
+from nearfield.cluster.serving.front_metrics import FrontMetrics
+from nearfield.cluster.serving.messages import ClusterState, FrontConfig, FrontReport, Spending
 from nearfield.errors import NearfieldError
 from nearfield.inference import weightless
 from nearfield.inference.loaded_model import LoadedModel
@@ -104,8 +105,10 @@ class FrontActor:
         app = create_app(settings, models, traces=open_traces(settings.otel_endpoint))
         self._server = app.state.server
         self._share_keys(config)
+        node_id = str(import_ray().get_runtime_context().get_node_id())
+        self._server.merged_metrics = FrontMetrics(self._server, self._engines, node_id, call_actor).page
         app.user_middleware.insert(_OUTER_MIDDLEWARE, Middleware(SharedPaths, server=self._server))
-        address = listening_address(listening, settings)
+        address = _reachable(listening_address(listening, settings))
 
         def on_start() -> None:
             self._server.loop_lag.start()
@@ -127,12 +130,15 @@ class FrontActor:
         return models
 
     def _share_keys(self, config: FrontConfig) -> None:
-        self._server.keys.copy_balances(config.keys)
+        self._charge(config.spent)
         self._server.keys.watch(lambda key, tokens: self._spent.update({key.digest: tokens}))
 
-    async def _exchange(self, state: ClusterState) -> FrontReport:
-        for digest, tokens in state.spent.items():
+    def _charge(self, spent: Spending) -> None:
+        for digest, tokens in spent.items():
             self._server.keys.charge(digest, tokens)
+
+    async def _exchange(self, state: ClusterState) -> FrontReport:
+        self._charge(state.spent)
         for number, engine in enumerate(self._engines):
             engine.load_seconds = state.load_seconds
             engine.update([member for member in state.engines if member.group == number])
@@ -163,6 +169,14 @@ class SharedPaths:
             "nearfield serve for them."
         )
         await refuse(Request(scope), error, self._dialects)(scope, receive, send)
+
+
+def _reachable(address: str) -> str:
+    """Return an address with the node's in place of that for all interfaces."""
+    node = str(import_ray().util.get_node_ip_address())
+    for wildcard in ("//0.0.0.0:", "//[::]:"):
+        address = address.replace(wildcard, f"//[{node}]:" if ":" in node else f"//{node}:")
+    return address
 
 
 async def call_actor(method: Any, *values: Any) -> Any:

@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nearfield.cluster.ray_runtime import import_ray
@@ -14,6 +14,7 @@ from nearfield.cluster.serving.actor_calls import CallFailed, ask, end_actor, st
 from nearfield.cluster.serving.front_actor import MAX_CALLS, FrontActor
 from nearfield.cluster.serving.messages import ClusterState, EngineState, FrontConfig, FrontReport, Spending
 from nearfield.errors import ClusterFailed
+from nearfield.server.auth.keys import ApiKeys
 from nearfield.server.logs import LOG
 
 #: Seconds for a front to be started, and after the drain to end.
@@ -47,6 +48,8 @@ class FrontSet:
         self._config = config
         self._fronts: dict[str, NodeFront] = {}
         self._refused: set[str] = set()
+        #: What keys have used at all fronts, for new fronts.
+        self._ledger = ApiKeys(config.settings.api_keys, config.settings.api_key_file)
         self._lock = asyncio.Lock()
 
     @property
@@ -113,7 +116,8 @@ class FrontSet:
         options = {"num_cpus": 0, "max_concurrency": MAX_CALLS, "scheduling_strategy": place}
         actor, where = start_actor(FrontActor, options, uuid.uuid4().hex), str(node["NodeManagerAddress"])
         try:
-            address, problem = await ask(actor.start, self._config, seconds=_START_SECONDS)
+            config = replace(self._config, spent=self._ledger.used())
+            address, problem = await ask(actor.start, config, seconds=_START_SECONDS)
         except CallFailed as error:
             address, problem = "", str(error)
         if problem:
@@ -139,6 +143,8 @@ class FrontSet:
             end_actor(front.actor)
 
     def _share(self, front: NodeFront, spent: Spending) -> None:
+        for digest, tokens in spent.items():
+            self._ledger.charge(digest, tokens)
         for other in self._fronts.values():
             if other is not front:
                 other.unsent.update(spent)

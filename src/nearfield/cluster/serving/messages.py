@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nearfield.engine.ipc.remote_engine import EngineRequest, Snapshot
-from nearfield.server.auth.api_key import ApiKey
 from nearfield.settings import Settings
 
 #: Tokens that keys used: by the key's digest.
@@ -21,6 +20,7 @@ class EngineFacts:
 
     Attributes:
         node: the address of its machine.
+        node_id: the machine, as Ray names it.
         models: the models without weights, for fronts (``pack_weightless``).
         aliases: further names of the models.
         spaces: for each runner its name, its vector space, the length of its rows and its number format. Engines that
@@ -30,6 +30,7 @@ class EngineFacts:
     """
 
     node: str
+    node_id: str
     models: bytes = b""
     aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
     spaces: tuple[tuple[str, str, int, str], ...] = ()
@@ -39,12 +40,13 @@ class EngineFacts:
 
 @dataclass(frozen=True)
 class EngineState:
-    """An engine as the controller knows it: its number, its group, the actor, and its queue."""
+    """An engine as the controller knows it: its number, its group, the actor, its queue, and the node it runs on."""
 
     number: int
     group: int
     actor: Any
     snapshot: Snapshot
+    node_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,13 @@ class FrontConfig:
         settings: of the server.
         groups: for each group of engines its models without weights.
         aliases: further names of all models.
-        keys: keys with a rate limit, and how much each has used.
+        spent: what keys have used of their rates until now.
     """
 
     settings: Settings
     groups: Sequence[bytes]
     aliases: Mapping[str, Sequence[str]]
-    keys: Sequence[ApiKey] = ()
+    spent: Spending = field(default_factory=dict)
 
 
 def with_durations(request: EngineRequest) -> EngineRequest:

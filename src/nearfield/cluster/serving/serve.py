@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import signal
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -57,8 +58,9 @@ class ClusterController:
         self._settings = settings
         self._announce = announce
         names = [(name,) for name in settings.models] if options.separate_models else [settings.models]
+        numbers = itertools.count(1)
         self._fleets = [
-            EngineFleet(group, msgspec.structs.replace(settings, models=models), options, self.publish)
+            EngineFleet(group, msgspec.structs.replace(settings, models=models), options, self.publish, numbers)
             for group, models in enumerate(names)
         ]
         self._fronts: FrontSet | None = None

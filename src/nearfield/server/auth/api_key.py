@@ -75,6 +75,10 @@ class ApiKey:
         if self._bucket is not None:
             self._bucket.spend(tokens)
 
+    def used(self) -> int:
+        """Return the tokens that count against the rate now; 0 for a key without a rate."""
+        return round(self._bucket.used()) if self._bucket is not None else 0
+
     def copy_balance(self, other: ApiKey) -> None:
         """Continue from the balance of another object of the same key."""
         if self._bucket is not None and other._bucket is not None:

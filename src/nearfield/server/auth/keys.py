@@ -90,6 +90,10 @@ class ApiKeys:
         if key is not None:
             key.charge(tokens)
 
+    def used(self) -> dict[bytes, int]:
+        """Return the tokens that count against the rates of keys now, by digest."""
+        return {key.digest: used for key in self._all() if (used := key.used())}
+
     def copy_balances(self, others: Iterable[ApiKey]) -> None:
         """Continue from the balances that another process knows."""
         for other in others:

@@ -22,6 +22,11 @@ class TokenBucket:
         self._refill()
         return 0.0 if self._balance > 0 else (1 - self._balance) * 60 / self.tokens_per_minute
 
+    def used(self) -> float:
+        """Return the tokens that are missing until the bucket is full again."""
+        self._refill()
+        return self.tokens_per_minute - self._balance
+
     def spend(self, tokens: int) -> None:
         """Subtract the tokens that a request used."""
         self._refill()

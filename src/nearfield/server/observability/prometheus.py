@@ -57,7 +57,7 @@ class Prometheus:
         if model.engine not in self._engines:
             self._engines.add(model.engine)
             model.engine.observers.append(self._batch_done)
-            self._registry.register(_EngineState(model.engine))
+            self._registry.register(EngineGauges(model.engine))
             if self._tei is not None:
                 self._tei.watch(model.engine)
         if isinstance(model, Encoder):
@@ -173,7 +173,7 @@ class _ModelsState(Collector):
         yield from (size, loaded, users)
 
 
-class _EngineState(Collector):
+class EngineGauges(Collector):
     """Gauges read from the engine when the page is requested."""
 
     def __init__(self, engine: Engine) -> None:
