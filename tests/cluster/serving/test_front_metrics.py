@@ -19,6 +19,7 @@ from nearfield.engine.stats import EngineStats
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.server.observability.live_stats import MetricsSnapshot, parse_metrics
 from nearfield.server.server_state import ServerState
+from nearfield.setting_fields import ByteSize
 from nearfield.settings import Settings
 
 _STATS = EngineStats(0, 0, 70, 0, 0, 100.0, 1, 1, False)
@@ -61,7 +62,7 @@ async def _page(tiny: Encoder, *groups: list[tuple[FakeActor, str]]) -> MetricsS
         engine.update(states)
         engines.append(engine)
         number += len(actors)
-    server = ServerState.create(Settings(cache_memory=0), ModelPool([tiny]))
+    server = ServerState.create(Settings(cache_memory=ByteSize(0)), ModelPool([tiny]))
     try:
         return parse_metrics((await FrontMetrics(server, engines, "here", _call).page()).decode(), 0.0)
     finally:
