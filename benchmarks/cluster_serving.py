@@ -96,7 +96,7 @@ def _start_nodes(stack: ExitStack, nodes: int) -> Any:
     for attempt in range(_MAX_STARTS):
         try:
             return stack.enter_context(simulated_cluster(nodes, health=AS_EAGER))
-        except Exception as error:  # noqa: BLE001 - Ray raises no class of its own
+        except Exception as error:
             if attempt + 1 == _MAX_STARTS or "timed out during startup" not in str(error):
                 raise
     raise AssertionError
