@@ -1,4 +1,4 @@
-"""``nearfield embed --ray`` on simulated nodes: ``python -m benchmarks.cluster [--only NAME ...] [--times 30]``.
+"""``nearfield embed --ray`` on simulated nodes: ``python -m benchmarks.cluster [--only NAME ...] [--rows N]``.
 
 Texts say how long the encoder of a worker sleeps (``tests/support/cluster_faults.py``), so that figures are those of
 the cluster and not of the processor. Each fault is repeated in one run of many shards, at random moments; then the
@@ -11,14 +11,16 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +29,22 @@ from nearfield.bulk.embed import EmbedRequest, FolderOptions
 from nearfield.bulk.report import FolderReport
 from nearfield.cluster.embed import ClusterOptions, embed
 from nearfield.cluster.shard_driver import ShardDriver
+from nearfield.hardware import cpu_name
 from nearfield.testing import write_tiny_model
 from tests.support.cluster_faults import DEADLY, SLEEP
 from tests.support.simulated_cluster import add_node, simulated_cluster
 
 ROWS_PER_SHARD = 10
+#: Pairs of runs that are compared, of which the median counts.
+_PAIRS = 5
 
 
 class Bench:
-    """A cluster, a model, and a data set for each measurement."""
+    """A cluster (None: the check needs none), a model, and a data set for each measurement."""
 
-    def __init__(self, place: Path, cluster: Any, times: int) -> None:
-        self.place, self.cluster, self.times = place, cluster, times
-        self.model = write_tiny_model(place / "tiny")
+    def __init__(self, place: Path, cluster: Any, options: argparse.Namespace) -> None:
+        self.place, self.cluster, self.times, self.rows = place, cluster, options.times, options.rows
+        self.model = options.model or str(write_tiny_model(place / "tiny"))
         self.draw = random.Random(1)
 
     def write(self, name: str, shards: int, seconds: float, special: dict[int, str] | None = None) -> Path:
@@ -57,7 +62,7 @@ class Bench:
         folder = FolderOptions(shard_rows=ROWS_PER_SHARD)
         options = {"precision": "float32", "compile_cache": False}
         return EmbedRequest(
-            inputs=[path], output=f"{self.place / output}/", model=str(self.model), id_field="id", folder=folder,
+            inputs=[path], output=f"{self.place / output}/", model=self.model, id_field="id", folder=folder,
             loading=options,  # type: ignore[arg-type]
         )  # fmt: skip
 
@@ -246,6 +251,70 @@ def deadly(bench: Bench) -> dict[str, object]:
     return {"report": report.cluster.set_aside, "then": bench.differences(path, "deadly")}
 
 
+def plain(bench: Bench) -> dict[str, object]:
+    """Return the throughput of ``--ray local --workers 1`` as a share of that of the plain command.
+
+    Each pair of runs encodes the same short texts into empty folders, in turn. ``encoding`` compares the time that the
+    reports state, in which a worker starts and loads the model; ``command`` also counts planning and Ray's start.
+    """
+    rows = bench.rows or 200_000
+    path = write_short_texts(bench.place / "short.jsonl", rows)
+    pairs = []
+    for pair in range(_PAIRS):
+        order = (False, True) if pair % 2 else (True, False)
+        seconds = {on_ray: timed_command(bench, path, on_ray=on_ray) for on_ray in order}
+        pairs.append([alone / ray for alone, ray in zip(seconds[False], seconds[True], strict=True)])
+    shares = zip(("encoding", "command"), zip(*pairs, strict=True), strict=True)
+    medians = {name: round(statistics.median(ratios), 3) for name, ratios in shares}
+    return {"rows": rows, "pairs": len(pairs), "CPU": cpu_name(), "share of the plain command": medians}
+
+
+def timed_command(bench: Bench, path: Path, *, on_ray: bool) -> tuple[float, float]:
+    """Return the seconds of encoding and of the whole command, for a folder that is then removed."""
+    words = ["embed", str(path), "-o", f"{bench.place}/timed/", "--model", bench.model, "--id-field", "id", "--json"]
+    words += ["--quiet", *(["--ray", "local", "--workers", "1"] if on_ray else [])]
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "nearfield.cli", *words], capture_output=True, text=True, check=True)
+    seconds = time.perf_counter() - started
+    shutil.rmtree(bench.place / "timed")
+    return json.loads(done.stdout)["seconds"], seconds
+
+
+def memory(bench: Bench) -> dict[str, object]:
+    """Return the peak memory of the driver at a hundredth, a tenth and all of the rows."""
+    most = bench.rows or 10_000_000
+    peaks = {}
+    for rows in (most // 100, most // 10, most):
+        path = write_short_texts(bench.place / "many.jsonl", rows)
+        done = subprocess.run(
+            memory_command(bench, path, max(1, most // 100)), capture_output=True, text=True, check=True
+        )
+        shutil.rmtree(bench.place / "many")
+        peaks[f"{rows:,}"] = round(int(done.stdout.split()[-1]) / 1024)
+    return {"MB of the driver by rows": peaks, "growth": round(max(peaks.values()) / min(peaks.values()) - 1, 3)}
+
+
+def memory_command(bench: Bench, path: Path, shard_rows: int) -> list[str]:
+    """Return a command line that encodes rows on the cluster and prints the driver's peak memory in KiB."""
+    # Not getrusage: its peak begins with that of the process that started this one.
+    code = (
+        "import re; from pathlib import Path; from nearfield.cli import app; app(standalone_mode=False);"
+        "print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])"
+    )
+    words = [str(path), "-o", f"{bench.place}/many/", "--model", bench.model, "--id-field", "id", "--quiet"]
+    words += ["--shard-rows", str(min(shard_rows, 100_000)), "--ray", bench.cluster.address]
+    return [sys.executable, "-c", code, "embed", *words]
+
+
+def write_short_texts(path: Path, rows: int) -> Path:
+    """Write rows of about ten words, each with another id."""
+    with path.open("w", encoding="utf-8") as file:
+        for at in range(rows):
+            file.write(f'{{"id": "n{at}", "text": "the cat sat on {"the mat " * (at % 4)}and saw bird {at % 97}"}}\n')
+    os.utime(path, (time.time() - 60,) * 2)
+    return path
+
+
 def command(bench: Bench, path: Path, output: str) -> list[str]:
     """Return the command line of a run, with the faults of workers."""
     code = (
@@ -253,7 +322,7 @@ def command(bench: Bench, path: Path, output: str) -> list[str]:
         f"ray.init({bench.cluster.address!r}, log_to_driver=False, logging_level='ERROR',"
         " runtime_env={'worker_process_setup_hook': cluster_faults.install}); main()"
     )
-    words = [str(path), "-o", f"{bench.place / output}/", "--model", str(bench.model), "--precision", "float32"]
+    words = [str(path), "-o", f"{bench.place / output}/", "--model", bench.model, "--precision", "float32"]
     words += ["--id-field", "id", "--shard-rows", str(ROWS_PER_SHARD), "--ray", bench.cluster.address, "--quiet"]
     return [sys.executable, "-c", code, "embed", *words, "--workers", "2", "--per-worker", "cpus=1"]
 
@@ -330,6 +399,8 @@ CHECKS: dict[str, tuple[int, Callable[[Bench], Any]]] = {
     "nodes": (2, killed_nodes),
     "stopped": (2, stopped_nodes),
     "drivers": (2, killed_drivers),
+    "plain": (0, plain),
+    "memory": (2, memory),
 }
 
 
@@ -338,12 +409,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.cluster", description=__doc__)
     parser.add_argument("--only", nargs="*", choices=list(CHECKS), default=list(CHECKS))
     parser.add_argument("--times", type=int, default=30, help="faults of each kind")
+    parser.add_argument("--rows", type=int, help="rows of plain [200,000] and memory [10,000,000]")
+    parser.add_argument("--model", help="the model [a tiny one with random weights]")
     options = parser.parse_args()
     for name in options.only:
         nodes, check = CHECKS[name]
-        with tempfile.TemporaryDirectory() as place, simulated_cluster(nodes) as cluster:
+        with tempfile.TemporaryDirectory() as place, simulated_cluster(nodes) if nodes else nullcontext() as cluster:
             started = time.perf_counter()
-            result = check(Bench(Path(place), cluster, options.times))
+            result = check(Bench(Path(place), cluster, options))
             print(f"{name:12} {json.dumps(result)}  ({time.perf_counter() - started:.0f} s)", flush=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -69,3 +70,9 @@ def test_counts_of_one_and_names_with_controls() -> None:
     assert "1 text too long; 1 token cut off" in one.to_text() and "\x1b" not in one.to_text()
     forecast = Forecast("out/", "m", 1, 1, 1, 1, 1, 1, 1, 0, 1.0, 1.0).to_text()
     assert "1 text in 1 shard\n" in forecast and "To remove:    1 shard\n" in forecast
+
+
+def test_kinds_of_cpus_are_named_if_there_are_several() -> None:
+    assert "CPUs" not in replace(FOLDER, cpus=("One",)).to_text()
+    assert "CPUs:         One, Two: the last bits" in replace(FOLDER, cpus=("One", "Two")).to_text()
+    assert json.loads(FOLDER.to_json())["cpus"] == []

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,10 +14,11 @@ from typing import Any
 import pytest
 
 from nearfield import Encoder
+from nearfield.hardware import cpu_name
 from tests.parity.multivector import FIXED, own
 from tests.support.cli_runner import Ran, run
-from tests.support.cluster_faults import FULL, ONCE
-from tests.support.simulated_cluster import simulated_cluster
+from tests.support.cluster_faults import CLOCK, CPU_VARIABLE, DEADLY, FULL, HIDDEN_VARIABLE, ONCE, SLEEP
+from tests.support.simulated_cluster import add_node, simulated_cluster
 
 pytestmark = [
     pytest.mark.process,
@@ -95,6 +99,75 @@ def test_a_shard_that_cannot_be_read_is_set_aside_and_the_others_are_written(
     assert (report["written"], report["elsewhere"], report["state"]) == (2, 0, "partial")
     (message,) = report["cluster"]["set_aside"]
     assert message.startswith("shard 1: An input changed while it was read") and "line 26: not JSON" in message
+
+
+def test_an_input_that_disappears_is_set_aside_and_the_others_are_written(
+    cluster: Any, embed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nearfield.cluster.embed import ClusterRunner
+
+    _write(Path("a.jsonl"), 40)
+    _write(Path("b.jsonl"), 20)
+    encode = ClusterRunner.encode
+
+    def removed(self: ClusterRunner, *arguments: Any) -> Any:
+        Path("b.jsonl").unlink()
+        return encode(self, *arguments)
+
+    monkeypatch.setattr(ClusterRunner, "encode", removed)
+    report = _report(embed("a.jsonl", "b.jsonl", "-o", "out/", "--shard-rows", 20, "--ray", cluster.address), code=1)
+    assert (report["written"], report["state"]) == (2, "partial")
+    (message,) = report["cluster"]["set_aside"]
+    assert message.startswith("shard 2:") and "b.jsonl" in message
+
+
+def test_a_text_that_ends_its_process_is_named_and_the_rest_is_done(cluster: Any, embed: Any) -> None:
+    command = ["rows.jsonl", "-o", "out/", "--shard-rows", 20, "--ray", cluster.address]
+    _write(Path("rows.jsonl"), 60, {33: DEADLY})
+    report = _report(embed(*command), code=1)
+    assert (report["written"], report["state"]) == (2, "partial")
+    (message,) = report["cluster"]["set_aside"]
+    assert "rows.jsonl, line 34, id 'n33', ends the process" in message
+    _write(Path("rows.jsonl"), 60, {33: "harmless"})
+    report = _report(embed(*command))
+    assert (report["written"], report["skipped"], report["state"]) == (1, 2, "complete")
+
+
+def test_clocks_that_jump_change_nothing(cluster: Any, embed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of the command is hours wrong at each look, and those of workers are turned back on the way."""
+    _write(Path("rows.jsonl"), 80, {30: CLOCK, 50: CLOCK})
+    os.utime("rows.jsonl", (2e9, 2e9))  # written in the future
+    command = ["rows.jsonl", "--shard-rows", 20]
+    assert _report(embed(*command, "-o", "whole/"))["written"] == 4
+    true_time, draw = time.time, random.Random(1)
+    monkeypatch.setattr(time, "time", lambda: true_time() + draw.uniform(-1e6, 1e6))
+    report = _report(embed(*command, "-o", "out/", "--ray", cluster.address))
+    assert (report["written"], report["state"], report["cluster"]["retries"]) == (4, "complete", 0)
+    assert report["seconds"] < 300
+    assert _files(Path("out")) == _files(Path("whole"))
+
+
+def test_a_machine_without_the_model_gets_it_once_and_its_kind_of_cpu_is_in_the_records(
+    cluster: Any, embed: Any, tiny: Encoder, tmp_path: Path
+) -> None:
+    folder, cache = tiny.recipe.folder, tmp_path / "cache"
+    _write(Path("rows.jsonl"), 90, dict.fromkeys(range(0, 90, 5), f"{SLEEP}0.6"))
+    variables = {CPU_VARIABLE: "Another CPU", HIDDEN_VARIABLE: str(folder), "NEARFIELD_CACHE": str(cache)}
+    node = add_node(cluster, **variables)
+    try:
+        command = ["rows.jsonl", "--shard-rows", 5]
+        report = _report(embed(*command, "-o", "out/", "--ray", cluster.address, "--workers", 3))
+    finally:
+        cluster.remove_node(node)
+    assert (report["written"], report["state"], report["cluster"]["warnings"]) == (18, "complete", [])
+    assert report["cpus"] == sorted(["Another CPU", cpu_name()])
+    records = json.loads(Path("out/_manifest.json").read_text(encoding="utf-8"))["shards"]
+    assert {record["cpu"] for record in records} == set(report["cpus"])
+    (copy,) = (path for path in (cache / "cluster").iterdir() if path.is_dir())
+    assert {path.name for path in (copy / folder.name).iterdir()} == {path.name for path in folder.iterdir()}
+    assert _report(embed(*command, "-o", "whole/"))["cpus"] == [cpu_name()]
+    files = [{name: data for name, data in _files(Path(at)).items() if name[0] != "_"} for at in ("out", "whole")]
+    assert files[0] == files[1]
 
 
 def test_a_node_whose_disk_is_full_is_named_and_the_others_write_all(cluster: Any, embed: Any, tmp_path: Path) -> None:

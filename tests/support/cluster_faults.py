@@ -24,10 +24,16 @@ ONCE = "once:"
 FULL = "full:"
 #: A text with this word takes so many seconds as follow.
 SLEEP = "sleep:"
+#: From a text with this word on, the clock of the process is a day late.
+CLOCK = "clock"
+#: Variables of a node: the name of its CPU, and a folder that it does not see.
+CPU_VARIABLE, HIDDEN_VARIABLE = "NEARFIELD_TEST_CPU", "NEARFIELD_TEST_HIDDEN"
+_DAY = 86_400.0
 
 
 def install() -> None:
-    """Let ``Encoder.stream`` and ``Encoder.encode`` obey the words of texts."""
+    """Let ``Encoder.stream`` and ``Encoder.encode`` obey the words of texts; also obey the variables of a node."""
+    _pretend_another_machine()
     stream, encode = Encoder.stream, Encoder.encode
 
     def obedient_stream(self: Encoder, texts: Iterable[str], **options: Any) -> Iterator[Any]:
@@ -40,6 +46,21 @@ def install() -> None:
     Encoder.encode = obedient_encode  # type: ignore[method-assign]
 
 
+def _pretend_another_machine() -> None:
+    from nearfield.bulk import shard_encoder
+    from nearfield.cluster import shard_worker
+    from nearfield.cluster.model_parcel import FolderDigest
+
+    if cpu := os.environ.get(CPU_VARIABLE):
+        for module in (shard_encoder, shard_worker):
+            setattr(module, "cpu_name", lambda: cpu)  # noqa: B010 - it is no name of these modules to others
+    if hidden := os.environ.get(HIDDEN_VARIABLE):
+        is_at = FolderDigest.is_at
+        FolderDigest.is_at = (  # type: ignore[method-assign]
+            lambda self, place: place != Path(hidden) and is_at(self, place)
+        )
+
+
 def _obey(text: str) -> str:
     for word in text.split():
         if word == DEADLY:
@@ -49,9 +70,17 @@ def _obey(text: str) -> str:
             os._exit(9)
         elif word.startswith(FULL):
             _fill_disk(Path(word.removeprefix(FULL)))
+        elif word == CLOCK:
+            _turn_clock_back()
         elif word.startswith(SLEEP):
             time.sleep(float(word.removeprefix(SLEEP)))
     return text
+
+
+def _turn_clock_back() -> None:
+    late = time.time() - _DAY
+    started = time.monotonic()
+    time.time = lambda: late + time.monotonic() - started
 
 
 def _fill_disk(path: Path) -> None:

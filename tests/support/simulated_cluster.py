@@ -53,6 +53,6 @@ def _connect(cluster: Any) -> None:
     )
 
 
-def add_node(cluster: Any) -> Any:
-    """Add a node of one core and return it."""
-    return cluster.add_node(num_cpus=1, object_store_memory=_OBJECT_STORE_BYTES)
+def add_node(cluster: Any, **variables: str) -> Any:
+    """Add a node of one core, with variables of its environment, and return it."""
+    return cluster.add_node(num_cpus=1, object_store_memory=_OBJECT_STORE_BYTES, env_vars=variables or None)

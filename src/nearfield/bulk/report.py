@@ -158,6 +158,7 @@ class FolderReport(EmbedReport):
         damaged: shards whose files differed from their records; they were written again.
         removed: shards that have no rows any more.
         elsewhere: shards that were left to other runs.
+        cpus: the kinds of CPU that computed the shards, as far as their records say.
         cluster: of a run on several machines, what it adds.
     """
 
@@ -168,6 +169,7 @@ class FolderReport(EmbedReport):
     damaged: int
     removed: int
     elsewhere: int
+    cpus: tuple[str, ...] = ()
     cluster: ClusterReport | None = None
 
     @property
@@ -189,6 +191,9 @@ class FolderReport(EmbedReport):
         parts = [f"{count:,} {action}" for action, count in always.items()]
         parts += [f"{count:,} {action}" for action, count in optional.items() if count]
         lines = [super().to_text(), f"  Shards:       {self.shards:,} ({self.state}): {', '.join(parts)}"]
+        if len(self.cpus) > 1:
+            names = ", ".join(map(escape_controls, self.cpus))
+            lines.append(f"  CPUs:         {names}: the last bits of equal texts may differ between them")
         return "\n".join(lines + (self.cluster.to_lines() if self.cluster is not None else []))
 
     def _action(self) -> str:

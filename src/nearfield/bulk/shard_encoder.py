@@ -18,6 +18,7 @@ from nearfield.bulk.storage.shard_folder import ShardFolder, open_folder
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.fileio.s3.path import Location
+from nearfield.hardware import cpu_name
 from nearfield.inference.encode_options import EncodeKeywords
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
 
@@ -81,6 +82,7 @@ class ShardEncoder:
         self._task = task
         self._folder = folder or open_folder(task.home, task.generation)
         self._rows = ShardRows(task.source)
+        self._cpu = cpu_name()
 
     def write(self, shard: Shard, on_rows: Callable[[int, int], None]) -> bool:
         """Encode a shard and move it to its place; return False if another run did so first.
@@ -103,7 +105,7 @@ class ShardEncoder:
         on_rows: Callable[[int, int], None],
         on_read: Callable[[int], None] = lambda _: None,
     ) -> dict[str, object]:
-        """Write the vectors of a shard to its files and flush them; return the counts and the space for its record.
+        """Write the vectors of a shard to its files and flush them; return counts, space and CPU for its record.
 
         ``on_read`` is called with the number of rows that were read so far, before each of them is encoded. Raises as
         ``write``.
@@ -120,7 +122,8 @@ class ShardEncoder:
         vectors, *sums = totals.tolist()
         counts = dict(zip(("tokens", *TOKEN_COUNTS), [*sums, unread.unknown, unread.count], strict=True))
         several = {"vectors": vectors} if self._task.layout.blank.lengths is not None else {}
-        return {**several, **counts, "fingerprint": self._task.fingerprint}
+        # Another kind of CPU may compute another last bit.
+        return {**several, **counts, "fingerprint": self._task.fingerprint, "cpu": self._cpu}
 
     def _blocks(
         self, shard: Shard, content: ContentDigest, unread: UnreadInputs, on_read: Callable[[int], None]

@@ -216,6 +216,7 @@ class ShardJob:
             skipped=self._counts["skipped"],
             damaged=self._counts["damaged"],
             removed=self._counts["removed"],
+            cpus=tuple(sorted({record["cpu"] for record in manifest["shards"] if "cpu" in record})),
             cluster=self._cluster,
         )
 

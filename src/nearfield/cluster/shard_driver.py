@@ -35,6 +35,8 @@ _POLL_SECONDS = 1.0
 START_SECONDS = 300.0
 #: What Ray does not say: a cluster without tokens cannot call a process that requires them, and cancels its workers.
 _AUTHENTICATION = " If the cluster was started without token authentication, set RAY_AUTH_MODE=disabled here too."
+#: What Ray says of a worker that it ended because this process, or its node, seems to be gone.
+_OWNER_DIED = "its owner has died"
 _MISSING_MODULE = re.compile(r"No module named '[^']+'")
 #: Times in a row that workers may stop before they are ready, until the run ends.
 _MAX_FAILED_STARTS = 10
@@ -178,6 +180,13 @@ class ShardDriver:
 
     def _lose(self, number: int, error: Exception) -> None:
         """Queue the shard of a worker that stopped, and create another worker."""
+        if _OWNER_DIED in str(error):
+            # Ray would end this process without a word as soon as it looks for its objects.
+            self._watch.is_lost = True
+            raise ClusterFailed(
+                "Ray on this machine stopped. Complete shards stay. Start the cluster again, and repeat the command: "
+                "it continues."
+            )
         worker = self._workers.pop(number)
         self._kill(worker)  # it may only be out of reach
         if worker.is_starting:
