@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nearfield.media.image import Image
     from nearfield.media.video.video import Video
     from nearfield.reranker import Classifier, Reranker
+    from nearfield.training.fine_tuning.train import train
     from nearfield.vectors.dense import Vectors
     from nearfield.vectors.multivector import MultiVectors, maxsim
     from nearfield.vectors.outputs import Outputs
@@ -46,6 +47,7 @@ __all__ = [
     "maxsim",
     "read_multivectors",
     "similarity",
+    "train",
 ]
 
 _MODULES = {
@@ -68,6 +70,7 @@ _MODULES = {
     "calibrate": "nearfield.vectors.quantization",
     "compare": "nearfield.evaluation.comparison.compare",
     "similarity": "nearfield.vectors.similarity",
+    "train": "nearfield.training.fine_tuning.train",
 }
 
 

@@ -334,6 +334,13 @@ class ForkedProcess(NearfieldError):
     code = "forked_process"
 
 
+class TrainingDiverged(NearfieldError):
+    """The loss of a training run is no number any more. No weights of it were written."""
+
+    status = 422
+    code = "training_diverged"
+
+
 class MissingExtra(NearfieldError, ImportError):
     """A feature needs an optional dependency. The message names the ``pip install`` command for it."""
 

@@ -66,6 +66,7 @@ _ADVICE = {
     "AnswerFailed": "Check `chat_url`, `chat_model` and `NEARFIELD_CHAT_KEY`, and that the chat server runs.",
     "ServerRefused": "Read the server's message. For 401 and 403 check the key, for 404 the name of the model.",
     "SettingsError": "Correct the setting that the message names; see [settings](settings.md).",
+    "TrainingDiverged": "Lower the rate (`--rate`), and look for empty or odd texts in the data.",
     "MissingExtra": "Run the `pip install` that the message names.",
 }  # fmt: skip
 

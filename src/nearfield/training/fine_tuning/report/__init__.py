@@ -1,0 +1,1 @@
+"""What a run leaves for people: report, curve, and the card of the model."""

@@ -1,0 +1,113 @@
+"""A trained model as a folder that every reader of its base can read: the base's own files with new weights.
+
+The files around the weights are copied, not written again: newer versions of sentence-transformers write class names
+into ``modules.json`` that older ones, Text Embeddings Inference and vLLM do not know.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from nearfield.evaluation.json_types import JsonDict
+from nearfield.training.fine_tuning.base_model import BaseModel
+from nearfield.training.fine_tuning.torch_training.models import TorchModel, quiet
+
+#: Files of weights in any format, exported graphs, and what belongs to the base alone: not copied.
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".h5", ".msgpack", ".ot", ".onnx", ".onnx_data", ".gguf", ".pt", ".pth")
+_LEFT_NAMES = ("model.safetensors.index.json", "pytorch_model.bin.index.json", "README.md", ".gitattributes")
+_LEFT_FOLDERS = ("onnx", "openvino", ".git", ".cache")
+_CONFIG = "config_sentence_transformers.json"
+
+
+def write_model(model: TorchModel, base: BaseModel, folder: Path, *, adapter: bool) -> None:
+    """Write a trained model, or its adapter alone as PEFT does, into a new folder."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    with quiet():
+        if adapter:
+            _write_adapter(model, base, folder)
+            return
+        _copy_files(base.folder, folder)
+        _write_prompts(base, folder / _CONFIG)
+        _write_modules(model, _module_places(base.folder), folder)
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    for path in sorted(source.rglob("*")):
+        inner = path.relative_to(source)
+        if path.is_dir() or set(inner.parts[:-1]) & set(_LEFT_FOLDERS):
+            continue
+        if path.suffix in _WEIGHT_SUFFIXES or path.name in _LEFT_NAMES:
+            continue
+        (target / inner).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target / inner)
+
+
+def _write_prompts(base: BaseModel, path: Path) -> None:
+    """Write the prompts that the catalogue knows of the base: under its new name the catalogue does not know it."""
+    config: JsonDict = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    prompts = dict(base.recipe.prompts)
+    if not any(prompts.values()) or config.get("prompts") == prompts:
+        return
+    config |= {"prompts": prompts, "default_prompt_name": base.recipe.default_prompt_name}
+    config.setdefault("similarity_fn_name", base.recipe.similarity)
+    path.write_text(json.dumps(config, ensure_ascii=False, indent=2), encoding="utf-8")
+
+
+def _module_places(folder: Path) -> list[str]:
+    """Return the subfolder of each module; a folder without ``modules.json`` has one module, in its root."""
+    path = folder / "modules.json"
+    if not path.is_file():
+        return [""]
+    return [module["path"] for module in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def _write_modules(model: TorchModel, places: list[str], folder: Path) -> None:
+    for module, place in zip(model.children(), places, strict=False):
+        target = folder / place
+        if _transformer(module) is not None:
+            _write_weights(_transformer(module), target)
+        elif any(True for _ in module.parameters()):
+            _write_weights_of_module(module, target)
+
+
+def _transformer(module: Any) -> Any:
+    """Return the model of transformers in a module; None for other modules."""
+    inner = getattr(module, "model", None) or getattr(module, "auto_model", None)
+    return inner if hasattr(inner, "save_pretrained") else None
+
+
+def _write_weights(inner: Any, target: Path) -> None:
+    """Write safetensors alone: the configuration stays the base's."""
+    part = target / ".weights"
+    inner.save_pretrained(part)
+    for path in part.glob("*.safetensors*"):
+        path.replace(target / path.name)
+    shutil.rmtree(part)
+
+
+def _write_weights_of_module(module: Any, target: Path) -> None:
+    part = target / ".weights"
+    part.mkdir(parents=True)
+    module.save(str(part))
+    for path in part.glob("*.safetensors"):
+        path.replace(target / path.name)
+    shutil.rmtree(part)
+
+
+def _write_adapter(model: TorchModel, base: BaseModel, folder: Path) -> None:
+    inner = _transformer(next(iter(model.children())))
+    part = folder / ".adapter"
+    inner.save_pretrained(part)
+    for path in part.glob("adapter_*"):
+        path.replace(folder / path.name)
+    shutil.rmtree(part)
+    path = folder / "adapter_config.json"
+    config: JsonDict = json.loads(path.read_text(encoding="utf-8"))
+    is_folder = Path(base.requested).expanduser().exists()
+    config["base_model_name_or_path"] = str(base.folder) if is_folder else base.name
+    path.write_text(json.dumps(config, ensure_ascii=False, indent=2, sort_keys=True), encoding="utf-8")
