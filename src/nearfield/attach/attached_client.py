@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -77,8 +77,10 @@ class AttachedClient(Client):
         super().__init__(url, key=os.environ.get(KEY_VARIABLE) or None, timeout=_DESCRIBE_TIMEOUT, retry=retry)
         self._headers["Accept"] = "application/msgpack, application/json;q=0.5"
         self.model = name
-        #: Fields of replies that must not change, with their values; None for one that the first reply sets.
-        self.expected: dict[str, object] = {}
+        #: Fields of replies that must not change, with their values; the first reply sets those of None.
+        self.expected: dict[str, object] = {"max_length": None, "precision": None}
+        #: Checks the values that the first reply sets.
+        self.check_settings: Callable[[Mapping[str, Any]], None] = lambda _: None
         self._batch_size = BATCH_SIZE
         try:
             #: What the server says about the model.
@@ -106,7 +108,7 @@ class AttachedClient(Client):
         call = ApiCall("POST", path, msgspec.msgpack.decode, body, raw=True, binary=True, divisible=divisible)
         try:
             reply: Mapping[str, Any] = self._send(call)
-            self._check_reply(reply)
+            self.check_reply(reply)
         except NearfieldError as error:
             error.args = (_PLACE.sub(lambda at: f"{at[1]} {int(at[2]) + first}", str(error)), *error.args[1:])
             raise
@@ -140,13 +142,22 @@ class AttachedClient(Client):
             else:
                 start += len(part)
 
-    def _check_reply(self, reply: Mapping[str, Any]) -> None:
+    def check_reply(self, reply: Mapping[str, Any]) -> None:
+        """Check what a reply, or the description of a loaded model, says about the model.
+
+        Raises:
+            SpaceMismatch: it is another model than at the start.
+            InputError: what ``check_settings`` raises.
+            NearfieldError: it says nothing.
+        """
+        missing = next((name for name in self.expected if name not in reply), None)
+        if missing is not None:
+            raise NearfieldError(f"{self.url} is a server of another version: its replies have no {missing}.")
+        if None in self.expected.values():
+            self.check_settings(reply)
+            self.expected = {name: reply[name] if value is None else value for name, value in self.expected.items()}
         for name, value in self.expected.items():
-            if name not in reply:
-                raise NearfieldError(f"{self.url} is a server of another version: its replies have no {name}.")
-            if value is None:
-                self.expected[name] = reply[name]
-            elif reply[name] != value:
+            if reply[name] != value:
                 raise SpaceMismatch(
                     f"{self.url} has another {self.model} than at the start: {name} is {reply[name]}, and was {value}. "
                     "Start it as it was, and repeat the call."

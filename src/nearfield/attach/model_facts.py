@@ -50,7 +50,7 @@ def model_facts(model: UncompiledModel, client: AttachedClient, max_length: int 
     info.recipe, info.name = recipe, recipe.name
     info.processor = load_processor(recipe, family, max_length)
     info.width = recipe.dimensions if recipe.modules else 0
-    info.precision, info.device = str(client.facts.get("precision") or precision), "server"
+    info.precision, info.device = precision, "server"
     info.reproducible, info.batch_tokens, info.shared_length = False, 1, 0
     info.fused_processor = None
     info._adapters = _adapters_of(model)
@@ -58,10 +58,11 @@ def model_facts(model: UncompiledModel, client: AttachedClient, max_length: int 
     # Models that scale vectors on request have an n after the space of vectors that are scaled.
     fingerprint = str(client.facts.get("fingerprint") or "").replace("n:", ":", 1)
     check_space(client, info.space_of(model.default_adapter), fingerprint)
-    _check_settings(client, info, precision)
-    client.expected = {"max_length": client.facts.get("max_length"), "precision": client.facts.get("precision")}
     if "scores" in recipe.outputs:
         client.expected["fingerprint"] = info.space
+    client.check_settings = lambda facts: _check_settings(client, info, precision, facts)
+    if client.facts.get("precision"):  # it is loaded; otherwise the first reply tells
+        client.check_reply({**client.facts, "fingerprint": info.space})
     return info
 
 
@@ -85,9 +86,11 @@ def check_space(client: AttachedClient, space: str, fingerprint: str) -> None:
     )
 
 
-def _check_settings(client: AttachedClient, info: ModelInfo, precision: str) -> None:
-    length, here = client.facts.get("max_length"), info.processor.max_length
-    if length and length < here:
+def _check_settings(client: AttachedClient, info: ModelInfo, precision: str, facts: Mapping[str, Any]) -> None:
+    """Record the server's precision, and raise InputError if settings of its model do not allow the results of here."""
+    length, here = facts["max_length"], info.processor.max_length
+    info.precision = facts["precision"]
+    if length < here:
         raise InputError(
             f"{client.url} reads {length} tokens of each input of {info.name}, and here it would be {here}: pass "
             f"max_length={length}, or unset {SERVER_VARIABLE} to load the model here.",
