@@ -135,8 +135,9 @@ class AttachedClient(Client):
             part = items[start : start + self._batch_size]
             try:
                 yield self.post(path, {**body, field: part}, first + start, divisible=len(part) > 1)
-            except (TooLarge, DeadlineExceeded):
+            except (TooLarge, DeadlineExceeded) as error:
                 if len(part) == 1:
+                    error.args = (f"Input {first + start}: {error}", *error.args[1:])
                     raise
                 self._batch_size = min(self._batch_size, len(part) // 2)
             else:
