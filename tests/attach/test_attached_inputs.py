@@ -89,7 +89,10 @@ def test_sounds_and_inputs_of_several_parts(models: dict[str, Any]) -> None:
     for name, inputs in (("clap", sounds), ("gemma", parts)):
         with _attached(models[name]) as encoder:
             np.testing.assert_array_equal(encoder.encode(inputs), models[name].encode(inputs))
-    with _attached(models["clap"]) as encoder, pytest.raises(errors.InputError, match="a picture, and the model reads texts and sounds"):
+    with (
+        _attached(models["clap"]) as encoder,
+        pytest.raises(errors.InputError, match="a picture, and the model reads texts and sounds"),
+    ):
         encoder.encode([Image(PNG)])
 
 
