@@ -208,7 +208,6 @@ def test_load_attaches_unless_it_gets_an_engine(local: Encoder, attached: Encode
         ("device", "cuda"),
         ("backend", "reference"),
         ("reproducible", True),
-        ("modalities", ("text",)),
         ("precision", "bfloat16"),
     ],
 )

@@ -18,7 +18,6 @@ from nearfield.inference.uncompiled_model import UncompiledModel
 _COMPUTING: Mapping[str, object] = {
     "backend": "openvino",
     "device": "auto",
-    "modalities": None,
     "query_map": None,
     "reproducible": False,
     "streams": None,
@@ -61,7 +60,7 @@ def model_facts(model: UncompiledModel, client: AttachedClient, max_length: int 
     if "scores" in recipe.outputs:
         client.expected["fingerprint"] = info.space
     client.check_settings = lambda facts: _check_settings(client, info, precision, facts)
-    if client.facts.get("precision"):  # it is loaded; otherwise the first reply tells
+    if client.facts.get("precision"):  # it is loaded; otherwise the first reply has them
         client.check_reply({**client.facts, "fingerprint": info.space})
     return info
 
