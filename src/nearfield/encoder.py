@@ -49,6 +49,7 @@ from nearfield.inference.preparation.inputs import (
 from nearfield.inference.preparation.late_interaction import LateInteractionFormatter
 from nearfield.inference.preparation.media_inputs import one_modality
 from nearfield.inference.preparation.media_preparer import MediaPreparer
+from nearfield.inference.preparation.refused_inputs import OnRefused
 from nearfield.inference.preparation.sparse_static import SparseStaticEmbedding
 from nearfield.inference.preparation.tokenizer_threads import runs_inline, tokenize_in_parts
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
@@ -369,6 +370,7 @@ class Encoder(EncodeStages):
         window: int = LARGEST_WINDOW,
         steady: bool = False,
         unread: UnreadInputs | None = None,
+        on_refused: OnRefused | None = None,
         **options: Unpack[EncodeCallKeywords],
     ) -> Iterator[Any]:
         """Encode any number of inputs in bounded memory; yield results of up to ``window`` inputs, in order.
@@ -378,20 +380,20 @@ class Encoder(EncodeStages):
         Args:
             texts: inputs as in a list for ``encode``.
             window: maximum number of inputs of one result.
-            steady: submit a window only after the previous one is done. Which texts share a batch then does not depend
-                on timing: on one machine with an idle engine, the same texts give the same bytes.
+            steady: submit a window after the previous one is done: on an idle engine, bytes do not depend on timing.
             unread: counts the inputs that the model cannot read. ``encode`` warns of them, ``stream`` does not.
+            on_refused: called with number and `InputError` of media that cannot be decoded; they get no vector.
             options: keywords of ``encode``.
         """
-        parsed, form = read_encode_keywords("Encoder.stream", options, ("steady", "unread", "window"), tokens=False)
-        resolved = self._resolve(parsed)
+        parsed, form = read_encode_keywords("Encoder.stream", options, _STREAM, tokens=False)
         parts = self._windows(
             parse_inputs(texts, self.modalities, fuses=self.recipe.fuses)[1],
-            resolved,
+            self._resolve(parsed),
             unread or UnreadInputs(),
             max_size=window,
             steady=steady,
             ends_after_error=True,
+            on_refused=on_refused,
         )
         return map(form.convert, parts) if form.as_tensor else parts
 
@@ -490,6 +492,7 @@ class Encoder(EncodeStages):
 OWN_KEYWORDS = ("force_truncate_dim", "query_map", "truncate_dim")
 #: Keywords of calls besides the options, for messages.
 _SHOWN, _LIMITS = ("show_progress_bar",), ("bulk", "deadline", "max_tokens")
+_STREAM = ("on_refused", "steady", "unread", "window")
 
 
 def _progress_is_useful(total: int | None) -> bool:

@@ -123,7 +123,7 @@ def test_a_run_that_met_a_damaged_picture_continues_without_it(embed: Run, photo
 
 def test_what_cannot_be_written_is_refused(embed: Run, photos: Path) -> None:
     assert "NPY holds no ids" in embed("photos", "-o", "x.npy").err
-    assert "not to shards" in embed("photos", "-o", "x/").err
+    assert "end the name of the output with a slash" in embed("photos", "-o", "x.jsonl", "--shard-rows", "5").err
     assert "leave --id-field out" in embed("photos", "-o", "x.parquet", "--id-field", "id").err
     assert "is for pictures" in embed("photos/notes.txt", "-o", "x.npy", "--skip-unreadable").err
     assert "Only texts have a prompt" in embed("photos", "-o", "x.parquet", "--prompt", "query: ").err

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as arrow
+import pyarrow.dataset as datasets
 import pytest
 from pyarrow import parquet
 
@@ -15,6 +18,7 @@ from nearfield.bulk.media_files.detection import media_form
 from nearfield.bulk.media_files.sound_source import SoundRows
 from tests.support import bad_media, tiny_pictures, tiny_sounds
 from tests.support.cli_runner import Ran, run
+from tests.support.media_sets import write_tar
 
 soundfile = pytest.importorskip("soundfile")
 pytestmark = [pytest.mark.slow, pytest.mark.process]
@@ -110,6 +114,41 @@ def test_unreadable_files_are_named_before_the_work_or_left_out(embed: Run, soun
     assert [json.loads(line)["id"] for line in Path("x.jsonl").read_text().splitlines()] == list(SOUNDS)
 
 
+def test_segments_in_shards(embed: Run, sounds: Path) -> None:
+    """They are those of a file of vectors; a sound without a header is set aside, and shards begin within a sound."""
+    (sounds / "bad.mp3").write_text("a text")
+    for path in filter(Path.is_file, sounds.rglob("*")):
+        os.utime(path, (path.stat().st_mtime - 60,) * 2)
+    words = ("sounds", "--segments", "0.5")
+    assert embed(*words, "-o", "one.parquet", "--skip-unreadable").code == 0
+    ran = embed(*words, "-o", "out/", "--shard-rows", "2", "--shard", "2/2", "--json")
+    assert (ran.code, json.loads(ran.out)["unit"]) == (1, "segment"), ran.err
+    assert Path("out/_shards/plan.json").exists()
+    report = json.loads(embed(*words, "-o", "out/", "--shard-rows", "2", "--json", "--skip-unreadable").out)
+    assert (report["state"], report["set_aside"], report["texts"]) == ("complete", 1, 8)
+    columns = ["id", "start", "end", "embedding", "tokens"]
+    one, several = parquet.read_table("one.parquet"), datasets.dataset("out").to_table()
+    for name in ("id", "start", "end", "tokens"):
+        assert one[name].to_pylist() == several[name].to_pylist()
+    expected, actual = (np.array(table["embedding"].to_pylist()) for table in (one, several))
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
+    assert "keep" not in several.column_names and set(several.column_names) == {*columns, "truncated"}
+    assert "there, 1.0 here" in embed("sounds", "--segments", "1", "-o", "out/").err
+
+
+def test_sounds_in_a_column_and_in_a_tar(embed: Run, sounds: Path, encoder: Encoder) -> None:
+    data = {name.partition(".")[0]: (sounds / name).read_bytes() for name in ("a.WAV", "b.ogg", "d.mp3")}
+    parquet.write_table(arrow.table({"id": list(data), "audio": list(data.values())}), "a.parquet")
+    write_tar(Path("a.tar"), [(f"{name}.wav", content) for name, content in data.items()])
+    assert embed("a.parquet", "--media", "audio", "--id-field", "id", "-o", "column/").code == 0
+    assert embed("a.tar", "-o", "tar/").code == 0
+    expected = np.asarray(encoder.encode([Audio(content) for content in data.values()]))
+    for folder in ("column", "tar"):
+        table = datasets.dataset(folder).to_table()
+        assert table["id"].to_pylist() == list(data)
+        np.testing.assert_allclose(np.array(table["embedding"].to_pylist()), expected, atol=1e-6)
+
+
 def test_a_run_with_other_segments_is_another_run(sounds: Path) -> None:
     sources = [SoundRows([sounds], sounds / "x", seconds) for seconds in (None, 1, 2)]
     assert len({json.dumps(source.identity()) for source in sources}) == 3
@@ -120,6 +159,5 @@ def test_a_run_with_other_segments_is_another_run(sounds: Path) -> None:
 
 
 def test_what_is_for_other_inputs_is_refused(embed: Run, sounds: Path) -> None:
-    assert "Sounds are written to one file" in embed("sounds", "-o", "x/").err
     assert "--fps is for videos" in embed("sounds", "-o", "x.jsonl", "--fps", "2").err
     assert "seconds must be" in embed("sounds", "-o", "x.jsonl", "--segments", "0").err

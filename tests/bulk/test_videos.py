@@ -127,7 +127,6 @@ def test_unreadable_files_are_named_before_the_work_or_left_out(embed: Run, clip
 
 def test_what_cannot_be_written_is_refused(embed: Run, clips: Path) -> None:
     assert "NPY holds no ids" in embed("clips", "-o", "x.npy").err
-    assert "Videos are written to one file" in embed("clips", "-o", "x/").err
     assert "ids of videos are their paths" in embed("clips", "-o", "x.parquet", "--id-field", "id").err
     assert "--segments is for videos" in embed("clips/notes.txt", "-o", "x.npy", "--segments", "5").err
     assert "seconds must be" in embed("clips", "-o", "x.jsonl", "--segments", "0").err

@@ -16,8 +16,10 @@ import pytest
 from nearfield import Encoder
 from nearfield.hardware import cpu_name
 from tests.parity.multivector import FIXED, own
+from tests.support import tiny_pictures
 from tests.support.cli_runner import Ran, run
-from tests.support.cluster_faults import CLOCK, CPU_VARIABLE, DEADLY, FULL, HIDDEN_VARIABLE, ONCE, SLEEP
+from tests.support.cluster_faults import CLOCK, CPU_VARIABLE, DEADLY, FULL, HIDDEN_VARIABLE, ONCE, ONCE_NAME, SLEEP
+from tests.support.media_sets import bad_items, good_items, write_folder, write_tar
 from tests.support.simulated_cluster import add_node, simulated_cluster
 
 pytestmark = [
@@ -196,3 +198,54 @@ def test_multivectors_are_the_same_bytes(cluster: Any, embed: Any, form: str, tm
     assert _report(embed(*command, "-o", "whole/", model=model))["written"] == 4
     assert _report(embed(*command, "-o", "out/", "--ray", cluster.address, model=model))["written"] == 4
     assert _files(Path("out")) == _files(Path("whole"))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_pictures.write_clip(tmp_path_factory.mktemp("models") / "clip")
+
+
+@pytest.fixture
+def embed_pictures(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clip: Path, tmp_path: Path
+) -> Any:
+    monkeypatch.chdir(tmp_path)
+    words = ["--model", clip, "--precision", "float32", "--json", "--quiet", "--skip-unreadable"]
+    return lambda *more: run(capsys, monkeypatch, "embed", *more, *words)
+
+
+def test_pictures_begun_here_are_continued_on_a_cluster_and_finished_here(cluster: Any, embed_pictures: Any) -> None:
+    """A worker is killed on the way; bad pictures are set aside alike; ids are paths as they were written."""
+    items = good_items(40) | {
+        f"g00{place}-{name}.jpg": data for place, (name, data) in enumerate(bad_items().items(), 11)
+    }
+    write_folder(Path("photos"), items | {f"g0025{ONCE_NAME}": items["g0001.png"]})
+    command = ["photos/*", "--shard-rows", 5]
+    assert _report(embed_pictures(*command, "-o", "whole/"))["set_aside"] == 5
+    assert _report(embed_pictures(*command, "-o", "out/", "--shard", "1/5"))["written"] == 2
+    report = _report(embed_pictures(*command, "-o", "out/", "--ray", cluster.address))
+    assert Path("photos/killed").exists()
+    Path("photos/killed").unlink()
+    assert (report["written"], report["skipped"], report["set_aside"], report["texts"]) == (8, 2, 5, 41)
+    assert (report["cluster"]["retries"], report["cluster"]["set_aside"], report["unit"]) == (1, [], "picture")
+    assert _files(Path("out")) == _files(Path("whole"))
+    Path("out/part-00004.parquet").unlink()
+    assert _report(embed_pictures(*command, "-o", "out/"))["written"] == 1
+    assert _files(Path("out")) == _files(Path("whole"))
+    assert _report(embed_pictures(*command, "-o", "out/", "--ray", cluster.address, "--retry-set-aside"))["written"] > 0
+    assert _files(Path("out")) == _files(Path("whole"))
+
+
+def test_pictures_of_a_table_and_of_a_tar_are_the_same_bytes(cluster: Any, embed_pictures: Any) -> None:
+    items = good_items(12) | bad_items()
+    write_folder(Path("data"), items)
+    write_tar(Path("data/a.tar"), [(f"{name.removesuffix('.png')}.png", data) for name, data in items.items()])
+    lines = [json.dumps({"id": name, "image": name}) for name in [*items, "none.png"]]
+    Path("data/rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    for words in (["data/rows.jsonl", "--media", "image", "--id-field", "id"], ["data/a.tar"]):
+        command = [*words, "--shard-rows", 6]
+        name = words[0].rpartition("/")[2]
+        assert _report(embed_pictures(*command, "-o", f"{name}-whole/"))["state"] == "complete"
+        report = _report(embed_pictures(*command, "-o", f"{name}-out/", "--ray", cluster.address))
+        assert (report["texts"], report["state"]) == (12, "complete")
+        assert _files(Path(f"{name}-out")) == _files(Path(f"{name}-whole"))

@@ -19,6 +19,8 @@ from nearfield import Encoder
 DEADLY = "deadly"
 #: A text with this word ends the process if there is no file of the name that follows, after creating it.
 ONCE = "once:"
+#: A picture whose file has this name ends the process if there is no file ``killed`` beside it, after creating it.
+ONCE_NAME = "once.png"
 #: Texts with this word find the disk full on the node whose id is in the file that follows; the first node writes it.
 #: With * there, on all nodes.
 FULL = "full:"
@@ -36,7 +38,7 @@ def install() -> None:
     _pretend_another_machine()
     stream, encode = Encoder.stream, Encoder.encode
 
-    def obedient_stream(self: Encoder, texts: Iterable[str], **options: Any) -> Iterator[Any]:
+    def obedient_stream(self: Encoder, texts: Iterable[Any], **options: Any) -> Iterator[Any]:
         return stream(self, (_obey(text) for text in texts), **options)
 
     def obedient_encode(self: Encoder, texts: Any, **options: Any) -> Any:
@@ -61,7 +63,13 @@ def _pretend_another_machine() -> None:
         )
 
 
-def _obey(text: str) -> str:
+def _obey(text: Any) -> Any:
+    if not isinstance(text, str):
+        place = Path(text.name).with_name("killed")
+        if text.name.endswith(ONCE_NAME) and not place.exists():
+            place.touch()
+            os._exit(9)
+        return text
     for word in text.split():
         if word == DEADLY:
             os._exit(9)

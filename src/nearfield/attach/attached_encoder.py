@@ -18,6 +18,7 @@ from nearfield.attach.server_choice import read_files
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.client.inputs import BodyInput, body_inputs, to_body
 from nearfield.encoder import OWN_KEYWORDS, Encoder
+from nearfield.errors import InputError
 from nearfield.inference import encode_options, postprocess
 from nearfield.inference.calls.keywords import check_keywords, read_options
 from nearfield.inference.calls.limits import NO_LIMITS, CallLimits, TimedResult
@@ -27,6 +28,7 @@ from nearfield.inference.postprocess import COUNT_TYPE, Result
 from nearfield.inference.preparation import inputs
 from nearfield.inference.preparation.inputs import LARGEST_WINDOW, Input, list_inputs
 from nearfield.inference.preparation.late_interaction import LateInteractionFormatter
+from nearfield.inference.preparation.refused_inputs import OnRefused
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.recipe import Multivector
@@ -120,7 +122,14 @@ class AttachedEncoder(AttachedModel, Encoder):
         max_size: int = LARGEST_WINDOW,
         steady: bool = False,
         ends_after_error: bool = False,  # noqa: ARG002 - each window is finished before the next is read
+        on_refused: OnRefused | None = None,
     ) -> Iterator[Result]:
+        if on_refused is not None:
+            raise InputError(
+                "A server refuses a request with a picture, sound or video that cannot be read: to leave these out, "
+                "load the model here, without NEARFIELD_SERVER.",
+                param="on_refused",
+            )
         number = 0
         with ThreadPoolExecutor(1 if steady else CONCURRENT_REQUESTS) as pool:
             for modality, window in inputs.windows(items, max_size):

@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
-from nearfield.bulk.media_files.suffixes import MEDIA_SUFFIXES
+from nearfield.bulk.media_files.suffixes import MEDIA_SUFFIXES, TAR_SUFFIXES
 from nearfield.bulk.text_source import STDIN, RowLocation, TextSource
 from nearfield.errors import InputError
 from nearfield.fileio.s3.matching import find_objects
@@ -22,8 +23,11 @@ _SUFFIXES = {
     "csv": (".csv",),
     "tsv": (".tsv",),
     "txt": (".txt", ".text", ".md"),
+    "tar": TAR_SUFFIXES,
 }
-_TABLE_SUFFIXES = tuple(suffix for form, suffixes in _SUFFIXES.items() if form != "txt" for suffix in suffixes)
+_TABLE_SUFFIXES = tuple(
+    suffix for form, suffixes in _SUFFIXES.items() if form not in ("txt", "tar") for suffix in suffixes
+)
 _SUFFIXES |= MEDIA_SUFFIXES
 
 
@@ -116,12 +120,89 @@ def _suffixes(form: str | None) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class InputRow:
-    """One row: its id (None if there is none), its text, the columns that are carried over, and where it is."""
+    """One row.
+
+    Attributes:
+        key: its id; None if there is none.
+        text: its text; of other inputs, a text that changes with their content.
+        columns: the columns that are carried over.
+        location: where it is.
+        where: what messages call it, if that is known.
+        problem: why it cannot be read; empty if that is not known to be so.
+    """
 
     key: object
     text: str
     columns: Mapping[str, object]
     location: RowLocation
+    where: str = field(default="", kw_only=True)
+    problem: str = field(default="", kw_only=True)
+
+    def to_input(self) -> Any:
+        """Return the input of an encoder."""
+        return self.text
+
+    def to_sample(self) -> Any:
+        """Return what a sample of rows holds of this one."""
+        return self.text
+
+
+class RowSource(Protocol):
+    """A data set, whose rows are read from any of them on. It can be pickled."""
+
+    @property
+    def unit(self) -> str:
+        """What a row is called in reports."""
+
+    @property
+    def id_field(self) -> str | None:
+        """What the ids are; None if they are row numbers."""
+
+    @property
+    def keep(self) -> tuple[str, ...]:
+        """The columns that are carried over."""
+
+    @property
+    def paths(self) -> Sequence[Any]:
+        """The files."""
+
+    @property
+    def sets_aside(self) -> bool:
+        """Whether a row that cannot be read is left out and recorded; otherwise it is an error."""
+
+    @property
+    def usual_shard_rows(self) -> int:
+        """Rows of a shard where nothing else is requested."""
+
+    @property
+    def plan_lasts(self) -> bool:
+        """Whether a plan may be stored: only if the rows depend on the files of ``identity`` alone."""
+
+    @property
+    def sample_size(self) -> int:
+        """Rows from which tokens and time are estimated."""
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """What vectors depend on beside rows, model and options."""
+
+    def identity(self) -> list[object]:
+        """Return what distinguishes it from another data set, or from itself after a change."""
+
+    def newest_change(self) -> float:
+        """Return when a file was last written to, in seconds of the system's clock."""
+
+    def format_of(self, path: Any) -> str:
+        """Return the format in which a file is read."""
+
+    def check_keep(self) -> None:
+        """Raise InputError if no row had one of the columns; call it after all rows were read."""
+
+    def full_rows(self, start: RowLocation | None = None) -> Iterator[InputRow]:
+        """Yield the rows, all of them or those from ``start`` on."""
+
+    def load(self, rows: Iterator[InputRow]) -> Iterator[InputRow]:
+        """Yield rows of ``full_rows`` with what ``InputRow.to_input`` needs, in their order."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +218,11 @@ class InputTable(TextSource):
     """Texts with their ids and with the columns named in ``keep``."""
 
     keep: tuple[str, ...] = ()
+    sets_aside: ClassVar[bool] = False
+    plan_lasts: ClassVar[bool] = True
+    usual_shard_rows: ClassVar[int] = 100_000
+    #: Texts from which tokens and time are estimated.
+    sample_size: ClassVar[int] = 512
     #: The columns of ``keep`` that at least one row had so far.
     seen: set[str] = field(default_factory=set, compare=False, repr=False)
 
@@ -162,6 +248,15 @@ class InputTable(TextSource):
         key, text = super().pick(where, row)
         self.seen.update(name for name in self.keep if name in row)
         return _KeyAndColumns(key, {name: row.get(name) for name in self.keep}), text
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """What vectors depend on beside rows, model and options: nothing."""
+        return {}
+
+    def load(self, rows: Iterator[InputRow]) -> Iterator[InputRow]:
+        """Return rows as they are encoded."""
+        return rows
 
     def check_keep(self) -> None:
         """Raise InputError if no row had one of the columns of ``keep``; call it after all rows were read."""

@@ -7,12 +7,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-from nearfield.bulk.input_table import InputTable
+from nearfield.bulk.input_table import RowSource
 from nearfield.bulk.row_files.formats import OUTPUT_COLUMNS, ArrowType, deserialize_types, serialize_types, unify_types
-from nearfield.bulk.row_files.vector_rows import EncodedRows, encode_nothing, encoding_options, text_facts
+from nearfield.bulk.row_files.vector_rows import EncodedRows, encode_nothing, encoding_options, stream_rows, text_facts
 from nearfield.bulk.shard_encoder import ShardTask
-from nearfield.bulk.shard_plan import Shard, ShardPlan, TextSample, plan_shards, shards_of_share
+from nearfield.bulk.shard_plan import RowSample, Shard, ShardPlan, plan_shards, shards_of_share
 from nearfield.bulk.shard_writer import SHARD_FORMATS, VECTOR_COUNT, ShardLayout
 from nearfield.bulk.storage.records import JsonObject
 from nearfield.bulk.storage.shard_folder import ShardFolder, open_folder
@@ -21,11 +22,13 @@ from nearfield.errors import InputError, nearest
 from nearfield.fileio.s3.path import Location
 from nearfield.fileio.tabular import require_parquet
 from nearfield.inference.encode_options import EncodeKeywords
+from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.progress import Progress, Shown
 
-DEFAULT_SHARD_ROWS = 100_000
 #: Texts whose tokens are counted to estimate the number of multi-vectors.
 _MEASURED_TEXTS = 64
+#: Pictures, sounds or videos that are encoded for the same.
+_MEASURED_MEDIA = 2
 #: A plan is stored if no input was written to in so many seconds before it was read: two versions of a file that were
 #: written within one tick of a file system's clock have the same time.
 _SETTLING_SECONDS = 2.0
@@ -67,7 +70,7 @@ class ShardRequest:
     """An encoder and its options, a data set, the folder to write, and how the data set is divided."""
 
     encoder: Encoder
-    source: InputTable
+    source: RowSource
     home: Location
     sharding: Sharding
     options: EncodeKeywords
@@ -95,7 +98,7 @@ class Preflight:
         self._settled = False
         stored = (None if restart else self.folder.schema()) or {}
         self.form = request.sharding.form or str(stored.get("format", "parquet"))
-        self._shard_rows = request.sharding.rows or int(stored.get("shard_rows", DEFAULT_SHARD_ROWS))
+        self._shard_rows = request.sharding.rows or int(stored.get("shard_rows", request.source.usual_shard_rows))
         if self.form == "parquet":
             require_parquet()
         self._check_keep()
@@ -109,7 +112,12 @@ class Preflight:
         self._check_schema(stored, self.schema)
         self.column_types = serialize_types(types) if types else None
         self.layout = ShardLayout(
-            self.form, self.blank.rows, request.source.id_field is not None, types, self._metadata()
+            self.form,
+            self.blank.rows,
+            request.source.id_field is not None,
+            types,
+            self._metadata(),
+            has_gaps=request.source.sets_aside,
         )
 
     def _read_inputs(self, shown: Shown) -> ShardPlan:
@@ -127,17 +135,20 @@ class Preflight:
 
     def store_plan(self) -> None:
         """Write the plan to the folder, where later runs and other processes find it, unless it was there."""
-        if self._settled:
+        if self._settled and self.request.source.plan_lasts:
             self.folder.write_plan(self._plan_key(), self.plan)
 
-    def sample(self) -> list[str]:
-        """Return a sample of the texts; the inputs are read for it if they were not read for the plan."""
-        if self.plan.sample or not self.plan.rows:
-            return self.plan.sample
-        sample = TextSample()
-        for _, text in self.request.source.rows():
-            sample.add(text)
-        return sample.texts
+    def sample(self) -> list[Any]:
+        """Return a sample of the inputs; the data set is read for it if it was not read for the plan."""
+        source, rows = self.request.source, self.plan.sample
+        if not rows and self.plan.rows:
+            sample = RowSample(source.sample_size)
+            for row in source.full_rows():
+                sample.add(row)
+            rows = sample.rows
+        if not source.sets_aside:
+            return rows
+        return [row.to_input() for row in source.load(iter(rows)) if not row.problem]
 
     @property
     def _typed(self) -> bool:
@@ -168,11 +179,13 @@ class Preflight:
 
     @cached_property
     def _vectors_per_row(self) -> float:
-        """The mean number of vectors of a row; of multi-vectors an estimate, the tokens of a few texts."""
+        """The mean number of vectors of a row; of multi-vectors an estimate, of a few rows."""
         texts = self.sample()[:_MEASURED_TEXTS] if self.blank.rows.lengths is not None else []
         if not texts:
             return 1.0
         encoder = self.request.encoder
+        if self.request.source.sets_aside:
+            return _mean_vectors(self.request, texts[:_MEASURED_MEDIA])
         tokens = encoder.tokenize(texts, **encoding_options(encoder, self.request.options))
         return sum(len(item.ids) for item in tokens) / len(texts)
 
@@ -204,6 +217,7 @@ class Preflight:
             "format": self.form,
             "shard_rows": self._shard_rows,
             "ids": "given" if self.request.source.id_field is not None else "row numbers",
+            **self.request.source.facts,
         }
 
     def _metadata(self) -> dict[str, str]:
@@ -215,6 +229,12 @@ class Preflight:
         if self.blank.ranges is not None:
             values["ranges"] = json.dumps(self.blank.ranges.tolist())
         return {f"nearfield.{name}": value for name, value in values.items()}
+
+
+def _mean_vectors(request: ShardRequest, inputs: list[Any]) -> float:
+    windows = stream_rows(request.encoder, inputs, request.options, UnreadInputs(), on_refused=lambda _, __: None)
+    sizes = [(len(window.rows.data), len(window)) for window in windows]
+    return sum(size for size, _ in sizes) / max(1, sum(count for _, count in sizes))
 
 
 def _widen_types(stored: str | None, types: Mapping[str, ArrowType]) -> dict[str, ArrowType]:

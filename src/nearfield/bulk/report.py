@@ -52,7 +52,7 @@ class EmbedReport:
     def to_text(self) -> str:
         """Return the report as text for a terminal."""
         lines = [
-            f"{self._action()}: {count_of(self.texts, self.unit)}, {self._amount()}",
+            f"{self._action()}: {', '.join(filter(None, (count_of(self.texts, self.unit), self._amount())))}",
             f"  Model:        {escape_controls(self.model)}",
             f"  Fingerprint:  {self.fingerprint}",
         ]
@@ -136,11 +136,11 @@ class ClusterReport:
     set_aside: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
-    def to_lines(self) -> list[str]:
-        """Return lines for a terminal."""
+    def to_lines(self, unit: str) -> list[str]:
+        """Return lines for a terminal; ``unit`` is what a row is called."""
         lines = [
             f"  Node:         {escape_controls(node.node)}: {count_of(node.workers, 'worker')}, "
-            f"{count_of(node.shards, 'shard')}, {count_of(node.rows, 'text')}, {node.tokens_per_second:,.0f} tokens/s"
+            f"{count_of(node.shards, 'shard')}, {count_of(node.rows, unit)}, {node.tokens_per_second:,.0f} tokens/s"
             for node in self.nodes
         ]
         if self.retries or self.copies:
@@ -160,6 +160,8 @@ class FolderReport(EmbedReport):
         elsewhere: shards that were left to other runs.
         cpus: the kinds of CPU that computed the shards, as far as their records say.
         cluster: of a run on several machines, what it adds.
+        set_aside: rows without a vector, because their picture, sound or video cannot be read; ``_set_aside.jsonl`` in
+            the folder has them with their reasons.
     """
 
     state: str
@@ -171,6 +173,7 @@ class FolderReport(EmbedReport):
     elsewhere: int
     cpus: tuple[str, ...] = ()
     cluster: ClusterReport | None = None
+    set_aside: int = field(default=0, kw_only=True)
 
     @property
     def failed(self) -> bool:
@@ -194,7 +197,15 @@ class FolderReport(EmbedReport):
         if len(self.cpus) > 1:
             names = ", ".join(map(escape_controls, self.cpus))
             lines.append(f"  CPUs:         {names}: the last bits of equal texts may differ between them")
-        return "\n".join(lines + (self.cluster.to_lines() if self.cluster is not None else []))
+        if self.set_aside:
+            place = quote_name(f"{self.output.rstrip('/')}/_set_aside.jsonl")
+            lines.append(f"  Set aside:    {count_of(self.set_aside, self.unit)} that cannot be read: see {place}")
+        return "\n".join(lines + (self.cluster.to_lines(self.unit) if self.cluster is not None else []))
+
+    def _amount(self) -> str:
+        """Return how much was read: tokens, or patches of pictures. Records do not count pixels and seconds."""
+        amounts = {"text": super()._amount(), "picture": f"{self.tokens:,} patches"}
+        return amounts.get(self.unit, "")
 
     def _action(self) -> str:
         output = quote_name(self.output)
@@ -221,6 +232,7 @@ class Forecast:
     bytes_to_do: int
     tokens_per_second: float
     seconds: float
+    unit: str = "text"
 
     def to_json(self) -> str:
         """Return the forecast as JSON."""
@@ -230,9 +242,9 @@ class Forecast:
         """Return the forecast as text for a terminal."""
         size = f"{count_of(self.tokens_to_do, 'token')}, {format_bytes(self.bytes_to_do)} of vectors"
         lines = [
-            f"Dry run, nothing was written to {quote_name(self.output)}: {_shards(self.texts, self.shards)}",
+            f"Dry run, nothing was written to {quote_name(self.output)}: {self._shards(self.texts, self.shards)}",
             f"  Model:        {escape_controls(self.model)}",
-            f"  To encode:    {_shards(self.texts_to_do, self.shards_to_do)}",
+            f"  To encode:    {self._shards(self.texts_to_do, self.shards_to_do)}",
             f"  Estimate:     {size}",
             f"  Time:         {format_duration(self.seconds)} at {self.tokens_per_second:,.0f} tokens/s",
         ]
@@ -240,9 +252,8 @@ class Forecast:
         lines += [f"  Damaged:      {count_of(self.damaged, 'shard')}"] if self.damaged else []
         return "\n".join(lines)
 
-
-def _shards(texts: int, shards: int) -> str:
-    return f"{count_of(texts, 'text')} in {count_of(shards, 'shard')}"
+    def _shards(self, texts: int, shards: int) -> str:
+        return f"{count_of(texts, self.unit)} in {count_of(shards, 'shard')}"
 
 
 def format_duration(seconds: float) -> str:

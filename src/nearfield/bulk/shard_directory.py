@@ -11,6 +11,7 @@ run.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import stat
@@ -23,6 +24,8 @@ from nearfield.bulk.file_job import output_lock
 from nearfield.bulk.shard_plan import Shard, ShardPlan
 from nearfield.bulk.shard_writer import SHARD_FORMATS, FileDigest, PendingShard, digest_of_file, shard_file_names
 from nearfield.bulk.storage.records import (
+    SET_ASIDE,
+    SET_ASIDE_ROWS,
     JsonObject,
     check_schema,
     manifest_of,
@@ -47,6 +50,7 @@ class ShardDirectory:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.manifest = home / "_manifest.json"
+        self.set_aside = home / "_set_aside.jsonl"
         self._state = home / "_shards"
         self._schema = self._state / "terms.json"
         self._plan = self._state / "plan.json"
@@ -116,6 +120,7 @@ class ShardDirectory:
         self._state.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(self._state / "run.lock", self._busy, required=False):
             self.manifest.unlink(missing_ok=True)
+            self.set_aside.unlink(missing_ok=True)
             self._remove(self._state, _RECORD)
             self._remove(self.home, _SHARD)
             self._schema.unlink(missing_ok=True)
@@ -162,6 +167,10 @@ class ShardDirectory:
     def has_record(self, shard: Shard) -> bool:
         """Return whether the record of a shard says that it exists as planned."""
         return _is_planned(self._record(shard.number) or {}, shard)
+
+    def has_set_aside(self, shard: Shard) -> bool:
+        """Return whether rows of a shard were set aside."""
+        return SET_ASIDE in (self._record(shard.number) or {})
 
     def temporary_paths(self, number: int, form: str) -> list[Path]:
         """Return where the files of a shard are written until they are complete."""
@@ -247,11 +256,33 @@ class ShardDirectory:
     def write_manifest(self, plan: ShardPlan, form: str) -> JsonObject:
         """Write and return the manifest: schema, sums, records; ``complete`` once all shards exist as planned."""
         with self._state_lock():
-            records = [record for shard in plan.shards if (record := self._valid_record(shard, form)) is not None]
+            records = self._list_records(plan, form)
             complete = len(records) == len(plan.shards) and not self.surplus(len(plan.shards))
             manifest = manifest_of(plan, records, self.schema() or {}, complete=complete)
             write_atomic(self.manifest, manifest_text(manifest), durable=True)
         return manifest
+
+    def _list_records(self, plan: ShardPlan, form: str) -> list[JsonObject]:
+        """Return the records of shards that exist as planned, and write the rows that they set aside to a file.
+
+        These rows are in one record at a time in memory.
+        """
+        records: list[JsonObject] = []
+        draft = self._state / "set_aside.partial"
+        with draft.open("w", encoding="utf-8") as file:
+            for shard in plan.shards:
+                record = self._valid_record(shard, form)
+                if record is not None:
+                    file.writelines(json.dumps(row) + "\n" for row in record.pop(SET_ASIDE_ROWS, ()))
+                    records.append(record)
+            file.flush()
+            os.fsync(file.fileno())
+        if any(SET_ASIDE in record for record in records):
+            draft.replace(self.set_aside)
+        else:
+            draft.unlink()
+            self.set_aside.unlink(missing_ok=True)
+        return records
 
 
 def _is_planned(record: JsonObject, shard: Shard) -> bool:

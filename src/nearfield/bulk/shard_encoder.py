@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
-from nearfield.bulk.input_table import InputRow, InputTable
+from nearfield.bulk.input_table import InputRow, RowSource
 from nearfield.bulk.report import TOKEN_COUNTS
 from nearfield.bulk.row_files.vector_rows import stream_rows
+from nearfield.bulk.row_files.waiting_rows import WaitingRows
 from nearfield.bulk.shard_plan import ContentDigest, Shard
 from nearfield.bulk.shard_writer import PendingShard, RowBlock, ShardLayout, pending_shard
+from nearfield.bulk.storage.records import set_aside_fields
 from nearfield.bulk.storage.shard_folder import ShardFolder, open_folder
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
@@ -36,7 +38,7 @@ class ShardTask:
         generation: of a folder on S3, what ``--restart`` changes; all processes of a run write the same.
     """
 
-    source: InputTable
+    source: RowSource
     home: Location
     layout: ShardLayout
     options: EncodeKeywords
@@ -47,7 +49,7 @@ class ShardTask:
 class ShardRows:
     """The rows of shards. Each shard is read from its first row; one that follows the last one is read on."""
 
-    def __init__(self, source: InputTable) -> None:
+    def __init__(self, source: RowSource) -> None:
         self._source = source
         self._rows: Iterator[InputRow] = iter(())
         self._next = -1
@@ -111,42 +113,47 @@ class ShardEncoder:
         ``write``.
         """
         content, totals, unread = ContentDigest(), np.zeros(4, np.int64), UnreadInputs()
-        for block in self._blocks(shard, content, unread, on_read):
-            pending.add(block)
+        waiting = WaitingRows(shard.start)
+        inputs = waiting.inputs(self._source.load(_watched(self._rows.rows(shard), content, on_read)))
+        for block, passed in self._blocks(inputs, waiting, unread):
+            if len(block.ids):
+                pending.add(block)
             tokens, dropped = block.counts[:, 0], block.counts[:, 1]
             totals += len(block.rows.data), tokens.sum(), (dropped > 0).sum(), dropped.sum()
-            on_rows(len(block.ids), int(tokens.sum()))
+            on_rows(passed, int(tokens.sum()))
+        if left := waiting.finish():
+            on_rows(left, 0)
         pending.complete()
         if (content.rows, content.hexdigest()) != (shard.rows, shard.content):
             raise changed_input()
         vectors, *sums = totals.tolist()
         counts = dict(zip(("tokens", *TOKEN_COUNTS), [*sums, unread.unknown, unread.count], strict=True))
         several = {"vectors": vectors} if self._task.layout.blank.lengths is not None else {}
+        aside = set_aside_fields(waiting.set_aside)
         # Another kind of CPU may compute another last bit.
-        return {**several, **counts, "fingerprint": self._task.fingerprint, "cpu": self._cpu}
+        return {**several, **counts, **aside, "fingerprint": self._task.fingerprint, "cpu": self._cpu}
+
+    @property
+    def _source(self) -> RowSource:
+        return self._task.source
 
     def _blocks(
-        self, shard: Shard, content: ContentDigest, unread: UnreadInputs, on_read: Callable[[int], None]
-    ) -> Iterator[RowBlock]:
-        """Encode rows, window by window; their ids and columns wait in a queue for the vectors."""
-        waiting: deque[InputRow] = deque()
-        task, number = self._task, shard.start
-        texts = _texts_of(self._rows.rows(shard), content, waiting, on_read)
-        for window in stream_rows(self._encoder, texts, task.options, unread, steady=True):
-            block = [waiting.popleft() for _ in range(len(window))]
-            has_ids = task.source.id_field is not None
-            ids: Sequence[object] = [row.key for row in block] if has_ids else range(number, number + len(block))
-            number += len(block)
-            columns = {name: [row.columns[name] for row in block] for name in task.source.keep}
-            yield RowBlock(ids, columns, window.rows, window.counts)
+        self, inputs: Iterator[Any], waiting: WaitingRows, unread: UnreadInputs
+    ) -> Iterator[tuple[RowBlock, int]]:
+        """Encode rows, window by window, and yield how many rows were passed too: some may have no vector."""
+        source, on_refused = self._source, waiting.refuse if self._source.sets_aside else None
+        windows = stream_rows(self._encoder, inputs, self._task.options, unread, steady=True, on_refused=on_refused)
+        for window in windows:
+            block, passed = waiting.take(len(window))
+            has_ids = source.id_field is not None
+            ids: Sequence[object] = [row.key if has_ids else number for number, row in block]
+            columns = {name: [row.columns[name] for _, row in block] for name in source.keep}
+            yield RowBlock(ids, columns, window.rows, window.counts), passed
 
 
-def _texts_of(
-    rows: Iterator[InputRow], content: ContentDigest, waiting: deque[InputRow], on_read: Callable[[int], None]
-) -> Iterator[str]:
-    """Yield the texts of rows; on the way each row is added to the digest and to the queue, and counted."""
+def _watched(rows: Iterator[InputRow], content: ContentDigest, on_read: Callable[[int], None]) -> Iterator[InputRow]:
+    """Yield rows; on the way each row is added to the digest and counted."""
     for row in rows:
         content.add(row)
-        waiting.append(row)
         on_read(content.rows)
-        yield row.text
+        yield row

@@ -7,17 +7,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from nearfield.bulk.preflight import Preflight, ShardRequest
 from nearfield.bulk.report import ClusterReport, FolderReport, Forecast
-from nearfield.bulk.row_files.vector_rows import encoding_options
+from nearfield.bulk.row_files.vector_rows import encoding_options, stream_rows
 from nearfield.bulk.shard_encoder import ShardEncoder, ShardTask
 from nearfield.bulk.shard_plan import Shard
-from nearfield.bulk.storage.records import JsonObject
+from nearfield.bulk.storage.records import SET_ASIDE, JsonObject
 from nearfield.errors import StorageFull
+from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.message_text import count_of
 from nearfield.progress import Progress, Shown
 from nearfield.units import format_bytes
@@ -45,6 +46,7 @@ class ShardJob:
         thorough: read existing shards to find damaged ones, not only their sizes.
         shown: show a progress bar, or lines.
         runner: encodes the shards; None encodes them in this process.
+        retries: encode shards again of which rows were set aside.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class ShardJob:
         thorough: bool = False,
         shown: Shown = False,
         runner: ShardRunner | None = None,
+        retries: bool = False,
     ) -> None:
         self._request = request
         self._restart = restart
@@ -64,6 +67,7 @@ class ShardJob:
         self._folder = self._preflight.folder
         self._form = self._preflight.form
         self._runner = runner
+        self._retries = retries
         self._cluster: ClusterReport | None = None
         self._rows_left = 0
         self._counts = {"written": 0, "skipped": 0, "damaged": 0, "removed": 0}
@@ -94,9 +98,11 @@ class ShardJob:
         preflight.store_plan()
         todo = self._todo()
         self._rows_left = rows = sum(shard.rows for shard in todo)
+        self._forget_set_aside(todo)
         if todo:
             self._folder.write_manifest(preflight.plan, self._form)
-        with Progress(rows, label=self._request.home.name, shown=self._shown) as progress:
+        unit = f"{self._request.source.unit}s"
+        with Progress(rows, label=self._request.home.name, unit=unit, shown=self._shown) as progress:
             self._encode(todo, progress)
         self._remove_surplus()
         manifest = self._folder.write_manifest(preflight.plan, self._form)
@@ -107,7 +113,8 @@ class ShardJob:
         preflight = self._preflight
         todo = preflight.shards() if self._restart else self._todo()
         rows = sum(shard.rows for shard in todo)
-        tokens_per_text, speed = _measure_speed(self._request, preflight.sample())
+        measure = _measure_media if self._request.source.sets_aside else _measure_speed
+        tokens_per_text, speed = measure(self._request, preflight.sample())
         return Forecast(
             output=str(self._request.home),
             model=self._request.encoder.name,
@@ -121,6 +128,7 @@ class ShardJob:
             bytes_to_do=preflight.estimated_bytes(rows),
             tokens_per_second=round(speed, 1),
             seconds=round(rows * tokens_per_text / speed, 1) if speed else 0.0,
+            unit=self._request.source.unit,
         )
 
     # -- selection ---------------------------------------------------------------------------------------------
@@ -129,6 +137,9 @@ class ShardJob:
         """Return the shards of this share that do not exist as planned."""
         todo = []
         for shard in self._preflight.shards():
+            if self._is_tried_again(shard):
+                todo.append(shard)
+                continue
             if self._exists(shard):
                 self._counts["skipped"] += 1
                 continue
@@ -136,6 +147,16 @@ class ShardJob:
             self._counts["damaged"] += self._folder.has_record(shard)
             todo.append(shard)
         return todo
+
+    def _is_tried_again(self, shard: Shard) -> bool:
+        return self._retries and self._folder.has_set_aside(shard)
+
+    def _forget_set_aside(self, todo: Sequence[Shard]) -> None:
+        """Remove shards that are tried again, so that other processes do not find them."""
+        for shard in filter(self._is_tried_again, todo):
+            with self._folder.try_lock_shard(shard.number) as locked:
+                if locked:
+                    self._folder.remove_shard(shard.number)
 
     def _exists(self, shard: Shard) -> bool:
         return self._folder.has_shard(shard, self._form, thorough=self._thorough)
@@ -199,7 +220,9 @@ class ShardJob:
             model=self._request.encoder.name,
             fingerprint=self._preflight.blank.fingerprint,
             vectors=manifest.get("vectors", 0),
-            texts=manifest["rows"],
+            texts=manifest["rows"] - manifest.get(SET_ASIDE, 0),
+            set_aside=manifest.get(SET_ASIDE, 0),
+            unit=self._request.source.unit,
             tokens=manifest["tokens"],
             truncated_texts=manifest["truncated_texts"],
             truncated_tokens=manifest["truncated_tokens"],
@@ -219,6 +242,20 @@ class ShardJob:
             cpus=tuple(sorted({record["cpu"] for record in manifest["shards"] if "cpu" in record})),
             cluster=self._cluster,
         )
+
+
+def _measure_media(request: ShardRequest, sample: Sequence[Any]) -> tuple[float, float]:
+    """Return the mean number of tokens of a picture, sound or video, and those encoded per second."""
+
+    def tokens_of(inputs: Sequence[Any]) -> list[int]:
+        unread = UnreadInputs()
+        windows = stream_rows(request.encoder, inputs, request.options, unread, on_refused=lambda _, __: None)
+        return [int(tokens) for window in windows for tokens in window.counts[:, 0]]
+
+    tokens_of(sample[:1])  # warm-up
+    started = time.perf_counter()
+    sizes = tokens_of(sample)
+    return (float(np.mean(sizes)), sum(sizes) / (time.perf_counter() - started)) if sizes else (0.0, 0.0)
 
 
 def _measure_speed(request: ShardRequest, sample: list[str]) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from nearfield.bulk.input_table import InputRow, InputTable
+from nearfield.bulk.input_table import InputRow, RowSource
 from nearfield.bulk.repeated_ids import IdDigests
 from nearfield.bulk.row_files.formats import ArrowType, deserialize_types, infer_types, serialize_types, unify_types
 from nearfield.bulk.text_source import RowLocation
@@ -19,8 +19,6 @@ from nearfield.fileio.tabular import require_parquet
 #: Version of the form in which plans are stored. With a plan of another version the inputs are read again; records do
 #: not depend on it.
 PLAN_FORMAT = 1
-#: Texts from which tokens and time are estimated.
-SAMPLE_SIZE = 512
 #: Rows whose columns are inspected together for their types; progress is reported after as many.
 _BLOCK_ROWS = 4096
 _encode_line = json.JSONEncoder(default=str, separators=(",", ":")).encode
@@ -47,11 +45,11 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """All shards of a data set, the Arrow types of the carried columns, a sample of the texts, and a warning of ids."""
+    """All shards of a data set, the Arrow types of the carried columns, a sample of the rows, and a warning of ids."""
 
     shards: list[Shard]
     types: Mapping[str, ArrowType] = field(default_factory=dict)
-    sample: list[str] = field(default_factory=list)
+    sample: list[Any] = field(default_factory=list)
     #: That ids occur more than once.
     warning: str | None = None
 
@@ -110,7 +108,7 @@ class ContentDigest:
 
 
 def plan_shards(
-    source: InputTable, shard_rows: int, *, typed: bool, on_rows: Callable[[int], None] = lambda _: None
+    source: RowSource, shard_rows: int, *, typed: bool, on_rows: Callable[[int], None] = lambda _: None
 ) -> ShardPlan:
     """Read a data set and divide it into shards of ``shard_rows`` rows; without rows there is one empty shard.
 
@@ -120,14 +118,14 @@ def plan_shards(
     Raises:
         InputError: a row cannot be read, or no row has a column of ``keep``.
     """
-    sample = TextSample()
+    sample = RowSample(source.sample_size)
     types = ColumnTypes(source) if typed and source.keep else None
     shards: list[Shard] = []
     content, ids = ContentDigest(), IdDigests()
     for row in source.full_rows():
         content.add(row)
         ids.add(row.key)
-        sample.add(row.text)
+        sample.add(row)
         if types is not None:
             types.add(row)
         if content.rows == shard_rows:
@@ -140,7 +138,7 @@ def plan_shards(
     if sample.seen:
         source.check_keep()
     warning = ids.warning(row.key for row in source.full_rows())
-    return ShardPlan(shards, types.result() if types is not None else {}, sample.texts, warning)
+    return ShardPlan(shards, types.result() if types is not None else {}, sample.rows, warning)
 
 
 def _next_shard(before: list[Shard], content: ContentDigest) -> Shard:
@@ -148,27 +146,28 @@ def _next_shard(before: list[Shard], content: ContentDigest) -> Shard:
     return Shard(len(before), start, content.rows, content.hexdigest(), content.location)
 
 
-class TextSample:
-    """A uniform sample of a stream of texts (Vitter's algorithm R), the same on every run."""
+class RowSample:
+    """A uniform sample of a stream of rows (Vitter's algorithm R), the same on every run: texts, or rows of media."""
 
-    def __init__(self) -> None:
-        self.texts: list[str] = []
+    def __init__(self, size: int) -> None:
+        self.rows: list[Any] = []
         self.seen = 0
+        self._size = size
         self._random = random.Random(0)
 
-    def add(self, text: str) -> None:
-        """Offer a text to the sample."""
+    def add(self, row: InputRow) -> None:
+        """Offer a row to the sample."""
         self.seen += 1
-        if len(self.texts) < SAMPLE_SIZE:
-            self.texts.append(text)
-        elif (place := int(self._random.random() * self.seen)) < SAMPLE_SIZE:
-            self.texts[place] = text
+        if len(self.rows) < self._size:
+            self.rows.append(row.to_sample())
+        elif (place := int(self._random.random() * self.seen)) < self._size:
+            self.rows[place] = row.to_sample()
 
 
 class ColumnTypes:
     """The Arrow types of carried columns: those of the schemas of Parquet files, otherwise inferred from the values."""
 
-    def __init__(self, source: InputTable) -> None:
+    def __init__(self, source: RowSource) -> None:
         self._names = source.keep
         self._paths = source.paths
         self._known: dict[str, ArrowType] = {}

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _BYTES_PER_READ = 1 << 20
+#: Bytes of a row group of pictures, sounds or videos, of which some 60 are encoded together.
+_GROUP_BYTES = 8 << 20
 #: The field of a line that says how many vectors a row of multi-vectors in NPY has.
 VECTOR_COUNT = "vectors"
 
@@ -45,6 +47,7 @@ class ShardLayout:
         string_ids: whether the data set has ids; otherwise ids are row numbers.
         types: the Arrow types of carried columns, for Parquet only.
         metadata: the key-value metadata of the file, for Parquet only.
+        has_gaps: whether rows may be missing, and blocks may be small.
     """
 
     form: str
@@ -52,6 +55,7 @@ class ShardLayout:
     string_ids: bool
     types: Mapping[str, ArrowType] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    has_gaps: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,14 +87,27 @@ class _ParquetWriter:
             layout.blank, string_ids=layout.string_ids, metadata=layout.metadata, types=layout.types
         )
         self._writer = require_parquet().ParquetWriter(files[0], self._schema)
+        self._group_bytes = _GROUP_BYTES if layout.has_gaps else 0
+        self._waiting: list[ArrowType] = []
 
     def add(self, block: RowBlock) -> None:
-        self._writer.write_table(arrow_table(self._schema, block.ids, block.rows, block.counts, block.columns))
+        self._waiting.append(arrow_table(self._schema, block.ids, block.rows, block.counts, block.columns))
+        if sum(table.nbytes for table in self._waiting) >= self._group_bytes:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        import pyarrow as arrow
+
+        if self._waiting:
+            self._writer.write_table(arrow.concat_tables(self._waiting).combine_chunks())
+            self._waiting = []
 
     def close(self) -> None:
+        self._write_group()
         self._writer.close()
 
     def abandon(self) -> None:
+        self._waiting = []
         self._writer.is_open = False  # otherwise its finalizer would write a footer to a file that is closed by then
 
 
@@ -125,9 +142,9 @@ class _NpyWriter:
 
 
 class _NpyListWriter:
-    """Multi-vectors end to end in the first file, their numbers (``vectors``) in the lines of the second.
+    """Vectors whose number, which the header has, is known at the end; until then they are in a temporary file.
 
-    The header has the number of all vectors, which is known at the end: until then they are in a temporary file beside.
+    Multi-vectors lie end to end, and the lines have their numbers (``vectors``).
     """
 
     def __init__(self, layout: ShardLayout, files: Sequence[BinaryIO], folder: Path) -> None:
@@ -138,7 +155,8 @@ class _NpyListWriter:
     def add(self, block: RowBlock) -> None:
         self._spool.write(np.ascontiguousarray(block.rows.data).tobytes())
         self._count += len(block.rows.data)
-        columns = {VECTOR_COUNT: cast(Array, block.rows.lengths).tolist(), **block.columns}
+        lengths = block.rows.lengths
+        columns = block.columns if lengths is None else {VECTOR_COUNT: lengths.tolist(), **block.columns}
         self._lines.writelines(json_lines(block.ids, None, block.counts, columns))
 
     def close(self) -> None:
@@ -167,7 +185,7 @@ def shard_file_names(form: str, number: int) -> list[str]:
 
 
 def _create_writer(layout: ShardLayout, files: Sequence[BinaryIO], rows: int, folder: Path) -> BlockWriter:
-    if layout.form == "npy" and layout.blank.lengths is not None:
+    if layout.form == "npy" and (layout.has_gaps or layout.blank.lengths is not None):
         return _NpyListWriter(layout, files, folder)
     return _WRITERS[layout.form](layout, files, rows)
 

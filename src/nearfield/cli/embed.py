@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from nearfield.cli.terminal.command_words import command_words
+from nearfield.cli.terminal.command_words import command_words, was_set
 from nearfield.message_text import escape_controls
 
 if TYPE_CHECKING:
     from nearfield.bulk.embed import EmbedRequest
     from nearfield.bulk.report import EmbedReport, Forecast
     from nearfield.inference.encode_options import EncodeKeywords
+    from nearfield.media.fetch import FetchPolicy
     from nearfield.progress import Shown
 
+#: Values of ``--media-urls``, as the server's setting has them.
+_MEDIA_URLS = ("off", "https", "http")
 EXAMPLES = """Examples:
 
 nearfield embed notes.txt -o notes.npy
@@ -105,7 +109,23 @@ def embed(
             "--format", help="Format of the input; image, video or audio for such files [by its name; txt for stdin]."
         ),
     ] = None,
-    field: Annotated[str, typer.Option(help="Field or column of the text.")] = "text",
+    media: Annotated[
+        str | None,
+        typer.Option(
+            "--media",
+            help="image, video or audio: a column of tables, or tars, have such items (bytes, paths, addresses).",
+        ),
+    ] = None,
+    media_urls: Annotated[
+        str, typer.Option(help="Of --media: addresses that are fetched: off, https, or http (both); public ones only.")
+    ] = "off",
+    media_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Of --media-urls: a host that may be fetched from, or *.HOST [any]; repeatable."),
+    ] = None,
+    field: Annotated[
+        str, typer.Option(help="Field or column of the text. With --media: of the item [image, video or audio].")
+    ] = "text",
     id_field: Annotated[str | None, typer.Option(help="Field or column of the id.")] = None,
     keep: Annotated[
         list[str] | None,
@@ -157,7 +177,14 @@ def embed(
         bool,
         typer.Option(
             "--skip-unreadable",
-            help="Name pictures, videos and sounds that cannot be read, and leave them out; decodes each twice.",
+            help="Name pictures, videos and sounds that cannot be read, and leave them out; decodes each twice. Of a "
+            "folder of shards: let the exit status be 0 although some were set aside.",
+        ),
+    ] = False,
+    retry_set_aside: Annotated[
+        bool,
+        typer.Option(
+            "--retry-set-aside", help="Encode shards again of which pictures, videos or sounds were set aside."
         ),
     ] = False,
     segments: Annotated[
@@ -204,7 +231,7 @@ def embed(
     """
     from nearfield.bulk.embed import EmbedRequest, FolderOptions
     from nearfield.bulk.embed import embed as run
-    from nearfield.bulk.media_files.detection import media_form
+    from nearfield.bulk.media_files.detection import find_media
     from nearfield.bulk.media_files.video_source import VideoOptions
     from nearfield.bulk.report import FolderReport
     from nearfield.cli.terminal.picture_arguments import choose_model
@@ -212,6 +239,7 @@ def embed(
     from nearfield.fileio.s3.path import parse_location
 
     locations = [parse_location(text) for text in inputs]
+    detected = find_media([path for path in locations if isinstance(path, Path)], form, media)
     options = {
         "role": role,
         "prompt_name": prompt_name,
@@ -225,15 +253,15 @@ def embed(
     request = EmbedRequest(
         inputs=locations,
         output=output,
-        model=choose_model(
-            context, model, media_form([path for path in locations if isinstance(path, Path)], form) or "text"
-        ),
+        model=choose_model(context, model, "text" if detected is None else detected.kind),
         form=form,
-        field=field,
+        media=media,
+        fetching=_fetch_policy(media_urls, media_host or ()),
+        field=field if was_set(context, "field") else None,
         id_field=id_field,
         options=cast("EncodeKeywords", {name: value for name, value in options.items() if value is not None}),
         loading={"precision": precision, "progress": not quiet, "accept_license": accept_license},
-        folder=FolderOptions(keep, shard_format, shard_rows, shard, check, dry_run),
+        folder=FolderOptions(keep, shard_format, shard_rows, shard, check, dry_run, retry_set_aside),
         skip_unreadable=skip_unreadable,
         videos=VideoOptions(segments, fps, max_frames),
         restart=restart,
@@ -251,8 +279,21 @@ def embed(
     except UnsupportedDimensions as error:
         raise InputError(error.describe("--dims", "--force-dims"), param="dims") from error
     typer.echo(report.to_json() if as_json else report.to_text())
-    if isinstance(report, FolderReport) and report.failed:
+    if isinstance(report, FolderReport) and (report.failed or (report.set_aside and not skip_unreadable)):
         raise typer.Exit(1)
+
+
+def _fetch_policy(media_urls: str, hosts: Sequence[str]) -> FetchPolicy:
+    from nearfield.errors import InputError, nearest
+    from nearfield.media.fetch import FetchPolicy
+
+    if media_urls not in _MEDIA_URLS:
+        raise InputError(
+            f"--media-urls {media_urls!r} is unknown. {nearest(media_urls, _MEDIA_URLS)}", param="media_urls"
+        )
+    if hosts and media_urls == "off":
+        raise InputError("--media-host needs --media-urls https.", param="media_host")
+    return FetchPolicy(enabled=media_urls != "off", allow_http=media_urls == "http", hosts=tuple(hosts))
 
 
 def _run_on_cluster(

@@ -6,10 +6,12 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import nearfield
 from nearfield.bulk import embed as bulk
+from nearfield.bulk.media_files.detection import MediaLayout, find_media
 from nearfield.bulk.report import ClusterReport, EmbedReport, Forecast
 from nearfield.bulk.shard_encoder import ShardTask
 from nearfield.bulk.shard_plan import Shard
@@ -79,10 +81,13 @@ def embed(
     cluster.check()
     with ExitStack() as stack:
 
-        def create_runner(encoder: Encoder) -> ClusterRunner:
-            return ClusterRunner(stack.enter_context(connected(cluster.address)), request, encoder, cluster)
+        def create_runner(encoder: Encoder, loading: LoadKeywords) -> ClusterRunner:
+            loaded = replace(request, loading=loading)
+            return ClusterRunner(stack.enter_context(connected(cluster.address)), loaded, encoder, cluster)
 
-        return bulk.embed(whole_paths(request), on_warning=on_warning, create_runner=create_runner)
+        # Paths of pictures may be ids: they stay as they were written.
+        whole = replace(request, output=whole_paths(request).output)
+        return bulk.embed(whole, on_warning=on_warning, create_runner=create_runner)
 
 
 def submit(request: bulk.EmbedRequest, cluster: ClusterOptions, words: Sequence[str]) -> tuple[EmbedJob, bool]:
@@ -104,8 +109,23 @@ def submit(request: bulk.EmbedRequest, cluster: ClusterOptions, words: Sequence[
         raise InputError("A job has no stdin: save it to a file that the head node sees.", param="inputs")
     if request.folder.dry_run:
         raise InputError("--dry-run is done at once: leave --detach out.", param="detach")
+    _check_ids(request)
     cluster.check_workers()
     return RayJobs.connect(cluster.address).submit(words, parse_location(whole_paths(request).output))
+
+
+def _check_ids(request: bulk.EmbedRequest) -> None:
+    """Raise InputError if paths are ids that a job would write in another way."""
+    inputs = [path for path in request.inputs if isinstance(path, Path)]
+    media = find_media(inputs, request.form, request.media)
+    if media is None or media.layout is not MediaLayout.FILES or (len(inputs) == 1 and inputs[0].is_dir()):
+        return
+    if not all(path.is_absolute() for path in inputs):
+        raise InputError(
+            "The ids of these files are their paths, which a job knows from the root on: name one folder, or absolute "
+            "paths.",
+            param="inputs",
+        )
 
 
 def check(request: bulk.EmbedRequest) -> None:

@@ -220,14 +220,15 @@ class ShardDriver:
         return worker.facts is not None and worker.facts.node_id in alive
 
     def _describe(self, shard: Shard, row: int) -> str:
-        """Name a text that ends the process that encodes it."""
-        rows = ShardRows(self.order.task.source).rows(shard)
-        text = next(item for number, item in enumerate(rows) if number == row)
-        path = self.order.task.source.paths[text.location.file]
-        identity = "" if text.key is None else f", id {text.key!r:.200}"
+        """Name a text, or a picture, sound or video, that ends the process that encodes it."""
+        source = self.order.task.source
+        item = next(item for number, item in enumerate(ShardRows(source).rows(shard)) if number == row)
+        identity = "" if item.key is None else f", id {item.key!r:.200}"
+        line = f"{source.paths[item.location.file]}, line {item.location.record.lines + 1}"
+        remedy = "Remove it" if source.sets_aside else "Remove or shorten it"
         return (
-            f"shard {shard.number}: the text of {path}, line {text.location.record.lines + 1}{identity}, ends the "
-            "process that encodes it. Remove or shorten it, and repeat the command."
+            f"shard {shard.number}: the {source.unit} of {item.where or line}{identity}, "
+            f"ends the process that encodes it. {remedy}, and repeat the command."
         )
 
     def _check_workers(self) -> None:

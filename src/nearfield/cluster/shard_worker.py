@@ -10,6 +10,7 @@ import errno
 import os
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +24,9 @@ from nearfield.cluster.model_parcel import FileBytes, ModelParcel
 from nearfield.cluster.ray_runtime import import_ray
 from nearfield.cluster.run_drafts import journal, open_drafts
 from nearfield.encoder import Encoder
-from nearfield.errors import ClusterFailed, NearfieldError
+from nearfield.errors import ClusterFailed, InputError, NearfieldError
 from nearfield.hardware import cpu_name
+from nearfield.inference.encode_options import EncodeKeywords
 from nearfield.inference.loaded_model import LoadKeywords
 
 
@@ -165,13 +167,19 @@ class ShardWorker:
 
     def examine(self, shard: Shard, start: int, stop: int) -> None:
         """Encode some rows of a shard one by one; if one ends this process, the journal says which."""
-        rows = ShardRows(self._required.task.source).rows(shard)
+        source = self._required.task.source
+        rows = source.load(ShardRows(source).rows(shard))
         options = encoding_options(self._encoder, self._required.task.options)
         with journal(self._drafts / f"{shard.number:05d}.{secrets.token_hex(4)}.journal") as record:
             for number, row in enumerate(rows):
                 if start <= number < stop:
                     record(number, number + 1)
-                    self._encoder.encode([row.text], show_progress_bar=False, **options)
+                    if not row.problem:
+                        self._encode_one(row.to_input(), options)
+
+    def _encode_one(self, item: object, options: EncodeKeywords) -> None:
+        with suppress(InputError):  # a picture that cannot be read ends no process
+            self._encoder.encode([item], show_progress_bar=False, **options)
 
     @property
     def _required(self) -> WorkerOrder:

@@ -77,6 +77,7 @@ class TableOptions:
         any_delimiter: let the first line of a CSV or TSV file show another delimiter than the usual one.
         start: the row with which to begin, without reading those before it; for seekable files in UTF-8 that are not
             read strictly.
+        batch_rows: rows of a Parquet file that are in memory at once.
     """
 
     columns: Sequence[str] | None = None
@@ -85,6 +86,7 @@ class TableOptions:
     encoding: str | None = None
     any_delimiter: bool = False
     start: RecordStart = FIRST_RECORD
+    batch_rows: int = _PARQUET_BATCH_ROWS
 
 
 def table_format(path: Path, name: str | None = None) -> str:
@@ -418,19 +420,18 @@ def _read_parquet(file: BinaryIO, name: str, options: TableOptions) -> Iterator[
 
     if not file.seekable():
         raise InputError(f"Parquet cannot be read from {name}: give a file.")
-    columns = None if options.columns is None else list(options.columns)
     try:
         table = parquet.ParquetFile(file)
-        check_columns(name, table.schema_arrow.names, columns)
+        check_columns(name, table.schema_arrow.names, options.columns)
         first = options.start.offset
-        rows = (row for batch in _batches_from(table, first, columns) for row in batch.to_pylist())
+        rows = (row for batch in _batches_from(table, first, options) for row in batch.to_pylist())
         for before, row in enumerate(rows, first):
             yield TableRow(f"{name}, row {before + 1}", row, before + 1, (), RecordStart(before, before))
     except (ArrowException, OSError) as error:
         raise InputError(f"{name}: cannot be read as Parquet ({error}).") from error
 
 
-def _batches_from(table: Any, first: int, columns: list[str] | None) -> Iterator[Any]:
+def _batches_from(table: Any, first: int, options: TableOptions) -> Iterator[Any]:
     """Yield batches of the rows from one on: row groups before it are not read, and rows before it not converted."""
     groups, skipped = table.metadata.num_row_groups, 0
     group = 0
@@ -438,7 +439,8 @@ def _batches_from(table: Any, first: int, columns: list[str] | None) -> Iterator
         skipped += table.metadata.row_group(group).num_rows
         group += 1
     to_skip = first - skipped
-    batches = table.iter_batches(_PARQUET_BATCH_ROWS, row_groups=range(group, groups), columns=columns)
+    columns = None if options.columns is None else list(options.columns)
+    batches = table.iter_batches(options.batch_rows, row_groups=range(group, groups), columns=columns)
     for batch in batches if group < groups else ():
         if to_skip < batch.num_rows:
             yield batch.slice(to_skip)

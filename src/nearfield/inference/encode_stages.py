@@ -24,6 +24,7 @@ from nearfield.inference.preparation.input_preparer import InputPreparer, Prepar
 from nearfield.inference.preparation.inputs import FIRST_WINDOW, LARGEST_WINDOW, Input, Text
 from nearfield.inference.preparation.media_inputs import MIXED, listed, runs, tower_modality
 from nearfield.inference.preparation.media_preparer import MediaPreparer
+from nearfield.inference.preparation.refused_inputs import OnRefused
 from nearfield.inference.preparation.tokenizer_threads import run_in_thread, runs_inline, tokenize_in_parts
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.inference.preparation.worker_threads import in_order
@@ -91,10 +92,15 @@ class EncodeStages(BaseEncoder):
         bulk: bool,
         expires_at: float | None = None,
         first_index: int = 0,
+        on_refused: OnRefused | None = None,
     ) -> PreparedInputs:
-        """Prepare inputs of one modality, in this thread or with its help."""
+        """Prepare inputs of one modality, in this thread or with its help; of media, ``on_refused`` may get some."""
         model, preparer = self._reader(modality)
         options = _options_for(model, modality, options)
+        if on_refused is not None and not isinstance(preparer, InputPreparer):
+            return preparer.prepare(
+                model, items, options, bulk=bulk, expires_at=expires_at, first_index=first_index, on_refused=on_refused
+            )
         return preparer.prepare(model, items, options, bulk=bulk, expires_at=expires_at, first_index=first_index)
 
     async def _prepare_all(
@@ -197,16 +203,20 @@ class EncodeStages(BaseEncoder):
         max_size: int = LARGEST_WINDOW,
         steady: bool = False,
         ends_after_error: bool = False,
+        on_refused: OnRefused | None = None,
     ) -> Iterator[Result]:
         """Yield results in order, with at most two windows prepared ahead of the lanes, or several short ones.
 
-        With ``ends_after_error``, a bad input is reported only after the results of the windows before it.
+        With ``ends_after_error``, a bad input is reported only after the results of the windows before it. Media that
+        cannot be read are left out if there is an ``on_refused``, to which they are reported.
         """
         pending, number, error = deque[PreparedInputs](), 0, None
         try:
             try:
                 for modality, window in inputs.windows(items, max_size):
-                    prepared = self._prepare(modality, window, options, bulk=True, first_index=number)
+                    prepared = self._prepare(
+                        modality, window, options, bulk=True, first_index=number, on_refused=on_refused
+                    )
                     number += len(window)
                     if steady and pending:
                         pending[-1].ticket.result()

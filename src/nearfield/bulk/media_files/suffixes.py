@@ -12,5 +12,7 @@ MEDIA_SUFFIXES: Mapping[str, tuple[str, ...]] = {
     VIDEOS: (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".m2ts", ".3gp"),
     SOUNDS: (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".caf", ".w64"),
 }
+#: Archives of media.
+TAR_SUFFIXES = (".tar",)
 #: What a file of each is called.
 MEDIA_NOUNS: Mapping[str, str] = {PICTURES: "picture", VIDEOS: "video", SOUNDS: "sound"}

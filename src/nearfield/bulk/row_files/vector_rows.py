@@ -13,6 +13,7 @@ from nearfield.arrays import Array
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, nearest
 from nearfield.inference.encode_options import EncodeKeywords, resolve_outputs
+from nearfield.inference.preparation.refused_inputs import OnRefused
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.vectors.dense import Vectors
 from nearfield.vectors.multivector import MultiVectors
@@ -134,9 +135,10 @@ def stream_rows(
     unread: UnreadInputs,
     *,
     steady: bool = False,
+    on_refused: OnRefused | None = None,
 ) -> Iterator[EncodedRows]:
     """Encode inputs window by window, as ``Encoder.stream`` does."""
-    sizes: dict[str, Any] = {}
+    sizes: dict[str, Any] = {} if on_refused is None else {"on_refused": on_refused}
     if output_kind(encoder, options) == MULTIVECTOR:
         sizes["window"] = _MULTIVECTOR_WINDOW
     calls = encoding_options(encoder, options)

@@ -11,7 +11,11 @@ from nearfield.bulk.shard_plan import Shard, ShardPlan
 from nearfield.errors import InputError
 from nearfield.fileio.s3.path import Location
 
+#: Fields of a record: how many rows were set aside, and which.
+SET_ASIDE, SET_ASIDE_ROWS = "set_aside", "set_aside_rows"
 _SUMS = ("rows", "tokens", *TOKEN_COUNTS)
+#: Counts that only some records have: of multi-vectors, and of data sets whose rows may be unreadable.
+_RARE_SUMS = ("vectors", SET_ASIDE)
 
 #: The content of a JSON file.
 JsonObject: TypeAlias = dict[str, Any]
@@ -20,6 +24,11 @@ JsonObject: TypeAlias = dict[str, Any]
 def planned_fields(shard: Shard) -> JsonObject:
     """Return the fields of a record that say which rows the shard holds."""
     return {"number": shard.number, "start": shard.start, "rows": shard.rows, "content": shard.content}
+
+
+def set_aside_fields(rows: Sequence[JsonObject]) -> JsonObject:
+    """Return the fields of a record for rows that cannot be read; none without such rows."""
+    return {SET_ASIDE: len(rows), SET_ASIDE_ROWS: list(rows)} if rows else {}
 
 
 def manifest_of(
@@ -38,8 +47,8 @@ def manifest_of(
 
 
 def _sums(records: Sequence[JsonObject]) -> tuple[str, ...]:
-    """Return the counts that a manifest sums up: records of multi-vectors have one more."""
-    return (*_SUMS, "vectors") if any("vectors" in record for record in records) else _SUMS
+    """Return the counts that a manifest sums up."""
+    return (*_SUMS, *(name for name in _RARE_SUMS if any(name in record for record in records)))
 
 
 def manifest_text(manifest: JsonObject) -> str:

@@ -253,6 +253,10 @@ class ShardBucket:
         planned = {**planned_fields(shard), _GENERATION: self.generation}
         return bool(record) and all(record.get(name) == value for name, value in planned.items())
 
+    def has_set_aside(self, shard: Shard) -> bool:  # noqa: ARG002 - only texts are written to a bucket
+        """Return whether rows of a shard were set aside: never."""
+        return False
+
     def _digest(self, name: str) -> str:
         digest = blake2b(digest_size=16)
         with self.home.child(name).open() as file:

@@ -61,6 +61,9 @@ class ShardFolder(Protocol):
     def has_record(self, shard: Shard) -> bool:
         """Return whether the record of a shard says that it exists as planned."""
 
+    def has_set_aside(self, shard: Shard) -> bool:
+        """Return whether rows of a shard were set aside."""
+
     def temporary_paths(self, number: int, form: str) -> list[Path]:
         """Return where the files of a shard are written until they are complete."""
 

@@ -20,13 +20,14 @@ def command_words(context: typer.Context, **changes: object) -> list[str]:
     arguments: list[str] = []
     for parameter in context.command.params:
         name = str(parameter.name)
-        if name in changes or _was_set(context, name):
+        if name in changes or was_set(context, name):
             target = arguments if parameter.param_type_name == "argument" else words
             target.extend(_words(parameter, values[name]))
     return [*arguments, *words]
 
 
-def _was_set(context: typer.Context, name: str) -> bool:
+def was_set(context: typer.Context, name: str) -> bool:
+    """Return whether a parameter has a value that is not its default."""
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
 

@@ -16,6 +16,7 @@ from nearfield.inference.preparation.fused import FusedInput, FusedOptions, Fuse
 from nearfield.inference.preparation.input_preparer import InputCounts, PreparedInputs, token_requests
 from nearfield.inference.preparation.media_inputs import MIXED
 from nearfield.inference.preparation.media_preparer import MEDIA_THREADS
+from nearfield.inference.preparation.refused_inputs import OnRefused, leave_out_refused, read_or_refuse
 from nearfield.media.content import MixedContent
 from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, MediaLimits
 
@@ -40,14 +41,21 @@ class FusedPreparer:
         bulk: bool = False,
         expires_at: float | None = None,
         first_index: int = 0,
+        on_refused: OnRefused | None = None,
     ) -> PreparedInputs:
         """Decode and prepare inputs, and create their ticket; arguments are those of ``InputPreparer.prepare``.
+
+        With ``on_refused``, inputs that cannot be decoded or are too long are reported to it and left out.
 
         Raises:
             InputError: an input cannot be decoded or is too long. The input's number is named.
         """
         model.load_media()
         fused = self._options(options, DEFAULT_MEDIA_LIMITS)
+        if on_refused is not None:
+            read = partial(read_or_refuse, lambda item: self._processor.read(item, fused))
+            items, inputs = leave_out_refused(items, MEDIA_THREADS.map(read, list(items)), first_index, on_refused)
+            return self._prepared(model, items, inputs, options, bulk, expires_at, first_index)
         numbered = list(enumerate(items, first_index))
         inputs = MEDIA_THREADS.map(lambda pair: self._read(pair[0], pair[1], fused), numbered)
         return self._prepared(model, items, inputs, options, bulk, expires_at, first_index)

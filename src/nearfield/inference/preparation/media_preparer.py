@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from nearfield.inference.encode_options import ResolvedOptions
 from nearfield.inference.model_info import ModelInfo
 from nearfield.inference.preparation.input_preparer import InputCounts, PreparedInputs, output_requests
 from nearfield.inference.preparation.media_inputs import modality_of
+from nearfield.inference.preparation.refused_inputs import OnRefused, leave_out_refused, read_or_refuse
 from nearfield.inference.preparation.worker_threads import MediaThreads
 from nearfield.inference.processors import MediaProcessor
 from nearfield.media.audio import Audio
@@ -41,13 +43,21 @@ class MediaPreparer:
         bulk: bool = False,
         expires_at: float | None = None,
         first_index: int = 0,
+        on_refused: OnRefused | None = None,
     ) -> PreparedInputs:
         """Decode and prepare inputs, and create their ticket; arguments are those of ``InputPreparer.prepare``.
+
+        With ``on_refused``, inputs that cannot be decoded are reported to it and left out.
 
         Raises:
             InputError: an input cannot be decoded, or an option is for texts alone. The input's number is named.
         """
         _check(options)
+        if on_refused is not None:
+            read: Callable[[Any], Sequence[Features]] = self._processor.read
+            results = MEDIA_THREADS.map(partial(read_or_refuse, read), list(items))
+            items, readable = leave_out_refused(items, results, first_index, on_refused)
+            return self._prepared(model, items, readable, options, bulk, expires_at, first_index)
         numbered = list(enumerate(items, first_index))
         features = MEDIA_THREADS.map(lambda pair: self._read(*pair), numbered)
         return self._prepared(model, items, features, options, bulk, expires_at, first_index)

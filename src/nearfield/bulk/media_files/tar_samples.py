@@ -1,0 +1,113 @@
+"""Samples of a tar in the layout of WebDataset: consecutive members whose names are the same up to the first dot.
+
+A tar is read header by header, and the list of its members is not in memory. Python's tarfile takes a damaged header
+for the end; here the end is only where the blocks of zeros are that POSIX requires (pax, "ustar Interchange Format").
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+from nearfield.bulk.media_files.media_row import to_unicode
+
+_BLOCK = tarfile.BLOCKSIZE
+
+
+@dataclass(frozen=True)
+class TarMember:
+    """A file in a tar: where its bytes are; ``is_plain`` is false for a sparse file, which lies there in pieces."""
+
+    offset: int
+    size: int
+    is_plain: bool = True
+
+
+@dataclass
+class TarSample:
+    """Members of one sample by the parts of their names after the first dot, in lower case; where its first header is.
+
+    ``problem`` says why nothing more can be read from there.
+    """
+
+    key: str
+    offset: int
+    members: dict[str, TarMember] = field(default_factory=dict)
+    problem: str = ""
+
+    @property
+    def suffixes(self) -> Mapping[str, TarMember]:
+        """The members by their last suffix, such as ``.jpg``; of several with the same suffix the first."""
+        members: dict[str, TarMember] = {}
+        for name, member in self.members.items():
+            members.setdefault(f".{name.rpartition('.')[2]}", member)
+        return members
+
+
+def read_samples(file: BinaryIO, start: int = 0) -> Iterator[TarSample]:
+    """Yield the samples of a tar from a header on; the last one has a problem if the tar is damaged or cut off."""
+    reader = _TarReader(file, start)
+    sample: TarSample | None = None
+    for info in reader.members():
+        key, _, name = _split(info.name)
+        if not info.isreg() or not name or _is_hidden(info.name):
+            continue
+        if sample is None or sample.key != key:
+            if sample is not None:
+                yield sample
+            sample = TarSample(key, info.offset)
+        plain = info.type not in (tarfile.GNUTYPE_SPARSE,) and not info.sparse
+        sample.members.setdefault(name.lower(), TarMember(info.offset_data, info.size, plain))
+    if sample is not None:
+        yield sample
+    if reader.problem:
+        yield TarSample(f"byte={reader.end}", reader.end, problem=reader.problem)
+
+
+def _split(name: str) -> tuple[str, str, str]:
+    """Return the key of a member's sample, the dot, and the rest of its name."""
+    path = PurePosixPath(to_unicode(name).removeprefix("./"))
+    stem, dot, rest = path.name.partition(".")
+    return (path.parent / stem).as_posix(), dot, rest
+
+
+def _is_hidden(name: str) -> bool:
+    """Return whether a member is no data: macOS adds files that begin with a dot."""
+    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name.removeprefix("./")).parts)
+
+
+class _TarReader:
+    """Reads headers. After ``members``, ``end`` is where reading stopped, and ``problem`` says why if it was no end."""
+
+    def __init__(self, file: BinaryIO, start: int) -> None:
+        self._file = file
+        self.end = start
+        self.problem = ""
+
+    def members(self) -> Iterator[tarfile.TarInfo]:
+        """Yield the members."""
+        self._file.seek(self.end)
+        try:
+            with tarfile.open(fileobj=self._file, mode="r:") as archive:
+                while (info := archive.next()) is not None:
+                    self.end = archive.offset
+                    archive.members.clear()  # type: ignore[attr-defined]  # otherwise it has all
+                    yield info
+                self.end = archive.offset
+        except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+            self.problem = f"The tar cannot be read from byte {self.end:,} on ({error})."
+            return
+        self.problem = self._problem_at_end()
+
+    def _problem_at_end(self) -> str:
+        size = os.fstat(self._file.fileno()).st_size
+        block = os.pread(self._file.fileno(), _BLOCK, self.end)
+        if block == bytes(_BLOCK):
+            return ""
+        if self.end >= size:
+            return f"The tar is cut off at byte {size:,}: members may be missing."
+        return f"The tar is damaged at byte {self.end:,}: what follows was not read."
