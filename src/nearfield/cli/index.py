@@ -36,6 +36,10 @@ nearfield index docs ~/notes --store 'postgresql://me:${PGPASSWORD}@host/db' --w
 
 nearfield index docs --config docs.toml --dry-run
 
+nearfield index docs --query-map map/
+
+nearfield index docs --model bge-small --bridge bridge/
+
 Without sources, the command reads the sources that the collection has. An interrupted run continues where it stopped
 if the command is repeated."""
 
@@ -60,6 +64,14 @@ def index(
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Model, for a collection with one dense feature.")
+    ] = None,
+    query_map: Annotated[
+        str | None,
+        typer.Option("--query-map", help="Folder of `nearfield train map`, applied to queries; none removes it."),
+    ] = None,
+    bridge: Annotated[
+        Path | None,
+        typer.Option("--bridge", help="Folder of `nearfield convert fit`: searches until --model is complete."),
     ] = None,
     store: Annotated[
         str | None,
@@ -128,11 +140,12 @@ def index(
 
     if model and feature:
         raise InputError("Use --model or --feature, not both.", param="model")
-    fields = definitions.parse_fields(meta or [])
+    fields, earlier = definitions.parse_fields(meta or []), _definition_of(name)
+    features = definitions.parse_features([f"dense={model}"] if model else feature or [])
     definition = _merge(
         definitions.load_config(config) if config else {},
-        _definition_of(name),
-        features=definitions.parse_features([f"dense={model}"] if model else feature or []),
+        earlier,
+        features=_with_maps(features, earlier.get("features"), query_map, bridge),
         chunks=_without_none(by=chunker, tokens=tokens, overlap=overlap),
         clean=_without_none(
             duplicates=False if keep_duplicates else None, boilerplate=False if keep_boilerplate else None
@@ -164,6 +177,7 @@ def index(
     with Collection.ensure(name, definition) as collection:
         if not quiet and not as_json:
             _print_recorded(collection, opened)
+            _print_bridges(collection)
         shown = not quiet and sys.stderr.isatty()
         try:
             report = collection.index(opened, shown=shown, retry_failed=retry_failed, allow_removal=allow_removal)
@@ -199,6 +213,16 @@ def _print_recorded(collection: Collection, sources: Sequence[Source]) -> None:
 
     for location, flags in recorded_flags(sources, collection.config.sources).items():
         typer.echo(f"{quote_name(location)} is read as before: {escape_controls(flags)}", err=True)
+
+
+def _print_bridges(collection: Collection) -> None:
+    """Say what searches lose while the vectors of another model are computed."""
+    from nearfield.corpus.indexing.migration import bridge_notes
+
+    if not any(feature.bridge for feature in collection.config.features.values()):
+        return  # no model is loaded to find that out
+    for note in bridge_notes(collection.features, collection.manifest):
+        typer.secho(escape_controls(note), fg="yellow", err=True)
 
 
 def _definition_of(name: str) -> Definition:
@@ -259,6 +283,32 @@ def _print_report(report: IndexReport, *, as_json: bool, quiet: bool) -> None:
 
 def _without_none(**values: object) -> Definition:
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _with_maps(
+    features: Definition, earlier: Definition | None, query_map: str | None, bridge: Path | None
+) -> Definition:
+    """Return the features of the flags, with the maps for the first one; those that exist if the flags name none.
+
+    Raises:
+        InputError: there is no map in a folder, or a bridge without a new model.
+    """
+    from nearfield.vectors.vector_map import load_map
+
+    if query_map is None and bridge is None:
+        return features
+    if bridge is not None and not features:
+        raise InputError("--bridge needs --model: the model that takes the place of the present one.", param="bridge")
+    maps: Definition = {}
+    if bridge is not None:
+        load_map(bridge, "bridge")
+        maps["bridge"] = str(bridge.expanduser().resolve())
+    if query_map is not None:
+        maps["query_map"] = "" if query_map == "none" else str(Path(query_map).expanduser().resolve())
+        if query_map != "none":
+            load_map(query_map, "query")
+    name, *others = (changed := features or earlier or {"dense": {}})
+    return {name: {**changed[name], **maps}, **{other: changed[other] for other in others}}
 
 
 def _merge(

@@ -20,6 +20,7 @@ from nearfield.corpus.features import EncoderOf, Feature, build_features
 from nearfield.corpus.indexing import integrity
 from nearfield.corpus.indexing.context import DEFAULT_OPTIONS, IndexOptions
 from nearfield.corpus.indexing.indexer import Indexer, drop_unused, open_sources, own_folders
+from nearfield.corpus.indexing.migration import check_bridges, end_migration
 from nearfield.corpus.indexing.quick_check import find_nothing_to_do, record_settled
 from nearfield.corpus.indexing.report import IndexReport
 from nearfield.corpus.manifest.collection_info import collection_info, other_store
@@ -50,10 +51,7 @@ class Collection:
     """
 
     def __init__(
-        self,
-        folder: CollectionDirectory,
-        encoder_of: EncoderOf | None = None,
-        reranker_of: RerankerOf | None = None,
+        self, folder: CollectionDirectory, encoder_of: EncoderOf | None = None, reranker_of: RerankerOf | None = None
     ) -> None:
         self.name = folder.name
         self.folder = folder
@@ -79,8 +77,7 @@ class Collection:
         return self._stores.get(lambda: stores.connect(self.address))
 
     def _close_store(self) -> None:
-        store = self._stores.pop()
-        if store is not None:
+        if (store := self._stores.pop()) is not None:
             store.close()
 
     # -- create and open ---------------------------------------------------------------------------------------
@@ -154,6 +151,7 @@ class Collection:
             features = self._features_for(merged)
             # A definition that cannot work must not be saved.
             Indexer(self.folder, merged, self.manifest, self.store, features).chunk_stage()
+            check_bridges(self.name, features, self.manifest)
             self._save(merged)
             self._features = features
 
@@ -281,6 +279,8 @@ class Collection:
             self.manifest.close()
             self._reopen()
             drop_unused(self.folder, self._vector_tables())
+        if not report.held_back:
+            self.config = end_migration(self.config, self.manifest)
         if not report.held_back and not self._models.are_lent:
             record_settled(self.manifest, self.config, features.values())
         return report

@@ -34,7 +34,8 @@ class FeatureConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
 
     ``of`` names another dense feature: this one is derived from its vectors by truncation or quantisation, without a
     forward pass. ``options`` are keyword arguments of ``Encoder.encode`` for documents and queries, such as an
-    instruction.
+    instruction. ``query_map`` and ``bridge`` are folders of maps for queries: the first belongs to the model, and the
+    second serves searches in vectors of an earlier model until those of this one are complete.
     """
 
     model: str = DEFAULT_MODEL
@@ -46,6 +47,8 @@ class FeatureConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     index: Literal["auto", "none"] = "auto"
     quantization: Quantization = "none"
     options: dict[str, Any] = {}
+    query_map: str = ""
+    bridge: str = ""
 
 
 class ChunkingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -196,6 +199,8 @@ def _check_feature(name: str, feature: FeatureConfig, others: Mapping[str, Featu
     where = f"Feature {name!r}"
     if feature.kind != "dense" and (feature.dimensions or feature.dtype == "binary" or feature.of):
         raise InputError(f"{where}: dimensions, binary and 'of' are for dense vectors, not {feature.kind}.")
+    if (feature.query_map or feature.bridge) and (feature.kind != "dense" or feature.of):
+        raise InputError(f"{where}: query_map and bridge are for dense features with a model.")
     if feature.of is None:
         return
     full = others.get(feature.of)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from nearfield.vectors.dense import truncate
 from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.outputs import Outputs
 from nearfield.vectors.sparse import SparseVectors
+from nearfield.vectors.vector_map import VectorMap, load_map, width_of
 
 EncoderOf = Callable[[str], Encoder]
 #: A vector in the form of ``Record.vector``: an array, or ids and weights.
@@ -55,6 +57,9 @@ class Feature:
         self._empty: Any = encoder.encode([], role="document", outputs=(config.kind,), **config.options)[config.kind]
         if config.kind == "dense":
             self._check_dimensions()
+        self._query_map = load_map(config.query_map, "query") if config.query_map else None
+        if self._query_map is not None:
+            self._query_map.require_source(self._query_space, f"queries of feature {name!r}")
 
     def _check_dimensions(self) -> None:
         try:
@@ -113,17 +118,50 @@ class Feature:
         return _METRICS.get(self.encoder.recipe.similarity, "cosine")
 
     def encode_queries(self, texts: Sequence[str]) -> list[Vector]:
-        """Encode queries with the model's query prompt."""
-        return self._encode(texts, "query")
+        """Encode queries with the model's query prompt, and move them by the query map if there is one."""
+        outputs = self._encode(texts, "query")
+        if self._query_map is None:
+            return self.vectors(outputs)
+        return list(self.shape(self._query_map.apply(outputs[self.kind].data)))
 
     def encode_documents(self, texts: Sequence[str]) -> list[Vector]:
         """Encode texts with the model's document prompt."""
-        return self._encode(texts, "document")
+        return self.vectors(self._encode(texts, "document"))
 
-    def _encode(self, texts: Sequence[str], role: str) -> list[Vector]:
+    def encode_through(self, bridge: VectorMap, texts: Sequence[str], role: str, *, binary: bool) -> list[Vector]:
+        """Encode texts of a role, and return their vectors in the space of a bridge's target."""
+        rows = bridge.apply(self._encode(texts, role)[self.kind].data)
+        return list(np.packbits(rows > 0, axis=1) if binary else rows)
+
+    def bridge_to(self, stored: Mapping[str, Any]) -> VectorMap | None:
+        """Return the bridge into the stored space of another model; None if there is none, or it is not needed.
+
+        Raises:
+            InputError: the bridge cannot be read.
+            SpaceMismatch: it leads from another model, or into another space.
+        """
+        if not self.config.bridge or not differences(stored, self.space()):
+            return None
+        bridge = load_map(self.config.bridge, "bridge")
+        bridge.require_source(self._query_space, f"queries of feature {self.name!r}")
+        whole: tuple[str, int, Mapping[str, Any]] = (bridge.target, width_of(bridge.target), {})
+        if (stored.get("fingerprint"), stored.get("dimensions"), stored.get("options") or {}) != whole:
+            raise SpaceMismatch(
+                f"The bridge of feature {self.name!r} leads to whole vectors of the space {bridge.target}, and those "
+                f"of the collection are of {stored.get('fingerprint')}, with {stored.get('dimensions')} dimensions. "
+                "Fit a bridge from the model that they were computed with, or leave it out."
+            )
+        return bridge
+
+    @cached_property
+    def _query_space(self) -> str:
+        return str(self._encode([], "query")[self.kind].fingerprint)
+
+    def _encode(self, texts: Sequence[str], role: str) -> Outputs:
         options = {"outputs": (self.kind,), "show_progress_bar": False, **self.config.options}
         with unread_unlogged():  # reports and searches warn, once for each script
-            return self.vectors(self.encoder.encode(list(texts), role=role, **options))
+            outputs: Outputs = self.encoder.encode(list(texts), role=role, **options)
+            return outputs
 
     def vectors(self, outputs: Outputs) -> list[Vector]:
         """Return this feature's vectors from a pass's outputs, truncated and quantised."""
@@ -190,7 +228,9 @@ def _with_model_of(feature: FeatureConfig, full: FeatureConfig) -> FeatureConfig
     import msgspec
 
     dimensions = feature.dimensions or full.dimensions
-    return msgspec.structs.replace(feature, model=full.model, options=full.options, dimensions=dimensions)
+    return msgspec.structs.replace(
+        feature, model=full.model, options=full.options, dimensions=dimensions, query_map=full.query_map
+    )
 
 
 def group_passes(features: Sequence[Feature]) -> list[tuple[EncodePass, list[Feature]]]:
@@ -221,12 +261,8 @@ def table_from_dict(data: Mapping[str, Any]) -> TableSpec:
     return TableSpec(**data)
 
 
-def require_same_space(name: str, collection: str, stored: Mapping[str, object], current: Mapping[str, object]) -> None:
-    """Refuse to compare queries with stored vectors of another space.
-
-    Raises:
-        SpaceMismatch: what differs, and the command that computes the vectors again.
-    """
+def differences(stored: Mapping[str, object], current: Mapping[str, object]) -> list[str]:
+    """Return in what two spaces (``Feature.space``) differ."""
     labels = {
         "model": "model",
         "fingerprint": "weights, tokenizer or pooling",
@@ -235,7 +271,16 @@ def require_same_space(name: str, collection: str, stored: Mapping[str, object],
         "prompts": "prompts",
         "options": "options",
     }
-    differing = [label for key, label in labels.items() if stored.get(key) != current.get(key)]
+    return [label for key, label in labels.items() if stored.get(key) != current.get(key)]
+
+
+def require_same_space(name: str, collection: str, stored: Mapping[str, object], current: Mapping[str, object]) -> None:
+    """Refuse to compare queries with stored vectors of another space.
+
+    Raises:
+        SpaceMismatch: what differs, and the command that computes the vectors again.
+    """
+    differing = differences(stored, current)
     if differing:
         raise SpaceMismatch(
             f"The vectors of feature {name!r} in collection {collection!r} cannot be compared with queries. They "

@@ -16,7 +16,7 @@ from nearfield.training.light.bridge import BridgeProof, fit_bridge
 from nearfield.training.light.bridge_forms import candidates
 from nearfield.vectors.vector_map import VectorMap, load_map
 from tests.support.cli_runner import run
-from tests.training.light.related_models import sample, write_relatives
+from tests.support.related_models import sample, write_relatives
 
 RANDOM = np.random.default_rng(8)
 

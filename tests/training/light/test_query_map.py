@@ -19,7 +19,7 @@ from nearfield.training.light.map_folder import write_map
 from nearfield.training.light.query_map import MapSettings, fit_query_map
 from nearfield.training.training_data import TrainingData
 from tests.support.cli_runner import run
-from tests.training.light.language import sentences, translate, translations
+from tests.support.tiny_language import sentences, translate, translations
 
 
 @pytest.fixture(scope="module")

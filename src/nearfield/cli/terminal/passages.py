@@ -42,6 +42,8 @@ def show(passages: Sequence[SearchHit], *, full: bool = False, explain: bool = F
         if explain:
             console.print(Text(f"    {_stages(hit)}", style="dim"), soft_wrap=True)
         console.print()
+    for note in dict.fromkeys(hit.bridge for hit in passages if hit.bridge):
+        console.print(Text(plain(note), style="yellow"), soft_wrap=True)
 
 
 def show_sources(answer: Answer) -> None:

@@ -9,13 +9,13 @@ from functools import cached_property
 from typing import TypeVar
 
 from nearfield.corpus.config import CollectionConfig
-from nearfield.corpus.features import FeatureTable
+from nearfield.corpus.features import FeatureTable, table_from_dict
 from nearfield.corpus.indexing.chunk_stage import ChunkStage
 from nearfield.corpus.indexing.report import IndexReport
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.errors import NearfieldError, StoreFailed
 from nearfield.progress import Progress
-from nearfield.stores import Store
+from nearfield.stores import Store, TableSpec
 
 #: Seconds between two tries of a store that failed.
 _RETRY_PAUSES = (0.5, 2.0, 5.0)
@@ -63,6 +63,13 @@ class IndexContext:
     def table_names(self) -> tuple[str, ...]:
         """The names of all tables."""
         return tuple(self.tables_by_name)
+
+    @cached_property
+    def replaced_tables(self) -> tuple[TableSpec, ...]:
+        """The live tables that those of this run replace: searches may use them until it ends."""
+        records = self.manifest.vector_tables()
+        old = (table for table in records if table.state == "live" and table.name not in self.tables_by_name)
+        return tuple(table_from_dict(table.described) for table in old)
 
     def remove_from_duplicates(self, documents: Sequence[str]) -> None:
         """Remove documents from the index of near-duplicates; mark documents stale whose duplicates pointed at them.

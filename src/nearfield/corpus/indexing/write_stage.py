@@ -37,12 +37,18 @@ class WriteStage:
             outdated = [task for task in tasks if task.in_store and task.new_chunks and task.is_last]
             if outdated:
                 self._context.retry(partial(self._store.delete, item.table, _earlier_versions(outdated)))
+        self._remove_outdated([task for task in finished if task.in_store and task.new_chunks and task.is_last])
         with self._manifest.writing():
             for task in finished:
                 self._commit(task)
         self._quarantine([task for task in batch if task.error])
         for task in batch:
             self._count(task)
+
+    def _remove_outdated(self, tasks: Sequence[DocumentTask]) -> None:
+        """Remove earlier versions of documents from tables that are being replaced: these get no new version."""
+        for table in self._context.replaced_tables if tasks else ():
+            self._context.retry(partial(self._store.delete, table, _earlier_versions(tasks)))
 
     def _without_failed(self, batch: Sequence[DocumentTask]) -> list[DocumentTask]:
         """Return the tasks without the other parts of documents of which one part failed."""
@@ -81,8 +87,9 @@ class WriteStage:
             )
 
     def _delete_from_store(self, documents: Sequence[str]) -> None:
-        for item in self._context.tables.values():
-            self._context.retry(partial(self._store.delete, item.table, one_of("document", list(documents))))
+        current = (item.table for item in self._context.tables.values())
+        for table in (*current, *self._context.replaced_tables):
+            self._context.retry(partial(self._store.delete, table, one_of("document", list(documents))))
 
     def _count(self, task: DocumentTask) -> None:
         report = self._context.report

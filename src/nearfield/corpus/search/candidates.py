@@ -24,7 +24,7 @@ class SearchCandidate:
         """The record's id."""
         return self.record.id
 
-    def to_hit(self, highlights: tuple[tuple[int, int], ...], *, explain: bool) -> SearchHit:
+    def to_hit(self, highlights: tuple[tuple[int, int], ...], *, explain: bool, bridge: str = "") -> SearchHit:
         """Return the hit for the caller; with ``explain``, it has the scores of all stages."""
         record, payload = self.record, self.record.payload
         return SearchHit(
@@ -37,6 +37,7 @@ class SearchCandidate:
             fields=dict(record.fields),
             highlights=highlights,
             stages=self.stages if explain else {},
+            bridge=bridge,
             **place_of(payload),
         )
 

@@ -78,7 +78,8 @@ class SearchHit:
     ``highlights`` are the sentences of ``text`` that match best, each from start to end in characters of it, the best
     first. ``also`` are other places with nearly the same text. ``stages`` are the score and rank (from 1) by stage,
     such as ``{"dense": {"score": 0.71, "rank": 2}}``. ``shared`` are the parts of ``text`` that were not compared with
-    the query: passages that documents or pages share, which are separate chunks.
+    the query: passages that documents or pages share, which are separate chunks. ``bridge`` says what the search loses
+    if it went through a bridge into the vectors of an earlier model; else it is empty.
     """
 
     id: str
@@ -98,6 +99,7 @@ class SearchHit:
     page_unit: str = "page"
     lines: tuple[int, int] | None = None
     shared: tuple[tuple[int, int], ...] = ()
+    bridge: str = ""
 
     @property
     def own_text(self) -> str:

@@ -42,7 +42,8 @@ class Searchable:
     has a fingerprint, it must be this one. ``of`` names the feature of which this one is a truncated or quantised form,
     and ``shape`` converts that feature's vectors [n, dimensions], so that no query is encoded twice.
     ``encode_documents`` encodes texts as documents, in the same form, for sentences. ``unread_script`` returns the
-    script of a text that the model cannot read.
+    script of a text that the model cannot read. ``note`` says what is lost where queries reach the vectors through a
+    bridge.
     """
 
     table: TableSpec
@@ -53,6 +54,7 @@ class Searchable:
     shape: Callable[[Array], Array] | None = None
     encode_documents: Callable[[Sequence[str]], Sequence[Array]] | None = None
     unread_script: Callable[[str], str | None] | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)

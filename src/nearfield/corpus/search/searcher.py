@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -180,10 +181,9 @@ class Searcher:
             least = plan.min_score
             rankings = [[candidate for candidate in ranking if candidate.score >= least] for ranking in rankings]
         highlights = self._highlights(batch, rankings, sentences)
-        return [
-            [candidate.to_hit(places, explain=plan.explain) for candidate, places in zip(ranking, row, strict=True)]
-            for ranking, row in zip(rankings, highlights, strict=True)
-        ]
+        note = next((self._features[name].note for name in plan.features if self._features[name].note), "")
+        to_hit = partial(SearchCandidate.to_hit, explain=plan.explain, bridge=note)
+        return [[to_hit(*pair) for pair in zip(*row, strict=True)] for row in zip(rankings, highlights, strict=True)]
 
     # -- stages ------------------------------------------------------------------------------------------------
 

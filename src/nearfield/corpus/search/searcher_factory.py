@@ -17,6 +17,7 @@ from nearfield.corpus.search.searcher import Searcher
 from nearfield.corpus.search.unread_letters import UnreadLetters
 from nearfield.errors import InputError
 from nearfield.stores import Store
+from nearfield.vectors.vector_map import VectorMap
 
 
 def create_searcher(
@@ -38,9 +39,15 @@ def create_searcher(
         raise InputError(f"Collection {collection!r} is empty. To fill it: nearfield index {collection} FOLDER")
     searchable: dict[str, Searchable] = {}
     for name, feature in features.items():
-        if name in live:  # else its table is still being built
+        if name not in live:  # its table is still being built
+            continue
+        bridge, full = feature.bridge_to(live[name].space), config.features[name].of
+        if bridge is not None:
+            searchable[name] = _bridged(feature, live[name], bridge)
+        elif full is None or not (full in searchable and searchable[full].note):
+            # Short forms of a feature that is searched through a bridge are left out until it is complete.
             require_same_space(name, collection, live[name].space, feature.space())
-            searchable[name] = _searchable(feature, live[name], config.features[name].of)
+            searchable[name] = _searchable(feature, live[name], full)
     return Searcher(
         store,
         searchable,
@@ -65,3 +72,27 @@ def _searchable(feature: Feature, table: VectorTable, derived_from: str | None) 
         encode_documents=feature.encode_documents,
         unread_script=UnreadLetters(feature.encoder.tokenizer).script,
     )
+
+
+def _bridged(feature: Feature, table: VectorTable, bridge: VectorMap) -> Searchable:
+    """Return a feature whose queries search the vectors of an earlier model through a bridge."""
+    spec = table_from_dict(table.described)
+    encode = partial(feature.encode_through, bridge, binary=spec.dtype == "binary")
+    return Searchable(
+        spec,
+        partial(encode, role="query"),
+        model=feature.encoder.name,
+        encode_documents=partial(encode, role="document"),
+        unread_script=UnreadLetters(feature.encoder.tokenizer).script,
+        note=bridge_note(bridge, feature.encoder.name, str(table.space.get("model"))),
+    )
+
+
+def bridge_note(bridge: VectorMap, new: str, old: str) -> str:
+    """Return what a search through a bridge loses, in a sentence."""
+    loss = bridge.facts.get("loss")
+    lost = ""
+    if loss:
+        low, high = loss["interval"]
+        lost = f", which loses {loss['score']:.1f} points of {loss['measure']} (95% {low:.1f} to {high:.1f})"
+    return f"Queries of {new} search the vectors of {old} through a bridge{lost}, until all are embedded again."

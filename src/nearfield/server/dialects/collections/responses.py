@@ -22,9 +22,14 @@ def collection_to_dict(info: Mapping[str, Any]) -> JsonObject:
     return {
         **counts,
         "fields": definition.get("fields", {}),
-        "features": definition.get("features", {}),
+        "features": {name: _without_paths(feature) for name, feature in definition.get("features", {}).items()},
         "tables": info["tables"],
     }
+
+
+def _without_paths(feature: Mapping[str, Any]) -> JsonObject:
+    """Return a feature without the folders of its maps."""
+    return {name: value for name, value in feature.items() if name not in ("query_map", "bridge")}
 
 
 def answer_to_dict(name: str, answer: Answer) -> JsonObject:

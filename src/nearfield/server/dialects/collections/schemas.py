@@ -120,6 +120,7 @@ class CollectionPassage(msgspec.Struct):
     ``GET /collections/{name}/document`` returns. Pages count in units of ``page_unit`` (page, slide or sheet);
     ``lines`` are the first and last line in a text file. ``highlights`` are pairs of positions in the passage's text,
     and so is ``shared``: what was not compared with the query, since it is a separate passage that documents share.
+    ``bridge`` says what the search loses while the collection moves to another model; else it is empty.
     """
 
     id: str
@@ -139,6 +140,7 @@ class CollectionPassage(msgspec.Struct):
     page_unit: str
     lines: list[int] | None
     shared: list[list[int]]
+    bridge: str
 
 
 class SearchReply(msgspec.Struct):

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from nearfield.testing import WORDS, write_tiny_model
-from tests.training.light.language import sentences
+from tests.support.tiny_language import sentences
 
 
 def write_relatives(folder: Path, *, noise: float = 0.02) -> tuple[Path, Path]:
