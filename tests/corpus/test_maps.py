@@ -259,9 +259,9 @@ def test_a_bridge_that_leads_elsewhere_is_refused_before_the_definition_changes(
 
 
 def test_an_empty_collection_has_nothing_to_bridge_to(home: Path, move: dict[str, Any], tmp_path: Path) -> None:
-    with Collection.create("empty", {"store": f"memory:{tmp_path}-empty"}) as empty:
-        with pytest.raises(InputError, match="no vectors of feature 'dense'"):
-            empty.configure(move)
+    empty = Collection.create("empty", {"store": f"memory:{tmp_path}-empty"})
+    with empty, pytest.raises(InputError, match="no vectors of feature 'dense'"):
+        empty.configure(move)
 
 
 def test_documents_that_change_or_go_during_a_move_are_not_found_in_their_old_form(
