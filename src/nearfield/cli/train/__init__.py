@@ -10,7 +10,12 @@ from typer.core import TyperGroup
 
 #: The commands: the name, and the module in this package with a function of the module's name and ``EXAMPLES``.
 #: A new command is one module and one row.
-COMMANDS: tuple[tuple[str, str], ...] = (("run", "run"), ("map", "query_map"), ("mine", "mine"))
+COMMANDS: tuple[tuple[str, str], ...] = (
+    ("run", "run"),
+    ("map", "query_map"),
+    ("mine", "mine"),
+    ("prune", "prune"),
+)
 #: The command that runs when the first argument is none of the commands.
 DEFAULT = "run"
 
