@@ -31,7 +31,7 @@ from nearfield.units import format_bytes
 
 #: Names of tensors with a row for each token: input tables, and output layers that share them.
 _TABLES = re.compile(r"(word_embeddings|embed_tokens|tok_embeddings|token_embedding|wte|shared|lm_head|predictions)")
-#: Files that are written anew, or describe what no longer exists.
+#: Files that are written again, or describe what no longer exists.
 _REPLACED = re.compile(
     r"(.*\.safetensors|.*\.safetensors\.index\.json|.*\.bin|.*\.onnx.*|.*\.gguf|vocab\.(txt|json)|merges\.txt|.*\.model"
     r"|tokenizer\.json|added_tokens\.json|\..*|onnx|openvino|.*\.h5|.*\.msgpack|.*\.ot)"
@@ -91,7 +91,7 @@ def prune_model(encoder: Encoder, texts: Sequence[str], output: Path) -> PruneRe
     folder = _model_folder(encoder)
     state = json_file.read_object(folder / "tokenizer.json")
     whole = _splitter(state)
-    pruned = prune_tokenizer(state, _token_ids(whole, texts), least=_least(encoder))
+    pruned = prune_tokenizer(state, _token_ids(whole, texts), first_ids=_fixed_ids(encoder))
     _check_splits(whole, pruned, texts)
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as place:
@@ -101,7 +101,7 @@ def prune_model(encoder: Encoder, texts: Sequence[str], output: Path) -> PruneRe
         if output.exists():
             output.rmdir()
         partial.rename(output)
-    tokens, unseen = len(whole.get_vocab()), _unseen_share(state, whole, texts, _least(encoder))
+    tokens, unseen = len(whole.get_vocab()), _unseen_share(state, whole, texts, _fixed_ids(encoder))
     return PruneReport(tokens, len(pruned.old_ids), *sizes, len(texts), unseen, difference)
 
 
@@ -126,7 +126,7 @@ def _model_folder(encoder: Encoder) -> Path:
     return folder
 
 
-def _least(encoder: Encoder) -> int:
+def _fixed_ids(encoder: Encoder) -> int:
     """Return how many of the first ids must keep their number."""
     config = encoder.recipe.config
     if config.get("model_type") not in _PADDING_OFFSET:
@@ -162,13 +162,13 @@ def _check_splits(whole: Tokenizer, pruned: PrunedTokenizer, texts: Sequence[str
                 raise ModelRefused(f"The tokenizer cannot be pruned exactly: it would split {text!r:.120} differently.")
 
 
-def _unseen_share(state: Mapping[str, Any], whole: Tokenizer, texts: Sequence[str], least: int) -> float:
+def _unseen_share(state: Mapping[str, Any], whole: Tokenizer, texts: Sequence[str], first_ids: int) -> float:
     """Return the share of a tenth of the texts whose tokens remain if they are those of the others."""
     left_out = list(texts[::10])
     others = [text for number, text in enumerate(texts) if number % 10]
     if not others:
         return 0.0
-    known = set(prune_tokenizer(state, _token_ids(whole, others), least=least).old_ids)
+    known = set(prune_tokenizer(state, _token_ids(whole, others), first_ids=first_ids).old_ids)
     encodings = (item for batch in _batches(left_out) for item in whole.encode_batch_fast(list(batch)))
     return float(np.mean([known.issuperset(item.ids) for item in encodings]))
 
@@ -226,7 +226,7 @@ def _is_table(name: str, tensor: LazyTensor, rows: int) -> bool:
 
 
 def _write_configs(output: Path, pruned: PrunedTokenizer) -> None:
-    """Write the ids and the size of the vocabulary in the configs anew."""
+    """Write the ids and the size of the vocabulary in the configs."""
     new_ids = pruned.new_ids
     config = json_file.read_object(output / "config.json")
     config["vocab_size"] = len(pruned.old_ids)

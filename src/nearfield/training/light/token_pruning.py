@@ -39,13 +39,13 @@ class PrunedTokenizer:
         return {old: new for new, old in enumerate(self.old_ids)}
 
 
-def prune_tokenizer(state: Mapping[str, Any], seen: Collection[int], *, least: int = 0) -> PrunedTokenizer:
+def prune_tokenizer(state: Mapping[str, Any], seen: Collection[int], *, first_ids: int = 0) -> PrunedTokenizer:
     """Return a tokenizer with the tokens that were seen, added and special ones, and single characters or bytes.
 
     Args:
         state: the parsed tokenizer.json.
         seen: ids of tokens that must remain.
-        least: ids below this number remain too.
+        first_ids: ids below this number remain too.
 
     Raises:
         ModelRefused: the model of the tokenizer is of another kind, or drops merges at random.
@@ -58,7 +58,7 @@ def prune_tokenizer(state: Mapping[str, Any], seen: Collection[int], *, least: i
         raise ModelRefused("BPE with dropout or a prefix of continuing subwords cannot be pruned exactly.")
     ids = {number: name for name, number in names.items()}
     added = {int(token["id"]) for token in state.get("added_tokens", ())}
-    keep = {*seen, *added, *range(least), *_always(kind, model, names)} & ids.keys()
+    keep = {*seen, *added, *range(first_ids), *_always(kind, model, names)} & ids.keys()
     merges: list[Any] = []
     if kind == "BPE":
         merges, parts = _used_merges(model, [ids[number] for number in keep])
