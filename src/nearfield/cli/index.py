@@ -217,7 +217,7 @@ def _print_recorded(collection: Collection, sources: Sequence[Source]) -> None:
 
 def _print_bridges(collection: Collection) -> None:
     """Say what searches lose while the vectors of another model are computed."""
-    from nearfield.corpus.indexing.migration import bridge_notes
+    from nearfield.corpus.manifest.migration import bridge_notes
 
     if not any(feature.bridge for feature in collection.config.features.values()):
         return  # no model is loaded to find that out

@@ -20,12 +20,12 @@ from nearfield.corpus.features import EncoderOf, Feature, build_features
 from nearfield.corpus.indexing import integrity
 from nearfield.corpus.indexing.context import DEFAULT_OPTIONS, IndexOptions
 from nearfield.corpus.indexing.indexer import Indexer, drop_unused, open_sources, own_folders
-from nearfield.corpus.indexing.migration import check_bridges, end_migration
 from nearfield.corpus.indexing.quick_check import find_nothing_to_do, record_settled
 from nearfield.corpus.indexing.report import IndexReport
 from nearfield.corpus.manifest.collection_info import collection_info, other_store
 from nearfield.corpus.manifest.document_info import DocumentInfo
 from nearfield.corpus.manifest.manifest import Manifest
+from nearfield.corpus.manifest.migration import check_bridges, end_migration
 from nearfield.corpus.manifest.reading_text import read_text
 from nearfield.corpus.manifest.vector_tables import VectorTables
 from nearfield.corpus.search.hit import SearchHit

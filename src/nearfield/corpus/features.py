@@ -288,3 +288,13 @@ def require_same_space(name: str, collection: str, stored: Mapping[str, object],
             f"{current.get('model')}, {current.get('fingerprint')}. To compute the vectors again: "
             f"nearfield index {collection}"
         )
+
+
+def bridge_note(bridge: VectorMap, new: str, old: str) -> str:
+    """Return what a search through a bridge loses, in a sentence."""
+    loss = bridge.facts.get("loss")
+    lost = ""
+    if loss:
+        low, high = loss["interval"]
+        lost = f", which loses {loss['score']:.1f} points of {loss['measure']} (95% {low:.1f} to {high:.1f})"
+    return f"Queries of {new} search the vectors of {old} through a bridge{lost}, until all are embedded again."

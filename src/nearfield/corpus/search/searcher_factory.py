@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from nearfield.corpus.config import CollectionConfig
-from nearfield.corpus.features import Feature, require_same_space, table_from_dict
+from nearfield.corpus.features import Feature, bridge_note, require_same_space, table_from_dict
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.records import VectorTable
 from nearfield.corpus.manifest.stored_filters import stored_filter
@@ -86,13 +86,3 @@ def _bridged(feature: Feature, table: VectorTable, bridge: VectorMap) -> Searcha
         unread_script=UnreadLetters(feature.encoder.tokenizer).script,
         note=bridge_note(bridge, feature.encoder.name, str(table.space.get("model"))),
     )
-
-
-def bridge_note(bridge: VectorMap, new: str, old: str) -> str:
-    """Return what a search through a bridge loses, in a sentence."""
-    loss = bridge.facts.get("loss")
-    lost = ""
-    if loss:
-        low, high = loss["interval"]
-        lost = f", which loses {loss['score']:.1f} points of {loss['measure']} (95% {low:.1f} to {high:.1f})"
-    return f"Queries of {new} search the vectors of {old} through a bridge{lost}, until all are embedded again."

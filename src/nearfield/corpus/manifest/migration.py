@@ -12,9 +12,8 @@ from collections.abc import Mapping
 import msgspec
 
 from nearfield.corpus.config import CollectionConfig
-from nearfield.corpus.features import Feature
+from nearfield.corpus.features import Feature, bridge_note
 from nearfield.corpus.manifest.manifest import Manifest
-from nearfield.corpus.search.searcher_factory import bridge_note
 from nearfield.errors import InputError
 
 
