@@ -177,6 +177,11 @@ def has_bf16() -> bool:
     return bool(cpu_flags() & {"amx_bf16", "avx512_bf16", "bf16"})
 
 
+def has_int8() -> bool:
+    """Return whether the CPU multiplies int8 matrices natively (AVX-512 VNNI, AVX-VNNI or AMX)."""
+    return bool(cpu_flags() & {"avx512_vnni", "avx_vnni", "amx_int8"})
+
+
 def _quota() -> int | None:
     """Return the cgroup's CPU quota in whole cores, rounded up."""
     quota = _exact_quota()

@@ -32,10 +32,10 @@ REGISTRY = Registry(
 class BackendOptions:
     """How a graph is to run: number format, cores, the folder of compiled graphs (None: do not cache), and the device.
 
-    float16, bfloat16 and devices other than the CPU are torch's alone.
+    float16, bfloat16 and devices other than the CPU are torch's alone, int8 and int8-dynamic those of OpenVINO.
     """
 
-    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "float16", "bfloat16", "int8", "int8-dynamic"] = "auto"
     cpu: CpuPlan = field(default_factory=plan_cpu)
     cache: Path | None = None
     device: str = "auto"
@@ -50,7 +50,10 @@ class Executor(Protocol):
 
 
 class Program(Protocol):
-    """A compiled graph. ``precision`` says what the matrix units really use: ``bf16`` or ``float32``."""
+    """A compiled graph.
+
+    ``precision`` says what the matrix units really use: ``bf16`` or ``float32``; of quantised weights, their form.
+    """
 
     precision: str
 

@@ -13,16 +13,18 @@ from pathlib import Path
 import numpy as np
 
 from nearfield.arrays import Array
-from nearfield.backends import Backend, BackendOptions, Inputs
+from nearfield.backends import Backend, BackendOptions, Inputs, int8_weights
 from nearfield.backends.openvino_ops import Node, OpenVinoOps, op, ov
-from nearfield.errors import ModelRefused
+from nearfield.errors import InputError, ModelRefused
 from nearfield.fileio.atomic import write_atomic
-from nearfield.hardware import has_bf16, memory_limit, memory_used
+from nearfield.hardware import has_bf16, has_int8, memory_limit, memory_used
 from nearfield.ops import INPUTS, Graph
 from nearfield.units import format_bytes
 
 #: Cached kernels per stream, by batch shape; OpenVINO's default is 5,000, with which memory grows for each new shape.
 _KERNEL_CACHE = "50"
+#: Values of the input of a matrix product that share a scale in ``int8-dynamic``: OpenVINO's default.
+_GROUP = 32
 
 _LOG = logging.getLogger(__name__)
 _TYPES = {"int32": ov.Type.i32, "float32": ov.Type.f32}
@@ -61,13 +63,25 @@ class OpenVinoProgram:
 
 
 class OpenVinoBackend(Backend):
-    """CPU by OpenVINO. ``auto`` means bf16 where the CPU multiplies it natively, else float32."""
+    """CPU by OpenVINO. ``auto`` means bf16 where the CPU multiplies it natively, else float32.
 
-    code_modules = (OpenVinoOps.__module__,)
+    ``int8`` has the weights in int8 and computes as ``auto`` does. ``int8-dynamic`` quantises the inputs of matrix
+    products too, 32 values at a time, where the CPU multiplies int8 natively.
+    """
+
+    code_modules = (OpenVinoOps.__module__, int8_weights.__name__)
 
     def __init__(self, options: BackendOptions) -> None:
         super().__init__(options)
-        self.precision = "bf16" if options.precision == "auto" and has_bf16() else "float32"
+        wished = options.precision
+        if wished == "int8-dynamic" and not has_int8():
+            raise InputError(
+                "precision 'int8-dynamic' needs a CPU that multiplies int8 natively (AVX-512 VNNI, AVX-VNNI or AMX), "
+                "and this one does not: use int8, which has the weights alone in int8.",
+                param="precision",
+            )
+        self._computed = "bf16" if wished in ("auto", "int8") and has_bf16() else "float32"
+        self.precision = wished if wished.startswith("int8") else self._computed
 
     def compile(self, graph: Graph) -> OpenVinoProgram:
         core = ov.Core()
@@ -77,7 +91,11 @@ class OpenVinoBackend(Backend):
             if compiled is not None:
                 return OpenVinoProgram(compiled, graph.inputs, self.precision)
         cpu = self.options.cpu
-        model, factors = _model(graph, separate_gates=self.precision == "bf16" and cpu.threads < 2 * cpu.streams)
+        run = OpenVinoOps(
+            separate_gates=self._computed == "bf16" and cpu.threads < 2 * cpu.streams,
+            int8_weights=self.precision.startswith("int8"),
+        )
+        model, factors = _model(graph, run)
         compiled = core.compile_model(model, "CPU", self._config())
         if blob is not None:
             _save(compiled, blob)
@@ -86,17 +104,19 @@ class OpenVinoBackend(Backend):
     def _config(self) -> dict[str, str | int]:
         cpu = self.options.cpu
         return {
-            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if self._computed == "bf16" else "f32",
             "NUM_STREAMS": cpu.streams,
             "INFERENCE_NUM_THREADS": cpu.threads,
             "CPU_RUNTIME_CACHE_CAPACITY": _KERNEL_CACHE,
+            # OpenVINO would choose by itself, by what the CPU can do.
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP if self.precision == "int8-dynamic" else 0,
         }
 
     def _blob(self, graph: Graph) -> Path | None:
         """Name the cache file by everything that shapes what is compiled."""
         if self.options.cache is None or not graph.digest or "adapters" in graph.inputs:
             return None  # adapters' factors are fed, not compiled: a file would lack them
-        parts = (graph.digest, ov.get_version(), *sorted(map(str, self._config().items())))
+        parts = (graph.digest, ov.get_version(), self.precision, *sorted(map(str, self._config().items())))
         return self.options.cache / (hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32] + ".ov")
 
     def _load(self, core: ov.Core, blob: Path) -> ov.CompiledModel | None:
@@ -109,11 +129,10 @@ class OpenVinoBackend(Backend):
             return None
 
 
-def _model(graph: Graph, *, separate_gates: bool = False) -> tuple[ov.Model, list[ov.Tensor]]:
+def _model(graph: Graph, run: OpenVinoOps) -> tuple[ov.Model, list[ov.Tensor]]:
     """Build the graph. The tensors are adapters' factors, which its last inputs are always fed with."""
     parameters = {name: _parameter(name, graph.sizes.get(name, -1)) for name in graph.inputs}
     hidden = {} if graph.external_encoder is None else {"hidden": _external_encoder(graph.external_encoder, parameters)}
-    run = OpenVinoOps(separate_gates=separate_gates)
     outputs = graph.forward(run, {**parameters, **hidden})
     results = []
     for name in graph.outputs:

@@ -28,6 +28,7 @@ if _hidden:
     del sys.modules[_TELEMETRY]
 
 from nearfield.arrays import Array
+from nearfield.backends.int8_weights import is_quantized, quantize_rows
 from nearfield.checkpoint.weights.weights import Norm
 from nearfield.ops import AttentionMask, Ops
 
@@ -70,11 +71,13 @@ class OpenVinoOps(Ops[Node]):
 
     OpenVINO 2026.4 merges the matrix products of a feed-forward that is gated by GELU into one operation where the CPU
     has AMX. With one thread a stream, the process then dies of a division by zero (SIGFPE) while the model is compiled.
-    ``separate_gates`` prevents the merge.
+    ``separate_gates`` prevents the merge. With ``int8_weights``, matrices and tables of embeddings are constants of
+    int8 with a scale for each row, from which OpenVINO computes without a copy in float.
     """
 
-    def __init__(self, *, separate_gates: bool = False) -> None:
+    def __init__(self, *, separate_gates: bool = False, int8_weights: bool = False) -> None:
         self._separate_gates = separate_gates
+        self._int8_weights = int8_weights
         self._derived: dict[tuple[str, int], tuple[Node, Node]] = {}
         #: Adapters' factors: parameters of the graph, and the tensor that each is always fed with.
         self.factors: list[tuple[Node, ov.Tensor]] = []
@@ -82,14 +85,21 @@ class OpenVinoOps(Ops[Node]):
     def constant(self, array: Array) -> Node:
         return op.constant(np.ascontiguousarray(array))
 
+    def _matrix(self, matrix: Array) -> Node:
+        """Return a matrix of weights [rows, columns] as a constant, or as int8 that is multiplied by its scales."""
+        if not self._int8_weights or not is_quantized(matrix):
+            return self.constant(matrix)
+        values, scales = quantize_rows(matrix)
+        return op.multiply(op.convert(op.constant(values), Type.f32), op.constant(scales))
+
     def rows(self, table: Array, ids: Node) -> Node:
-        return op.gather(self.constant(table), ids, op.constant(np.int64(0)))
+        return op.gather(self._matrix(table), ids, op.constant(np.int64(0)))
 
     def gather(self, table: Node, ids: Node) -> Node:
         return op.gather(table, ids, op.constant(np.int64(0)))
 
     def affine(self, x: Node, weight: Array, bias: Array | None) -> Node:
-        y = op.matmul(x, self.constant(weight), False, True)
+        y = op.matmul(x, self._matrix(weight), False, True)
         return y if bias is None else op.add(y, self.constant(bias))
 
     def factor(self, x: Node, weight: Array) -> Node:

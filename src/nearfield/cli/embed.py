@@ -153,7 +153,9 @@ def embed(
     truncate: Annotated[
         str, typer.Option(help="What to do with texts that are too long: report, error, left, right or chunk.")
     ] = "report",
-    precision: Annotated[str, typer.Option(help="Precision of the model's arithmetic: auto or float32.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="Precision of the model's arithmetic: auto, float32, int8 or int8-dynamic.")
+    ] = "auto",
     shard_format: Annotated[
         str | None,
         typer.Option(

@@ -23,7 +23,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Precision = Annotated[str, typer.Option(help="Precision of the model's arithmetic: auto or float32.")]
+Precision = Annotated[
+    str, typer.Option(help="Precision of the model's arithmetic: auto, float32, int8 or int8-dynamic.")
+]
 Accept = Annotated[
     bool, typer.Option("--accept-license", help="Use a model whose licence does not allow commercial use.")
 ]

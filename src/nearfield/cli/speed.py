@@ -51,7 +51,9 @@ def speed(
     seconds: Seconds = 3.0,
     url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint, such as http://host:8080/v1.")] = None,
     key_env: Annotated[str | None, typer.Option(help="Environment variable with the key of the endpoint.")] = None,
-    precision: Annotated[str, typer.Option(help="Precision of the model's arithmetic: auto or float32.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="Precision of the model's arithmetic: auto, float32, int8 or int8-dynamic.")
+    ] = "auto",
     dimensions: Annotated[int | None, typer.Option("--dims", help="Shorten vectors to so many dimensions.")] = None,
     dtype: Annotated[
         str, typer.Option(help="Number type of vectors: float32, float16, int8, uint8, binary or ubinary.")

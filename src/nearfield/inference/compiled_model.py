@@ -37,13 +37,17 @@ from nearfield.inference.preparation.fused import load_fused_processor
 from nearfield.inference.preparation.graph_inputs import graph_inputs
 from nearfield.inference.preparation.media_rows import MediaLane, MediaTowers, place_media
 from nearfield.inference.processors import MediaProcessor, load_processor, probe_features, processor_warnings
-from nearfield.inference.space import space_name
+from nearfield.inference.space import QUANTIZED, precision_space, space_name
 from nearfield.ops import Graph, Ops, T
 from nearfield.packing import SHORT, pack_rows
 from nearfield.recipe import Recipe
 
-#: Number formats of backends; only torch has the last two.
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+#: Number formats of backends: two are those of torch alone, two those of OpenVINO.
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8", "int8-dynamic")
+_BACKENDS_OF: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("float16", "bfloat16"), ("torch", "transformers")),
+    **dict.fromkeys(QUANTIZED, ("openvino",)),
+}
 #: Inputs with a value for each pair of columns: for one row with a whole batch they would fill the memory.
 _PAIRWISE = frozenset({"buckets", "buckets.back", "distances"})
 
@@ -111,7 +115,7 @@ class CompiledModel(ModelInfo):
             digest = Weights.open(recipe.folder).digest
         else:
             digest = split.weights.digest
-        self.space = space or space_name(recipe, digest, self.processor.digest)
+        self.space = space or precision_space(space_name(recipe, digest, self.processor.digest), precision)
         first = Adapters(self.family.weight_prefixes, split.factors, split.adapter_names)
         for number, adapter in enumerate(adapters, len(split.adapter_names) + 1):
             first = first.added(adapter, number)
@@ -400,11 +404,15 @@ def _values(result: ResultRow, size: int) -> Array:
 
 def _check_precision(precision: str, backend: str, recipe: Recipe) -> None:
     """Raise InputError for a number format that the backend lacks, or in which the model overflows."""
-    if precision in ("float16", "bfloat16") and backend not in ("torch", "transformers"):
+    known = _BACKENDS_OF.get(precision, (backend,))
+    if backend not in known:
+        names = " and ".join(map(repr, known))
         raise InputError(
-            f"precision {precision!r} is for backends 'torch' and 'transformers'; {backend!r} has auto and float32.",
-            param="precision",
+            f"precision {precision!r} is for {names}; the backend {backend!r} has auto and float32.", param="precision"
         )
+    if precision in QUANTIZED and (recipe.exported_graph is not None or recipe.config.get("model_type") == "static"):
+        what = "an exported graph" if recipe.exported_graph is not None else "a table of word vectors"
+        raise InputError(f"{recipe.name} is {what}, whose weights are not quantised here. Use auto.", param="precision")
     if precision in recipe.unsupported_precisions:
         raise InputError(f"{recipe.name} overflows in {precision}. Use auto.", param="precision")
 

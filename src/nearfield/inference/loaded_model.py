@@ -121,7 +121,7 @@ class LoadedModel:
         compile_model = _compiler(precision, backend, threads, streams, compile_cache, device, reproducible)
         main, space = select_towers(self.recipe, modalities)
         if backend == "openvino":  # others may load the weights elsewhere
-            model.check_memory()
+            model.check_memory(precision)
         with model.reporting_memory():
             self._model = compile_model(main, max_length=max_length, adapters=model.adapters, space=space)
         self.recipe = self._model.recipe

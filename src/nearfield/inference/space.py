@@ -45,6 +45,8 @@ _USUAL_ACTIVATIONS = {
     **dict.fromkeys(("dinov2", "dinov2_with_registers", "dinov3_vit"), "gelu"),
     "albert": "gelu_new",
 }
+#: Precisions whose vectors are not those of the model to the rounding of a matrix product.
+QUANTIZED = ("int8", "int8-dynamic")
 #: Names of one function.
 _SAME_ACTIVATIONS = {"gelu_new": "gelu_pytorch_tanh", "swish": "silu"}
 
@@ -62,6 +64,13 @@ def space_name(recipe: Recipe, weights: str, tokenizer: str) -> str:
     fused = sorted(recipe.fused.items())
     parts += [("fused", modality, tower.config["version"], *_tower(tower, recipe)) for modality, tower in fused]
     return hashlib.sha256(json.dumps(parts, default=_recorded_text).encode()).hexdigest()[:16]
+
+
+def precision_space(space: str, precision: str) -> str:
+    """Return the name of the space in a precision: quantised weights give other vectors than those of the model."""
+    if precision not in QUANTIZED:
+        return space
+    return hashlib.sha256(f"{space} {precision}".encode()).hexdigest()[:16]
 
 
 def _tower(tower: Recipe, main: Recipe) -> tuple[object, ...]:

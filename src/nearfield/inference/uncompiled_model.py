@@ -29,12 +29,15 @@ from nearfield.errors import (
     nearest,
 )
 from nearfield.hardware import MemoryLimit, memory_limit, memory_used
+from nearfield.inference.space import QUANTIZED
 from nearfield.recipe import MergedWeights, Recipe, RerankPrompt
 from nearfield.text_inputs import describe
 from nearfield.units import format_bytes
 
 #: A loaded model takes at least this many times the bytes of its weights (measured: 1.2 to 1.7 for files in float32).
 _MIN_FACTOR = 1.15
+#: The same for weights that are quantised to int8 while they are read.
+_QUANTIZED_FACTOR = 0.3
 #: An error while a model is loaded is put down to memory if fewer bytes than these are left.
 _MIN_AVAILABLE = 256 * 2**20
 
@@ -66,13 +69,14 @@ class UncompiledModel:
     #: Arguments with which another process reads the same files.
     arguments: Mapping[str, Any]
 
-    def check_memory(self) -> None:
+    def check_memory(self, precision: str = "auto") -> None:
         """Check that OpenVINO can load the model: the system kills a process that takes more than its cgroup may.
 
         Raises:
             OutOfMemory: there is less memory than the model takes at the least.
         """
-        size, limit = round(_MIN_FACTOR * _weight_bytes(self.recipe)), memory_limit()
+        factor = _QUANTIZED_FACTOR if precision in QUANTIZED else _MIN_FACTOR
+        size, limit = round(factor * _weight_bytes(self.recipe)), memory_limit()
         if limit is not None and size > limit.available:
             needed = format_bytes(size, limit.bytes)
             raise OutOfMemory(f"{self.recipe.name} takes at least {needed} of memory, but {_advice(limit)}")

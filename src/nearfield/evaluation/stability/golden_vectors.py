@@ -37,7 +37,13 @@ TEXTS = (
     "word " * 700,
 )
 #: The minimum cosine of a reproduced vector by precision; bfloat16 has eight bits of significance.
-BOUNDS: Mapping[str, float] = {"float32": 0.99999, "float16": 0.9999, "bf16": 0.999, "bfloat16": 0.999}
+BOUNDS: Mapping[str, float] = {
+    "float32": 0.99999,
+    "float16": 0.9999,
+    "bf16": 0.999,
+    "bfloat16": 0.999,
+    **dict.fromkeys(("int8", "int8-dynamic"), 0.999),
+}
 _FORMAT = 1
 _ROLES = ("query", "document")
 _REQUIRED_KEYS = ("format", "model", "fingerprint", "precision", "texts", "vectors")

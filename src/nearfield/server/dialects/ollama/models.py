@@ -26,7 +26,14 @@ from nearfield.server.models.model_pool import ModelPool
 NDJSON_TYPE = "application/x-ndjson"
 #: Seconds between two progress lines while a model loads.
 _PROGRESS_INTERVAL = 5.0
-_QUANTIZATION_LEVELS = {"float32": "F32", "bf16": "BF16", "bfloat16": "BF16", "float16": "F16"}
+_QUANTIZATION_LEVELS = {
+    "float32": "F32",
+    "bf16": "BF16",
+    "bfloat16": "BF16",
+    "float16": "F16",
+    "int8": "Q8_0",
+    "int8-dynamic": "Q8_0",
+}
 
 
 @dataclass(frozen=True)
