@@ -41,7 +41,11 @@ def table(weights: Weights) -> Array:
     """Return the vectors of the vocabulary [V, H]: shared ones by their mapping, each times its token's weight."""
     names = weights.names()
     name = "embedding.weight" if "embedding.weight" in names else "embeddings"
-    vectors = weights.tensor(name, weights.shape(name))
+    if name == "embeddings" and weights.stored(name).dtype == "I8":
+        # model2vec's int8 rows have no scale: only their directions count, and its models scale to unit length.
+        vectors = weights.integers(name).astype(np.float32)
+    else:
+        vectors = weights.tensor(name, weights.shape(name))
     if "mapping" in names:
         mapping = weights.integers("mapping")
         if mapping.size and not 0 <= mapping.min() <= mapping.max() < len(vectors):

@@ -15,6 +15,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("map", "query_map"),
     ("mine", "mine"),
     ("prune", "prune"),
+    ("static", "static"),
 )
 #: The command that runs when the first argument is none of the commands.
 DEFAULT = "run"
