@@ -63,7 +63,7 @@ def test_the_table_has_the_similarities_of_model2vec_s_own_distillation(encoder:
     for changes in ({}, {"sif_coefficient": None}):
         theirs = distillation.distill(str(encoder.recipe.folder), pca_dims=16, quantize_to="float32", **changes)
         ours = distil(encoder, (), settings(sif=changes.get("sif_coefficient", 1e-4))).model
-        # Components have no sign of their own: similarities are compared, not values.
+        # The signs of components are arbitrary: similarities are compared, not values.
         assert theirs.tokens == ours.tokens
         a, b = (normalize(model.encode(TEXTS)) for model in (theirs, ours))
         np.testing.assert_allclose(a @ a.T, b @ b.T, atol=2e-3)
