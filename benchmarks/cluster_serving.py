@@ -17,7 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,8 +33,8 @@ from tests.support.simulated_cluster import AS_EAGER, simulated_cluster
 
 #: Milliseconds that a model sleeps for an input, and requests a second for each engine: 60% of what it can take.
 SLEEP_MS, RATE = 40.0, 15.0
-#: Two engines fit a node of one core.
-_ENGINE_CPUS = "0.5"
+#: Four engines fit a node of one core.
+_ENGINE_CPUS = "0.25"
 _MAX_STARTS = 5
 
 
@@ -55,57 +55,55 @@ class Served:
         return [pid for pid, name in processes() if name.startswith("ray::EngineActor")]
 
 
+class Bench:
+    """A model, and a simulated cluster that measurements use one after another: to start nodes takes long."""
+
+    def __init__(self, home: Path) -> None:
+        self.model = write_tiny_model(home / "tiny")
+        self._stack = ExitStack()
+        self._cluster: tuple[int, Any] | None = None
+
+    def nodes(self, count: int) -> Any:
+        """Return a cluster with so many nodes beside the head."""
+        if self._cluster is None or self._cluster[0] != count:
+            self.close()
+            self._cluster = count, self._start(count)
+        return self._cluster[1]
+
+    def close(self) -> None:
+        """End the cluster."""
+        self._stack.close()
+        self._cluster = None
+
+    def _start(self, count: int) -> Any:
+        """Start a cluster; again if a node took too long, since Ray waits 30 s, which may not do on a busy machine."""
+        for attempt in range(_MAX_STARTS):
+            try:
+                return self._stack.enter_context(simulated_cluster(count, health=AS_EAGER))
+            except Exception as error:
+                if attempt + 1 == _MAX_STARTS or "timed out during startup" not in str(error):
+                    raise
+        raise AssertionError
+
+
 @contextmanager
-def served(home: Path, engines: int, *options: str, nodes: int = 2, sleep: float = SLEEP_MS) -> Iterator[Served]:
+def served(bench: Bench, engines: int, options: str = "", nodes: int = 1, sleep: float = SLEEP_MS) -> Iterator[Served]:
     """Serve the tiny model with so many engines on so many nodes of one core."""
-    model = home / "tiny"
-    if not model.exists():
-        write_tiny_model(model)
-    words = [
-        str(model),
-        "--engines",
-        str(engines),
-        "--engine-cpus",
-        _ENGINE_CPUS,
-        "--streams",
-        "1",
-    ]
-    words += [
-        "--port",
-        "0",
-        "--cache-memory",
-        "0",
-        "--drain-timeout",
-        "15",
-        "--log-level",
-        "error",
-        *options,
-    ]
-    with ExitStack() as stack:
-        cluster = _start_nodes(stack, nodes)
-        command = ServerProcess("benchmarks.sleeping_cluster", cluster.address, str(sleep), *words)
-        try:
-            command.wait_ready()
-            yield Served(cluster, command)
-        finally:
-            command.stop()
-
-
-def _start_nodes(stack: ExitStack, nodes: int) -> Any:
-    """Start a cluster; again if a node took too long, since Ray waits 30 s, which may not do on a busy machine."""
-    for attempt in range(_MAX_STARTS):
-        try:
-            return stack.enter_context(simulated_cluster(nodes, health=AS_EAGER))
-        except Exception as error:
-            if attempt + 1 == _MAX_STARTS or "timed out during startup" not in str(error):
-                raise
-    raise AssertionError
+    words = f"--engines {engines} --engine-cpus {_ENGINE_CPUS} --streams 1 --port 0 --cache-memory 0".split()
+    words += f"--drain-timeout 15 --log-level error {options}".split()
+    cluster = bench.nodes(nodes)
+    command = ServerProcess("benchmarks.sleeping_cluster", cluster.address, str(sleep), str(bench.model), *words)
+    try:
+        command.wait_ready()
+        yield Served(cluster, command)
+    finally:
+        command.stop()
 
 
 @contextmanager
-def plain_server(home: Path, sleep: float = SLEEP_MS) -> Iterator[ServerProcess]:
+def plain_server(bench: Bench, sleep: float = SLEEP_MS) -> Iterator[ServerProcess]:
     """Serve the same model without a cluster."""
-    server = ServerProcess("benchmarks.sleeping_server", str(home / "tiny"), "0", str(sleep))
+    server = ServerProcess("benchmarks.sleeping_server", str(bench.model), "0", str(sleep))
     try:
         server.wait_ready()
         yield server
@@ -119,23 +117,23 @@ def _load(urls: list[str], rate: float, seconds: float, during: Any = None) -> O
     return loop
 
 
-def measure_latency(home: Path, seconds: float) -> dict[str, Any]:
+def measure_latency(bench: Bench, seconds: float) -> dict[str, Any]:
     """Return p50 and p99 at 1, 2 and 4 engines, and of one server without a cluster."""
     results: dict[str, Any] = {}
     for count in (1, 2, 4):
-        with served(home, count) as cluster:
+        with served(bench, count) as cluster:
             results[f"{count} engines, {RATE * count:g}/s"] = _load(cluster.urls, RATE * count, seconds).figures()
             if count == 1:
-                with plain_server(home) as server:
+                with plain_server(bench) as server:
                     results["without a cluster"] = _load(server.urls, RATE, seconds).figures()
     return results
 
 
-def measure_overhead(home: Path, requests: int = 300, rounds: int = 5) -> dict[str, float]:
+def measure_overhead(bench: Bench, requests: int = 300, rounds: int = 5) -> dict[str, float]:
     """Return the milliseconds of a small request to a server and to a cluster of one engine, in turns."""
     with (
-        served(home, 1, nodes=1, sleep=0.0) as cluster,
-        plain_server(home, 0.0) as server,
+        served(bench, 1, nodes=1, sleep=0.0) as cluster,
+        plain_server(bench, 0.0) as server,
     ):
         urls = {"server_ms": server.url, "cluster_ms": cluster.urls[0]}
         medians: dict[str, list[float]] = {name: [] for name in urls}
@@ -160,7 +158,7 @@ def _median_ms(url: str, requests: int) -> float:
 # -- faults ------------------------------------------------------------------------------------------------------------
 
 
-def measure_kill(home: Path, seconds: float) -> dict[str, Any]:
+def measure_kill(bench: Bench, seconds: float) -> dict[str, Any]:
     """Kill three engines under load, each after the last one was replaced."""
 
     async def kill(cluster: Served) -> None:
@@ -171,11 +169,11 @@ def measure_kill(home: Path, seconds: float) -> dict[str, Any]:
             await _until(lambda: not before >= set(cluster.engine_pids()))  # noqa: B023
             await asyncio.sleep(5)
 
-    with served(home, 3) as cluster:
+    with served(bench, 3) as cluster:
         return _load(cluster.urls, 2 * RATE, seconds, partial(kill, cluster)).figures()
 
 
-def measure_stop(home: Path, seconds: float) -> dict[str, Any]:
+def measure_stop(bench: Bench, seconds: float) -> dict[str, Any]:
     """Stop an engine with SIGSTOP under load: its test batch fails, and it is replaced."""
 
     async def stop(cluster: Served) -> None:
@@ -183,11 +181,11 @@ def measure_stop(home: Path, seconds: float) -> dict[str, Any]:
         os.kill(cluster.engine_pids()[0], signal.SIGSTOP)
         await asyncio.sleep(20)
 
-    with served(home, 3, "--health-seconds", "2", "--health-timeout", "5") as cluster:
+    with served(bench, 3, "--health-seconds 2 --health-timeout 5") as cluster:
         return _load(cluster.urls, 2 * RATE, seconds, partial(stop, cluster)).figures()
 
 
-def measure_node(home: Path, seconds: float) -> dict[str, Any]:
+def measure_node(bench: Bench, seconds: float) -> dict[str, Any]:
     """Remove a node, with its engine and its front, under load from clients of other fronts and of a router."""
 
     async def remove(cluster: Served, node: Any) -> None:
@@ -195,7 +193,7 @@ def measure_node(home: Path, seconds: float) -> dict[str, Any]:
         await asyncio.to_thread(cluster.cluster.remove_node, node, allow_graceful=False)
         await asyncio.sleep(30)
 
-    with served(home, 3, nodes=3) as cluster, _router(cluster.urls) as router:
+    with served(bench, 3, nodes=3) as cluster, _router(cluster.urls) as router:
         nodes = [node for node in cluster.cluster.list_all_nodes() if node is not cluster.cluster.head_node]
         others = [url for url in cluster.urls if _raylet_of(url) != _raylet(nodes[0])]
         assert len(others) == len(cluster.urls) - 1
@@ -212,7 +210,8 @@ def measure_node(home: Path, seconds: float) -> dict[str, Any]:
             )
 
         asyncio.run(load())
-        return {name: loop.figures() for name, loop in loops.items()}
+    bench.close()  # a node is missing
+    return {name: loop.figures() for name, loop in loops.items()}
 
 
 @contextmanager
@@ -237,7 +236,7 @@ def _raylet_of(url: str) -> int:
     return psutil.Process(next(pid for pid in pids if pid is not None)).ppid()
 
 
-def measure_update(home: Path, seconds: float) -> dict[str, Any]:
+def measure_update(bench: Bench, seconds: float) -> dict[str, Any]:
     """Replace all engines, one after another, under load."""
 
     async def update(cluster: Served) -> None:
@@ -247,11 +246,11 @@ def measure_update(home: Path, seconds: float) -> dict[str, Any]:
         await _until(lambda: len(pids := set(cluster.engine_pids())) == len(before) and not pids & before)
         await asyncio.sleep(2)
 
-    with served(home, 3) as cluster:
+    with served(bench, 3) as cluster:
         return _load(cluster.urls, 2 * RATE, seconds, partial(update, cluster)).figures()
 
 
-def measure_drain(home: Path, seconds: float) -> dict[str, Any]:
+def measure_drain(bench: Bench, seconds: float) -> dict[str, Any]:
     """Stop all under load: what was accepted is answered, later connections are refused."""
 
     async def drain(cluster: Served) -> None:
@@ -259,7 +258,7 @@ def measure_drain(home: Path, seconds: float) -> dict[str, Any]:
         cluster.command.popen.send_signal(signal.SIGTERM)
         await asyncio.to_thread(cluster.command.popen.wait)
 
-    with served(home, 3) as cluster:
+    with served(bench, 3) as cluster:
         loop = _load(cluster.urls, 2 * RATE, min(seconds, 5.0), partial(drain, cluster))
         figures, refused = loop.figures(), loop.outcomes["ConnectError"]
         return {
@@ -269,7 +268,7 @@ def measure_drain(home: Path, seconds: float) -> dict[str, Any]:
         }
 
 
-def measure_scaling(home: Path, seconds: float) -> dict[str, Any]:
+def measure_scaling(bench: Bench, seconds: float) -> dict[str, Any]:
     """Load what four engines can take on a cluster that begins with none, then leave it alone."""
     counts: list[tuple[float, int]] = []
 
@@ -279,8 +278,8 @@ def measure_scaling(home: Path, seconds: float) -> dict[str, Any]:
             counts.append((round(time.monotonic() - started, 1), len(cluster.engine_pids())))
             await asyncio.sleep(0.5)
 
-    options = ("--min-engines", "0", "--queue-seconds", "1", "--idle-seconds", "5")
-    with served(home, 4, *options) as cluster:
+    options = "--min-engines 0 --queue-seconds 1 --idle-seconds 5"
+    with served(bench, 4, options) as cluster:
         asyncio.run(_until(lambda: not cluster.engine_pids()))
         started = time.perf_counter()
         httpx.post(
@@ -302,7 +301,7 @@ def measure_scaling(home: Path, seconds: float) -> dict[str, Any]:
     }
 
 
-async def _until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+async def _until(condition: Callable[[], bool], seconds: float = 400.0) -> None:
     until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until:
@@ -310,9 +309,9 @@ async def _until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
         await asyncio.sleep(0.2)
 
 
-MEASURES: dict[str, Callable[[Path, float], dict[str, Any]]] = {
+MEASURES: dict[str, Callable[[Bench, float], dict[str, Any]]] = {
     "latency": measure_latency,
-    "overhead": lambda home, _: measure_overhead(home),
+    "overhead": lambda bench, _: measure_overhead(bench),
     "kill": measure_kill,
     "stop": measure_stop,
     "node": measure_node,
@@ -334,10 +333,10 @@ def main() -> None:
         "cores": os.cpu_count(),
         "load_before": os.getloadavg()[0],
     }
-    for name in arguments.only:
-        with tempfile.TemporaryDirectory(prefix="nearfield-serving-") as folder:
-            results[name] = MEASURES[name](Path(folder), arguments.seconds)
-        print(json.dumps({name: results[name]}, indent=1), flush=True)
+    with tempfile.TemporaryDirectory(prefix="nearfield-serving-") as folder, closing(Bench(Path(folder))) as bench:
+        for name in arguments.only:
+            results[name] = MEASURES[name](bench, arguments.seconds)
+            print(json.dumps({name: results[name]}, indent=1), flush=True)
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
