@@ -232,7 +232,8 @@ def test_every_command_in_the_pages_exists() -> None:
 def _parse(command: Any, words: list[str]) -> None:
     """Read a command's words without running it: an unknown option or a wrong value raises."""
     if hasattr(command, "commands"):
-        command, words = command.commands[words[0]], words[1:]
+        name = words[0] if words[0] in command.commands else getattr(command, "default_command", words[0])
+        command, words = command.commands[name], words[1:] if name == words[0] else words
     command.make_context(command.name, words)
 
 

@@ -24,6 +24,8 @@ DEFAULT = "run"
 class DefaultCommandGroup(TyperGroup):
     """A group of commands in which ``nearfield train MODEL`` means ``nearfield train run MODEL``."""
 
+    default_command = DEFAULT
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the name of the default command before arguments that do not begin with a command."""
         if args and DEFAULT in self.commands and args[0] not in (*self.commands, "--help"):
