@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -133,6 +135,22 @@ def test_a_text_that_ends_its_process_is_named_and_the_rest_is_done(cluster: Any
     _write(Path("rows.jsonl"), 60, {33: "harmless"})
     report = _report(embed(*command))
     assert (report["written"], report["skipped"], report["state"]) == (1, 2, "complete")
+
+
+def test_two_runs_at_one_folder_write_each_shard_once(cluster: Any, embed: Any, tiny: Encoder) -> None:
+    """One encodes here and the other on the cluster, at the same time; the bytes are those of one run."""
+    _write(Path("rows.jsonl"), 200, dict.fromkeys(range(0, 200, 4), f"{SLEEP}0.05"))
+    command = ["rows.jsonl", "--shard-rows", 10]
+    words = ["--precision", "float32", "--id-field", "id", "--model", tiny.recipe.folder, "-o", "out/", "--json", "-q"]
+    line = [sys.executable, "-m", "nearfield.cli", "embed", *map(str, command + words)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as here:
+        there = _report(embed(*command, "-o", "out/", "--ray", cluster.address))
+        alone = json.loads(here.communicate(timeout=120)[0])
+    assert here.returncode == 0
+    assert there["written"] + alone["written"] == 20
+    assert "complete" in (there["state"], alone["state"])
+    assert _report(embed(*command, "-o", "whole/"))["written"] == 20
+    assert _files(Path("out")) == _files(Path("whole"))
 
 
 def test_clocks_that_jump_change_nothing(cluster: Any, embed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
