@@ -97,6 +97,21 @@ def test_the_same_command_again_reads_the_result(tuned: dict[str, Any], base: Pa
     assert again["comparisons"] == tuned["comparisons"]
 
 
+def test_a_kill_between_the_last_two_steps_loses_nothing(tuned: dict[str, Any], base: Path) -> None:
+    run, written = Path(tuned["run"]), Path(tuned["written"])
+    written.rename(run / "candidate")
+    (run / "report.json").unlink()
+    again = train(str(base), labelled_rows(), written, **QUICK)
+    assert again["written"] == str(written)
+    assert (written / "README.md").is_file()
+
+
+def test_checkpoints_are_removed_at_the_end(tuned: dict[str, Any]) -> None:
+    left = {path.name for path in Path(tuned["run"]).iterdir()}
+    assert "steps" not in left
+    assert not any(name.startswith("best-") for name in left)
+
+
 def test_other_data_in_the_same_place_is_refused(tuned: dict[str, Any], base: Path) -> None:
     with pytest.raises(InputError, match=r"another run \(digests\.data"):
         train(str(base), labelled_rows(seed=1), tuned["written"], **QUICK)
@@ -155,6 +170,7 @@ def test_a_ranking_is_learnt_with_mined_negatives(base: Path, tmp_path: Path) ->
     result = train(str(base), ranking_rows(), tmp_path / "tuned", negatives=1, **QUICK)
     mined = json.loads((tmp_path / "tuned.run" / "mined.json").read_text(encoding="utf-8"))
     assert mined["rows"] > 50
+    assert "too close to an answer" in (tmp_path / "tuned.run" / "report.md").read_text(encoding="utf-8")
     assert result["loss"]["name"] == "mnrl"
     assert result["curve"]["metric"] == "nDCG@10"
 

@@ -265,10 +265,15 @@ class TrainingRun:
         if not (verdict.better or (verdict.unproved and self.accept_unproved)):
             return None
         candidate = self.folder.path / _CANDIDATE
-        if self.folder.read("written") is None:
+        if candidate.exists():
             card.write_card(candidate, self.prepared, comparisons, curve, share, verdict)
             candidate.rename(self.output)
-            self.folder.write("written", {"output": str(self.output)})
+        if not self.output.exists():
+            raise InputError(
+                f"{self.output} was written by this run and is not there any more. Remove {self.folder.path} to train "
+                "again, or name another output.",
+                param="output",
+            )
         return self.output
 
     def _finish(
@@ -282,6 +287,7 @@ class TrainingRun:
             "base": self.base.to_dict(),
             "loss": {"name": self.prepared.loss.name, "reason": self.prepared.loss.reason},
             "rate": self.rate,
+            "mined": self.folder.read("mined"),
             "average": share,
             "comparisons": comparisons,
             "curve": curve.to_dict(),
@@ -291,7 +297,14 @@ class TrainingRun:
         }
         self.folder.write("report", result)
         pages.write_pages(self.folder.path, result)
+        self._remove_checkpoints()
         return result
+
+    def _remove_checkpoints(self) -> None:
+        """Remove what only an unfinished run needs."""
+        shutil.rmtree(self.folder.path / "steps", ignore_errors=True)
+        for path in self.folder.path.glob("best-*.safetensors"):
+            path.unlink()
 
 
 def _metric(prepared: PreparedRun) -> str:

@@ -73,6 +73,10 @@ def facts(result: JsonMapping) -> list[str]:
     ]
     if average["share"]:
         lines.append(f"Weights: {average['share']:g} of those of step {average['step']}, the rest of the base.")
+    counts = (result["mined"] or {}).get("counts")
+    if counts:
+        share = 100 * counts["share_within_margin"]
+        lines.append(f"Negatives: {counts['mined']} mined; {share:.0f}% of the candidates were too close to an answer.")
     return [*lines, *result["notes"]]
 
 
