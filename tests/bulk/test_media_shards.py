@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,12 +32,15 @@ from nearfield.bulk.media_files.media_table import find_place
 from nearfield.bulk.media_files.read_ahead import read_ahead
 from nearfield.bulk.media_files.tar_samples import read_samples
 from nearfield.bulk.report import FolderReport
+from nearfield.bulk.shard_encoder import ShardEncoder
+from nearfield.bulk.shard_plan import Shard
 from nearfield.errors import InputError
 from nearfield.fileio.url_safety import parse_networks
 from nearfield.media.fetch import FetchPolicy
 from tests.support import tiny_pictures
 from tests.support.cli_runner import Ran, run
 from tests.support.media_sets import BAD_REASONS, bad_items, good_items, write_folder, write_tar
+from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
@@ -201,6 +207,28 @@ def test_shares_of_several_processes_make_the_same_folder(embed: Run) -> None:
     assert [_report(embed(*words, "-o", "out/", "--shard", f"{part}/3"))["written"] for part in (2, 3, 1)] == [2, 2, 2]
     assert _report(embed(*words, "-o", "whole/"))["written"] == 6
     assert _shards(Path("out")) == _shards(Path("whole"))
+
+
+def test_a_file_that_changes_during_a_run_costs_its_shard_alone(
+    embed: Run, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = good_items(20)
+    write_folder(Path("photos"), items)
+    words, write = ("photos", "-o", "out/", "--shard-rows", 5, "--json"), ShardEncoder.write
+
+    def changing(self: ShardEncoder, shard: Shard, *more: Any) -> bool:
+        if shard.number == 1:
+            Path("photos/g0007.png").unlink(missing_ok=True)
+        return write(self, shard, *more)
+
+    monkeypatch.setattr(ShardEncoder, "write", changing)
+    ran = embed(*words)
+    assert (ran.code, "An input changed while it was read" in ran.err) == (2, True)
+    assert json.loads(Path("out/_manifest.json").read_text())["rows"] == 15
+    write_folder(Path("photos"), {"g0007.png": items["g0007.png"]})
+    monkeypatch.setattr(ShardEncoder, "write", write)
+    assert _report(embed(*words))["written"] == 1
+    _check_rows(Path("out"), encoder, items)
 
 
 def test_a_forecast_of_pictures(embed: Run) -> None:
@@ -455,6 +483,29 @@ def test_options_of_other_inputs_are_refused(embed: Run) -> None:
         ran = embed(*words)
         assert (ran.code, message in ran.err) == (2, True), (words, ran.err)
     assert not Path("x").exists()
+
+
+def test_the_section_of_the_guide(embed: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its commands on pictures, each into the same folder, and what it says of the list of what was set aside."""
+    page = (ROOT / "docs" / "guides" / "bulk.md").read_text(encoding="utf-8")
+    section = page.split("## Pictures, sounds and videos")[1].split("\n## ")[0]
+    commands = [shlex.split(line) for line in re.findall(r"^\$ nearfield embed (.+)$", section, re.M)]
+    assert len(commands) == 5
+    items = good_items(4)
+    write_folder(Path("photos"), items | {"wrong.png": b""})
+    write_tar(Path("train-0.tar"), list(items.items()))
+    columns = {"sku": list(items), "photo": list(items.values()), "title": ["a"] * 4}
+    parquet.write_table(arrow.table(columns), "products.parquet")
+    Path("rows.jsonl").write_text('{"image": "https://images.example.org/a.png"}\n', encoding="utf-8")
+    codes = []
+    for command in commands[:4]:
+        shutil.rmtree("vectors", ignore_errors=True)
+        codes.append(embed(*command).code)
+    assert codes == [1, 0, 0, 1]
+    (reason,) = _set_aside(Path("vectors")).values()
+    assert "the server allows other hosts only" in reason
+    exec(re.findall(r"```python\n(.*?)```", section, re.S)[0], {})
+    assert capsys.readouterr().out.startswith("None Nothing is fetched from 'images.example.org'")
 
 
 def test_another_folder_of_vectors_is_not_mixed_up(embed: Run) -> None:

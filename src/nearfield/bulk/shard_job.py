@@ -17,7 +17,7 @@ from nearfield.bulk.row_files.vector_rows import encoding_options, stream_rows
 from nearfield.bulk.shard_encoder import ShardEncoder, ShardTask
 from nearfield.bulk.shard_plan import Shard
 from nearfield.bulk.storage.records import SET_ASIDE, JsonObject
-from nearfield.errors import StorageFull
+from nearfield.errors import InputError, StorageFull
 from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.message_text import count_of
 from nearfield.progress import Progress, Shown
@@ -70,6 +70,7 @@ class ShardJob:
         self._retries = retries
         self._cluster: ClusterReport | None = None
         self._rows_left = 0
+        self._failure: InputError | None = None
         self._counts = {"written": 0, "skipped": 0, "damaged": 0, "removed": 0}
 
     @property
@@ -106,6 +107,8 @@ class ShardJob:
             self._encode(todo, progress)
         self._remove_surplus()
         manifest = self._folder.write_manifest(preflight.plan, self._form)
+        if self._failure is not None:
+            raise self._failure
         return self._report(manifest, sum(shard.rows for shard in preflight.shards()) - rows, progress)
 
     def forecast(self) -> Forecast:
@@ -184,10 +187,20 @@ class ShardJob:
                 if not locked or self._exists(shard):
                     continue
                 progress.relabel(f"{self._request.home.name} shard {len(todo) - len(left):,}/{len(todo):,}")
-                if writer.write(shard, progress.advance):
+                if self._write(writer, shard, progress):
                     self._count_written(shard)
                 else:  # another run encodes the same shards at the same time
                     left = deque(self._folder.arrange(list(left)))
+
+    def _write(self, writer: ShardEncoder, shard: Shard, progress: Progress) -> bool:
+        """Write a shard; a file of a picture that changed meanwhile does not cost the other shards."""
+        try:
+            return writer.write(shard, progress.advance)
+        except InputError as error:
+            if not self._request.source.sets_aside:
+                raise
+            self._failure = self._failure or error
+            return False
 
     def _count_written(self, shard: Shard) -> None:
         self._rows_left -= shard.rows

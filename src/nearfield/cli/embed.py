@@ -74,7 +74,18 @@ nearfield embed clips/ -o clips.parquet --segments 10
 
 Sounds in the same way:
 
-nearfield embed sounds/ -o sounds.parquet"""
+nearfield embed sounds/ -o sounds.parquet
+
+Many of them go to a folder of shards; what cannot be read is set aside, with the reason. They may be files, samples of
+tars in the layout of WebDataset, or bytes, paths or addresses in a column of a table:
+
+nearfield embed photos/ -o vectors/
+
+nearfield embed "train-*.tar" --keep txt -o vectors/ --ray auto
+
+nearfield embed products.parquet --media image --field photo --id-field sku -o vectors/
+
+nearfield embed rows.jsonl --media image --media-urls https -o vectors/"""
 
 
 def embed(
