@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -396,6 +397,21 @@ def test_samples_of_tars(embed: Run, encoder: Encoder) -> None:
     assert reasons.pop("set/alone") == "It has no member of a picture, only txt."
     _check_reasons(reasons, [f"set/b-{name}" for name in BAD_REASONS])
     assert _report(embed(*words, "--skip-unreadable", "--json"))["skipped"] == 6
+
+
+def test_links_in_tars_are_set_aside(embed: Run) -> None:
+    items = good_items(2)
+    write_folder(Path("photos"), items)
+    Path("photos/hard.png").hardlink_to("photos/g0000.png")
+    Path("photos/soft.png").symlink_to("g0001.png")
+    with tarfile.open("a.tar", "w") as archive:
+        for name in ("g0000.png", "g0001.png", "hard.png", "soft.png"):
+            archive.add(f"photos/{name}", name)
+    assert _report(embed("a.tar", "-o", "out/", "--json"), code=1)["texts"] == 2
+    assert {key: "is a link" in reason for key, reason in _set_aside(Path("out")).items()} == {
+        "hard": True,
+        "soft": True,
+    }
 
 
 def test_shards_of_tars_begin_anywhere(embed: Run) -> None:

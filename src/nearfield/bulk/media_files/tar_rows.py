@@ -121,7 +121,9 @@ class TarRows:
             name = self.field or f"a {MEDIA_NOUNS[kind]}"
             raise InputError(f"It has no member of {name}, only {', '.join(sample.members)}.")
         if not member.is_plain:
-            raise InputError("It is a sparse file, which is not read: write the tar without --sparse.")
+            raise InputError(
+                "It is a link or a sparse file, which is not read: write the tar with --dereference --hard-dereference."
+            )
         return member
 
 

@@ -20,7 +20,7 @@ _BLOCK = tarfile.BLOCKSIZE
 
 @dataclass(frozen=True)
 class TarMember:
-    """A file in a tar: where its bytes are; ``is_plain`` is false for a sparse file, which lies there in pieces."""
+    """A file in a tar: where its bytes are; ``is_plain`` is false if they are not there, or in pieces."""
 
     offset: int
     size: int
@@ -54,13 +54,13 @@ def read_samples(file: BinaryIO, start: int = 0) -> Iterator[TarSample]:
     sample: TarSample | None = None
     for info in reader.members():
         key, _, name = _split(info.name)
-        if not info.isreg() or not name or _is_hidden(info.name):
+        if info.isdir() or not name or _is_hidden(info.name):
             continue
         if sample is None or sample.key != key:
             if sample is not None:
                 yield sample
             sample = TarSample(key, info.offset)
-        plain = info.type not in (tarfile.GNUTYPE_SPARSE,) and not info.sparse
+        plain = info.isreg() and info.type != tarfile.GNUTYPE_SPARSE and not info.sparse
         sample.members.setdefault(name.lower(), TarMember(info.offset_data, info.size, plain))
     if sample is not None:
         yield sample
