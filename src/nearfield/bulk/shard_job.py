@@ -193,7 +193,7 @@ class ShardJob:
                     left = deque(self._folder.arrange(list(left)))
 
     def _write(self, writer: ShardEncoder, shard: Shard, progress: Progress) -> bool:
-        """Write a shard; a file of a picture that changed meanwhile does not cost the other shards."""
+        """Write a shard; a picture whose file has changed since the plan does not cost the other shards."""
         try:
             return writer.write(shard, progress.advance)
         except InputError as error:
