@@ -42,9 +42,14 @@ def drafts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cluster(drafts: Path) -> Iterator[Any]:
+def faults() -> Faults:
+    return Faults()
+
+
+@pytest.fixture(scope="module")
+def cluster(faults: Faults, drafts: Path) -> Iterator[Any]:
     """Nodes that have the keys of a server of S3 in their environment."""
-    with pytest.MonkeyPatch.context() as patch, s3_server(Faults()) as url:
+    with pytest.MonkeyPatch.context() as patch, s3_server(faults) as url:
         for name, value in {**environment(url), "TMPDIR": str(drafts)}.items():
             patch.setenv(name, value)
         patch.setattr(tempfile, "tempdir", str(drafts))
@@ -122,3 +127,16 @@ def test_nodes_that_see_another_storage_are_a_clear_error(
     assert (ran.code, "No worker could start" in ran.err) == (1, True), ran.err
     assert f"s3://{BUCKET}/other is not the folder of this run: set AWS_ENDPOINT_URL" in ran.err
     assert SECRET not in ran.err
+
+
+def test_keys_that_expire_on_all_nodes_end_the_run_and_blame_no_shard(cluster: Any, embed: Any, faults: Faults) -> None:
+    _put("data/a.jsonl", 100)
+    faults.uploads = 0
+    expired = "400 Bad Request", b"<Error><Code>ExpiredToken</Code></Error>"
+    faults.answer = lambda method, path: expired if faults.uploads > 1 else None
+    ran = embed(DATA, "-o", f"s3://{BUCKET}/expired/", "--ray", cluster.address)
+    faults.answer = lambda method, path: None
+    assert (ran.code, "No worker can go on" in ran.err) == (1, True), ran.err
+    assert "the access keys have expired. Get new ones, and repeat the command to continue." in ran.err
+    report = _report(embed(DATA, "-o", f"s3://{BUCKET}/expired/"))
+    assert (report["state"], report["shards"]) == ("complete", report["written"] + report["skipped"])

@@ -255,7 +255,11 @@ class ShardDriver:
         elif outcome.state == "busy":
             self._queue.postpone(number)
         elif outcome.state == "full":
-            self._retire(number, outcome.message)
+            node = worker.facts.node if worker.facts is not None else "a node"
+            warning = f"The disk of {node} is full ({outcome.message}): its workers were not used further."
+            self._retire(number, warning, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        elif outcome.state == "cut off":
+            self._retire(number, outcome.message, ClusterFailed(f"No worker can go on. {outcome.message}"))
         else:
             self._queue.fail(number, f"shard {assignment.shard.number}: {outcome.message}")
 
@@ -268,19 +272,17 @@ class ShardDriver:
             self._nodes.add_shard(worker.facts, outcome)
         self._relabel()
 
-    def _retire(self, number: int, message: str) -> None:
-        """End a worker whose disk is full, and give its shard to another one.
+    def _retire(self, number: int, warning: str, error: Exception) -> None:
+        """End a worker whose machine cannot write any more, and give its shard to another one.
 
-        Raises:
-            OSError: no worker is left that can write.
+        Raises ``error`` if no worker is left that can write.
         """
         worker = self._workers.pop(number)
         self._kill(worker)
         self._queue.lose(number, suspects=None, blames=False)
-        node = worker.facts.node if worker.facts is not None else "a node"
-        self._warn(f"The disk of {node} is full ({message}): its workers were not used further.")
+        self._warn(warning)
         if not self._workers:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise error
 
     def _kill(self, worker: _Worker) -> None:
         """End a worker; Ray cannot if it was not created yet."""

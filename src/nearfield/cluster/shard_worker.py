@@ -67,8 +67,8 @@ class ShardOutcome:
     """What became of a shard.
 
     Attributes:
-        state: ``written``, ``exists`` (another process had written it), ``busy`` (another run writes it), ``failed``
-            or ``full`` (no room on the disk).
+        state: ``written``, ``exists`` (another process had written it), ``busy`` (another run writes it), ``failed``,
+            ``full`` (no room on the disk), or ``cut off`` (its machine cannot use the storage any more).
         message: why it failed.
         rows, tokens: what was written.
         seconds: how long it took.
@@ -111,9 +111,9 @@ class ShardWorker:
                 "use --precision float32, or nodes of one kind."
             )
         self._order, self._encoder = order, encoder
-        self._folder = open_folder(order.task.home, order.task.generation)
         self._drafts = open_drafts(order.task.home, order.run)
         try:
+            self._folder = open_folder(order.task.home, order.task.generation)
             self._folder.join()
         except NearfieldError as error:
             raise ClusterFailed(f"{_node()}: {error}") from error
@@ -136,9 +136,17 @@ class ShardWorker:
             ValueError,
             MemoryError,
         ) as error:
-            outcome = ShardOutcome("failed", str(error) or type(error).__name__)
+            outcome = self._failure(error)
         seconds = time.perf_counter() - started
         return ShardOutcome(outcome.state, outcome.message, outcome.rows, outcome.tokens, seconds)
+
+    def _failure(self, error: Exception) -> ShardOutcome:
+        """Return that a shard failed, or that this machine cannot use the storage any more: no shard is to blame."""
+        try:
+            self._folder.join()
+        except NearfieldError as reason:
+            return ShardOutcome("cut off", f"{_node()}: {reason}")
+        return ShardOutcome("failed", str(error) or type(error).__name__)
 
     def _available(self, shard: Shard) -> ShardOutcome | None:
         """Return why there is nothing to do for a shard, or None."""
