@@ -2,8 +2,8 @@
 
 One data set is divided into shards, and the last of N processes is timed with an encoder that costs nothing, so that
 the time is that of planning, reading and writing. The first process has planned the shards before, as on a cluster.
-The table shows the median of seconds of the processor, to which other programs add little, and the ratio before / after:
-above 1 the working tree needs less.
+The table shows the median of seconds of the processor, to which other programs add little, and the ratio before /
+after: above 1 the working tree needs less.
 """
 
 from __future__ import annotations
