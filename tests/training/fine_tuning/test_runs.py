@@ -83,6 +83,9 @@ def test_the_folder_has_the_layout_of_its_base(tuned: dict[str, Any], base: Path
     assert (written / "modules.json").read_text() == (base / "modules.json").read_text()
     added = {path.name for path in written.iterdir()} - {path.name for path in base.iterdir()}
     assert added == {"README.md", "training.json"}
+    assert {path.stat().st_mode & 0o777 for path in written.iterdir() if path.is_file()} == {
+        written.stat().st_mode & 0o666
+    }
 
 
 def test_the_run_folder_has_report_and_curve(tuned: dict[str, Any]) -> None:

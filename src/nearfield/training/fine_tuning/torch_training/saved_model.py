@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,7 @@ def _write_weights(inner: Any, target: Path) -> None:
     """Write safetensors alone: the configuration stays the base's."""
     part = target / ".weights"
     inner.save_pretrained(part)
-    for path in part.glob("*.safetensors*"):
-        path.replace(target / path.name)
+    _move(part.glob("*.safetensors*"), target)
     shutil.rmtree(part)
 
 
@@ -94,17 +94,23 @@ def _write_weights_of_module(module: Any, target: Path) -> None:
     part = target / ".weights"
     part.mkdir(parents=True)
     module.save(str(part))
-    for path in part.glob("*.safetensors"):
-        path.replace(target / path.name)
+    _move(part.glob("*.safetensors"), target)
     shutil.rmtree(part)
+
+
+def _move(paths: Iterable[Path], target: Path) -> None:
+    """Move files; they get the mode of other new files: safetensors' own are for their owner alone."""
+    mode = target.stat().st_mode & 0o666
+    for path in list(paths):
+        path.chmod(mode)
+        path.replace(target / path.name)
 
 
 def _write_adapter(model: TorchModel, base: BaseModel, folder: Path) -> None:
     inner = _transformer(next(iter(model.children())))
     part = folder / ".adapter"
     inner.save_pretrained(part)
-    for path in part.glob("adapter_*"):
-        path.replace(folder / path.name)
+    _move(part.glob("adapter_*"), folder)
     shutil.rmtree(part)
     path = folder / "adapter_config.json"
     config: JsonDict = json.loads(path.read_text(encoding="utf-8"))
