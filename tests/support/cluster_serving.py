@@ -80,8 +80,8 @@ class Serving:
 async def serving(model: Encoder, changes: dict[str, Any] | None = None, **options: Any) -> AsyncIterator[Serving]:
     """Serve a model until the end of the block; ``changes`` are those of the settings."""
     lines: asyncio.Queue[str] = asyncio.Queue()
-    values = {"port": 0, "drain_timeout": 10.0, "precision": "float32", "cache_memory": 0, **(changes or {})}
-    settings = Settings(models=(str(model.recipe.folder),), **values)
+    values = {"port": 0, "drain_timeout": 10.0, "precision": "float32", "cache_memory": 0}
+    settings = Settings(**{"models": (str(model.recipe.folder),), **values, **(changes or {})})
     controller = ClusterController(settings, ServingOptions(engine_cpus=0.5, **options), lines.put_nowait)
     running = asyncio.ensure_future(controller.run())
     line = asyncio.ensure_future(lines.get())

@@ -22,6 +22,7 @@ from nearfield.cluster.serving.serving_options import ServingOptions
 from nearfield.errors import ClusterFailed
 from nearfield.server.observability.live_stats import MetricsSnapshot, parse_metrics
 from nearfield.settings import Settings
+from nearfield.testing import write_tiny_model
 from tests.support import slow_engines
 from tests.support.cluster_serving import TOKENS, ClosedLoop, Serving, serving, two_nodes, until
 
@@ -174,3 +175,19 @@ def _url(served: Serving, number: int) -> str:
 async def _metrics(served: Serving, front: int) -> MetricsSnapshot:
     reply = await served.clients[front].get(f"{_url(served, front).removesuffix('/v1')}/metrics")
     return parse_metrics(reply.text, 0.0)
+
+
+async def test_models_with_separate_engines_are_both_at_each_front(ray: Any, tiny: Encoder, tmp_path: Path) -> None:
+    other = write_tiny_model(tmp_path / "other", layers=1)
+    models = {"models": (str(tiny.recipe.folder), str(other))}
+    async with serving(tiny, models, engines=1, separate_models=True) as served:
+        fleets = served.controller._fleets
+        assert [len(fleet.states) for fleet in fleets] == [1, 1]
+        pids = [await ask(fleet.states[0].actor.pid) for fleet in fleets]
+        assert pids[0] != pids[1]
+        with Encoder(str(other), precision="float32", compile_cache=False) as alone:
+            expected = {"tiny": tiny.encode(["the cat"]), "other": alone.encode(["the cat"])}
+        for client in served.clients:
+            for name, vectors in expected.items():
+                reply = await client.post("/embeddings", json={"model": name, "input": ["the cat"]})
+                np.testing.assert_allclose([reply.json()["data"][0]["embedding"]], vectors, atol=1e-5)
