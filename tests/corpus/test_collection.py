@@ -756,7 +756,7 @@ def test_threads_end_where_the_store_fails(
     collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nearfield.corpus.indexing.context._RETRY_PAUSES", ())
-    monkeypatch.setattr("nearfield.corpus.indexing.run._QUEUE_CAPACITY", 1)
+    monkeypatch.setattr("nearfield.corpus.indexing.workers.IndexSession.capacity", 1)
     for number in range(50):
         (files / f"{number}.txt").write_text(f"{number} Search the mat for a passage. {CAT * number}", encoding="utf-8")
     monkeypatch.setattr(type(collection.store), "upsert", _fail)

@@ -46,6 +46,10 @@ class AttachedModel(LoadedModel):
         """Close the connections to the server."""
         self._client.close()
 
+    def load_arguments(self) -> dict[str, Any]:
+        """Return the arguments with which another process loads the model whose vectors the server computes."""
+        return dict(self._arguments)
+
     def load_towers(self) -> None:
         """Do nothing: the server has the towers."""
 
@@ -77,7 +81,7 @@ class AttachedModel(LoadedModel):
 
     def _state(self) -> tuple[str, str, dict[str, Any], bool]:
         """Return URL, model, options, and whether the server was found by its file: what attaches another process."""
-        arguments = dict(self._arguments)
+        arguments = self.load_arguments()
         return self._client.url, arguments.pop("model"), arguments, self._client.discovered
 
     def _refuse(self, option: str) -> NoReturn:

@@ -1,19 +1,21 @@
-"""Several machines: shards encoded on a Ray cluster, and a router in front of several servers."""
+"""Several machines: data sets and collections encoded on a Ray cluster, and a router in front of several servers."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nearfield.cluster.batch_embedder import Embed
+    from nearfield.cluster.indexing.ray_workers import RayWorkers
 
-__all__ = ["Embed"]
+__all__ = ["Embed", "RayWorkers"]
+
+_MODULES = {"Embed": "batch_embedder", "RayWorkers": "indexing.ray_workers"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Embed` at its first use: the router needs no model."""
-    if name not in __all__:
+    """Import a class at its first use: the router needs no model."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'nearfield.cluster' has no attribute {name!r}")
-    from nearfield.cluster.batch_embedder import Embed
-
-    return Embed
+    return getattr(import_module(f"nearfield.cluster.{_MODULES[name]}"), name)

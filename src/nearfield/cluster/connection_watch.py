@@ -100,8 +100,8 @@ class ConnectionWatch:
             self.is_lost = True
             host, port = watched.address
             raise ClusterFailed(
-                f"{watched.name} stopped: {host}:{port} has not answered for {watched.patience:g} s. Complete shards "
-                "stay. Start the cluster again, and repeat the command: it continues."
+                f"{watched.name} stopped: {host}:{port} has not answered for {watched.patience:g} s. What is "
+                "complete stays. Start the cluster again, and repeat the command: it continues."
             )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -26,6 +25,7 @@ from nearfield.cluster.run_drafts import open_run_drafts
 from nearfield.cluster.shard_queue import Assignment, ShardQueue, Work
 from nearfield.cluster.shard_worker import ShardOutcome, ShardWorker, WorkerFacts, WorkerOrder
 from nearfield.cluster.worker_options import WorkerPlan
+from nearfield.cluster.worker_starts import StartFailures
 from nearfield.errors import ClusterFailed
 from nearfield.progress import Progress
 
@@ -33,13 +33,8 @@ from nearfield.progress import Progress
 _POLL_SECONDS = 1.0
 #: Seconds after which a run without any worker ends: those that a cluster needs to start machines.
 START_SECONDS = 300.0
-#: What Ray does not say: a cluster without tokens cannot call a process that requires them, and cancels its workers.
-_AUTHENTICATION = " If the cluster was started without token authentication, set RAY_AUTH_MODE=disabled here too."
 #: What Ray says of a worker that it ended because this process, or its node, seems to be gone.
 _OWNER_DIED = "its owner has died"
-_MISSING_MODULE = re.compile(r"No module named '[^']+'")
-#: Times in a row that workers may stop before they are ready, until the run ends.
-_MAX_FAILED_STARTS = 10
 
 
 @dataclass
@@ -82,7 +77,7 @@ class ShardDriver:
         self._files: Any = None
         self._drafts = open_run_drafts(self.ray, self.order.task.home, self.order.run)
         self._workers: dict[int, _Worker] = {}
-        self._created = self._failed_starts = 0
+        self._created, self._failures = 0, StartFailures()
         self._alone_since = time.monotonic()
         self._nodes = NodeTally()
         self._watch = ConnectionWatch.from_ray(self.ray)
@@ -162,7 +157,7 @@ class ShardDriver:
             worker.reference = worker.handle.prepare.remote(self._order, self._files)
             return
         worker.is_starting = False
-        self._failed_starts = 0
+        self._failures.reset()
         self._nodes.add_worker(facts)
         self._drafts.add_node(facts.node_id)
 
@@ -190,22 +185,11 @@ class ShardDriver:
         worker = self._workers.pop(number)
         self._kill(worker)  # it may only be out of reach
         if worker.is_starting:
-            self._count_failed_start(error)
+            self._failures.add(error)
         elif worker.assignment is not None:
             self._queue_again(number, worker, worker.assignment)
         if len(self._workers) < self.plan.count and not self._queue.is_done:
             self._create()
-
-    def _count_failed_start(self, error: Exception) -> None:
-        self._failed_starts += 1
-        text = " ".join(str(error).split())
-        if missing := _MISSING_MODULE.search(text):
-            raise ClusterFailed(
-                f"Nodes of the cluster lack Nearfield or an extra: {missing[0]}. Install the same on all."
-            )
-        if self._failed_starts >= _MAX_FAILED_STARTS:
-            hint = _AUTHENTICATION if "Actor creation cancelled" in text or "references to the actor" in text else ""
-            raise ClusterFailed(f"Workers stop before they have loaded the model: {text[:500]}{hint}")
 
     def _queue_again(self, number: int, worker: _Worker, assignment: Assignment) -> None:
         node_id = worker.facts.node_id if worker.facts is not None and self._has_node(worker) else None

@@ -22,6 +22,7 @@ from nearfield.corpus.indexing.context import DEFAULT_OPTIONS, IndexOptions
 from nearfield.corpus.indexing.indexer import Indexer, drop_unused, open_sources, own_folders
 from nearfield.corpus.indexing.quick_check import find_nothing_to_do, record_settled
 from nearfield.corpus.indexing.report import IndexReport
+from nearfield.corpus.indexing.workers import IndexWorkers
 from nearfield.corpus.manifest.collection_info import collection_info, other_store
 from nearfield.corpus.manifest.document_info import DocumentInfo
 from nearfield.corpus.manifest.manifest import Manifest
@@ -53,13 +54,10 @@ class Collection:
     def __init__(
         self, folder: CollectionDirectory, encoder_of: EncoderOf | None = None, reranker_of: RerankerOf | None = None
     ) -> None:
-        self.name = folder.name
-        self.folder = folder
-        self._lock = ProcessLock()
-        self._models = ModelProvider(encoder_of, reranker_of)
+        self.name, self.folder = folder.name, folder
+        self._lock, self._models = ProcessLock(), ModelProvider(encoder_of, reranker_of)
         self._features: dict[str, Feature] | None = None  # loaded when they are first needed
-        self._searchers = PerProcess[Searcher]()
-        self._stores = PerProcess[Store]()
+        self._searchers, self._stores = PerProcess[Searcher](), PerProcess[Store]()
         #: Definition and vector tables at the last look; another process may change them.
         self._last_state: tuple[Any, list[str]] | None = None
         self._open()
@@ -218,6 +216,7 @@ class Collection:
         shown: bool = False,
         retry_failed: bool = False,
         allow_removal: bool = False,
+        workers: IndexWorkers | None = None,
     ) -> IndexReport:
         """Update the collection from its sources: index new and changed documents, remove deleted ones.
 
@@ -229,6 +228,7 @@ class Collection:
             retry_failed: process unchanged documents again that failed before.
             allow_removal: remove deleted documents also if they are most of a source's. Otherwise the report has them
                 in ``held_removals``: the folder may not be mounted.
+            workers: where documents are extracted, split and encoded, such as ``nearfield.cluster.RayWorkers`` [here].
 
         Raises:
             CollectionBusy: another process indexes it.
@@ -242,7 +242,7 @@ class Collection:
         with self.folder.write_lock():
             for source in piped:
                 InlineSource(self.manifest).add_from(source)
-            return self._index(None, IndexOptions(shown, retry_failed, allow_removal))
+            return self._index(None, IndexOptions(shown, retry_failed, allow_removal, workers))
 
     @rename_keyword("told", "config")
     def plan(

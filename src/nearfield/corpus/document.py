@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from nearfield.stores.filters import Value
@@ -125,7 +126,7 @@ class SourceItem:
     users; its suffix gives the type. ``stamp`` changes whenever the content may have changed; None if only reading
     shows that. ``read`` returns the bytes (``NamedBytes`` if the type is known only then), or the document if the
     source can build it (a row of a table); it raises ``NearfieldError`` or ``OSError``. ``meta`` has values for
-    filters.
+    filters. ``path`` is the file whose bytes ``read`` returns unchanged; None if there is none.
     """
 
     key: str
@@ -133,6 +134,7 @@ class SourceItem:
     read: Callable[[], bytes | Document]
     stamp: str | None = None
     meta: Mapping[str, Value] = field(default_factory=dict)
+    path: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -228,13 +228,16 @@ class LoadedModel:
         """
         self._model.remove_adapter(name)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle how the model is loaded, not its weights: the other process loads it again, and runs it there."""
+    def load_arguments(self) -> dict[str, Any]:
+        """Return the arguments with which another process loads the same model: ``model``, and keywords."""
         adapters = self._model.adapters.loaded.values()
         added = {adapter.name: adapter.folder.resolve() for adapter in adapters if adapter.name != self.default_adapter}
         max_length = self.max_length if self.recipe.modality == "text" else None
-        arguments = {**self._arguments, "max_length": max_length, "adapters": added}
-        return _load_again, (type(self), arguments, self._model.space)
+        return {**self._arguments, "max_length": max_length, "adapters": added}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle how the model is loaded, not its weights: the other process loads it again, and runs it there."""
+        return _load_again, (type(self), self.load_arguments(), self._model.space)
 
     def close(self, *, drain: bool = True) -> None:
         """Unload the model: finish accepted work unless ``drain`` is False, then release the memory."""

@@ -18,7 +18,7 @@ from nearfield.corpus.extractors import windows
 from nearfield.corpus.extractors.markdown import MarkdownExtractor
 from nearfield.corpus.extractors.reader import DocumentReader
 from nearfield.corpus.extractors.text import paragraphs
-from nearfield.corpus.indexing.write_stage import WriteStage
+from nearfield.corpus.indexing.stages.write_stage import WriteStage
 from nearfield.encoder import Encoder
 from nearfield.errors import ExecutionFailed, StoreFailed
 from nearfield.progress import Progress
@@ -54,7 +54,7 @@ def collection(model: Path, files: Path, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("NEARFIELD_COLLECTIONS", str(tmp_path / "collections"))
     monkeypatch.setattr("nearfield.corpus.indexing.context._RETRY_PAUSES", (0.0,))
     monkeypatch.setattr("nearfield.corpus.indexing.run._FLUSH_SECONDS", 0.0)
-    for module in ("run", "document_task"):
+    for module in ("stages.extract_stage", "document_task"):
         monkeypatch.setattr(f"nearfield.corpus.indexing.{module}.PART_CHUNKS", PARTS)
     chunks = {"tokens": 14, "by": "sentence", "overlap": 0}
     config = {"features": {"dense": {"model": str(model)}}, "store": f"memory:{tmp_path}", "chunks": chunks}

@@ -6,16 +6,17 @@ import hashlib
 import heapq
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from nearfield.corpus.document import Document, SourceItem
 from nearfield.corpus.extractors.options import OcrMode
-from nearfield.corpus.extractors.reader import DocumentReader, uses_ocr
-from nearfield.corpus.indexing.chunk_stage import detect_boilerplate
+from nearfield.corpus.extractors.reader import uses_ocr
 from nearfield.corpus.indexing.context import UNREADABLE, IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent, document_version
+from nearfield.corpus.indexing.stages.chunk_stage import detect_boilerplate
+from nearfield.corpus.indexing.workers import IndexSession
 from nearfield.corpus.manifest.records import DocumentRecord
 from nearfield.corpus.sources import Source
 
@@ -37,9 +38,9 @@ _MAX_REMOVED_SHARE, _MAX_REMOVED, _MAX_ALL_REMOVED = 0.5, 5, 2
 class ChangeDetector:
     """Finds the new, changed, unchanged and removed documents of some sources, and counts them in the report."""
 
-    def __init__(self, context: IndexContext, sources: Sequence[Source], reader: DocumentReader) -> None:
+    def __init__(self, context: IndexContext, sources: Sequence[Source], session: IndexSession) -> None:
         self._context, self._manifest, self._report = context, context.manifest, context.report
-        self._sources, self._reader, self._options = sources, reader, context.options
+        self._sources, self._session, self._options = sources, session, context.options
         self._chunking = context.chunk_stage.identity()
         #: Sources that were listed completely.
         self._complete: list[str] = []
@@ -66,28 +67,23 @@ class ChangeDetector:
                 continue
             if undecided:
                 drawn = [item for _, _, item in sorted(sample, key=lambda entry: entry[1])]
-                # One at a time: together they may not fit into memory.
-                documents = (document for item in drawn for document in self._read_sampled(source, item))
-                detect_boilerplate(self._manifest, source.name, documents)
+                detect_boilerplate(self._manifest, source.name, self._sampled_documents(source, drawn))
         for source in self._sources:
             lines = self._manifest.boilerplate(source.name) or []
             self._report.dropped_lines += [(line, share) for line, share, _ in lines[:_MAX_NAMED_LINES]]
         return total
 
-    def _read_sampled(self, source: Source, item: SourceItem) -> list[Document]:
-        """Read and extract an item for the sample; it stays in memory if there is space, so that it is read once."""
-        try:
-            data = item.read()
-            if not isinstance(data, Document) and len(data) > _MAX_SAMPLED_BYTES:
-                return []
-            document, kind = self._reader.document(data, item.name)
-        except UNREADABLE:  # reported by ``changed``
-            return []
-        size = len(document.text) if isinstance(data, Document) else len(data) + len(document.text)
-        if size <= self._memory:
-            self._memory -= size
-            self._sampled[f"{source.name}#{item.key}"] = ItemContent(item, data, (document, kind))
-        return [document]
+    def _sampled_documents(self, source: Source, items: Iterable[SourceItem]) -> Iterator[Document]:
+        """Yield the documents of a sample. They stay in memory if there is space, so that each is read once."""
+        contents = (content for item in items if (content := _read_sampled(item)) is not None)
+        for content in self._session.extract(contents):
+            assert content.extracted is not None
+            document, data = content.extracted[0], content.data
+            size = len(document.text) if isinstance(data, Document) else len(data) + len(document.text)
+            if size <= self._memory:
+                self._memory -= size
+                self._sampled[f"{source.name}#{content.key}"] = content
+            yield document
 
     # -- documents to process ----------------------------------------------------------------------------------
 
@@ -124,7 +120,9 @@ class ChangeDetector:
             return None
         content = self._sampled.pop(document, None)
         try:
-            content = ItemContent(item, item.read()) if content is None else replace(content, item=item)
+            content = (
+                ItemContent.from_item(item) if content is None else replace(content, name=item.name, meta=item.meta)
+            )
         except UNREADABLE as error:
             self._record_unreadable(document, source, item, old, error)
             return None
@@ -152,7 +150,7 @@ class ChangeDetector:
 
     def _ocr_mode(self, data: bytes | Document, name: str) -> OcrMode:
         """Return the OCR mode that a document is read with; False if its extractor has none."""
-        mode = self._reader.options.ocr
+        mode = self._context.config.ocr
         return mode if mode and not isinstance(data, Document) and uses_ocr(data, name) else False
 
     def _is_settled(self, record: DocumentRecord) -> bool:
@@ -235,6 +233,15 @@ def is_suspicious_removal(gone: int, total: int) -> bool:
     if gone == total:
         return gone >= _MAX_ALL_REMOVED
     return gone > _MAX_REMOVED and gone > _MAX_REMOVED_SHARE * total
+
+
+def _read_sampled(item: SourceItem) -> ItemContent | None:
+    """Read an item of the sample; None if it is too large, or unreadable, which ``changed`` reports."""
+    try:
+        content = ItemContent.from_item(item)
+    except UNREADABLE:
+        return None
+    return content if isinstance(content.data, Document) or len(content.data) <= _MAX_SAMPLED_BYTES else None
 
 
 def _add_to_sample(sample: list[tuple[int, int, SourceItem]], number: int, item: SourceItem) -> None:

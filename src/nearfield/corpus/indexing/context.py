@@ -6,16 +6,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.features import FeatureTable, table_from_dict
-from nearfield.corpus.indexing.chunk_stage import ChunkStage
 from nearfield.corpus.indexing.report import IndexReport
+from nearfield.corpus.indexing.stages.chunk_stage import ChunkStage
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.errors import NearfieldError, StoreFailed
 from nearfield.progress import Progress
 from nearfield.stores import Store, TableSpec
+
+if TYPE_CHECKING:
+    from nearfield.corpus.indexing.workers import IndexWorkers
 
 #: Seconds between two tries of a store that failed.
 _RETRY_PAUSES = (0.5, 2.0, 5.0)
@@ -32,6 +35,7 @@ class IndexOptions:
     shown: bool = False
     retry_failed: bool = False
     allow_removal: bool = False
+    workers: IndexWorkers | None = None
 
 
 DEFAULT_OPTIONS = IndexOptions()
@@ -39,7 +43,10 @@ DEFAULT_OPTIONS = IndexOptions()
 
 @dataclass
 class IndexContext:
-    """The collection that is indexed, and the report and progress bar of the run. ``tables`` are by feature."""
+    """The collection that is indexed, and the report and progress bar of the run. ``tables`` are by feature.
+
+    ``status`` returns what the progress bar shows of workers.
+    """
 
     name: str
     config: CollectionConfig
@@ -50,6 +57,7 @@ class IndexContext:
     options: IndexOptions = DEFAULT_OPTIONS
     report: IndexReport = field(init=False)
     progress: Progress = field(default_factory=lambda: Progress(None, shown=False))
+    status: Callable[[], str] = lambda: ""
 
     def __post_init__(self) -> None:
         self.report = IndexReport(self.name)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 from nearfield.corpus.document import Chunk, Document, SourceItem
 from nearfield.corpus.features import Vector
 from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, DuplicateChunk
 from nearfield.stores import Record
+from nearfield.stores.filters import Value
 
 #: Chunks of a long document that are embedded and written together: a killed run loses no more than these.
 PART_CHUNKS = 512
@@ -25,14 +28,27 @@ _NAMESPACE = uuid.UUID("6f0a3c1e-2b5d-5a87-9c41-0d6e5b7f8a92")
 
 @dataclass(frozen=True)
 class ItemContent:
-    """A source's item with its bytes, or with the document of a row.
+    """What a source's item contains: its bytes, or the document of a row; it can be pickled.
 
-    ``extracted`` has the document and its type, if it was extracted already for the boilerplate sample.
+    ``key``, ``name``, ``meta`` and ``path`` are those of the item. ``extracted`` has the document and its type, if it
+    was extracted already for the boilerplate sample.
     """
 
-    item: SourceItem
+    key: str
+    name: str
+    meta: Mapping[str, Value]
     data: bytes | Document
+    path: Path | None = None
     extracted: tuple[Document, str] | None = None
+
+    @classmethod
+    def from_item(cls, item: SourceItem) -> ItemContent:
+        """Read an item.
+
+        Raises:
+            NearfieldError, OSError: it cannot be read.
+        """
+        return cls(item.key, item.name, item.meta, item.read(), item.path)
 
 
 @dataclass
@@ -48,6 +64,12 @@ class DocumentTask:
     in_store: bool
     #: What to extract; None if there are chunks already.
     content: ItemContent | None = None
+    #: Set by the extract stage: whether the chunks come from an extraction of this run; of the part, the numbers of
+    #: chunks that were too small and of boilerplate lines; and the script of a text that the model cannot read.
+    is_extracted: bool = False
+    tiny: int = 0
+    boilerplate: int = 0
+    unread_script: str | None = None
     #: Set by the chunk stage.
     chunks: list[ChunkRecord] = field(default_factory=list)
     duplicates: list[DuplicateChunk] = field(default_factory=list)
@@ -65,6 +87,8 @@ class DocumentTask:
     earlier_chunks: int = 0
     earlier_tokens: int = 0
     share: float = 1.0
+    #: What workers elsewhere compute for it, while they do.
+    pending: Any = None
 
     @property
     def weight(self) -> int:

@@ -7,25 +7,24 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from nearfield.arrays import Array
 from nearfield.corpus import directory, transfer
 from nearfield.corpus.config import CollectionConfig, parse_config
 from nearfield.corpus.directory import CollectionDirectory
 from nearfield.corpus.extractors.ocr import require_ocr
 from nearfield.corpus.extractors.options import ExtractionOptions
-from nearfield.corpus.extractors.reader import DocumentReader
 from nearfield.corpus.features import Feature, FeatureTable, token_counter
 from nearfield.corpus.indexing.changes import is_suspicious_removal
-from nearfield.corpus.indexing.chunk_stage import ChunkStage
 from nearfield.corpus.indexing.context import DEFAULT_OPTIONS, IndexContext, IndexOptions
 from nearfield.corpus.indexing.report import IndexReport
 from nearfield.corpus.indexing.run import IndexRun
+from nearfield.corpus.indexing.stages.chunk_encoder import encode_dense
+from nearfield.corpus.indexing.stages.chunk_stage import ChunkStage
+from nearfield.corpus.indexing.workers import IndexSetup, LocalWorkers
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.vector_tables import VectorTables
 from nearfield.corpus.sources import Source, open_source
 from nearfield.corpus.sources.inline import InlineSource, PlannedInlineSource
 from nearfield.fileio.disk_space import explain_full_disk
-from nearfield.inference.preparation.unread_inputs import unread_unlogged
 from nearfield.stores import Store
 
 #: Manifest key of the digest of all settings that change chunks.
@@ -80,8 +79,8 @@ class Indexer:
                 transfer.copy_table(self._manifest.connection, manifest, _INLINE_TABLE)
             context = self._context(manifest, chunk_stage, self._tables(manifest).plan(self._features), options)
             *sources, _ = self._sources(manifest)
-            with self._reader() as reader:
-                run = IndexRun(context, [*sources, PlannedInlineSource(manifest, piped)], reader=reader)
+            with LocalWorkers().start(self._setup(chunk_stage)) as session:
+                run = IndexRun(context, [*sources, PlannedInlineSource(manifest, piped)], session)
                 report = run.plan()
             if manifest is not self._manifest:
                 manifest.close()
@@ -91,9 +90,10 @@ class Indexer:
 
     def remove(self, documents: Sequence[str]) -> int:
         """Remove documents by their ids; return the number of removed documents."""
-        context = self._context(self._manifest, self.chunk_stage(), self._tables(self._manifest).open(self._features))
-        with DocumentReader() as reader:
-            return IndexRun(context, [], reader=reader).remove(documents)
+        chunk_stage = self.chunk_stage()
+        context = self._context(self._manifest, chunk_stage, self._tables(self._manifest).open(self._features))
+        with LocalWorkers().start(self._setup(chunk_stage)) as session:
+            return IndexRun(context, [], session).remove(documents)
 
     def chunk_stage(self, manifest: Manifest | None = None) -> ChunkStage:
         """Return the stage that splits documents, by the tokens of the first feature.
@@ -102,7 +102,7 @@ class Indexer:
             InputError: the settings for chunks do not fit the model.
         """
         first = next(iter(self._features.values()))
-        return ChunkStage(self._config, token_counter(first), partial(_embed, first), manifest or self._manifest)
+        return ChunkStage(self._config, token_counter(first), partial(encode_dense, first), manifest or self._manifest)
 
     def _needs_rebuild(self, chunk_stage: ChunkStage) -> bool:
         return self._manifest.get(_CHUNKING) not in (None, chunk_stage.identity())
@@ -152,28 +152,29 @@ class Indexer:
         options: IndexOptions,
     ) -> IndexReport:
         """Index into a manifest's vector tables; new tables then replace the old ones."""
-        with explain_full_disk(self._folder.path):
+        workers = options.workers or LocalWorkers()
+        # Workers first: without them, there is nothing to write.
+        with explain_full_disk(self._folder.path), workers.start(self._setup(chunk_stage)) as session:
             tables = self._tables(manifest).open(self._features)
             manifest.set_ocr_mode(self._config.ocr)
-        with explain_full_disk(self._folder.path), self._reader() as reader:
             context = self._context(manifest, chunk_stage, tables, options)
-            report = IndexRun(context, sources, reader=reader).run()
+            report = IndexRun(context, sources, session).run()
         for item in tables.values():
             self._store.index(item.table)
         manifest.activate([item.table.name for item in tables.values()])
         drop_unused(self._folder, self._tables(self._manifest))
         return report
 
-    def _reader(self) -> DocumentReader:
-        """Return a reader with the collection's options.
+    def _setup(self, chunk_stage: ChunkStage) -> IndexSetup:
+        """Return what workers need.
 
         Raises:
             MissingExtra: the collection uses OCR, and its library is not installed.
         """
-        if not self._config.ocr:
-            return DocumentReader()
-        require_ocr()
-        return DocumentReader(options=ExtractionOptions(self._config.ocr, str(self._folder.path / _OCR_CACHE)))
+        if self._config.ocr:
+            require_ocr()
+        cache = str(self._folder.path / _OCR_CACHE) if self._config.ocr else ""
+        return IndexSetup(self._config, self._features, chunk_stage, ExtractionOptions(self._config.ocr, cache))
 
     def _sources(self, manifest: Manifest) -> list[Source]:
         return open_sources(self._config, manifest, own_folders(self._folder, self._store))
@@ -224,10 +225,3 @@ def drop_unused(folder: CollectionDirectory, tables: VectorTables) -> None:
         used |= {table.name for table in started.vector_tables()}
         started.close()
     tables.drop(keep=used)
-
-
-def _embed(feature: Feature, texts: Sequence[str]) -> Array:
-    with unread_unlogged():
-        outputs = feature.encoder.encode(list(texts), role="document", show_progress_bar=False, outputs=("dense",))
-    vectors: Array = outputs["dense"].data
-    return vectors

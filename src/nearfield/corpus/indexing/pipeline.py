@@ -68,11 +68,13 @@ def run_pipeline(
     *,
     capacity: int,
     weight: Callable[[T], int],
+    on_stop: Callable[[], None] = lambda: None,
 ) -> Generator[T, None, None]:
     """Yield the items of the last stage, in order. Source and stages each run in a thread.
 
     The first error of a stage stops the pipeline and is raised here. Closing the iterator stops the pipeline too, and
-    waits for its threads.
+    waits for its threads. ``on_stop`` is called in both cases: it must end the waits of stages for anything else than
+    their queues.
     """
     queues: list[BoundedQueue[T]] = [BoundedQueue(capacity, weight) for _ in range(len(stages) + 1)]
     errors: list[BaseException] = []
@@ -88,6 +90,7 @@ def run_pipeline(
             errors.append(error)
             for queue in queues:
                 queue.stop()
+            on_stop()
 
     starts: list[Callable[[], Iterator[T]]] = [lambda: iter(source)]
     starts += [_bind(stage, queue) for stage, queue in zip(stages, queues, strict=False)]
@@ -97,13 +100,17 @@ def run_pipeline(
     ]
     for thread in threads:
         thread.start()
+    is_complete = False
     try:
         yield from queues[-1]
+        is_complete = True
     except _PipelineStopped:
         pass
     finally:
         for queue in queues:
             queue.stop()
+        if not is_complete:
+            on_stop()
         for thread in threads:
             thread.join()
     if errors:

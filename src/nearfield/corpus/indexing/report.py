@@ -38,6 +38,46 @@ class PartialDocument:
         return tuple(dict.fromkeys(loss.advice for loss in self.losses if loss.advice))
 
 
+@dataclass(frozen=True)
+class NodeCounts:
+    """What the workers of one machine did; ``seconds`` is the time since its first worker was ready."""
+
+    node: str
+    cpu: str
+    workers: int = 0
+    files: int = 0
+    chunks: int = 0
+    seconds: float = 0.0
+
+    def to_text(self) -> str:
+        """Return its name and speed."""
+        seconds = max(self.seconds, 1e-9)
+        return f"{self.node} {self.files / seconds:,.1f} files/s, {self.chunks / seconds:,.1f} chunks/s"
+
+
+@dataclass(frozen=True)
+class ClusterCounts:
+    """What a run on several machines adds to a report.
+
+    Attributes:
+        nodes: the machines.
+        retries: documents that were processed again because a worker failed or stopped.
+        copies: tasks that were given to a second worker because the first one was slow.
+        warnings: workers that could not be used, with the reason.
+    """
+
+    nodes: tuple[NodeCounts, ...] = ()
+    retries: int = 0
+    copies: int = 0
+    warnings: tuple[str, ...] = ()
+
+    def to_lines(self) -> list[str]:
+        """Return lines for a terminal."""
+        lines = [f"  {escape_controls(node.to_text())}, {count_of(node.workers, 'worker')}" for node in self.nodes]
+        lines += [f"  {count_of(self.retries, 'document')} processed again by another worker"] if self.retries else []
+        return lines + [f"  warning: {escape_controls(warning)}" for warning in self.warnings]
+
+
 @dataclass
 class IndexReport:
     """Counts of one run. ``reused`` chunks have vectors from an earlier run; ``truncated`` should always be 0.
@@ -85,6 +125,8 @@ class IndexReport:
     unlisted: list[str] = field(default_factory=list)
     #: Why searches still use the old chunks after a rebuild; empty if they use the new ones.
     held_back: str = ""
+    #: What each machine did, in a run on several.
+    cluster: ClusterCounts | None = None
 
     def fail(self, document: str, reason: str) -> None:
         """Count a document that failed."""
@@ -147,6 +189,7 @@ class IndexReport:
         lines = [f"{self.collection}: {self._documents()}"]
         if self.chunks and not self.dry_run:
             lines.append(f"  {self._chunks()}")
+        lines += self.cluster.to_lines() if self.cluster is not None else []
         left_out = _join_counts(
             (self.duplicates, "near-duplicate"), (self.tiny, "tiny chunk"), (self.boilerplate, "boilerplate line")
         )

@@ -210,7 +210,7 @@ class FileSource(Source):
             parts = split_file(path, status.st_size)
             self._parts[path] = stamp, parts
         if parts is None:
-            yield self._decoded(SourceItem(key, key, partial(_read, path, self._max_bytes), stamp))
+            yield self._decoded(SourceItem(key, key, partial(_read, path, self._max_bytes), stamp, path=path))
             return
         for part in parts:
             yield self._decoded(part_item(path, key, stamp, part, self._max_bytes))
@@ -238,7 +238,7 @@ class FileSource(Source):
         media = extractors.media_type_of(item.name)
         if self._encoding is None or not (media.startswith("text/") or media in _TEXTS):
             return item
-        return replace(item, read=partial(_read_decoded, item, self._encoding))
+        return replace(item, read=partial(_read_decoded, item, self._encoding), path=None)
 
 
 def _read_decoded(item: SourceItem, encoding: str) -> bytes | Document:

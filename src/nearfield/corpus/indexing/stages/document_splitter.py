@@ -1,11 +1,11 @@
-"""The chunk stage of indexing: clean a document, split it into chunks, and set near-duplicates aside."""
+"""``DocumentSplitter``: clean a document and split it into chunks, in this process or in a worker elsewhere."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from nearfield.corpus import chunkers
@@ -17,19 +17,21 @@ from nearfield.corpus.document import Chunk, Document, Form, MissingText, Span
 from nearfield.corpus.extractors.windows import DocumentWindow, WindowedDocument
 from nearfield.corpus.indexing.accounting import MissingTexts, WordCount
 from nearfield.corpus.indexing.cleaning import document_cleaner
-from nearfield.corpus.indexing.cleaning.boilerplate import Boilerplate, BoilerplateDetector
+from nearfield.corpus.indexing.cleaning.boilerplate import Boilerplate
 from nearfield.corpus.indexing.cleaning.text_edits import EditedText
 from nearfield.corpus.indexing.document_task import chunk_records
-from nearfield.corpus.indexing.near_duplicates import NearDuplicateIndex, find_false_duplicates
-from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.reading_text import SharedPassage, add_lines, append_window, place_chunks
-from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, DuplicateChunk
+from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord
 from nearfield.errors import InputError
 
 #: Maximum number of tokens of title and headings before a chunk.
 _MAX_CONTEXT = 48
 #: Characters at the start of a chunk that may have its headings.
 _START = 200
+
+#: A line of boilerplate: its text, its share of the source's documents, and its digest.
+BoilerplateRow = tuple[str, float, str]
+BoilerplateOf = Callable[[str], Sequence[BoilerplateRow]]
 
 
 @dataclass(frozen=True)
@@ -46,24 +48,28 @@ class SplitText:
     end: int
 
 
-class ChunkStage:
+class DocumentSplitter:
     """Splits the documents of one collection.
+
+    Args:
+        config: the definition of the collection.
+        counter: counts the tokens of the first feature's model.
+        embed: encodes the sentences of the semantic chunker.
+        boilerplate_of: returns the rows of a source's boilerplate.
 
     Raises:
         InputError: chunks of the configured size do not fit the model.
     """
 
-    def __init__(self, config: CollectionConfig, counter: TokenCounter, embed: Embed, manifest: Manifest) -> None:
+    def __init__(
+        self, config: CollectionConfig, counter: TokenCounter, embed: Embed, boilerplate_of: BoilerplateOf
+    ) -> None:
         self._config = config
         self._counter = counter
         self._embed = embed
-        self._manifest = manifest
+        self._boilerplate_of = boilerplate_of
         self._chunkers: dict[Form, Chunker] = {}
         self._boilerplate: dict[str, Boilerplate] = {}
-        self._duplicates = NearDuplicateIndex(manifest.connection) if config.clean.duplicates else None
-        if self._duplicates is not None:
-            with manifest.writing():
-                self._duplicates.create()
         self._set_sizes()
 
     def _set_sizes(self) -> None:
@@ -89,6 +95,10 @@ class ChunkStage:
         """Whether chunks are embedded by late chunking."""
         return self._config.chunks.by == "late"
 
+    def boilerplate_rows(self, source: str) -> Sequence[BoilerplateRow]:
+        """Return the rows of a source's boilerplate."""
+        return self._boilerplate_of(source)
+
     def identity(self) -> str:
         """Return a digest of all settings that change chunks."""
         settings = [self._config.chunking_digest(), self._counter.digest, self.size, self.overlap, self._context]
@@ -109,7 +119,7 @@ class ChunkStage:
 
     def _split_window(self, record: DocumentRecord, window: DocumentWindow) -> tuple[list[Chunk], SplitText]:
         """Return a window's chunks with their places in the whole document, and what was left out."""
-        cleaned = document_cleaner.clean(window.document, self._boilerplate_of(record.source))
+        cleaned = document_cleaner.clean(window.document, self._source_boilerplate(record.source))
         text = cleaned.document.text
         spans = self._chunker(cleaned.document.form).split(cleaned.document)
         if window.paths is not None:
@@ -159,9 +169,9 @@ class ChunkStage:
                     position, _ = edit.to_new(position, position)
                 yield SharedPassage(position, self._chunk(place, inner, cleaned))
 
-    def _boilerplate_of(self, source: str) -> Boilerplate:
+    def _source_boilerplate(self, source: str) -> Boilerplate:
         if source not in self._boilerplate:
-            self._boilerplate[source] = Boilerplate.from_rows(self._manifest.boilerplate(source) or [])
+            self._boilerplate[source] = Boilerplate.from_rows(self._boilerplate_of(source))
         return self._boilerplate[source]
 
     def _chunk(self, span: Span, context: Sequence[str], cleaned: document_cleaner.CleanedText) -> Chunk:
@@ -205,42 +215,3 @@ class ChunkStage:
                 language=self._config.language,
             )
         return self._chunkers[form]
-
-    # -- near-duplicates ---------------------------------------------------------------------------------------
-
-    def set_duplicates_aside(
-        self, record: DocumentRecord, chunks: Sequence[ChunkRecord]
-    ) -> tuple[list[ChunkRecord], list[DuplicateChunk]]:
-        """Return the chunks without near-duplicates, and the near-duplicates; call it in the manifest's transaction.
-
-        Remove a changed document from the index of duplicates first.
-        """
-        if self._duplicates is None:
-            return list(chunks), []
-        originals, duplicates = [], []
-        for chunk in chunks:
-            # Documents with different fields must all be found by filters: they are no duplicates of each other.
-            family = json.dumps([record.fields.get(name) for name in sorted(self._config.fields)])
-            # Title and headings are searched too: opening hours of two branches may differ in their heading alone.
-            original = self._duplicates.add(chunk.id, record.id, chunk.embedded, family)
-            if original is None:
-                originals.append(chunk)
-            else:
-                duplicates.append(DuplicateChunk(original, chunk))
-        return originals, duplicates
-
-    def find_false_duplicates(self) -> list[str]:
-        """Return the documents with chunks that are no duplicates by the current rule; call it in a transaction."""
-        return [] if self._duplicates is None else find_false_duplicates(self._manifest)
-
-    def remove(self, documents: Sequence[str]) -> list[str]:
-        """Remove documents from the index of duplicates; return others that had duplicates of their chunks."""
-        return [] if self._duplicates is None else self._duplicates.remove(documents)
-
-
-def detect_boilerplate(manifest: Manifest, source: str, documents: Iterable[Document]) -> None:
-    """Detect the boilerplate of a source from a sample of its documents, and store it."""
-    detector = BoilerplateDetector()
-    for document in documents:
-        detector.add(document_cleaner.without_markup(document))
-    manifest.set_boilerplate(source, detector.result().to_rows())

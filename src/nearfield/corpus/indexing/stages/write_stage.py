@@ -102,14 +102,11 @@ class WriteStage:
         report.reused += task.reused
         report.tokens += task.tokens
         report.truncated += task.truncated
-        progress = self._context.progress
-        if task.is_last:
-            progress.relabel(self._context.name)
-        else:
+        progress, label = self._context.progress, self._context.name
+        if not task.is_last:
             chunks = task.earlier_chunks + len(task.chunks)
-            progress.relabel(
-                f"{self._context.name}: {quote_name(task.document.name)[-40:]}, {count_of(chunks, 'chunk')}"
-            )
+            label = f"{label}: {quote_name(task.document.name)[-40:]}, {count_of(chunks, 'chunk')}"
+        progress.relabel(f"{label}{self._context.status()}")
         progress.advance(task.share, task.tokens)
 
     def remove(self, documents: Sequence[str]) -> None:

@@ -1,0 +1,1 @@
+"""The stages of an index run, which tasks pass through in order."""
