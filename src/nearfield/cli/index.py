@@ -17,6 +17,7 @@ from nearfield.message_text import count_of, escape_controls, escape_lines, quot
 if TYPE_CHECKING:
     from nearfield.corpus.collection import Collection
     from nearfield.corpus.indexing.report import IndexReport
+    from nearfield.corpus.indexing.workers import IndexWorkers
     from nearfield.corpus.sources import Source
 
 #: A definition of a collection, or a part of one, as it is read from a file.
@@ -39,6 +40,10 @@ nearfield index docs --config docs.toml --dry-run
 nearfield index docs --query-map map/
 
 nearfield index docs --model bge-small --bridge bridge/
+
+On a Ray cluster, whose workers extract, split and encode; the store and the manifest are written here:
+
+nearfield index docs /mnt/shared/docs --ray auto --per-worker cpus=4
 
 Without sources, the command reads the sources that the collection has. An interrupted run continues where it stopped
 if the command is repeated."""
@@ -124,6 +129,21 @@ def index(
         bool,
         typer.Option("--allow-removal", help="Remove deleted documents even if they are most of a source's."),
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            help="Process documents on a Ray cluster: auto, local, HOST:PORT or ray://HOST:PORT.",
+            metavar="ADDRESS",
+        ),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Of --ray: the number of workers [as many as fit].")] = None,
+    per_worker: Annotated[
+        str | None,
+        typer.Option(
+            "--per-worker", help="Of --ray: what each worker gets, such as cpus=2 or cpus=2,gpus=0.5 [up to 4 cores]."
+        ),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print only problems: failed and partial documents.")
     ] = False,
@@ -140,6 +160,7 @@ def index(
 
     if model and feature:
         raise InputError("Use --model or --feature, not both.", param="model")
+    places = _workers(ray, workers, per_worker)
     fields, earlier = definitions.parse_fields(meta or []), _definition_of(name)
     features = definitions.parse_features([f"dense={model}"] if model else feature or [])
     definition = _merge(
@@ -180,21 +201,42 @@ def index(
             _print_bridges(collection)
         shown = not quiet and sys.stderr.isatty()
         try:
-            report = collection.index(opened, shown=shown, retry_failed=retry_failed, allow_removal=allow_removal)
+            report = collection.index(
+                opened, shown=shown, retry_failed=retry_failed, allow_removal=allow_removal, workers=places
+            )
         except NearfieldError:
             if is_new and not collection.manifest.vector_tables():  # for example, the model does not exist
                 collection.drop()
             raise
         if report.held_removals and not as_json and sys.stdin.isatty() and _confirm_removal(report):
-            report = collection.index(shown=shown, allow_removal=True)
+            report = collection.index(shown=shown, allow_removal=True, workers=places)
         report.seconds = seconds_since_start()
         _print_report(report, as_json=as_json, quiet=quiet)
         if is_new and not watch and not collection.manifest.counts()["documents"]:
             collection.drop()
             raise _nothing_found(name)
         if watch:
-            _watch(collection, shown=shown, as_json=as_json, quiet=quiet)
+            _watch(collection, places, shown=shown, as_json=as_json, quiet=quiet)
         _exit_if_failed(report)
+
+
+def _workers(address: str | None, count: int | None, per_worker: str | None) -> IndexWorkers | None:
+    """Return where documents are processed; None: here.
+
+    Raises:
+        InputError: an option is wrong, or needs --ray.
+        MissingExtra: Ray is not installed.
+    """
+    option = "workers" if count is not None else "per_worker" if per_worker is not None else None
+    if address is None and option is not None:
+        raise InputError(f"--{option.replace('_', '-')} needs --ray.", param=option)
+    if address is None:
+        return None
+    from nearfield.cluster import RayWorkers
+
+    workers = RayWorkers(address, count, per_worker)
+    workers.check()
+    return workers
 
 
 def _nothing_found(name: str) -> InputError:
@@ -358,7 +400,7 @@ def _plan(
             return collection.plan(sources)
 
 
-def _watch(collection: Collection, *, shown: bool, as_json: bool, quiet: bool) -> None:
+def _watch(collection: Collection, workers: IndexWorkers | None, *, shown: bool, as_json: bool, quiet: bool) -> None:
     """Index again when files of a source change, until the user stops it."""
     from nearfield.corpus.sources.watcher import watch_paths
 
@@ -368,7 +410,7 @@ def _watch(collection: Collection, *, shown: bool, as_json: bool, quiet: bool) -
     paths, own = collection.watched(), collection.own_folders()
     for _ in watch_paths(paths, ignore=own):
         try:
-            report = collection.index(shown=shown)
+            report = collection.index(shown=shown, workers=workers)
         except NearfieldError as error:  # the cause may be gone at the next change
             typer.secho(f"nearfield: {escape_lines(str(error))}", fg="red", err=True)
             continue

@@ -82,8 +82,8 @@ class IndexWorker:
         splitter = DocumentSplitter(config, token_counter(first), partial(encode_dense, first), self._boilerplate_of)
         self._check(order, splitter, node)
         self._late = splitter.late
-        reader = DocumentReader(options=_extraction(order.extraction))
-        self._extraction = ExtractStage(config, splitter, reader, self._features)
+        self._reader = DocumentReader(options=_extraction(order.extraction))
+        self._extraction = ExtractStage(config, splitter, self._reader, self._features)
 
     def _check(self, order: IndexOrder, splitter: DocumentSplitter, node: str) -> None:
         spaces = {name: feature.space() for name, feature in self._features.items()}
@@ -91,6 +91,11 @@ class IndexWorker:
         if differing or splitter.identity() != order.identity:
             what = f"vectors of {', '.join(differing)}" if differing else "chunks"
             raise ClusterFailed(f"{node} computes other {what} than this machine: install the same versions on all.")
+
+    def close(self) -> None:
+        """End the processes of extractors, and remove their temporary files."""
+        self._open.clear()
+        self._reader.close()
 
     def _boilerplate_of(self, source: str) -> Sequence[BoilerplateRow]:
         return self._boilerplate.get(source, ())
@@ -145,7 +150,7 @@ class IndexWorker:
     def embed(self, documents: Sequence[Sequence[str]], names: tuple[str, ...]) -> list[EmbedReply]:
         """Encode the texts of documents for features that share a forward pass."""
         encoder = self._encoder(names)
-        if not encoder.late and len(documents) > 1:
+        if not encoder.late:
             try:
                 return _divide([row for rows in encoder.stream(_all(documents)) for row in rows], documents)
             except INPUT_ERRORS:  # one of the documents has an input that fails: encode each separately

@@ -6,14 +6,12 @@ least once, or reports that it failed; jobs compute and write nothing, so that a
 
 from __future__ import annotations
 
-import errno
-import os
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,21 +20,21 @@ from typing import Any
 from nearfield.cluster.connection_watch import ConnectionWatch
 from nearfield.cluster.indexing.index_tally import IndexTally
 from nearfield.cluster.indexing.index_worker import IndexWorker
-from nearfield.cluster.indexing.job_queue import JobQueue, WorkJob
+from nearfield.cluster.indexing.job_queue import DocumentSetAside, JobQueue, WorkJob
 from nearfield.cluster.indexing.messages import EmbedReply, IndexOrder, SplitReply
 from nearfield.cluster.shard_driver import START_SECONDS
 from nearfield.cluster.shard_worker import WorkerFacts
 from nearfield.cluster.worker_options import WorkerPlan
 from nearfield.cluster.worker_starts import StartFailures
 from nearfield.corpus.indexing.report import ClusterCounts
-from nearfield.errors import ClusterFailed
+from nearfield.errors import ClusterFailed, StorageFull
 from nearfield.fileio.disk_space import is_disk_full
 
 #: Seconds between looks at the cluster and at slow jobs while nothing happens.
 _POLL_SECONDS = 1.0
-#: Seconds to wait for the thread at the end: a call of Ray may hang if the cluster is gone.
-_END_SECONDS = 30.0
-_STOPPED = "the worker that processed it stopped"
+#: Seconds to wait for workers at the end, and for the thread: a call of Ray may hang if the cluster is gone.
+_CLOSE_SECONDS, _END_SECONDS = 5.0, 30.0
+_STOPPED, _HANGS = "the worker that processed it stopped", "the worker that processed it did not answer"
 
 
 @dataclass
@@ -127,8 +125,16 @@ class JobPool:
         except BaseException as error:  # noqa: BLE001 - raised again where jobs are submitted
             self._fail(error)
         finally:
-            for worker in self._workers.values() if not self._watch.is_lost else ():
-                self._kill(worker)
+            if not self._watch.is_lost:
+                self._end_workers()
+
+    def _end_workers(self) -> None:
+        """End all workers; those that are ready remove their temporary files first."""
+        ready = [worker.handle for worker in self._workers.values() if worker.is_ready]
+        with suppress(self._ray.exceptions.RayError):
+            wait([handle.close.remote().future() for handle in ready], timeout=_CLOSE_SECONDS)
+        for worker in self._workers.values():
+            self._kill(worker)
 
     def _handle_events(self) -> None:
         """Wait for an event, and handle all that there are."""
@@ -225,13 +231,14 @@ class JobPool:
         """Handle an error of a worker: of its machine, or of the documents that it got.
 
         Raises:
-            ClusterFailed, OSError: no worker is left.
+            ClusterFailed, StorageFull: no worker is left.
         """
         if worker.is_ready and not is_disk_full(error):
             worker.is_busy = False
-            self._queue.lose(number, f"{type(error).__name__}: {error}")
+            # No document is at fault: errors of documents are replies. A second worker may have what this one lacks.
+            self._queue.lose(number, error)
             return
-        self._remove(number, worker, str(error), blames=False)
+        self._remove(number, worker, error, blames=False)
         self._unusable += 1
         node = worker.facts.node if worker.facts is not None else "a node"
         message = f"The disk of {node} is full ({error}): its worker was not used further."
@@ -239,19 +246,19 @@ class JobPool:
         if self._unusable < self._plan.count:
             return
         if worker.is_ready:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise StorageFull(f"The disks of all workers are full. {message} Free some space, and repeat the command.")
         raise ClusterFailed(f"No worker could start. {error}")
 
     def _lose(self, number: int, worker: _PoolWorker, error: BaseException) -> None:
         """Queue the job of a worker that stopped; another worker is created if there are jobs."""
         if not worker.is_ready:
             self._failures.add(error)
-        self._remove(number, worker, _STOPPED, blames=self._has_node(worker))
+        self._remove(number, worker, DocumentSetAside(_STOPPED), blames=self._has_node(worker))
 
-    def _remove(self, number: int, worker: _PoolWorker, reason: str, *, blames: bool) -> None:
+    def _remove(self, number: int, worker: _PoolWorker, error: BaseException, *, blames: bool) -> None:
         del self._workers[number]
         self._kill(worker)  # it may only be out of reach
-        self._queue.lose(number, reason, blames=blames)
+        self._queue.lose(number, error, blames=blames)
 
     def _has_node(self, worker: _PoolWorker) -> bool:
         """Return whether the machine of a worker that stopped is still there."""
@@ -261,7 +268,7 @@ class JobPool:
     def _check_workers(self) -> None:
         """End workers that hang, and the run if no worker can start."""
         for number in list(self._queue.hanging()):
-            self._remove(number, self._workers[number], "the worker that processed it did not answer", blames=True)
+            self._remove(number, self._workers[number], DocumentSetAside(_HANGS), blames=True)
         if self._queue.is_idle or any(worker.is_ready for worker in self._workers.values()):
             self._alone_since = time.monotonic()
         elif time.monotonic() - self._alone_since > self._start_seconds:

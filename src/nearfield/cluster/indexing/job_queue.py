@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-#: Times that a document's worker may stop, or report an error, until the document is set aside.
+#: Times that a document's worker may stop, or fail, until the document is not tried again.
 MAX_FAILURES = 2
 #: A job is slow if it takes so many times as long as the median, and at least so many seconds.
 _SLOW, _SLOW_SECONDS = 3.0, 20.0
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class DocumentSetAside(Exception):
-    """The workers of a document stopped, or failed, again and again; the message says how."""
+    """The workers of a document stopped again and again; the message says how."""
 
 
 @dataclass(frozen=True)
@@ -164,12 +164,12 @@ class JobQueue:
             _deliver(unit, WorkReply(worker, value))
         return job
 
-    def lose(self, worker: int, reason: str, *, blames: bool = True) -> None:
+    def lose(self, worker: int, error: BaseException, *, blames: bool = True) -> None:
         """Queue the job of a worker that stopped or failed again; of several documents each alone.
 
         Args:
             worker: its number.
-            reason: what happened, for a document that is set aside.
+            error: what the last of a document's workers leaves for those that wait for it.
             blames: whether the documents may be the reason; False if the machine stopped.
         """
         job = self._running.pop(worker, None)
@@ -185,15 +185,15 @@ class JobQueue:
         elif len(job.units) > 1:
             self._urgent.extendleft(reversed(list(job.split())))
         else:
-            self._blame(job, job.units[0], reason)
+            self._blame(job, job.units[0], error)
 
-    def _blame(self, job: WorkJob, unit: WorkUnit, reason: str) -> None:
+    def _blame(self, job: WorkJob, unit: WorkUnit, error: BaseException) -> None:
         unit.failures += 1
         if unit.failures < MAX_FAILURES:
             self._urgent.appendleft(job.again(job.units))
             return
         self.retries -= 1
-        _refuse(unit, DocumentSetAside(reason))
+        _refuse(unit, error)
 
     def hanging(self) -> Iterator[int]:
         """Yield the workers that must hang: at a job for too long, or at one that another worker has finished."""
