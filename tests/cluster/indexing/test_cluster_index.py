@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -111,17 +112,24 @@ def bench(tmp_path: Path, encoder: Encoder) -> Bench:
     return Bench(tmp_path, encoder)
 
 
+@pytest.fixture
+def mark() -> Iterator[Path]:
+    """A file that does not exist. Its path is so short that it is in one chunk."""
+    with tempfile.TemporaryDirectory(prefix="nf", dir="/tmp") as folder:
+        yield Path(folder) / "k"
+
+
 def test_a_collection_begun_here_is_continued_on_a_cluster_and_finished_here(
-    bench: Bench, workers: RayWorkers, tmp_path: Path
+    bench: Bench, workers: RayWorkers, mark: Path
 ) -> None:
     """One worker is killed on the way. The vectors are those of runs without a cluster bit for bit, the rows too."""
     bench.write(20)
     for name in ("plain", "mixed"):
         bench.index(name, None)
-    bench.write(60, {5: f"{ONCE}{tmp_path / 'killed'}"})
+    bench.write(60, {5: f"{ONCE}{mark}"})
     alone, _ = bench.index("plain", None)
     report, _ = bench.index("mixed", workers)
-    assert (tmp_path / "killed").exists()
+    assert mark.exists()
     assert report.cluster is not None and report.cluster.retries
     assert sum(node.files for node in report.cluster.nodes) == report.new + report.changed == 41
     assert (report.chunks, report.duplicates, report.tokens) == (alone.chunks, alone.duplicates, alone.tokens)
