@@ -36,6 +36,7 @@ pytestmark = [
     pytest.mark.process,
     pytest.mark.slow,
     pytest.mark.network,
+    pytest.mark.skipif(find_spec("lancedb") is None, reason="LanceDB is not installed"),
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'nearfield[ray]'"),
     # Of Ray's own modules and sockets.
     pytest.mark.filterwarnings("ignore"),
@@ -44,6 +45,7 @@ pytestmark = [
 #: Indexes a folder on a cluster, and is killed right after a document is in the manifest.
 _DYING = """
 import os, signal, sys
+from pathlib import Path
 from nearfield.corpus.manifest.manifest import Manifest
 replace, calls = Manifest.replace, []
 def dying(self, *rest, **options):
@@ -59,7 +61,7 @@ from nearfield.corpus.sources.spec import parse_source
 home, model, folder, address, store = sys.argv[1:]
 config = {"features": {"dense": {"model": model}}, "store": store}
 with Encoder(model, precision="float32", reproducible=True) as encoder:
-    with Collection.ensure("docs", config, home=home, encoder_of=lambda _: encoder) as collection:
+    with Collection.ensure("docs", config, home=Path(home), encoder_of=lambda _: encoder) as collection:
         collection.index([parse_source(folder)], workers=RayWorkers(address))
 """
 
@@ -96,7 +98,7 @@ class Bench:
             (self.folder / f"special-{number:02}.txt").write_text(f"The cat number {number} said {words} to the dog.")
 
     def address(self, name: str) -> str:
-        return f"memory:{self.place / name}-store"
+        return f"lancedb://{self.place / name}-store"
 
     def index(self, name: str, workers: RayWorkers | None, **options: Any) -> tuple[IndexReport, dict[str, Any]]:
         """Index the folder into a collection of a name; return the report and what the collection contains."""

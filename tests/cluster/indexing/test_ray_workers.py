@@ -7,6 +7,7 @@ import itertools
 import os
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from nearfield.cluster import RayWorkers
+from nearfield.cluster.indexing import ray_workers
 from nearfield.cluster.indexing.index_worker import IndexWorker
 from nearfield.corpus.collection import Collection
 from nearfield.corpus.indexing.report import IndexReport
@@ -25,7 +27,7 @@ from tests.support.collection_state import collection_state
 from tests.support.inline_ray import InlineActorDied, InlineRay
 from tools.crash import write_documents
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 #: A file with this word ends its worker.
 DEADLY = "mat mat blue mat"
@@ -233,21 +235,14 @@ def test_a_store_that_fails_ends_the_run_and_the_next_one_completes_it(
     assert actual == plain[1]
 
 
-@pytest.mark.parametrize(("name", "value"), [("version", "0.0.1"), ("identity", "other"), ("spaces", {"dense": {}})])
+@pytest.mark.parametrize(
+    "difference", [{"version": "0.0.1"}, {"identity": "other"}, {"spaces": {"dense": {}, "short": {}}}], ids=str
+)
 def test_machines_that_compute_something_else_are_refused(
-    index: Any, workers: RayWorkers, name: str, value: Any, monkeypatch: pytest.MonkeyPatch
+    index: Any, workers: RayWorkers, difference: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
-
-    from nearfield.cluster.indexing import ray_workers
-
     order = ray_workers.create_order
-    spaces = {"dense": {}, "short": {}}
-    monkeypatch.setattr(
-        ray_workers,
-        "create_order",
-        lambda *given: replace(order(*given), **{name: spaces if name == "spaces" else value}),
-    )
+    monkeypatch.setattr(ray_workers, "create_order", lambda *places: replace(order(*places), **difference))
     with pytest.raises(ClusterFailed, match=r"No worker could start.*127\.0\.0\.1"):
         index(workers)
 
@@ -266,7 +261,6 @@ def test_options_are_checked_before_a_collection_is_created() -> None:
             workers.check()
 
 
-@pytest.mark.slow
 def test_late_chunks_and_sparse_vectors_are_the_same(tmp_path: Path, workers: RayWorkers, model: Path) -> None:
     from tests.parity.m3 import write as write_m3
 

@@ -203,7 +203,7 @@ class JobQueue:
                 yield worker
 
     def cancel(self, error: BaseException | None = None) -> None:
-        """Drop all jobs: whoever waits for one gets the error, or that it was cancelled."""
+        """Drop all jobs; the waits for them end with the error, or as cancelled."""
         jobs = [*self._urgent, *self._usual, *self._running.values()]
         self._urgent.clear()
         self._usual.clear()
