@@ -34,7 +34,7 @@ _POLL_SECONDS = 1.0
 #: Seconds after which a run without any worker ends: those that a cluster needs to start machines.
 START_SECONDS = 300.0
 #: What Ray says of a worker that it ended because this process, or its node, seems to be gone.
-_OWNER_DIED = "its owner has died"
+OWNER_DIED = "its owner has died"
 
 
 @dataclass
@@ -175,7 +175,7 @@ class ShardDriver:
 
     def _lose(self, number: int, error: Exception) -> None:
         """Queue the shard of a worker that stopped, and create another worker."""
-        if _OWNER_DIED in str(error):
+        if OWNER_DIED in str(error):
             # Ray would end this process without a word as soon as it looks for its objects.
             self._watch.is_lost = True
             raise ClusterFailed(

@@ -22,7 +22,7 @@ from nearfield.cluster.indexing.index_tally import IndexTally
 from nearfield.cluster.indexing.index_worker import IndexWorker
 from nearfield.cluster.indexing.job_queue import DocumentSetAside, JobQueue, WorkJob
 from nearfield.cluster.indexing.messages import EmbedReply, IndexOrder, SplitReply
-from nearfield.cluster.shard_driver import START_SECONDS
+from nearfield.cluster.shard_driver import OWNER_DIED, START_SECONDS
 from nearfield.cluster.shard_worker import WorkerFacts
 from nearfield.cluster.worker_options import WorkerPlan
 from nearfield.cluster.worker_starts import StartFailures
@@ -250,7 +250,17 @@ class JobPool:
         raise ClusterFailed(f"No worker could start. {error}")
 
     def _lose(self, number: int, worker: _PoolWorker, error: BaseException) -> None:
-        """Queue the job of a worker that stopped; another worker is created if there are jobs."""
+        """Queue the job of a worker that stopped; another worker is created if there are jobs.
+
+        Raises:
+            ClusterFailed: Ray stopped on this machine, or workers stop before they are ready.
+        """
+        if OWNER_DIED in str(error):
+            # Ray would end this process without a word as soon as it looks for its objects.
+            self._watch.is_lost = True
+            raise ClusterFailed(
+                "Ray on this machine stopped. What is complete stays. Start the cluster again, and repeat the command."
+            )
         if not worker.is_ready:
             self._failures.add(error)
         self._remove(number, worker, DocumentSetAside(_STOPPED), blames=self._has_node(worker))

@@ -25,6 +25,7 @@ from nearfield.cluster.indexing.messages import (
 from nearfield.cluster.model_parcel import ModelParcel
 from nearfield.cluster.ray_runtime import connected
 from nearfield.cluster.worker_options import NodeSize, WorkerPlan, WorkerSize, plan_workers
+from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.document import Document
 from nearfield.corpus.features import group_passes
 from nearfield.corpus.indexing.context import IndexContext
@@ -86,12 +87,22 @@ def create_order(setup: IndexSetup, cpus: int) -> IndexOrder:
     encoders = {feature.config.model: feature.encoder for feature in setup.features.values()}
     return IndexOrder(
         nearfield.__version__,
-        {**setup.config.to_dict(), "store": "", "sources": []},
+        _definition(setup.config),
         {name: _order_model(encoder, cpus) for name, encoder in encoders.items()},
         setup.extraction,
         setup.chunk_stage.identity(),
         {name: feature.space() for name, feature in setup.features.items()},
     )
+
+
+def _definition(config: CollectionConfig) -> dict[str, Any]:
+    """Return what workers need of a definition: they embed no queries, and see neither store nor sources."""
+    definition = config.to_dict()
+    features = {
+        name: {key: value for key, value in feature.items() if key not in ("query_map", "bridge")}
+        for name, feature in definition.get("features", {}).items()
+    }
+    return {**definition, "features": features, "store": "", "sources": []}
 
 
 def _order_model(encoder: Encoder, cpus: int) -> ModelOrder:
