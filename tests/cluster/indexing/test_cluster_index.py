@@ -36,7 +36,6 @@ pytestmark = [
     pytest.mark.process,
     pytest.mark.slow,
     pytest.mark.network,
-    pytest.mark.skipif(find_spec("lancedb") is None, reason="LanceDB is not installed"),
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'nearfield[ray]'"),
     # Of Ray's own modules and sockets.
     pytest.mark.filterwarnings("ignore"),
@@ -90,6 +89,7 @@ class Bench:
 
     def __init__(self, place: Path, encoder: Encoder) -> None:
         self.place, self.encoder, self.folder = place, encoder, place / "files"
+        self.store = "memory:"
 
     def write(self, count: int, special: dict[int, str] | None = None) -> None:
         """Write documents; some have special words."""
@@ -98,7 +98,7 @@ class Bench:
             (self.folder / f"special-{number:02}.txt").write_text(f"The cat number {number} said {words} to the dog.")
 
     def address(self, name: str) -> str:
-        return f"lancedb://{self.place / name}-store"
+        return f"{self.store}{self.place / name}-store"
 
     def index(self, name: str, workers: RayWorkers | None, **options: Any) -> tuple[IndexReport, dict[str, Any]]:
         """Index the folder into a collection of a name; return the report and what the collection contains."""
@@ -145,6 +145,8 @@ def test_a_collection_begun_here_is_continued_on_a_cluster_and_finished_here(
 
 
 def test_a_process_that_is_killed_loses_nothing(bench: Bench, cluster: Any, workers: RayWorkers) -> None:
+    pytest.importorskip("lancedb")
+    bench.store = "lancedb://"
     bench.write(60)
     _, expected = bench.index("plain", None)
     names = [str(bench.place / "killed"), str(bench.encoder.recipe.folder), str(bench.folder), cluster.address]
