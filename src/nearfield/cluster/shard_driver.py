@@ -24,8 +24,7 @@ from nearfield.cluster.node_tally import NodeTally
 from nearfield.cluster.run_drafts import open_run_drafts
 from nearfield.cluster.shard_queue import Assignment, ShardQueue, Work
 from nearfield.cluster.shard_worker import ShardOutcome, ShardWorker, WorkerFacts, WorkerOrder
-from nearfield.cluster.worker_options import WorkerPlan
-from nearfield.cluster.worker_starts import StartFailures
+from nearfield.cluster.worker_options import StartFailures, WorkerPlan
 from nearfield.errors import ClusterFailed
 from nearfield.progress import Progress
 

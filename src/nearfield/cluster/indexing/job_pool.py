@@ -24,8 +24,7 @@ from nearfield.cluster.indexing.job_queue import DocumentSetAside, JobQueue, Wor
 from nearfield.cluster.indexing.messages import EmbedReply, IndexOrder, SplitReply
 from nearfield.cluster.shard_driver import OWNER_DIED, START_SECONDS
 from nearfield.cluster.shard_worker import WorkerFacts
-from nearfield.cluster.worker_options import WorkerPlan
-from nearfield.cluster.worker_starts import StartFailures
+from nearfield.cluster.worker_options import StartFailures, WorkerPlan
 from nearfield.corpus.indexing.report import ClusterCounts
 from nearfield.errors import ClusterFailed, StorageFull
 from nearfield.fileio.disk_space import is_disk_full
