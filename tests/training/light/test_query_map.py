@@ -34,7 +34,7 @@ def as_test(data: TrainingData) -> Dataset:
 
 @pytest.mark.parametrize("method", ["meaning", "ranking"])
 def test_a_language_that_can_be_learnt_makes_a_better_map(encoder: Encoder, method: str) -> None:
-    proof = fit_query_map(encoder, translations(120), settings=MapSettings(method))  # type: ignore[arg-type]
+    proof = fit_query_map(encoder, translations(300), settings=MapSettings(method))  # type: ignore[arg-type]
     assert proof.is_better
     assert proof.comparison["interval"][0] > 0
     assert proof.choice["method"] == method
@@ -152,7 +152,7 @@ def test_settings_out_of_range_are_refused(values: dict[str, object]) -> None:
 def test_the_command_writes_a_map_that_an_encoder_loads(
     encoder: Encoder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    write_beir(as_test(translations(120)), tmp_path / "pairs")
+    write_beir(as_test(translations(300)), tmp_path / "pairs")
     arguments = ("train", "map", encoder.recipe.folder, "--data", tmp_path / "pairs", "-o", tmp_path / "map")
     ran = run(capsys, monkeypatch, *arguments)
     assert ran.code == 0, ran.err

@@ -12,6 +12,7 @@ from nearfield.training.light.query_regression import (
     identity_ridge,
     mean_gain,
     ranking_matrix,
+    strongest_of_equals,
 )
 
 RANDOM = np.random.default_rng(5)
@@ -80,3 +81,13 @@ def test_ranks_count_ties_against_a_document_and_take_the_best_of_several() -> N
     assert first_ranks(query, documents, [[0, 1]]).tolist() == [1]
     assert first_ranks(query, documents, [[2, 3]]).tolist() == [3]
     assert mean_gain(np.array([1, 3, 11])) == pytest.approx(100 * (1 + 0.5 + 0) / 3)
+
+
+def test_the_strongest_prior_within_a_standard_error_of_the_best_is_taken() -> None:
+    best = np.tile([0.0, 100.0], 50)
+    nearly = best.copy()
+    nearly[:2] = [10.0, 80.0]
+    worse = best - 5
+    tried = [(best, 0.1, np.eye(1)), (nearly, 1.0, np.eye(1)), (worse, 10.0, np.eye(1))]
+    assert strongest_of_equals(tried)[1] == 1.0
+    assert strongest_of_equals(tried[:1])[1] == 0.1

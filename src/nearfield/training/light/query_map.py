@@ -18,7 +18,14 @@ from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.significance import paired_test
 from nearfield.message_text import count_of
 from nearfield.training.leaks import describe_leaks, find_leaks
-from nearfield.training.light.query_regression import first_ranks, identity_ridge, mean_gain, ranking_matrix
+from nearfield.training.light.query_regression import (
+    first_ranks,
+    gains,
+    identity_ridge,
+    mean_gain,
+    ranking_matrix,
+    strongest_of_equals,
+)
 from nearfield.training.light.vector_sets import VectorSystem, by_text, encode_full
 from nearfield.training.overlap.normalised import normalise
 from nearfield.training.splitting import split_by_source
@@ -171,16 +178,16 @@ class _MapFit:
         return self._system.encode([self._texts[key] for key in part], role="query")
 
     def choose(self) -> VectorMap:
-        """Return the best candidate on the dev part; the weaker change wins where two are equal."""
+        """Return the candidate with the strongest prior among the best on the dev part."""
         relevant = [[self._ids[key] for key in keys] for keys in self._dev.values()]
         queries = self._queries(self._dev)
         base = mean_gain(first_ranks(queries, self._documents, relevant))
         tried = [
-            (mean_gain(first_ranks(queries @ matrix, self._documents, relevant)), strength, matrix)
+            (gains(first_ranks(queries @ matrix, self._documents, relevant)), strength, matrix)
             for strength, matrix in self._candidates()
         ]
-        dev, strength, matrix = max(tried, key=lambda entry: (round(entry[0], 6), entry[1]))
-        self._choice = self._describe(base, dev, strength)
+        dev, strength, matrix = strongest_of_equals(tried)
+        self._choice = self._describe(base, float(dev.mean()), strength)
         return self._map(matrix)
 
     def _describe(self, base: float, dev: float, strength: float) -> JsonDict:

@@ -107,6 +107,23 @@ def first_ranks(queries: Array, documents: Array, relevant: Sequence[Sequence[in
     return ranks
 
 
+def gains(ranks: Array, cutoff: int = 10) -> Array:
+    """Return ``1 / log2(1 + rank)`` within the cutoff, in points: nDCG where one document is relevant."""
+    return np.asarray(100 * np.where(ranks <= cutoff, 1 / np.log2(1 + ranks), 0))
+
+
 def mean_gain(ranks: Array, cutoff: int = 10) -> float:
-    """Return the mean of ``1 / log2(1 + rank)`` within the cutoff, in points: nDCG where one document is relevant."""
-    return float(100 * np.where(ranks <= cutoff, 1 / np.log2(1 + ranks), 0).mean())
+    """Return the mean of ``gains``."""
+    return float(gains(ranks, cutoff).mean())
+
+
+def strongest_of_equals(tried: Sequence[tuple[Array, float, Array]]) -> tuple[Array, float, Array]:
+    """Return the candidate with the strongest prior that is not worse than the best by more than a standard error.
+
+    Each has its gains by query, its strength and its matrix. The rule of one standard error (Breiman et al. 1984,
+    "Classification and regression trees", section 3.4.3) changes queries of other kinds than those of the data least.
+    """
+    best = max(tried, key=lambda entry: float(entry[0].mean()))[0]
+    error = np.sqrt(len(best))
+    equal = [entry for entry in tried if (best - entry[0]).mean() <= (best - entry[0]).std() / error]
+    return max(equal, key=lambda entry: entry[1])
