@@ -41,6 +41,8 @@ from nearfield.vectors.sparse import SparseVectors
 
 #: Requests that are open at the same time.
 CONCURRENT_REQUESTS = 4
+#: Fields that late chunking does not have: it reads whole documents.
+_NOT_LATE = ("truncate", "max_length")
 #: Options of a call that are sent unchanged, by the fields of the API.
 _FIELDS = {
     "role": "role",
@@ -212,9 +214,11 @@ class AttachedEncoder(AttachedModel, Encoder):
 
     def _encode_late(self, documents: Sequence[Sequence[str]], options: EncodeOptions) -> list[Vectors]:
         resolved = self._resolve_late(options)
+        if self._max_length not in (None, self._client.expected["max_length"]):
+            self._refuse("encode_late with a max_length of its own")
         rows: list[Vectors] = []
         for number, chunks in enumerate(inputs.check_documents(documents)):
-            body = {name: value for name, value in self._body(resolved).items() if name != "truncate"}
+            body = {name: value for name, value in self._body(resolved).items() if name not in _NOT_LATE}
             reply = self._client.post("/encode", {**body, "documents": [list(chunks)]}, number)
             bounds = row_bounds(reply["documents"])
             vectors = cast(Vectors, self._quantized(self._read(reply, resolved), resolved))

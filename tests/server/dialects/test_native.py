@@ -74,6 +74,21 @@ def test_facts_of_each_input(fleet: dict[str, Any], fleet_url: str) -> None:
     assert reply.headers["x-nearfield-truncated-tokens"] == "38"
 
 
+def test_fewer_tokens_and_a_prompt_of_one_request(fleet: dict[str, Any], fleet_url: str) -> None:
+    tiny, reranker = fleet["tiny"], fleet["reranker"]
+    body = _ask(fleet_url, model="tiny", input=[LONG], max_length=8).json()
+    assert (body["tokens"], body["max_length"], body["precision"]) == ([8], tiny.max_length, tiny.precision)
+    np.testing.assert_array_equal(np.float32(body["dense"]["data"]), tiny.encode([LONG], max_length=8).data)
+    ranked = _ask(fleet_url, "/rank", model=reranker.name, query="cat", documents=[LONG], max_length=8, prompt="a ")
+    expected = reranker.score("cat", [LONG], max_length=8, prompt="a ")
+    assert ranked.json()["results"][0]["score"] == expected[0]
+    assert ranked.json()["fingerprint"] == reranker.fingerprint
+    late = _ask(fleet_url, "/rank", model=fleet["m3"].name, query="cat", documents=["dog"])
+    assert late.json()["fingerprint"] is None
+    error = _refusal(fleet_url, "/rank", model=fleet["m3"].name, query="cat", documents=["dog"], prompt="a ")
+    assert error["param"] == "prompt" and "late interaction" in error["message"]
+
+
 def test_unknown_tokens_of_each_input(fleet: dict[str, Any], fleet_url: str) -> None:
     thai = "ร้านกาแฟ"
     body = _ask(fleet_url, model="tiny", input=["cat", thai, f"{thai} {thai}"]).json()
@@ -258,6 +273,9 @@ def test_unsupported_media_types(fleet_url: str, monkeypatch: pytest.MonkeyPatch
         ({"documents": [["a"], []]}, "documents", "Document 1"),
         ({"documents": [["a"]], "outputs": ["sparse"]}, "outputs", "dense"),
         ({"documents": [["a"]], "truncate": "left"}, "truncate", "too long"),
+        ({"documents": [["a"]], "max_length": 8}, "max_length", "whole documents"),
+        ({"input": "a", "max_length": 2}, "max_length", "choose 3 to 64"),
+        ({"input": "a", "max_length": 0}, "max_length", "at least 1"),
         ({"documents": [[LONG]]}, "input", "64"),
         ({"input": "a", "outputs": ["sparse"]}, "outputs", "gives no 'sparse'"),
         ({"input": "a", "outputs": []}, "outputs", "outputs is empty"),

@@ -187,6 +187,8 @@ def _read_late_chunks(
             "Late chunking reads whole documents and refuses one that is too long: leave truncate out.",
             param="truncate",
         )
+    if request.max_length is not None:
+        raise InputError("Late chunking reads whole documents: leave max_length out.", param="max_length")
     empty = next((index for index, chunks in enumerate(documents) if not chunks), None)
     if empty is not None or not documents:
         raise InputError(
