@@ -155,7 +155,7 @@ def test_fewer_tokens_than_the_server_reads_are_sent_with_each_request(models: d
         np.testing.assert_array_equal(ours, theirs)
         np.testing.assert_array_equal(ours.dropped, theirs.dropped)
         np.testing.assert_array_equal(encoder.encode(texts, max_length=4), local.encode(texts, max_length=4))
-        with pytest.raises(errors.InputError, match="encode_late with a max_length of its own is for a model that is"):
+        with pytest.raises(errors.InputError, match="encode_late with a smaller max_length is for a model that is"):
             encoder.encode_late([["river ", "bank"]])
     with _attached(models["cross"], max_length=8) as reranker:
         ours, theirs = reranker.score("water", texts), models["cross"].score("water", texts, max_length=8)

@@ -215,7 +215,7 @@ class AttachedEncoder(AttachedModel, Encoder):
     def _encode_late(self, documents: Sequence[Sequence[str]], options: EncodeOptions) -> list[Vectors]:
         resolved = self._resolve_late(options)
         if self._max_length not in (None, self._client.expected["max_length"]):
-            self._refuse("encode_late with a max_length of its own")
+            self._refuse("encode_late with a smaller max_length")
         rows: list[Vectors] = []
         for number, chunks in enumerate(inputs.check_documents(documents)):
             body = {name: value for name, value in self._body(resolved).items() if name not in _NOT_LATE}
