@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from nearfield.bulk.file_job import output_lock
 from nearfield.bulk.shard_plan import Shard, ShardPlan
@@ -269,19 +270,19 @@ class ShardDirectory:
         """
         records: list[JsonObject] = []
         draft = self._state / "set_aside.partial"
-        with draft.open("w", encoding="utf-8") as file:
-            for shard in plan.shards:
-                record = self._valid_record(shard, form)
-                if record is not None:
-                    file.writelines(json.dumps(row) + "\n" for row in record.pop(SET_ASIDE_ROWS, ()))
-                    records.append(record)
-            file.flush()
-            os.fsync(file.fileno())
-        if any(SET_ASIDE in record for record in records):
-            draft.replace(self.set_aside)
-        else:
-            draft.unlink()
-            self.set_aside.unlink(missing_ok=True)
+        with ExitStack() as stack:
+            file: TextIO | None = None
+            for record in filter(None, (self._valid_record(shard, form) for shard in plan.shards)):
+                if rows := record.pop(SET_ASIDE_ROWS, ()):
+                    file = file or stack.enter_context(draft.open("w", encoding="utf-8"))
+                    file.writelines(json.dumps(row) + "\n" for row in rows)
+                records.append(record)
+            if file is not None:
+                file.flush()
+                os.fsync(file.fileno())
+                draft.replace(self.set_aside)
+        if file is None and self.set_aside.exists():
+            self.set_aside.unlink()
         return records
 
 
