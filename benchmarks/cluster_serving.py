@@ -90,7 +90,7 @@ class Bench:
 def served(bench: Bench, engines: int, options: str = "", nodes: int = 1, sleep: float = SLEEP_MS) -> Iterator[Served]:
     """Serve the tiny model with so many engines on so many nodes of one core."""
     words = f"--engines {engines} --engine-cpus {_ENGINE_CPUS} --streams 1 --port 0 --cache-memory 0".split()
-    words += f"--drain-timeout 15 --log-level error {options}".split()
+    words += f"--drain-timeout 15 --start-timeout 600 --log-level error {options}".split()
     cluster = bench.nodes(nodes)
     command = ServerProcess("benchmarks.sleeping_cluster", cluster.address, str(sleep), str(bench.model), *words)
     try:

@@ -17,8 +17,8 @@ from nearfield.errors import ClusterFailed
 from nearfield.server.auth.keys import ApiKeys
 from nearfield.server.logs import LOG
 
-#: Seconds for a front to be started, and after the drain to end.
-_START_SECONDS, _EXTRA_SECONDS = 120.0, 10.0
+#: Seconds for a front to end after the drain.
+_EXTRA_SECONDS = 10.0
 #: Times in a row that a front may not answer before it is replaced.
 _MAX_SILENT = 6
 
@@ -42,10 +42,12 @@ class FrontSet:
 
     Args:
         config: what each starts with.
+        start_timeout: seconds for one to start.
     """
 
-    def __init__(self, config: FrontConfig) -> None:
+    def __init__(self, config: FrontConfig, start_timeout: float) -> None:
         self._config = config
+        self._start_timeout = start_timeout
         self._fronts: dict[str, NodeFront] = {}
         self._refused: set[str] = set()
         #: What keys have used at all fronts, for new fronts.
@@ -117,7 +119,7 @@ class FrontSet:
         actor, where = start_actor(FrontActor, options, uuid.uuid4().hex), str(node["NodeManagerAddress"])
         try:
             config = replace(self._config, spent=self._ledger.used())
-            address, problem = await ask(actor.start, config, seconds=_START_SECONDS)
+            address, problem = await ask(actor.start, config, seconds=self._start_timeout)
         except CallFailed as error:
             address, problem = "", str(error)
         if problem:

@@ -57,6 +57,7 @@ class ClusterController:
     def __init__(self, settings: Settings, options: ServingOptions, announce: Callable[[str], None]) -> None:
         self._settings = settings
         self._announce = announce
+        self._start_timeout = options.start_timeout
         names = [(name,) for name in settings.models] if options.separate_models else [settings.models]
         numbers = itertools.count(1)
         self._fleets = [
@@ -118,7 +119,7 @@ class ClusterController:
     async def _start(self) -> None:
         facts = await asyncio.gather(*(fleet.start() for fleet in self._fleets))
         self._load_seconds = max(group.seconds for group in facts)
-        fronts = FrontSet(self._front_config(facts))
+        fronts = FrontSet(self._front_config(facts), self._start_timeout)
         await fronts.start()
         self._fronts = fronts
         await self.publish()

@@ -62,7 +62,8 @@ class ServingOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         Timeout, Meta(description="Seconds after which an engine without an answer to a test batch is replaced.")
     ] = 20.0
     start_timeout: Annotated[
-        Timeout, Meta(description="Seconds for an engine to find its place and load the models.")
+        Timeout,
+        Meta(description="Seconds for an engine to find its place and load the models, and for a front to start."),
     ] = 300.0
 
     @property
