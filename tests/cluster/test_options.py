@@ -115,7 +115,22 @@ def test_a_cluster_that_refuses_the_connection_may_require_a_token(monkeypatch: 
         ray_runtime._connect(ray, "auto")
 
 
-def _answer(server: socket.socket, reply: bytes) -> None:
+def test_processes_of_ray_that_do_not_start_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise Exception("The current node timed out during startup.\nSee the logs.")
+
+    monkeypatch.delenv("RAY_worker_niceness", raising=False)
+    ray = ModuleType("ray")
+    ray.init = fail  # type: ignore[attr-defined]
+    with pytest.raises(
+        ClusterFailed, match=r"did not start its processes \(The current node timed out during startup\.\)"
+    ):
+        ray_runtime._connect(ray, "local")
+    assert os.environ["RAY_worker_niceness"] == "0"
+    monkeypatch.delenv("RAY_worker_niceness")
+
+
+def _answer(server: socket, reply: bytes) -> None:
     connection, _ = server.accept()
     with connection:
         connection.recv(1024)

@@ -113,6 +113,8 @@ def _connect(ray: Any, address: str) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         options |= {"include_dashboard": False}
+        # Ray runs workers with a lower priority than all else. Here they are the command, and there is nothing else.
+        os.environ.setdefault("RAY_worker_niceness", "0")
     elif address != "auto":
         probe(address)
     try:
@@ -128,6 +130,11 @@ def _connect(ray: Any, address: str) -> None:
         if "ray[client]" in str(error):
             raise MissingExtra("An address ray:// needs Ray's client: pip install 'ray[client]'") from error
         raise ClusterFailed(_refusal(address, error)) from error
+    except Exception as error:  # Ray raises no other class where one of its processes does not start
+        raise ClusterFailed(
+            f"Ray did not start its processes ({_first_line(error)}). The machine may be too busy, or lack memory: try "
+            "again when it has less to do; the logs are in /tmp/ray/session_latest/logs."
+        ) from error
 
 
 def probe(address: str) -> None:
