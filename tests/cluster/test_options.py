@@ -130,7 +130,7 @@ def test_processes_of_ray_that_do_not_start_are_one_sentence(monkeypatch: pytest
     monkeypatch.delenv("RAY_worker_niceness")
 
 
-def _answer(server: socket, reply: bytes) -> None:
+def _answer(server: socket.socket, reply: bytes) -> None:
     connection, _ = server.accept()
     with connection:
         connection.recv(1024)
