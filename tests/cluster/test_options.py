@@ -130,6 +130,19 @@ def test_processes_of_ray_that_do_not_start_are_one_sentence(monkeypatch: pytest
     monkeypatch.delenv("RAY_worker_niceness")
 
 
+def test_without_a_cluster_here_the_options_of_nearfield_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's own sentence names ``--address``, which no command of this package has."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance. Please set the `--address` flag.")
+
+    ray = ModuleType("ray")
+    ray.init = refuse  # type: ignore[attr-defined]
+    with pytest.raises(ClusterFailed, match=r"no Ray cluster on this machine.*--ray HOST:PORT.*--ray local") as caught:
+        ray_runtime._connect(ray, "auto")
+    assert "--address" not in str(caught.value)
+
+
 def _answer(server: socket.socket, reply: bytes) -> None:
     connection, _ = server.accept()
     with connection:

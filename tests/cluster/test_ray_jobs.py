@@ -103,6 +103,17 @@ def test_of_two_commands_at_the_same_time_one_joins_the_other(client: FakeJobCli
     assert (job.id, is_new, len(client.details)) == (first.id, False, 1)
 
 
+def test_commands_in_errors_name_the_cluster(client: FakeJobClient) -> None:
+    """They are copied to a terminal, where a command without --ray would mean the cluster of this machine."""
+    jobs = RayJobs(client, "auto", ray_jobs.place_of("http://head:8265"))
+    first, _ = jobs.submit(WORDS, OUTPUT)
+    with pytest.raises(InputError, match=f"`nearfield cluster stop {first.id} --ray http://head:8265`"):
+        jobs.submit([*WORDS, "--dtype=int8"], OUTPUT)
+    with pytest.raises(InputError, match="`nearfield cluster jobs --ray http://head:8265`"):
+        jobs.find("another")
+    assert ray_jobs.place_of("auto") == ""
+
+
 def test_jobs_of_others_are_not_listed_and_cannot_be_stopped(client: FakeJobClient) -> None:
     client.add("theirs", "RUNNING", "python train.py", {"team": "b"})
     client.add(None, "RUNNING", "a driver", {})
@@ -143,6 +154,16 @@ def test_addresses_without_jobs_are_refused(address: str, problem: str) -> None:
         (ModuleNotFoundError("No module named 'aiohttp'"), MissingExtra, r"ray\[client,default\]"),
         (ConnectionError("Failed to connect"), ClusterFailed, r"Jobs need the dashboard .*--dashboard-host 0\.0\.0\.0"),
         (RuntimeError("Request failed with status code 500: \n no space"), ClusterFailed, "refused: +no space"),
+        (
+            ConnectionError("Could not find any running Ray instance. Specify the `--address` flag."),
+            ClusterFailed,
+            r"^There is no Ray cluster on this machine\. .*--ray HOST:PORT.*`ray start --head`\.$",
+        ),
+        (
+            RuntimeError("RPC error: InvalidAuthToken: Authentication token is missing\nNote: RAY_AUTH_MODE"),
+            ClusterFailed,
+            r"requires a token: set RAY_AUTH_MODE=token here, and copy ~/\.ray/auth_token",
+        ),
     ],
 )
 def test_what_jobs_lack_is_one_error(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -332,6 +331,7 @@ def _progress_form(ray: str | None, *, quiet: bool) -> Shown:
 def _submit(context: typer.Context, request: EmbedRequest, address: str, *, as_json: bool) -> None:
     """Submit the command as a job of a cluster, and say how to follow it."""
     from nearfield.cluster.embed import ClusterOptions, submit, whole_paths
+    from nearfield.cluster.ray_jobs import place_of
 
     whole = whole_paths(request)
     model = str(Path(request.model).absolute()) if Path(request.model).is_dir() else request.model
@@ -342,7 +342,7 @@ def _submit(context: typer.Context, request: EmbedRequest, address: str, *, as_j
     if as_json:
         typer.echo(json.dumps({"job": job.id, "state": job.state, "output": job.output, "is_new": is_new}))
         return
-    place = "" if address == "auto" else f" --ray {shlex.quote(address)}"
+    place = place_of(address)
     typer.echo(
         f"{'Submitted' if is_new else 'The same command runs already as'} job {job.id}, which writes {job.output}.\n"
         f"  Follow it:  nearfield cluster logs {job.id} --follow{place}\n"

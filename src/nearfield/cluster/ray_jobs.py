@@ -19,7 +19,7 @@ from datetime import datetime, timezone
 from hashlib import blake2b
 from typing import Any
 
-from nearfield.cluster.ray_runtime import check_jobs_address, import_ray, probe
+from nearfield.cluster.ray_runtime import NO_CLUSTER_HERE, NOT_RUNNING, check_jobs_address, import_ray, probe
 from nearfield.errors import ClusterFailed, InputError, MissingExtra
 from nearfield.fileio.s3.path import Location
 
@@ -35,7 +35,13 @@ _SUBMISSIONS = 5
 _ADDRESS_VARIABLES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
 _NO_DASHBOARD = (
     "Jobs need the dashboard of the head node: install 'ray[default]' there, and start it with `ray start --head "
-    "--dashboard-host 0.0.0.0`; or leave --detach out."
+    "--dashboard-host 0.0.0.0`. `nearfield embed --ray` without --detach needs none."
+)
+#: What Ray writes, in several sentences, if a cluster requires a token and got none or another one.
+_NO_TOKEN = re.compile("authentication token|InvalidAuthToken", re.IGNORECASE)
+_TOKEN = (
+    "The cluster requires a token: set RAY_AUTH_MODE=token here, and copy ~/.ray/auth_token from the head node to this "
+    "machine."
 )
 
 
@@ -74,11 +80,13 @@ class RayJobs:
     Args:
         client: Ray's ``JobSubmissionClient``.
         address: the address of the cluster as the head node knows it.
+        place: the option that names the cluster in commands of this machine, after a space; empty for ``auto``.
     """
 
-    def __init__(self, client: Any, address: str = "auto") -> None:
+    def __init__(self, client: Any, address: str = "auto", place: str = "") -> None:
         self._client = client
         self._address = address
+        self._place = place
 
     @classmethod
     def connect(cls, address: str) -> RayJobs:
@@ -98,7 +106,7 @@ class RayJobs:
 
             _be_silent(JobSubmissionClient.__module__)
             # Where a machine has several clusters, "auto" would be the newest.
-            return cls(JobSubmissionClient(address), "auto" if "://" in address else address)
+            return cls(JobSubmissionClient(address), "auto" if "://" in address else address, place_of(address))
 
     def jobs(self) -> list[EmbedJob]:
         """Return the jobs, those that were submitted first before the others."""
@@ -114,7 +122,9 @@ class RayJobs:
         """
         job = next((job for job in self.jobs() if job.id == name), None)
         if job is None:
-            raise InputError(f"There is no job {name!r} of nearfield: see `nearfield cluster jobs`.", param="job")
+            raise InputError(
+                f"There is no job {name!r} of nearfield: see `nearfield cluster jobs{self._place}`.", param="job"
+            )
         return job
 
     def submit(self, words: Sequence[str], output: Location) -> tuple[EmbedJob, bool]:
@@ -132,11 +142,20 @@ class RayJobs:
             earlier = [job for job in self.jobs() if job.output == str(output)]
             active = next((job for job in earlier if job.is_active), None)
             if active is not None:
-                return _same(active, command), False
+                return self._same(active, command), False
             name = _next_name(output, [job.id for job in earlier])
             if self._submitted(name, command, output):
                 return self.find(name), True
         raise ClusterFailed(f"Other commands submit jobs for {output} all the time: run the command again.")
+
+    def _same(self, job: EmbedJob, command: str) -> EmbedJob:
+        if job.command != command:
+            raise InputError(
+                f"The job {job.id} writes to {job.output}, with other options than these. Wait for it, or end it with "
+                f"`nearfield cluster stop {job.id}{self._place}`.",
+                param="output",
+            )
+        return job
 
     def _submitted(self, name: str, command: str, output: Location) -> bool:
         """Submit a job, and return False if another command has just used its name."""
@@ -173,6 +192,11 @@ class RayJobs:
             return bool(self._client.stop_job(self.find(name).id))
 
 
+def place_of(address: str) -> str:
+    """Return what a command of this machine needs to find a cluster: `` --ray ADDRESS``, or nothing for ``auto``."""
+    return "" if address == "auto" else f" --ray {shlex.quote(address)}"
+
+
 def _entrypoint(command: str) -> str:
     """Return a shell command that runs ``nearfield`` in the Python at this path, or else in ``python3``.
 
@@ -190,16 +214,6 @@ def _job(details: Any) -> EmbedJob | None:
     state = str(getattr(details.status, "value", details.status)).lower()
     submitted = (details.start_time or 0) / 1000
     return EmbedJob(details.submission_id, state, metadata[_OUTPUT], metadata.get(_COMMAND, ""), submitted)
-
-
-def _same(job: EmbedJob, command: str) -> EmbedJob:
-    if job.command != command:
-        raise InputError(
-            f"The job {job.id} writes to {job.output}, with other options than these. Wait for it, or end it with "
-            f"`nearfield cluster stop {job.id}`.",
-            param="output",
-        )
-    return job
 
 
 def _next_name(output: Location, earlier: Sequence[str]) -> str:
@@ -238,6 +252,10 @@ def _explained() -> Iterator[None]:
         text = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         if "ray[" in text or isinstance(error, ImportError):
             raise MissingExtra(f"Jobs need more of Ray: pip install 'ray[client,default]' ({text:.200})") from error
+        if NOT_RUNNING in str(error):
+            raise ClusterFailed(NO_CLUSTER_HERE) from error
+        if _NO_TOKEN.search(str(error)):
+            raise ClusterFailed(_TOKEN) from error
         if isinstance(error, OSError):
             raise ClusterFailed(f"The dashboard of the cluster cannot be used: {text:.300} {_NO_DASHBOARD}") from error
         raise ClusterFailed(f"The cluster refused: {text:.500}") from error

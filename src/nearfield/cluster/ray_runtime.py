@@ -29,6 +29,12 @@ _TOKEN = (
 )
 _CLIENT = "The port of ray:// is 10001 unless `ray start --head` got --ray-client-server-port."
 _START = "Start it with `ray start --head` on one machine, or use --ray local."
+#: What Ray says if ``auto`` finds nothing; the rest of its sentence names options that are not those of this package.
+NOT_RUNNING = "Could not find any running Ray instance"
+NO_CLUSTER_HERE = (
+    "There is no Ray cluster on this machine. Name another machine's with --ray HOST:PORT, or start one with `ray start "
+    "--head`."
+)
 
 
 def import_ray() -> Any:
@@ -122,6 +128,8 @@ def _connect(ray: Any, address: str) -> None:
             warnings.simplefilter("ignore")  # the error says it
             ray.init(address, **options)
     except (ConnectionError, TimeoutError) as error:
+        if NOT_RUNNING in str(error):
+            raise ClusterFailed(f"{NO_CLUSTER_HERE} --ray local starts one for this command alone.") from error
         hint = _START if address == "auto" else _CLIENT if address.startswith("ray:") else _TOKEN
         raise ClusterFailed(
             f"There is no Ray cluster that can be used at {address}: {_first_line(error)} {hint}"
