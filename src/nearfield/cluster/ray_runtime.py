@@ -32,8 +32,8 @@ _START = "Start it with `ray start --head` on one machine, or use --ray local."
 #: What Ray says if ``auto`` finds nothing; the rest of its sentence names options that are not those of this package.
 NOT_RUNNING = "Could not find any running Ray instance"
 NO_CLUSTER_HERE = (
-    "There is no Ray cluster on this machine. Name another machine's with --ray HOST:PORT, or start one with `ray start "
-    "--head`."
+    "There is no Ray cluster on this machine. Name another machine's with --ray HOST:PORT, or start one with "
+    "`ray start --head`."
 )
 
 
