@@ -104,7 +104,7 @@ def test_parquet_is_read_as_the_other_tables(tmp_path: Path) -> None:
 
 def test_columns_without_names_need_a_shape(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", "hallo\thello", "ja\tyes")
-    with pytest.raises(InputError, match=r"does not name the columns \(hallo, hello\)"):
+    with pytest.raises(InputError, match=r"does not name the columns \(hallo \| hello\).*--shape"):
         load_training_data(path)
     assert judged(load_training_data(path, shape="ranking")) == {"hallo": {"hello": 1}, "ja": {"yes": 1}}
     assert load_training_data(path, shape="labels").rows == Labelled(["hello", "yes"], ["hallo", "ja"])

@@ -112,12 +112,11 @@ def _show(line: str) -> None:
 
 def _format_estimate(estimate: JsonObject) -> str:
     base, loss = estimate["base"], estimate["loss"]
-    sizes = ", ".join(f"{count:,} {name}" for name, count in estimate["data"].items())
     lines = [
         f"Base:   {base['name']} ({base['kind']}, licence {base['licence'] or 'not stated'})",
-        f"Train:  {sizes}: {estimate['rows']:,} rows",
-        f"Dev:    {estimate['dev']['name']}, {estimate['dev']['task']}",
-        f"Test:   {estimate['test']['name']}, {estimate['test']['task']}",
+        f"Train:  {_sizes(estimate['data'])}: {estimate['rows']:,} rows",
+        f"Dev:    {_format_set(estimate['dev'])}",
+        f"Test:   {_format_set(estimate['test'])}",
         f"Guard:  {', '.join(estimate['guards']) or 'none'}",
         f"Loss:   {loss['name']} ({loss['reason']}), rate {estimate['rate']:g}",
         f"Steps:  {estimate['steps']:,}, about {estimate['tokens']:,} tokens and {estimate['minutes']:.1f} minutes",
@@ -125,6 +124,15 @@ def _format_estimate(estimate: JsonObject) -> str:
         *(f"Note:   {note}" for note in estimate["notes"]),
     ]
     return "\n".join(map(escape_controls, lines))
+
+
+def _format_set(data: JsonObject) -> str:
+    counts = {name: value for name, value in data.items() if isinstance(value, int)}
+    return f"{data['name']}, {data['task']}: {_sizes(counts)}"
+
+
+def _sizes(counts: JsonObject) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
 def _format_result(result: JsonObject) -> str:

@@ -102,8 +102,8 @@ def unnamed_form(path: Path, header: Sequence[str], shape: str | None) -> Traini
     """
     if shape is None:
         raise InputError(
-            f"{path}: the first line does not name the columns ({', '.join(header)[:80]}). Name them there, or choose "
-            "a shape: labels (label, text), ranking (query, positive[, negative]) or scores (score, first, second).",
+            f"{path}: the first line does not name the columns ({_shown(header)}). Name them there, or choose a "
+            "shape (--shape): labels (label, text), ranking (query, positive[, negative]) or scores (score, first, second).",
             param="shape",
         )
     form = next(form for form in FORMS if form.shape == shape and form.order)
@@ -113,6 +113,11 @@ def unnamed_form(path: Path, header: Sequence[str], shape: str | None) -> Traini
             param="data",
         )
     return form
+
+
+def _shown(header: Sequence[str]) -> str:
+    """Return the beginning of each of the first cells of a line, for a message."""
+    return " | ".join(cell if len(cell) <= 40 else f"{cell[:37]}..." for cell in header[:4])
 
 
 def match_column(role: str, columns: Sequence[str]) -> str | None:

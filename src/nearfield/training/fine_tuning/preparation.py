@@ -72,7 +72,7 @@ def prepare(
     _require_rows(data)
     loss = choose_loss(data, base.kind, options.loss, batch=options.batch)
     guards = dict(_load_guards(base, options))
-    notes: list[str] = [] if guards else ["No guard set: whether the model forgets other things was not measured."]
+    notes: list[str] = [] if guards else ["No guard set (--guard): what the model forgets is not measured."]
     outside = [*([test] if test is not None else []), *guards.values()]
     rows, leaked, more = _check_leaks(data, outside, leaks)
     notes += more
