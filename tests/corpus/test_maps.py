@@ -376,11 +376,13 @@ def test_the_command_sets_and_removes_a_query_map(
     tmp_path: Path,
 ) -> None:
     write_query_map(tmp_path / "map", encoders[0])
-    assert run(capsys, monkeypatch, "index", "docs", "--query-map", tmp_path / "map").code == 0
+    ran = run(capsys, monkeypatch, "index", "docs", "--query-map", tmp_path / "map")
+    assert (ran.code, "Queries of docs are now moved by" in ran.err) == (0, True)
     with Collection.open("docs") as opened:
         assert opened.config.features["dense"].query_map == str(tmp_path / "map")
         assert "short" in opened.config.features
-    assert run(capsys, monkeypatch, "index", "docs", "--query-map", "none").code == 0
+    ran = run(capsys, monkeypatch, "index", "docs", "--query-map", "none")
+    assert (ran.code, "now moved by no map" in ran.err) == (0, True)
     with Collection.open("docs") as opened:
         assert opened.config.features["dense"].query_map == ""
 

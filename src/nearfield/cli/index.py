@@ -199,6 +199,8 @@ def index(
         if not quiet and not as_json:
             _print_recorded(collection, opened)
             _print_bridges(collection)
+            if query_map is not None:
+                _print_query_map(collection, query_map)
         shown = not quiet and sys.stderr.isatty()
         try:
             report = collection.index(
@@ -265,6 +267,12 @@ def _print_bridges(collection: Collection) -> None:
         return  # no model is loaded to find that out
     for note in bridge_notes(collection.features, collection.manifest):
         typer.secho(escape_controls(note), fg="yellow", err=True)
+
+
+def _print_query_map(collection: Collection, query_map: str) -> None:
+    """Say that queries changed, as the report counts documents alone."""
+    how = "by no map" if query_map == "none" else f"by {quote_name(query_map)}"
+    typer.echo(f"Queries of {collection.name} are now moved {how}; the vectors of documents stay.", err=True)
 
 
 def _definition_of(name: str) -> Definition:

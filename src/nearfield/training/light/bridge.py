@@ -66,8 +66,8 @@ class BridgeProof:
             + f", fitted on {count_of(facts['parts']['fit'], 'text')}"
         )
         second = (
-            f"recall of the first {CUTOFF} results of {facts['to']}: {_score(self.recall)}; with queries of "
-            f"{facts['from']} itself {_score(self.old)}"
+            f"recall of the first {CUTOFF} results of {facts['to']}: {_score(self.recall)} through the bridge, "
+            f"{_score(self.old)} with queries of {facts['from']}"
         )
         lines = [first, second]
         if self.labelled is not None:
