@@ -381,6 +381,7 @@ def test_the_command_sets_and_removes_a_query_map(
     with Collection.open("docs") as opened:
         assert opened.config.features["dense"].query_map == str(tmp_path / "map")
         assert "short" in opened.config.features
+    assert "moved by the map" in run(capsys, monkeypatch, "collections", "show", "docs").out
     ran = run(capsys, monkeypatch, "index", "docs", "--query-map", "none")
     assert (ran.code, "now moved by no map" in ran.err) == (0, True)
     with Collection.open("docs") as opened:

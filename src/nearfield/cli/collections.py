@@ -106,6 +106,9 @@ def _definition(definition: JsonObject) -> Iterator[tuple[str, str]]:
     from nearfield.corpus.config import parse_config
 
     config = parse_config(definition)
+    for feature in config.features.values():
+        if feature.query_map:
+            yield "Queries", f"moved by the map {quote_name(feature.query_map)} (--query-map)"
     yield "Language", f"{quote_name(config.language)} (--language)"
     yield "OCR", _OCR[config.ocr]
     yield "Filter by", ", ".join(f"{name} ({_FIELD_TYPES[kind]})" for name, kind in config.all_fields.items())
