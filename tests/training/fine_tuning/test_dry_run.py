@@ -29,7 +29,10 @@ def test_the_sizes_of_all_parts_are_shown_and_nothing_is_written(
     assert ran.code == 0, ran.err
     test = json.loads(ran.out)["test"]
     ran = run(capsys, monkeypatch, "train", model, "--data", labels, "--dry-run")
-    assert f"Test:   {test['name']}, classification: {test['train']} train, {test['test']} test, {test['labels']} labels" in ran.out
+    assert (
+        f"Test:   {test['name']}, classification: {test['train']} train, {test['test']} test, {test['labels']} labels"
+        in ran.out
+    )
     assert "Dev:    labels (dev), retrieval: " in ran.out
     assert "No guard set (--guard)" in ran.out
     assert sorted(tmp_path.iterdir()) == before

@@ -102,8 +102,8 @@ def unnamed_form(path: Path, header: Sequence[str], shape: str | None) -> Traini
     """
     if shape is None:
         raise InputError(
-            f"{path}: the first line does not name the columns ({_shown(header)}). Name them there, or choose a "
-            "shape (--shape): labels (label, text), ranking (query, positive[, negative]) or scores (score, first, second).",
+            f"{path}: the first line does not name the columns ({_shown(header)}). Name them there, or set "
+            "--shape: labels (label, text), ranking (query, positive[, negative]), scores (score, first, second).",
             param="shape",
         )
     form = next(form for form in FORMS if form.shape == shape and form.order)
