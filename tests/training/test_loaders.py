@@ -168,6 +168,8 @@ def test_written_data_is_read_again(tmp_path: Path) -> None:
         ("a.jsonl", ['{"text": "t", "query": "q"', ""], "line 1"),
         ("a.jsonl", ['{"text": "a", "label": "x"}', '{"text": "b", "label": "x"}'], "2 texts with 1 label"),
         ("a.jsonl", ['{"sentence1": "a", "negative": "b"}'], "are no rows to learn from"),
+        ("a.jsonl", [r'{"text": "a\ud800", "label": "x"}'], r"line 1: text is not Unicode: character 1 is a lone"),
+        ("a.jsonl", [r'{"query": "q", "positive": ["\udc00"]}'], r"line 1: positive is not Unicode"),
         ("a.jsonl", [""], "no rows"),
         ("a.csv", ["text,label"], "no rows"),
         ("a.pdf", ["x"], "unknown format"),

@@ -57,3 +57,14 @@ def test_ranks_that_are_none_are_refused_before_anything_is_read(
     ran = run(capsys, monkeypatch, "train", "mine", pairs, "--model", model, "--ranks", ranks, "-o", folder)
     assert ran.code == 2 and "ranks" in ran.err
     assert not folder.exists()
+
+
+def test_a_folder_with_files_is_refused_before_anything_is_read(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    ran = run(capsys, monkeypatch, "train", "mine", "none.jsonl", "--model", "none", "-o", tmp_path)
+    assert ran.code == 2 and "is there already, and is not empty" in ran.err
+    ran = run(capsys, monkeypatch, "train", "mine", "none.jsonl", "--model", "none", "-o", tmp_path / "new")
+    assert ran.code == 2 and "no training data" in ran.err
+    assert not (tmp_path / "new").exists()

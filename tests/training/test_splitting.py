@@ -49,6 +49,12 @@ def test_each_class_has_rows_on_both_sides() -> None:
     assert [held_out.rows.labels.count(f"class {n}") for n in range(4)] == [5, 5, 5, 5]
 
 
+def test_labels_of_one_text_each_are_refused_in_words_of_the_data() -> None:
+    rows = Labelled([f"text {n}" for n in range(9)], [f"class {min(n, 7)}" for n in range(9)])
+    with pytest.raises(InputError, match="of 8 labels, at least two need two texts each"):
+        split_by_source(TrainingData("set", rows), 0.2, seed=1)
+
+
 def test_sources_of_labels_are_renumbered_with_their_rows() -> None:
     rows = Labelled(["a", "b", "c", "d"], ["x", "y", "x", "y"])
     rest, held_out = split_by_source(

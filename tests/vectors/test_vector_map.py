@@ -143,6 +143,7 @@ def _edit(**changes: object) -> Callable[[Path], None]:
         (_edit(target="eeee:4:float32"), "not those of its digest"),
         (_edit(target=4), "damaged"),
         (_edit(form=["linear"]), "damaged"),
+        (_edit(facts=3), "facts is 3, and no object"),
     ],
 )
 def test_damaged_folders_are_refused_in_words(damage: Callable[[Path], None], reason: str, tmp_path: Path) -> None:

@@ -47,7 +47,9 @@ def fit(
     limit: Annotated[int, typer.Option(help="Maximum number of texts.", min=1)] = 20_000,
     max_loss: Annotated[
         float | None,
-        typer.Option(help="Points of recall or nDCG: with a larger loss nothing is written, and the status is 3."),
+        typer.Option(
+            help="Points of recall or nDCG: with a larger loss nothing is written, and the status is 3.", min=0
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.", min=0)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

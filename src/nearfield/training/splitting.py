@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
 from nearfield.errors import InputError
 from nearfield.evaluation.datasets.dataset import Labelled, PairRows, Retrieval
+from nearfield.message_text import count_of
 from nearfield.training.training_data import TrainingData
 
 
@@ -35,10 +36,22 @@ def split_by_source(data: TrainingData, share: float, seed: int) -> tuple[Traini
             "can be held out for measuring. Add rows of other documents, or give a separate set.",
             param="data",
         )
+    _require_texts_on_both_sides(data)
     chosen = _choose(groups, _classes(data), share, random.Random(seed))
     held_out = {key for number in chosen for key in groups[number]}
     rest = {key for group in groups for key in group} - held_out
     return select_rows(data, rest), select_rows(data, held_out)
+
+
+def _require_texts_on_both_sides(data: TrainingData) -> None:
+    """Raise InputError unless two labels have two texts: one to learn from, and one that is held out."""
+    counts = Counter(data.rows.labels) if isinstance(data.rows, Labelled) else None
+    if counts is not None and sum(count > 1 for count in counts.values()) < 2:
+        raise InputError(
+            f"Training data {data.name!r}: of {count_of(len(counts), 'label')}, at least two need two texts each: one "
+            "to learn from, and one that is held out for measuring. Are the columns of texts and labels exchanged?",
+            param="data",
+        )
 
 
 def row_groups(data: TrainingData) -> list[list[str]]:

@@ -227,6 +227,8 @@ def _read(path: Path) -> tuple[VectorMap, object]:
         known = {name: facts[name] for name in ("kind", "form", "source", "target", "unit", "facts")}
         if known["kind"] not in _KIND_NAMES:
             raise ValueError(f"the kind {known['kind']!r} is not known")
+        if not isinstance(known["facts"], dict):
+            raise ValueError(f"facts is {known['facts']!r:.60}, and no object")
         return VectorMap(tensors=tensors, **known), facts["digest"]
     except InputError as error:
         raise InputError(f"{path}: {error}", param="map") from error

@@ -42,3 +42,9 @@ def test_an_adapter_is_a_rank_or_true(tmp_path: Path, text: str, rank: int) -> N
 def test_a_wrong_setting_is_refused_with_the_file(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=rf"train\.toml.*{message}"):
         read_options(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(("name", "reason"), [("none.toml", "No such file or directory"), (".", "Is a directory")])
+def test_a_file_that_cannot_be_read_is_refused_with_the_reason(tmp_path: Path, name: str, reason: str) -> None:
+    with pytest.raises(InputError, match=f"cannot be read: {reason}"):
+        read_options(tmp_path / name)

@@ -81,6 +81,19 @@ def test_a_step_is_computed_once(tmp_path: Path) -> None:
     assert len(calls) == 1
 
 
+def test_a_folder_whose_plan_was_being_written_is_begun_again(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".plan.json.partial").write_text("{")
+    assert not RunFolder(tmp_path / "run").bind({"options": {}})
+
+
+def test_a_damaged_step_is_named_with_what_to_do(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    (tmp_path / "run" / "base.json").write_text('{"test": ')
+    with pytest.raises(InputError, match=r"base\.json is damaged .* Remove .*run to begin again"):
+        folder.read("base")
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"x")

@@ -16,6 +16,7 @@ from nearfield.evaluation.datasets.dataset import Dataset
 from nearfield.fileio.locks import release_lock, try_lock
 from nearfield.training.fine_tuning.evaluation_sets import test_set as held_out_set
 from nearfield.training.fine_tuning.torch_training import trainer
+from nearfield.training.fine_tuning.torch_training.dev_curve import DevCurve
 from nearfield.training.fine_tuning.train import train
 from tests.parity import static
 from tests.parity.scores import classifier
@@ -151,6 +152,25 @@ def test_the_same_seed_gives_the_same_weights_after_an_interruption(
         np.testing.assert_allclose(tensor, expected[name], atol=1e-6)
 
 
+def test_a_run_that_stopped_early_and_was_interrupted_does_not_train_on(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DevCurve, "stops", property(lambda curve: len(curve.points) >= 3))
+    finish = trainer._Recorder.finish_checkpoint
+
+    def interrupt(self: Any, step: int) -> None:
+        finish(self, step)
+        if self.is_done:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer._Recorder, "finish_checkpoint", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(str(base), labelled_rows(), tmp_path / "tuned", **QUICK)
+    result = train(str(base), labelled_rows(), tmp_path / "tuned", **QUICK)
+    assert len(result["curve"]["points"]) == 3
+
+
 def test_an_adapter_is_written_for_peft_and_served_beside_its_base(base: Path, tmp_path: Path) -> None:
     options = {**QUICK, "rate": 2e-2, "adapter": 8}
     result = train(str(base), labelled_rows(), tmp_path / "adapter", accept_unproved=True, **options)
@@ -227,6 +247,18 @@ def test_too_few_rows_are_refused(base: Path, tmp_path: Path) -> None:
 def test_a_place_that_is_taken_is_refused(base: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is there already: name a new folder"):
         train(str(base), labelled_rows(), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["/", ".", ".."])
+def test_an_output_without_a_name_is_refused(base: Path, name: str) -> None:
+    with pytest.raises(InputError, match="names no new folder"):
+        train(str(base), labelled_rows(), name)
+
+
+def test_an_output_below_a_file_is_refused(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="cannot be written: "):
+        train(str(base), labelled_rows(), tmp_path / "file" / "tuned")
 
 
 def test_a_run_of_another_process_is_not_disturbed(base: Path, tmp_path: Path) -> None:

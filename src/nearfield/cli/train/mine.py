@@ -42,14 +42,14 @@ def mine(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Add hard negatives to queries with documents: what a model ranks high although it is no answer."""
-    from nearfield.fileio.output_path import require_writable_folder
+    from nearfield.fileio.whole_folder import require_new_folder
     from nearfield.training.data.loaders import load_training_data, write_training_data
     from nearfield.training.mining import NegativeChoice
 
     bounds = _parse_ranks(ranks)
     NegativeChoice(per_query, bounds, relative_margin)  # refuses what is out of range before anything is read
+    require_new_folder(output)
     rows = load_training_data(data, shape=shape)
-    require_writable_folder(output, "output")
     options: JsonObject = {"per_query": per_query, "ranks": bounds, "relative_margin": relative_margin}
     result = _mine(rows, model, teacher, options, shown=not as_json)
     write_training_data(result.data, output)

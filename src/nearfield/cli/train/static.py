@@ -74,12 +74,12 @@ def _distil(
     from nearfield.encoder import Encoder
     from nearfield.evaluation.datasets.loaders import load_dataset
     from nearfield.evaluation.evaluate import evaluate
-    from nearfield.training.light.static import distil
+    from nearfield.training.light.static import distil, write_table
 
     dataset = None if test is None else load_dataset(test)
     with Encoder(model, progress=shown) as encoder:
         table = distil(encoder, texts, settings, progress=shown)
-        table.model.save_pretrained(output)
+        write_table(table, output)
         if dataset is None:
             return table, {}
         with Encoder(str(output)) as static_encoder:

@@ -10,6 +10,7 @@ from nearfield.errors import InputError
 from nearfield.evaluation.datasets.dataset import Dataset, Retrieval
 from nearfield.evaluation.datasets.loaders import SYNTHETIC_NOTE
 from nearfield.fileio.atomic import atomic_text_file
+from nearfield.fileio.whole_folder import require_new_folder, whole_folder
 
 
 def write_beir(dataset: Dataset, folder: Path) -> None:
@@ -21,14 +22,13 @@ def write_beir(dataset: Dataset, folder: Path) -> None:
     rows = dataset.rows
     if not isinstance(rows, Retrieval):
         raise InputError(f"BEIR's layout is for retrieval, and {dataset.name!r} is a set for {dataset.task}.")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is there already: write to a new folder.", param="folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    if dataset.synthetic:
-        (folder / SYNTHETIC_NOTE).write_text(dataset.synthetic + "\n", encoding="utf-8")
-    write_corpus(folder, rows.documents)
-    write_queries(folder, rows.queries)
-    write_judgments(folder, rows.relevant)
+    require_new_folder(folder, "folder")
+    with whole_folder(folder) as partial:
+        if dataset.synthetic:
+            (partial / SYNTHETIC_NOTE).write_text(dataset.synthetic + "\n", encoding="utf-8")
+        write_corpus(partial, rows.documents)
+        write_queries(partial, rows.queries)
+        write_judgments(partial, rows.relevant)
 
 
 def write_corpus(folder: Path, documents: Mapping[str, str]) -> None:

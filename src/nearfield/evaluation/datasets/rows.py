@@ -45,7 +45,7 @@ class DatasetRow:
             raise self.error(f"{name} is {type(value).__name__}, and should be text.")
         if not empty and not value.strip():
             raise self.error(f"{name} is empty.")
-        return value
+        return self._unicode(name, value)
 
     def texts(self, name: str) -> list[str]:
         """Return a column's texts, from a list or a single text.
@@ -57,7 +57,7 @@ class DatasetRow:
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
             raise self.error(f"{name} should be a text or a list of texts, none of them empty.")
-        return list(texts)
+        return [self._unicode(name, text) for text in texts]
 
     def float_value(self, name: str) -> float:
         """Return a column's number.
@@ -102,6 +102,15 @@ class DatasetRow:
             close = difflib.get_close_matches(name.strip().lower(), optional, n=1, cutoff=MISSPELT)
             if close:
                 raise self.error(f"unknown column {name!r}. Did you mean {close[0]!r}? Rename it, or remove it.")
+
+    def _unicode(self, name: str, text: str) -> str:
+        """Return a text; one with a lone surrogate, which JSON can name and UTF-8 cannot, raises InputError."""
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            place, letter = error.start, text[error.start]
+            raise self.error(f"{name} is not Unicode: character {place} is a lone surrogate, {letter!r}.") from None
+        return text
 
     def _value(self, name: str) -> Any:
         if name not in self.values:

@@ -17,6 +17,7 @@ from nearfield.evaluation.datasets.loaders import SYNTHETIC_NOTE, load_judgments
 from nearfield.evaluation.datasets.rows import DatasetRow, read_rows, unused_columns
 from nearfield.fileio.atomic import atomic_text_file
 from nearfield.fileio.tabular import read_header, read_table, table_format
+from nearfield.fileio.whole_folder import require_new_folder, whole_folder
 from nearfield.hub import existing_path
 from nearfield.text_inputs import describe
 from nearfield.training.data.columns import (
@@ -73,16 +74,15 @@ def write_training_data(data: TrainingData, folder: Path) -> None:
     """
     if not isinstance(data.rows, Retrieval):
         raise InputError(f"Rows of the shape {data.shape} are not written in BEIR's layout.", param="data")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is there already: write to a new folder.", param="output")
-    folder.mkdir(parents=True, exist_ok=True)
-    if data.synthetic:
-        (folder / SYNTHETIC_NOTE).write_text(data.synthetic + "\n", encoding="utf-8")
-    _write_json(folder / _SOURCES, data.sources)
-    _write_json(folder / _TEACHER_SCORES, data.teacher_scores)
-    write_corpus(folder, data.rows.documents)
-    write_queries(folder, data.rows.queries)
-    write_judgments(folder, data.rows.relevant)
+    require_new_folder(folder)
+    with whole_folder(folder) as partial:
+        if data.synthetic:
+            (partial / SYNTHETIC_NOTE).write_text(data.synthetic + "\n", encoding="utf-8")
+        _write_json(partial / _SOURCES, data.sources)
+        _write_json(partial / _TEACHER_SCORES, data.teacher_scores)
+        write_corpus(partial, data.rows.documents)
+        write_queries(partial, data.rows.queries)
+        write_judgments(partial, data.rows.relevant)
 
 
 def _write_json(path: Path, value: Mapping[str, object]) -> None:

@@ -96,7 +96,9 @@ def read_options(path: Path | None = None, **flags: Any) -> TrainOptions:
 def _read_toml(path: Path) -> JsonDict:
     try:
         return parse_toml(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.", param="config") from None
+    except ValueError as error:
         raise InputError(f"{path} is no TOML: {error}", param="config") from None
 
 

@@ -6,6 +6,7 @@ decide · write, open again and compare · card.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -267,7 +268,7 @@ class TrainingRun:
         candidate = self.folder.path / _CANDIDATE
         if candidate.exists():
             card.write_card(candidate, self.prepared, comparisons, curve, share, verdict)
-            candidate.rename(self.output)
+            self._move(candidate)
         if not self.output.exists():
             raise InputError(
                 f"{self.output} was written by this run and is not there any more. Remove {self.folder.path} to train "
@@ -275,6 +276,15 @@ class TrainingRun:
                 param="output",
             )
         return self.output
+
+    def _move(self, candidate: Path) -> None:
+        if os.path.lexists(self.output):
+            raise InputError(
+                f"{self.output} is there already, and was not when this run began. Move it away, and run the command "
+                f"again: the trained model waits in {candidate}.",
+                param="output",
+            )
+        candidate.rename(self.output)
 
     def _finish(
         self, verdict: Verdict, comparisons: JsonDict, curve: DevCurve, share: JsonDict, written: Path | None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -113,10 +114,18 @@ def _require_rows(data: TrainingData) -> None:
 
 
 def _load_guards(base: BaseModel, options: TrainOptions) -> Iterable[tuple[str, Dataset]]:
-    for path in options.guard:
+    used = {"test"}  # the name of the set that decides
+    for path in dict.fromkeys(options.guard):
         dataset = load_dataset(Path(path))
-        name = dataset.name if dataset.name != "test" else path
+        name = next(name for name in _guard_names(dataset.name, path) if name not in used)
+        used.add(name)
         yield name, evaluation_sets.as_reranking(dataset, options.seed) if base.kind == "scores" else dataset
+
+
+def _guard_names(name: str, path: str) -> Iterator[str]:
+    """Yield names for a guard set: two sets of one name would hide each other's figures."""
+    yield from (name, path)
+    yield from (f"{path} ({number})" for number in itertools.count(2))
 
 
 def _split(
@@ -141,8 +150,8 @@ def _drop_own_leaks(train: TrainingData, parts: Sequence[TrainingData]) -> tuple
 
 def _check_leaks(train: TrainingData, outside: Sequence[Dataset], policy: str) -> tuple[TrainingData, bool, list[str]]:
     """Refuse, drop or allow rows of training that are in a set outside of it."""
-    leaks_of = {dataset.name: find_leaks(train, dataset) for dataset in outside}
-    leaks = [leak for several in leaks_of.values() for leak in several]
+    leaks_of = [(dataset.name, find_leaks(train, dataset)) for dataset in outside]
+    leaks = [leak for _, several in leaks_of for leak in several]
     if not leaks:
         return train, False, []
     rows = count_of(len({leak.left_key for leak in leaks}), "row")
@@ -153,8 +162,8 @@ def _check_leaks(train: TrainingData, outside: Sequence[Dataset], policy: str) -
     return drop_leaked(train, leaks), False, [f"{rows} of the test or guard sets left out of training."]
 
 
-def _leak_message(leaks_of: Mapping[str, Sequence[Leak]], rows: str) -> str:
-    lines = "\n".join(f"{name}:\n{describe_leaks(leaks)}" for name, leaks in leaks_of.items() if leaks)
+def _leak_message(leaks_of: Iterable[tuple[str, Sequence[Leak]]], rows: str) -> str:
+    lines = "\n".join(f"{name}:\n{describe_leaks(leaks)}" for name, leaks in leaks_of if leaks)
     return (
         f"{rows} of the training data are in a set that measures the result, so that its figures would say "
         f"nothing. {lines}\nLeave these rows out with --drop-leaks, or train on them with --allow-leaks, which "

@@ -34,7 +34,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not (path / "plan.json").is_file())):
+        if path.exists() and not _is_run_folder(path):
             raise InputError(f"{path} is there already and is no folder of a training run.", param="output")
         path.mkdir(parents=True, exist_ok=True)
 
@@ -59,11 +59,21 @@ class RunFolder:
         return True
 
     def read(self, name: str) -> JsonDict | None:
-        """Return the result of a step; None if it has not been done."""
+        """Return the result of a step; None if it has not been done.
+
+        Raises:
+            InputError: its file is damaged.
+        """
         path = self.path / f"{name}.json"
         if not path.is_file():
             return None
-        values: JsonDict = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            values: JsonDict = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(
+                f"{path} is damaged ({error}). Remove {self.path} to begin again, or name another output.",
+                param="output",
+            ) from error
         return values
 
     def write(self, name: str, values: JsonDict) -> None:
@@ -78,6 +88,14 @@ class RunFolder:
         values = compute()
         self.write(name, values)
         return values
+
+
+def _is_run_folder(path: Path) -> bool:
+    """Return whether a run may work in a folder: it has one already, or has nothing, or a plan was being written."""
+    if not path.is_dir():
+        return False
+    names = {inner.name for inner in path.iterdir()}
+    return "plan.json" in names or names <= {".plan.json.partial"}
 
 
 def library_versions() -> dict[str, str]:

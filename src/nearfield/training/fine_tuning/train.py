@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from nearfield.evaluation.datasets.dataset import Dataset
 from nearfield.evaluation.datasets.loaders import load_dataset
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.fileio.locks import release_lock, try_lock
+from nearfield.fileio.output_path import probe_writing
 from nearfield.training.data.loaders import load_training_data
 from nearfield.training.fine_tuning.base_model import open_base
 from nearfield.training.fine_tuning.options import read_options
@@ -69,13 +71,11 @@ def train(
         MissingExtra: the libraries of training are not installed.
     """
     require_train_extra()
+    place = Path(output)
+    run = _run_folder(place)
     prepared = prepare_run(
         model, data, shape=shape, test=test, config=config, leaks=leaks, accept_license=accept_license, **settings
     )
-    place = Path(output)
-    run = place.with_name(f"{place.name}.run")
-    if place.exists() and not (run / "plan.json").is_file():
-        raise InputError(f"{place} is there already: name a new folder.", param="output")
     place.parent.mkdir(parents=True, exist_ok=True)
     from nearfield.training.fine_tuning.pipeline import TrainingRun
 
@@ -87,6 +87,23 @@ def train(
         return TrainingRun(prepared, place, RunFolder(run), report=say, accept_unproved=accept_unproved).run()
     finally:
         release_lock(lock)
+
+
+def _run_folder(place: Path) -> Path:
+    """Return the folder of the run that writes to a place, after a check that both can be created.
+
+    What is refused later leaves no folder.
+    """
+    if place.name in ("", ".."):
+        raise InputError(f"{str(place)!r} names no new folder: give it a name, such as tuned.", param="output")
+    run = place.with_name(f"{place.name}.run")
+    if os.path.lexists(place) and not (run / "plan.json").is_file():
+        raise InputError(f"{place} is there already: name a new folder.", param="output")
+    try:
+        probe_writing(place.parent)
+    except OSError as error:
+        raise InputError(f"{place} cannot be written: {error.strerror or error}.", param="output") from error
+    return run
 
 
 def prepare_run(

@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from nearfield.checkpoint.weights.safetensors_file import read_safetensors
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, ModelRefused
 from nearfield.evaluation.json_types import JsonDict
+from nearfield.fileio.whole_folder import require_new_folder, whole_folder
 from nearfield.message_text import count_of
 from nearfield.training.light.token_pruning import PrunedTokenizer, prune_tokenizer
 from nearfield.units import format_bytes
@@ -86,21 +86,15 @@ def prune_model(encoder: Encoder, texts: Sequence[str], output: Path) -> PruneRe
     """
     if not texts:
         raise InputError("There are no texts to find the tokens in.", param="corpus")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output} exists and is not empty: name a new folder.", param="output")
+    require_new_folder(output)
     folder = _model_folder(encoder)
     state = json_file.read_object(folder / "tokenizer.json")
     whole = _splitter(state)
     pruned = prune_tokenizer(state, _token_ids(whole, texts), first_ids=_fixed_ids(encoder))
     _check_splits(whole, pruned, texts)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as place:
-        partial = Path(place) / output.name
+    with whole_folder(output) as partial:
         sizes = _write(encoder, folder, partial, pruned)
         difference = _check_vectors(encoder, partial, texts)
-        if output.exists():
-            output.rmdir()
-        partial.rename(output)
     tokens, unseen = len(whole.get_vocab()), _unseen_share(state, whole, texts, _fixed_ids(encoder))
     return PruneReport(tokens, len(pruned.old_ids), *sizes, len(texts), unseen, difference)
 
@@ -177,14 +171,18 @@ def _unseen_share(state: Mapping[str, Any], whole: Tokenizer, texts: Sequence[st
 
 
 def _write(encoder: Encoder, folder: Path, output: Path, pruned: PrunedTokenizer) -> tuple[int, int]:
-    """Write the model to a new folder; return the bytes of its weights before and after."""
-    shutil.copytree(folder, output, ignore=lambda _, names: [name for name in names if _REPLACED.fullmatch(name)])
+    """Write the model to an empty folder; return the bytes of its weights before and after."""
+    shutil.copytree(folder, output, ignore=_replaced_names, dirs_exist_ok=True)
     for path in (path for path in folder.rglob("*.safetensors") if path.parent != folder):
         shutil.copy(path, output / path.relative_to(folder))  # of further modules
     sizes = _write_weights(folder, output, pruned, encoder)
     (output / "tokenizer.json").write_text(json.dumps(pruned.state, ensure_ascii=False), encoding="utf-8")
     _write_configs(output, pruned)
     return sizes
+
+
+def _replaced_names(_folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if _REPLACED.fullmatch(name)]
 
 
 def _write_weights(folder: Path, output: Path, pruned: PrunedTokenizer, encoder: Encoder) -> tuple[int, int]:

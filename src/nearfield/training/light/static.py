@@ -26,6 +26,7 @@ from nearfield.encoder import Encoder
 from nearfield.errors import InputError, ModelRefused, nearest
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.evaluation.metrics import library
+from nearfield.fileio.whole_folder import require_new_folder, whole_folder
 from nearfield.inference.preparation.unread_inputs import unread_unlogged
 from nearfield.message_text import count_of
 from nearfield.progress import Progress
@@ -286,5 +287,10 @@ def _build(
 
 def check_static_folder(output: Path) -> None:
     """Raise InputError unless a table can be written to a folder: a new one, or an empty one."""
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output} exists and is not empty: name a new folder.", param="output")
+    require_new_folder(output)
+
+
+def write_table(table: StaticTable, output: Path) -> None:
+    """Write a table as a folder of model2vec's, in one step."""
+    with whole_folder(output) as partial:
+        table.model.save_pretrained(partial)

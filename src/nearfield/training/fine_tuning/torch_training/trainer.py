@@ -93,6 +93,8 @@ def train_steps(job: TrainingJob) -> DevCurve:
     store.remove_partial()
     newest = store.newest()
     recorder = _Recorder(job, store, _start_curve(job, newest))
+    if recorder.is_done:  # interrupted between the last measurement and the next step of the run
+        return recorder.curve
     with quiet():
         _build_trainer(job, recorder).train(resume_from_checkpoint=None if newest is None else str(newest))
     return recorder.curve
@@ -139,7 +141,13 @@ class _Recorder:
         if self.curve.add(step, self.job.measure(), loss, seconds, usable=self.job.usable()):
             save_weights(self.job.model, best_weights_file(self.job.folder, step))
         self.job.report(self.curve.points[-1], seconds / step * (len(self.job.plan) - step))
-        return True, self.curve.stops or self.curve.fell_at_once
+        return True, self.is_done
+
+    @property
+    def is_done(self) -> bool:
+        """Whether training ends with the last measurement: it was the last step, or nothing more is gained."""
+        curve = self.curve
+        return curve.points[-1]["step"] >= len(self.job.plan) or curve.stops or curve.fell_at_once
 
     def finish_checkpoint(self, step: int) -> None:
         """Give a checkpoint its name; what it does not refer to is removed."""
