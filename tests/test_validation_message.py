@@ -18,7 +18,7 @@ DEFINITIONS: list[tuple[dict[str, Any], str]] = [
     ({"ocr": "yes"}, "'ocr' cannot be 'yes'. Known: damaged, false, true."),
     ({"ocr": 3}, "'ocr' must be true, false or damaged, not a whole number."),
     ({"features": {"Dense": {}}}, "each name in 'features' must be a lower-case letter, then up to 31 lower-case"),
-    ({"features": {"dense": {"modle": 1}}}, "there is no 'modle' in 'features.*'. Did you mean 'model'? Known: dim"),
+    ({"features": {"dense": {"modle": 1}}}, "there is no 'modle' in 'features.*'. Did you mean 'model'? Known: bri"),
     ({"features": {"a": {"kind": "spars"}}}, "'features.*.kind' cannot be 'spars'. Did you mean 'sparse'? Known: "),
     ({"features": {"a": {"dimensions": "3"}}}, "'features.*.dimensions' must be a whole number, not text."),
     ({"features": "dense"}, "'features' must be an object of names and values, not text."),

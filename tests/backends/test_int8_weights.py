@@ -73,7 +73,7 @@ def test_texts_have_the_same_vector_alone_and_in_a_model_that_is_loaded_again(fo
 
 def test_only_openvino_has_int8(folder: Path) -> None:
     for backend in ("torch", "reference"):
-        with pytest.raises(InputError, match=f"precision 'int8' is for 'openvino'; the backend '{backend}'"):
+        with pytest.raises(InputError, match=f"precision 'int8' is for backend 'openvino'; '{backend}'"):
             Encoder(str(folder), precision="int8", backend=backend)
 
 

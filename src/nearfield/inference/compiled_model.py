@@ -406,9 +406,9 @@ def _check_precision(precision: str, backend: str, recipe: Recipe) -> None:
     """Raise InputError for a number format that the backend lacks, or in which the model overflows."""
     known = _BACKENDS_OF.get(precision, (backend,))
     if backend not in known:
-        names = " and ".join(map(repr, known))
+        names = ("backends " if len(known) > 1 else "backend ") + " and ".join(map(repr, known))
         raise InputError(
-            f"precision {precision!r} is for {names}; the backend {backend!r} has auto and float32.", param="precision"
+            f"precision {precision!r} is for {names}; {backend!r} has auto and float32.", param="precision"
         )
     if precision in QUANTIZED and (recipe.exported_graph is not None or recipe.config.get("model_type") == "static"):
         what = "an exported graph" if recipe.exported_graph is not None else "a table of word vectors"

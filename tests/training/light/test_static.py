@@ -59,6 +59,7 @@ def test_a_folder_is_read_alike_by_model2vec_and_by_us(
 
 @pytest.mark.slow
 def test_the_table_has_the_similarities_of_model2vec_s_own_distillation(encoder: Encoder) -> None:
+    pytest.importorskip("skeletoken", reason="needs model2vec[distill]")
     distillation = pytest.importorskip("model2vec.distill", reason="needs model2vec[distill]")
     for changes in ({}, {"sif_coefficient": None}):
         theirs = distillation.distill(str(encoder.recipe.folder), pca_dims=16, quantize_to="float32", **changes)

@@ -35,10 +35,9 @@ from nearfield.training.fine_tuning.torch_training import trainable_weights as w
 from nearfield.training.fine_tuning.torch_training.dev_curve import DevCurve
 from nearfield.training.fine_tuning.torch_training.live_model import LiveModel, live_system
 from nearfield.training.fine_tuning.torch_training.models import TorchModel, open_torch_model, train_library
+from nearfield.training.fine_tuning.torch_training.share_choice import SHARES, ShareChoice, choose_share
 from nearfield.training.fine_tuning.torch_training.trainer import TrainingJob, best_weights_file, train_steps
 
-#: Shares of the trained weights that the dev set chooses from.
-SHARES = (0.3, 0.5, 0.7, 1.0)
 #: Share by which the number of weights of sparse vectors may change: denser ones cost more in every search.
 MAX_DENSITY_CHANGE = 0.3
 #: Copies of the base's weights that a run writes at most: checkpoint, its two moments, best weights, and the result.
@@ -80,7 +79,7 @@ class TrainingRun:
             self._report_base(base)
             mined = self.folder.step("mined", self._mine)
             curve = self._train(mined)
-            share = self.folder.step("average", lambda: self._average(curve))
+            share = self.folder.step("average", lambda: self._average(curve, base))
             comparisons = self._test(base, share)
             verdict = self._judge(curve, comparisons)
             written = self._write(verdict, comparisons, curve, share)
@@ -221,27 +220,50 @@ class TrainingRun:
             f"  step {point['step']}: loss {point['loss']:.4f}, dev {point['dev']:.2f}, about {left / 60:.1f} min left"
         )
 
-    def _average(self, curve: DevCurve) -> JsonDict:
-        """Choose the share of the trained weights on the dev set, and write the candidate."""
+    def _average(self, curve: DevCurve, measured: JsonDict) -> JsonDict:
+        """Choose the share of the trained weights on the dev set and the guard sets, and write the candidate."""
         best = curve.best
         if best["step"] == 0:
             return {"share": 0.0, "dev": {}, "step": 0}
         model = self._open_live()
         base = {name: tensor.clone() for name, tensor in weights.trained_tensors(model).items()}
-        path = best_weights_file(self.folder.path, best["step"])
-        tuned = train_library("safetensors.torch").load_file(path)
-        shares = SHARES if self.options.average == "dev" else (self.options.average,)
+        tuned = train_library("safetensors.torch").load_file(best_weights_file(self.folder.path, best["step"]))
         dev = {}
-        for share in shares:
+        for share in SHARES if self.options.average == "dev" else (float(self.options.average),):
             weights.apply_share(model, base, tuned, share)
-            dev[str(share)] = self._dev_figure(model)
-        chosen = max(shares, key=lambda share: (dev[str(share)], -share))
-        weights.apply_share(model, base, tuned, chosen)
-        self.report(f"Averaging with the base: {chosen:g} of the trained weights, dev {dev[str(chosen)]:.2f}")
+            dev[share] = self._dev_figure(model)
+
+        def falls(share: float) -> dict[str, float]:
+            weights.apply_share(model, base, tuned, share)
+            return self._guard_falls(model, measured)
+
+        choice = choose_share(dev, curve.points[0]["dev"], falls, self.options.max_fall)
+        weights.apply_share(model, base, tuned, choice.share)
+        self._report_share(choice, dev)
         candidate = self.folder.path / _CANDIDATE
         saved_model.write_model(model, self.base, candidate, adapter=bool(self.options.adapter))
         read = reading_check.check_written(model, self.base, candidate, reading_check.checked_texts(self.prepared.dev))
-        return {"share": chosen, "dev": dev, "step": best["step"], "base_dev": curve.points[0]["dev"], "read": read}
+        figures_of = {str(share): value for share, value in dev.items()}
+        fell = {str(share): dict(sets) for share, sets in choice.falls.items()}
+        first = {"share": choice.share, "dev": figures_of, "guard_falls": fell}
+        return {**first, "step": best["step"], "base_dev": curve.points[0]["dev"], "read": read}
+
+    def _guard_falls(self, model: TorchModel, measured: JsonDict) -> dict[str, float]:
+        """Return by how many points each guard set is below the base with the weights as they are."""
+        falls = {}
+        for name, dataset in self.prepared.guards.items():
+            score = evaluate(live_system(model, self.base), dataset, samples=0, worst=0, seed=self.options.seed)[
+                "score"
+            ]
+            falls[name] = float(measured[name]["score"]) - float(score)
+        return falls
+
+    def _report_share(self, choice: ShareChoice, dev: Mapping[float, float]) -> None:
+        self.report(f"Averaging with the base: {choice.share:g} of the trained weights, dev {dev[choice.share]:.2f}")
+        for share, sets in choice.falls.items():
+            for name, fall in sets.items():
+                if fall > self.options.max_fall:
+                    self.report(f"  with {share:g} of them, {name} falls by {fall:.2f} points")
 
     def _test(self, base: JsonDict, share: JsonDict) -> JsonDict:
         if share["share"] == 0 or max(share["dev"].values()) <= share["base_dev"]:
