@@ -249,7 +249,7 @@ class TrainingRun:
         return {**first, "step": best["step"], "base_dev": curve.points[0]["dev"], "read": read}
 
     def _guard_falls(self, model: TorchModel, measured: JsonDict) -> dict[str, float]:
-        """Return by how many points each guard set is below the base with the weights as they are."""
+        """Return by how many points each guard set is below the base with the present weights."""
         falls = {}
         for name, dataset in self.prepared.guards.items():
             score = evaluate(live_system(model, self.base), dataset, samples=0, worst=0, seed=self.options.seed)[
