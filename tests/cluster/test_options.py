@@ -7,13 +7,15 @@ import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
-from nearfield.cluster import ray_runtime
+from nearfield.cluster import ray_runtime, shard_worker
 from nearfield.cluster.worker_options import NodeSize, WorkerPlan, WorkerSize, plan_workers
 from nearfield.errors import ClusterFailed, InputError, MissingExtra
+from nearfield.fileio.s3.path import Location, S3Path
 from tests.support.cli_runner import run
 
 NODES = [NodeSize(0, 0), NodeSize(8, 1), NodeSize(3, 0)]
@@ -141,6 +143,25 @@ def test_without_a_cluster_here_the_options_of_nearfield_are_named(monkeypatch: 
     with pytest.raises(ClusterFailed, match=r"no Ray cluster on this machine.*--ray HOST:PORT.*--ray local") as caught:
         ray_runtime._connect(ray, "auto")
     assert "--address" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("home", "is_named"), [(S3Path("bucket", "out"), True), (Path("out"), False)])
+def test_a_worker_without_keys_says_whose_variables_count(
+    home: Location, is_named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command has read the inputs with its own keys, which a user would then look at in vain."""
+
+    def refuse(*_: object) -> None:
+        raise ClusterFailed("no access keys.")
+
+    for name, replacement in (("_node", lambda: "10.0.0.2"), ("open_folder", refuse)):
+        monkeypatch.setattr(shard_worker, name, replacement)
+    monkeypatch.setattr(shard_worker, "open_drafts", lambda *_: Path("drafts"))
+    order: Any = SimpleNamespace(precision="float32", run="a", task=SimpleNamespace(home=home, generation="b"))
+    encoder: Any = SimpleNamespace(precision="float32")
+    with pytest.raises(ClusterFailed, match=r"^10\.0\.0\.2: no access keys\.") as caught:
+        shard_worker.ShardWorker()._use(order, encoder)
+    assert ("at `ray start`, not those of the command" in str(caught.value)) == is_named
 
 
 def _answer(server: socket.socket, reply: bytes) -> None:

@@ -126,6 +126,7 @@ def test_nodes_that_see_another_storage_are_a_clear_error(
     ran = embed(DATA, "-o", f"s3://{BUCKET}/other/", "--ray", cluster.address)
     assert (ran.code, "No worker could start" in ran.err) == (1, True), ran.err
     assert f"s3://{BUCKET}/other is not the folder of this run: set AWS_ENDPOINT_URL" in ran.err
+    assert "variables that were set on their machine at `ray start`" in ran.err
     assert SECRET not in ran.err
 
 

@@ -25,9 +25,13 @@ from nearfield.cluster.ray_runtime import import_ray
 from nearfield.cluster.run_drafts import journal, open_drafts
 from nearfield.encoder import Encoder
 from nearfield.errors import ClusterFailed, InputError, NearfieldError
+from nearfield.fileio.s3.path import S3Path
 from nearfield.hardware import cpu_name
 from nearfield.inference.encode_options import EncodeKeywords
 from nearfield.inference.loaded_model import LoadKeywords
+
+#: The variables of the command do not reach workers, whatever it could do with them itself.
+_ENVIRONMENT = " Workers have the variables that were set on their machine at `ray start`, not those of the command."
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,8 @@ class ShardWorker:
             self._folder = open_folder(order.task.home, order.task.generation)
             self._folder.join()
         except NearfieldError as error:
-            raise ClusterFailed(f"{_node()}: {error}") from error
+            hint = _ENVIRONMENT if isinstance(order.task.home, S3Path) else ""
+            raise ClusterFailed(f"{_node()}: {error}{hint}") from error
         self._shards = ShardEncoder(encoder, order.task, self._folder)
 
     def encode(self, shard: Shard) -> ShardOutcome:
