@@ -4,14 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
-from nearfield.errors import InputError, ModelRefused
+from nearfield.errors import InputError, ModelRefused, StorageFull
+from nearfield.fileio.disk_space import explain_full_disk
 from nearfield.testing import write_tiny_model
 from nearfield.training.fine_tuning.base_model import open_base
 from nearfield.training.fine_tuning.figures import ceiling_note, judge
 from nearfield.training.fine_tuning.run_folder import RunFolder
 from nearfield.training.fine_tuning.torch_training.dev_curve import DevCurve
 from nearfield.training.fine_tuning.torch_training.step_store import StepStore
+from nearfield.training.fine_tuning.torch_training.trainable_weights import explain_weight_files
 
 
 def curve(*figures: float, patience: int = 3) -> DevCurve:
@@ -92,6 +95,14 @@ def test_a_damaged_step_is_named_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "run" / "base.json").write_text('{"test": ')
     with pytest.raises(InputError, match=r"base\.json is damaged .* Remove .*run to begin again"):
         folder.read("base")
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"), [("File too large (os error 27)", OSError), ("No space left on device", StorageFull)]
+)
+def test_weights_that_cannot_be_written_are_one_sentence(tmp_path: Path, reason: str, error: type[Exception]) -> None:
+    with pytest.raises(error, match=reason.split(" (")[0]), explain_full_disk(tmp_path), explain_weight_files(tmp_path):
+        raise SafetensorError(f"I/O error: {reason}")
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

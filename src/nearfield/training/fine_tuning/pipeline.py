@@ -74,7 +74,7 @@ class TrainingRun:
     def run(self) -> JsonDict:
         """Do what is left to do; return the result: verdict, figures, and where the model was written."""
         self._bind()
-        with explain_full_disk(self.folder.path):
+        with explain_full_disk(self.folder.path), weights.explain_weight_files(self.folder.path):
             base = self.folder.step("base", self._measure_base)
             self._report_base(base)
             mined = self.folder.step("mined", self._mine)

@@ -5,15 +5,27 @@ The average is that of model soups and LM-Cocktail (arXiv 2203.05482, 2311.13534
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from nearfield.training.fine_tuning.torch_training.models import TorchModel, train_library
 
 WEIGHTS_FILE = "weights.safetensors"
 #: In an adapter the difference to the base is a product of two matrices, B times A. A share of it is a share of B.
 _FIRST_FACTOR = "lora_A"
+
+
+@contextmanager
+def explain_weight_files(folder: Path) -> Iterator[None]:
+    """Raise safetensors' own errors of reading and writing during the block as OSError, with the folder."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(f"A file of weights in {folder} cannot be written or read: {error}") from error
 
 
 def trained_tensors(model: TorchModel) -> dict[str, Any]:
