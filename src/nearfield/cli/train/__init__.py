@@ -34,7 +34,8 @@ class DefaultCommandGroup(TyperGroup):
 
 
 app = typer.Typer(
-    help="Fit a model to your data: measured before and after, and written only if it is better.",
+    help="Fit a model to your data: measured before and after, and written only if it is better. "
+    "`nearfield train MODEL --data ROWS -o FOLDER` is `nearfield train run MODEL ...`.",
     cls=DefaultCommandGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
