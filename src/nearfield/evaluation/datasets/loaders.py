@@ -197,17 +197,18 @@ def _parse_retrieval(rows: Sequence[DatasetRow]) -> Retrieval:
     relevant: dict[str, dict[str, int]] = {}
     for row in rows:
         query, grade = row.text("query"), row.int_value("score") if "score" in row.values else 1
-        query_id = _text_id("q", query)
+        query_id = text_id("q", query)
         queries[query_id] = query
         for document in row.texts("document"):
-            key = _text_id("d", document)
+            key = text_id("d", document)
             documents[key] = document
             if relevant.setdefault(query_id, {}).setdefault(key, grade) != grade:
                 raise row.error("this query and document were judged before, with another score.")
     return Retrieval(documents, queries, relevant)
 
 
-def _text_id(kind: str, text: str) -> str:
+def text_id(kind: str, text: str) -> str:
+    """Return an id of a text: ``q`` or ``d`` and twelve digits of its SHA-256."""
     return kind + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -216,7 +217,7 @@ def _parse_sts(rows: Sequence[DatasetRow]) -> PairRows:
 
 
 def _parse_similar_pairs(rows: Sequence[DatasetRow]) -> PairRows:
-    return PairRows(*_parse_pairs(rows), [_parse_similarity(row) for row in rows])
+    return PairRows(*_parse_pairs(rows), [parse_similarity(row) for row in rows])
 
 
 #: Labels of similar (1) and dissimilar (0) pairs.
@@ -226,7 +227,12 @@ _LABELS: Mapping[str, float] = {
 }
 
 
-def _parse_similarity(row: DatasetRow) -> float:
+def parse_similarity(row: DatasetRow) -> float:
+    """Return 1 for a row labelled similar and 0 for one labelled dissimilar.
+
+    Raises:
+        InputError: the label is neither.
+    """
     label = str(row.values.get("label")).strip().lower()
     if label not in _LABELS:
         raise row.error(f"label should be 1 (similar) or 0 (dissimilar), and is {row.values.get('label')!r}.")

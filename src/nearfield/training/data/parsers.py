@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from nearfield.errors import InputError
 from nearfield.evaluation.datasets.dataset import Labelled, PairRows, Retrieval
+from nearfield.evaluation.datasets.loaders import parse_similarity, text_id
 from nearfield.evaluation.datasets.rows import DatasetRow
 from nearfield.training.data.columns import TrainingForm, numbered_negatives
 from nearfield.training.training_data import TrainingData
 
 RowParser: TypeAlias = Callable[[str, Sequence[DatasetRow]], TrainingData]
-
-#: Labels of similar (1) and dissimilar (0) pairs.
-_SIMILARITY: Mapping[str, float] = {
-    **dict.fromkeys(("1", "1.0", "true", "yes", "similar", "duplicate"), 1.0),
-    **dict.fromkeys(("0", "0.0", "false", "no", "dissimilar", "different"), 0.0),
-}
-
-
-def text_key(kind: str, text: str) -> str:
-    """Return an id of a text: ``q`` or ``d`` and twelve digits of its SHA-256."""
-    return kind + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 class RankingBuilder:
@@ -42,7 +31,7 @@ class RankingBuilder:
         Raises:
             InputError: the same query and document were judged before, with another grade.
         """
-        key, query_key = text_key("d", document), text_key("q", query)
+        key, query_key = text_id("d", document), text_id("q", query)
         self.documents[key], self.queries[query_key] = document, query
         if self.relevant.setdefault(query_key, {}).setdefault(key, grade) != grade:
             raise row.error(
@@ -55,7 +44,7 @@ class RankingBuilder:
 
     def add_teacher_scores(self, query: str, keys: Sequence[str], scores: Sequence[float]) -> None:
         """Add a teacher's scores of some documents of a query."""
-        self.teacher_scores.setdefault(text_key("q", query), {}).update(zip(keys, scores, strict=True))
+        self.teacher_scores.setdefault(text_id("q", query), {}).update(zip(keys, scores, strict=True))
 
     def build(self, name: str, synthetic: str | None = None) -> TrainingData:
         """Return what was collected."""
@@ -100,7 +89,7 @@ def parse_clicks(name: str, rows: Sequence[DatasetRow]) -> TrainingData:
         last = max((shown.index(text) for text in clicked), default=0)
         skipped += [(row, query, text) for text in shown[:last] if text not in clicked]
     for row, query, text in skipped:
-        if text_key("d", text) not in builder.relevant.get(text_key("q", query), {}):
+        if text_id("d", text) not in builder.relevant.get(text_id("q", query), {}):
             builder.add(row, query, text, 0)
     if not builder.relevant:
         raise InputError(
@@ -122,7 +111,7 @@ def parse_scores(name: str, rows: Sequence[DatasetRow]) -> TrainingData:
 
 def parse_similar(name: str, rows: Sequence[DatasetRow]) -> TrainingData:
     """Return pairs labelled similar or dissimilar, as scores of 1 and 0."""
-    return _pairs(name, rows, [_similarity(row) for row in rows])
+    return _pairs(name, rows, [parse_similarity(row) for row in rows])
 
 
 PARSERS: Mapping[str, RowParser] = {
@@ -181,13 +170,6 @@ def _clicked_text(row: DatasetRow, value: object, shown: Sequence[str]) -> str:
 def _pairs(name: str, rows: Sequence[DatasetRow], scores: Sequence[float]) -> TrainingData:
     first, second = [row.text("first") for row in rows], [row.text("second") for row in rows]
     return TrainingData(name, PairRows(first, second, list(scores)), _row_sources(rows))
-
-
-def _similarity(row: DatasetRow) -> float:
-    label = str(row.values.get("label")).strip().lower()
-    if label not in _SIMILARITY:
-        raise row.error(f"label should be 1 (similar) or 0 (dissimilar), and is {row.values.get('label')!r}.")
-    return _SIMILARITY[label]
 
 
 def _row_sources(rows: Iterable[DatasetRow]) -> dict[str, str]:
