@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from nearfield.cli.terminal.command_words import command_words, was_set
+from nearfield.cli.terminal.ray_options import PerWorker, Workers
 from nearfield.message_text import escape_controls
 
 if TYPE_CHECKING:
@@ -215,13 +216,8 @@ def embed(
             metavar="ADDRESS",
         ),
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Of --ray: the number of workers [as many as fit].")] = None,
-    per_worker: Annotated[
-        str | None,
-        typer.Option(
-            "--per-worker", help="Of --ray: what each worker gets, such as cpus=2 or cpus=2,gpus=0.5 [up to 4 cores]."
-        ),
-    ] = None,
+    workers: Workers = None,
+    per_worker: PerWorker = None,
     detach: Annotated[
         bool,
         typer.Option(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from nearfield.cli.terminal.process_time import seconds_since_start
+from nearfield.cli.terminal.ray_options import PerWorker, Workers
 from nearfield.errors import CollectionNotFound, InputError, NearfieldError, nearest
 from nearfield.message_text import count_of, escape_controls, escape_lines, quote_name
 
@@ -137,13 +138,8 @@ def index(
             metavar="ADDRESS",
         ),
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Of --ray: the number of workers [as many as fit].")] = None,
-    per_worker: Annotated[
-        str | None,
-        typer.Option(
-            "--per-worker", help="Of --ray: what each worker gets, such as cpus=2 or cpus=2,gpus=0.5 [up to 4 cores]."
-        ),
-    ] = None,
+    workers: Workers = None,
+    per_worker: PerWorker = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print only problems: failed and partial documents.")
     ] = False,
