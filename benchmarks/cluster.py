@@ -44,6 +44,7 @@ class Bench:
 
     def __init__(self, place: Path, cluster: Any, options: argparse.Namespace) -> None:
         self.place, self.cluster, self.times, self.rows = place, cluster, options.times, options.rows
+        self.pairs = options.pairs
         self.model = options.model or str(write_tiny_model(place / "tiny"))
         self.draw = random.Random(1)
 
@@ -260,7 +261,7 @@ def plain(bench: Bench) -> dict[str, object]:
     rows = bench.rows or 200_000
     path = write_short_texts(bench.place / "short.jsonl", rows)
     pairs = []
-    for pair in range(_PAIRS):
+    for pair in range(bench.pairs):
         order = (False, True) if pair % 2 else (True, False)
         seconds = {on_ray: timed_command(bench, path, on_ray=on_ray) for on_ray in order}
         pairs.append([alone / ray for alone, ray in zip(seconds[False], seconds[True], strict=True)])
@@ -410,6 +411,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=list(CHECKS), default=list(CHECKS))
     parser.add_argument("--times", type=int, default=30, help="faults of each kind")
     parser.add_argument("--rows", type=int, help="rows of plain [200,000] and memory [10,000,000]")
+    parser.add_argument("--pairs", type=int, default=_PAIRS, help="runs of each command by plain")
     parser.add_argument("--model", help="the model [a tiny one with random weights]")
     options = parser.parse_args()
     for name in options.only:
