@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ def _kill_until_done(base: Path, target: Path, draw: random.Random, seconds: flo
 def speed(folder: Path, out: Path, seed: int) -> Mapping[str, Any]:
     """Compare seconds of the same steps by sentence-transformers' trainer alone, in turns; without the dev set."""
     from nearfield.training.fine_tuning.base_model import open_base
-    from nearfield.training.fine_tuning.batches import PlannedBatches, plan_batches
+    from nearfield.training.fine_tuning.batches import plan_batches
     from nearfield.training.fine_tuning.columns import build_columns
     from nearfield.training.fine_tuning.torch_training import models, trainer
     from nearfield.training.fine_tuning.torch_training.loss_functions import build_loss
@@ -197,7 +198,7 @@ def speed(folder: Path, out: Path, seed: int) -> Mapping[str, Any]:
             "max_steps": len(plan),
             "per_device_train_batch_size": 64,
             "learning_rate": 5e-5,
-            "batch_sampler": lambda *_, **__: PlannedBatches(plan, 64),
+            "batch_sampler": partial(_planned, plan),
             "save_strategy": "steps",
             "save_steps": len(plan) // 4,
             "report_to": "none",
@@ -218,6 +219,13 @@ def speed(folder: Path, out: Path, seed: int) -> Mapping[str, Any]:
                 seconds[name].append(time.perf_counter() - started)
     ratios = [a / b for a, b in zip(*seconds.values(), strict=True)]
     return {"steps": len(plan), "seconds": seconds, "ratios": ratios, "ratio": sorted(ratios)[1]}
+
+
+def _planned(plan: Any, *_: Any, **__: Any) -> Any:
+    """Return the batches of a plan; the trainer stores its arguments, so that they must be picklable."""
+    from nearfield.training.fine_tuning.batches import PlannedBatches
+
+    return PlannedBatches(plan, 64)
 
 
 def _job(trainer: Any, model: Any, loss: Any, base: Any, columns: Any, plan: Any, place: Path) -> Any:
