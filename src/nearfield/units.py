@@ -111,6 +111,13 @@ def format_time(seconds: float) -> str:
     return f"{seconds:.2g} seconds" if seconds < 9.5 else count_of(round(seconds), "second")
 
 
+def format_clock(seconds: float) -> str:
+    """Format a time in a recording for people: 0:12, 1:02:03; the part of a second is left out."""
+    hours, rest = divmod(int(seconds), 3600)
+    minutes, rest = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def _scaled(value: float, base: int, units: tuple[str, ...]) -> str:
     step = 0
     while abs(value) >= base - 0.5 and step < len(units) - 1:

@@ -23,8 +23,9 @@ _HEADING_MARKS = re.compile(r"^\s*#{1,6}\s+|\s+#+\s*$|\n\s*(?:=+|-+)\s*$")
 class Block:
     """A piece of a document's text, from ``start`` up to ``end`` in characters.
 
-    ``level`` is that of a heading, 1 to 6. ``page`` counts pages, slides or sheets from 1; None without them. Blocks
-    are in order and do not overlap; between them are only white space and markup.
+    ``level`` is that of a heading, 1 to 6. ``page`` counts pages, slides or sheets from 1; None without them.
+    ``start_time`` and ``end_time`` are the seconds of the recording in which it is said; None without a recording.
+    Blocks are in order and do not overlap; between them are only white space and markup.
     """
 
     start: int
@@ -32,6 +33,8 @@ class Block:
     kind: BlockKind = "paragraph"
     level: int = 0
     page: int | None = None
+    start_time: float | None = None
+    end_time: float | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,8 @@ class Span:
     """A part of a document's text that becomes a chunk: from ``start`` up to ``end``, under ``headings``.
 
     ``page`` and ``last_page`` are those of its first and last character. ``tokens`` is the number of tokens of the
-    part, by the collection's tokenizer.
+    part, by the collection's tokenizer. ``start_time`` and ``end_time`` are the seconds in which it is said; inside of a
+    block they are estimated by the share of its characters.
     """
 
     start: int
@@ -151,6 +155,8 @@ class Span:
     page: int | None = None
     tokens: int = 0
     last_page: int | None = None
+    start_time: float | None = None
+    end_time: float | None = None
 
 
 def embedded(text: str, context: str) -> str:
@@ -167,7 +173,7 @@ class Chunk:
     that is in no chunk. ``cuts`` are the positions in ``text`` where passages that the document shares with others are
     read, and the length of what is read there. ``lines`` are its first and last line in the file, from 1. ``context``
     (title, headings) comes before the text when it is embedded, and nowhere else. ``tokens`` counts the text by the
-    collection's tokenizer, without context and special tokens.
+    collection's tokenizer, without context and special tokens. ``start_time`` and ``end_time`` are those of its span.
     """
 
     ordinal: int
@@ -184,6 +190,8 @@ class Chunk:
     place: tuple[int, int] | None = None
     gap: str = ""
     cuts: tuple[tuple[int, int], ...] = ()
+    start_time: float | None = None
+    end_time: float | None = None
 
     @property
     def embedded(self) -> str:
@@ -198,6 +206,8 @@ class Chunk:
             "page": self.page,
             "last_page": None if self.last_page == self.page else self.last_page,
             "page_unit": None if self.page is None or self.page_unit == "page" else self.page_unit,
+            "start_time": self.start_time,
+            "end_time": self.end_time,
             "lines": self.lines and list(self.lines),
             "place": self.place and list(self.place),
             "gap": self.gap or None,

@@ -281,6 +281,7 @@ def test_subtitles_are_passages_with_the_time_of_their_start() -> None:
     )
     document = extract("a.srt", text)
     assert document.text == "[0:01] Seven boats left. In fog & rain.\n\n[1:10:09] 42"
+    assert [(block.start_time, block.end_time) for block in document.blocks] == [(1.0, 5.5), (4209.0, 4212.0)]
 
 
 def test_webvtt_has_speakers_and_no_notes() -> None:

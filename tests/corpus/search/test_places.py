@@ -116,6 +116,33 @@ def test_lines_are_those_of_the_file(collection: Collection, files: Path, name: 
         assert hit.location.describe().startswith("line")
 
 
+def test_a_hit_in_subtitles_says_when_it_is_said(tmp_path: Path, model: Path) -> None:
+    times = [(minute, 60 * minute + 5.0, 60 * minute + 13.5) for minute in range(8)]
+    cues = [
+        f"{minute + 1}\n00:{minute:02}:05,000 --> 00:{minute:02}:13,500\n{SENTENCE.format(minute)}"
+        for minute, *_ in times
+    ]
+    (tmp_path / "talk.srt").write_text("\n\n".join(cues))
+    config = {
+        "features": {"dense": {"model": str(model)}},
+        "store": f"memory:{tmp_path}/s",
+        "chunks": {"tokens": 40, "overlap": 16},
+    }
+    with Collection.create("talk", config, home=tmp_path / "home") as created:
+        created.index([parse_source(str(tmp_path / "talk.srt"))])
+        hits = created.search("the river number 3", 100)
+    assert len({hit.start_time for hit in hits}) > 2
+    for hit in hits:
+        spoken = [(start, end) for minute, start, end in times if SENTENCE.format(minute).strip() in hit.text]
+        assert spoken
+        assert hit.start_time is not None
+        assert hit.end_time is not None
+        assert hit.start_time <= spoken[0][0]
+        assert hit.end_time >= spoken[-1][1]
+        assert hit.end_time - hit.start_time < 60 * (len(spoken) + 1)
+        assert hit.location.describe().startswith(f"{int(hit.start_time) // 60}:")
+
+
 def test_files_that_are_no_text_have_no_lines(collection: Collection) -> None:
     hits = _hits(collection, where={"path": "page.html"}, mode="bm25")
     assert hits
@@ -165,6 +192,9 @@ def test_a_long_document_is_read_in_the_same_positions(
         (Location("d", 0, 9, 1, 2, "sheet"), "sheets 1-2"),
         (Location("d", 0, 9, lines=(4, 4)), "line 4"),
         (Location("d", 0, 9, 1, 1, "page", (4, 7)), "lines 4-7"),
+        (Location("d", 0, 9, start_time=12.7, end_time=22.2), "0:12-0:22"),
+        (Location("d", 0, 9, start_time=12.1, end_time=12.9), "0:12"),
+        (Location("d", 0, 9, start_time=3599.0, end_time=3723.5), "59:59-1:02:03"),
     ],
 )
 def test_places_in_words(location: Location, text: str) -> None:

@@ -38,6 +38,8 @@ class Citation:
     last_page: int | None = None
     page_unit: str = "page"
     lines: tuple[int, int] | None = None
+    start_time: float | None = None
+    end_time: float | None = None
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,8 @@ def _citation(number: int, passage: SearchHit, places: Sequence[tuple[int, int]]
         last_page=passage.last_page,
         page_unit=passage.page_unit,
         lines=passage.lines,
+        start_time=passage.start_time,
+        end_time=passage.end_time,
     )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.corpus.chunkers import boundaries, optimal_split
 from nearfield.corpus.chunkers.boundaries import Boundary, TextScale
+from nearfield.corpus.chunkers.time_spans import times_between
 from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.corpus.document import Document, Span
 from nearfield.errors import InputError
@@ -185,7 +186,7 @@ def _merge_empty(spans: Iterable[_CountedSpan]) -> list[_CountedSpan]:
 def _with_headings(
     document: Document, spans: Iterable[_CountedSpan], paths: Sequence[tuple[int, tuple[str, ...]]] | None
 ) -> list[Span]:
-    """Return spans with the headings above their content, and the pages on which they start and end.
+    """Return spans with the headings above their content, the pages on which they start and end, and their times.
 
     ``paths`` are those of the chunker, which apply to what begins after their positions; None stands for the document's
     own headings.
@@ -193,11 +194,12 @@ def _with_headings(
     paged = [block for block in document.blocks if block.page is not None]
     ends, starts = [block.end for block in paged], [block.start for block in paged]
     path_at = section_paths(document) if paths is None else partial(_path_before, paths)
+    times = times_between(document)
     labelled = []
     for start, end, count in spans:
         page = paged[min(bisect.bisect_right(ends, start), len(paged) - 1)].page if paged else None
         last_page = paged[max(bisect.bisect_left(starts, end) - 1, 0)].page if paged else None
-        labelled.append(Span(start, end, path_at(start, end), page, count, last_page))
+        labelled.append(Span(start, end, path_at(start, end), page, count, last_page, *times(start, end)))
     return labelled
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from nearfield.corpus.document import Block, BlockKind, Document, Form, Loss, MissingText
 from nearfield.corpus.word_count import MAX_MISSING, count_words, missing_words
@@ -29,11 +30,20 @@ class DocumentBuilder:
     def __len__(self) -> int:
         return self._length
 
-    def add(self, text: str, kind: BlockKind = "paragraph", *, page: int | None = None, markup: str = "") -> None:
-        """Add a block after ``markup``; one without text is left out."""
+    def add(
+        self,
+        text: str,
+        kind: BlockKind = "paragraph",
+        *,
+        page: int | None = None,
+        markup: str = "",
+        times: tuple[float, float] | None = None,
+    ) -> None:
+        """Add a block after ``markup``, said in the seconds ``times``; one without text is left out."""
         text = text.strip("\n").rstrip()
+        start_time, end_time = times or (None, None)
         if text:
-            self._put(text, Block(0, 0, kind, page=page), markup)
+            self._put(text, Block(0, 0, kind, page=page, start_time=start_time, end_time=end_time), markup)
 
     def heading(self, text: str, level: int, *, page: int | None = None, marked: bool = True) -> None:
         """Add a heading on one line, ``marked`` as in Markdown."""
@@ -59,7 +69,7 @@ class DocumentBuilder:
         self._length = start + len(text)
         for block in document.blocks:
             level = min(block.level + levels, 6) if block.level else 0
-            self._blocks.append(Block(start + block.start, start + block.end, block.kind, level, block.page))
+            self._blocks.append(replace(block, start=start + block.start, end=start + block.end, level=level))
         words = count_words(text) if document.visible_words is None else document.visible_words
         self.visible_words = (self.visible_words or 0) + words
 
@@ -68,7 +78,7 @@ class DocumentBuilder:
         start = self._length + len(before)
         self._parts += [before, text]
         self._length = start + len(text)
-        self._blocks.append(Block(start, self._length, block.kind, block.level, block.page))
+        self._blocks.append(replace(block, start=start, end=self._length))
 
     def document(self, form: Form, title: str = "", meta: Mapping[str, Value] | None = None) -> Document:
         """Return the document of all blocks."""

@@ -12,6 +12,7 @@ from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
 from nearfield.corpus.extractors.text import paragraphs
 from nearfield.corpus.extractors.text_encoding import decode
+from nearfield.units import format_clock
 
 _TIMES = re.compile(
     r"^[ \t]*((?:\d+:)?\d{1,2}:\d{2}[.,]\d{1,3})[ \t]*-->[ \t]*((?:\d+:)?\d{1,2}:\d{2}[.,]\d{1,3})[^\n]*$", re.MULTILINE
@@ -61,7 +62,11 @@ class SubtitlesExtractor(Extractor):
             builder.add(part)
         for passage in _passages(cues):
             voice = f"{passage.voice}: " if passage.voice else ""
-            builder.add(voice + " ".join(passage.parts), markup=f"[{_time(passage.start)}] ")
+            builder.add(
+                voice + " ".join(passage.parts),
+                markup=f"[{format_clock(passage.start)}] ",
+                times=(passage.start, max(passage.start, passage.end)),
+            )
         return builder.document("prose", _title(text))
 
 
@@ -138,9 +143,3 @@ def _passages(cues: list[_Cue]) -> Iterator[_Passage]:
 def _seconds(text: str) -> float:
     *hours, minutes, seconds = text.replace(",", ".").split(":")
     return (int(hours[0]) if hours else 0) * 3600 + int(minutes) * 60 + float(seconds)
-
-
-def _time(seconds: float) -> str:
-    hours, rest = divmod(int(seconds), 3600)
-    minutes, seconds = divmod(rest, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

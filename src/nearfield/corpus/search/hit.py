@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from nearfield.stores.filters import Value
+from nearfield.units import format_clock
 
 
 def place_of(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,6 +25,8 @@ def place_of(payload: Mapping[str, Any]) -> dict[str, Any]:
         "last_page": payload.get("last_page", page),
         "page_unit": payload.get("page_unit", "page"),
         "lines": None if lines is None else (lines[0], lines[1]),
+        "start_time": payload.get("start_time"),
+        "end_time": payload.get("end_time"),
     }
 
 
@@ -33,7 +36,7 @@ class Location:
 
     ``start`` and ``end`` are characters of the text that ``Collection.text`` returns. ``page`` and ``last_page`` count
     from 1 in units of ``page_unit``: page, slide or sheet. ``lines`` are the first and last line in the file, from 1;
-    None if the file is no text.
+    None if the file is no text. ``start_time`` and ``end_time`` are the seconds of a recording; None without one.
     """
 
     document: str
@@ -43,16 +46,26 @@ class Location:
     last_page: int | None = None
     page_unit: str = "page"
     lines: tuple[int, int] | None = None
+    start_time: float | None = None
+    end_time: float | None = None
 
     def describe(self) -> str:
-        """Return the place as a person looks for it: ``lines 3-9``, ``page 4``, ``slides 2-3``; empty if unknown."""
+        """Return the place as a person looks for it: ``lines 3-9``, ``page 4``, ``0:12-0:22``; empty if unknown."""
         if self.lines is not None:
             return _range("line", *self.lines)
+        if self.start_time is not None:
+            return _format_times(self.start_time, self.end_time)
         return "" if self.page is None else _range(self.page_unit, self.page, self.last_page or self.page)
 
 
 def _range(unit: str, first: int, last: int) -> str:
     return f"{unit} {first}" if first == last else f"{unit}s {first}-{last}"
+
+
+def _format_times(start: float, end: float | None) -> str:
+    """Return a part of a recording for people: ``0:12-0:22``, or ``0:12`` within a second."""
+    first, last = format_clock(start), format_clock(max(start, end or 0.0))
+    return first if first == last else f"{first}-{last}"
 
 
 def hide_shared(text: str, shared: Sequence[Sequence[int]]) -> str:
@@ -74,7 +87,7 @@ class SearchHit:
 
     ``score`` is the relevance, from 0 (unrelated) to 1, by ``search.relevance``; of a ``Searcher`` without that scale,
     the score of the last stage. ``document`` is the document's id, which names its source and key. ``start``, ``end``,
-    pages and lines are its place, as in ``Location``: ``Collection.text(document)[start:end]`` is the text.
+    pages, lines and times are its place, as in ``Location``: ``Collection.text(document)[start:end]`` is the text.
     ``highlights`` are the sentences of ``text`` that match best, each from start to end in characters of it, the best
     first. ``also`` are other places with nearly the same text. ``stages`` are the score and rank (from 1) by stage,
     such as ``{"dense": {"score": 0.71, "rank": 2}}``. ``shared`` are the parts of ``text`` that were not compared with
@@ -100,6 +113,8 @@ class SearchHit:
     lines: tuple[int, int] | None = None
     shared: tuple[tuple[int, int], ...] = ()
     bridge: str = ""
+    start_time: float | None = None
+    end_time: float | None = None
 
     @property
     def own_text(self) -> str:
@@ -121,7 +136,17 @@ class SearchHit:
     @property
     def location(self) -> Location:
         """The place of the chunk."""
-        return Location(self.document, self.start, self.end, self.page, self.last_page, self.page_unit, self.lines)
+        return Location(
+            self.document,
+            self.start,
+            self.end,
+            self.page,
+            self.last_page,
+            self.page_unit,
+            self.lines,
+            self.start_time,
+            self.end_time,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return a form that JSON can hold."""

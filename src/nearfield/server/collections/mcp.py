@@ -40,7 +40,7 @@ class McpHit(BaseModel):
     """A matching passage. ``start`` and ``end`` are its place in the text that 'read' returns, in characters.
 
     ``score`` is its relevance from 0 (unrelated) to 1. ``place`` is where a person finds it in the file: lines, pages,
-    slides or sheets. ``shared`` are the parts of ``text`` that documents share: they are separate results.
+    slides, sheets or times (``start_time`` and ``end_time`` in seconds). ``shared`` are the parts of ``text`` that documents share: they are separate results.
     """
 
     document: str
@@ -56,6 +56,8 @@ class McpHit(BaseModel):
     lines: list[int] | None = None
     place: str = ""
     shared: list[list[int]] = []
+    start_time: float | None = None
+    end_time: float | None = None
 
 
 class McpHits(BaseModel):
@@ -291,6 +293,8 @@ def _convert_hit(hit: SearchHit) -> McpHit:
         lines=None if hit.lines is None else list(hit.lines),
         place=hit.location.describe(),
         shared=[list(part) for part in hit.shared],
+        start_time=hit.start_time,
+        end_time=hit.end_time,
     )
 
 

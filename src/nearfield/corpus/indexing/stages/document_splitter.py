@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from nearfield.corpus import chunkers
 from nearfield.corpus.chunkers import Chunker, Embed
 from nearfield.corpus.chunkers.chunker import section_paths
+from nearfield.corpus.chunkers.time_spans import times_between
 from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.document import Chunk, Document, Form, MissingText, Span
@@ -157,13 +158,14 @@ class DocumentSplitter:
     ) -> Iterator[SharedPassage]:
         """Yield the chunks of boilerplate. They are embedded without the title, which is that of one place of many."""
         document = cleaned.document
-        path_at = section_paths(document)
+        path_at, times = section_paths(document), times_between(document)
         for start, end in places:
             headings = path_at(start, end)
             page = next((block.page for block in document.blocks if block.start <= start < block.end), None)
             inner = [heading for heading in headings if heading != record.title]
             for span in self._chunker(document.form).split(Document(document.text[start:end], form=document.form)):
-                place = Span(start + span.start, start + span.end, headings, page, span.tokens, page)
+                low, high = start + span.start, start + span.end
+                place = Span(low, high, headings, page, span.tokens, page, *times(low, high))
                 position = place.start
                 for edit in edits:
                     position, _ = edit.to_new(position, position)
@@ -189,6 +191,8 @@ class DocumentSplitter:
             span.tokens,
             last_page=span.last_page,
             page_unit=cleaned.document.page_unit,
+            start_time=span.start_time,
+            end_time=span.end_time,
         )
 
     def _context_line(self, context: Sequence[str], start: str) -> str:

@@ -111,6 +111,8 @@ class CollectionPlace(msgspec.Struct):
     last_page: int | None
     page_unit: str
     lines: list[int] | None
+    start_time: float | None
+    end_time: float | None
 
 
 class CollectionPassage(msgspec.Struct):
@@ -120,7 +122,8 @@ class CollectionPassage(msgspec.Struct):
     ``GET /collections/{name}/document`` returns. Pages count in units of ``page_unit`` (page, slide or sheet);
     ``lines`` are the first and last line in a text file. ``highlights`` are pairs of positions in the passage's text,
     and so is ``shared``: what was not compared with the query, since it is a separate passage that documents share.
-    ``bridge`` says what the search loses while the collection moves to another model; else it is empty.
+    ``bridge`` says what the search loses while the collection moves to another model; else it is empty. ``start_time``
+    and ``end_time`` are the seconds of a recording in which the passage is said.
     """
 
     id: str
@@ -141,6 +144,8 @@ class CollectionPassage(msgspec.Struct):
     lines: list[int] | None
     shared: list[list[int]]
     bridge: str
+    start_time: float | None
+    end_time: float | None
 
 
 class SearchReply(msgspec.Struct):
@@ -182,6 +187,8 @@ class CollectionCitation(msgspec.Struct):
     last_page: int | None
     page_unit: str
     lines: list[int] | None
+    start_time: float | None
+    end_time: float | None
 
 
 class AskReply(msgspec.Struct):
