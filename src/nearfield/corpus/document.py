@@ -145,7 +145,7 @@ class Span:
     """A part of a document's text that becomes a chunk: from ``start`` up to ``end``, under ``headings``.
 
     ``page`` and ``last_page`` are those of its first and last character. ``tokens`` is the number of tokens of the
-    part, by the collection's tokenizer. ``start_time`` and ``end_time`` are the seconds in which it is said; inside of a
+    part, by the collection's tokenizer. ``start_time`` and ``end_time`` are the seconds in which it is said; within a
     block they are estimated by the share of its characters.
     """
 

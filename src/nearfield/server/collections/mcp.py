@@ -40,7 +40,8 @@ class McpHit(BaseModel):
     """A matching passage. ``start`` and ``end`` are its place in the text that 'read' returns, in characters.
 
     ``score`` is its relevance from 0 (unrelated) to 1. ``place`` is where a person finds it in the file: lines, pages,
-    slides, sheets or times (``start_time`` and ``end_time`` in seconds). ``shared`` are the parts of ``text`` that documents share: they are separate results.
+    slides, sheets or times (``start_time`` and ``end_time`` in seconds). ``shared`` are the parts of ``text`` that
+    documents share: they are separate results.
     """
 
     document: str
