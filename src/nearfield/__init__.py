@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nearfield.auto import load
+    from nearfield.bulk.media_files.duplicates.duplicate_search import find_duplicate_files
     from nearfield.bulk.row_files.multivector_files import read_multivectors
     from nearfield.corpus.collection import Collection
     from nearfield.encoder import Encoder
@@ -43,6 +44,7 @@ __all__ = [
     "calibrate",
     "compare",
     "evaluate",
+    "find_duplicate_files",
     "load",
     "maxsim",
     "read_multivectors",
@@ -62,6 +64,7 @@ _MODULES = {
     "SparseVectors": "nearfield.vectors.sparse",
     "load": "nearfield.auto",
     "maxsim": "nearfield.vectors.multivector",
+    "find_duplicate_files": "nearfield.bulk.media_files.duplicates.duplicate_search",
     "read_multivectors": "nearfield.bulk.row_files.multivector_files",
     "Encoder": "nearfield.encoder",
     "Engine": "nearfield.engine",

@@ -19,6 +19,7 @@ COMMANDS = (
     ("serve", "serve", "EXAMPLES"),
     ("route", "route", "EXAMPLES"),
     ("embed", "embed", "EXAMPLES"),
+    ("dedupe", "dedupe", "EXAMPLES"),
     ("index", "index", "EXAMPLES"),
     ("search", "search", "SEARCH_EXAMPLES"),
     ("ask", "search", "ASK_EXAMPLES"),
@@ -49,7 +50,8 @@ EXIT_CODES = {
     0: "done. A search without results is done; so is an index run in which single documents failed or are partial, "
     "which its report names.",
     1: "failed: a model, a database or a server cannot be used, nothing could be indexed, a source could not be "
-    "listed, removals wait for --allow-removal, or a check (verify, golden check) found a difference.",
+    "listed, removals wait for --allow-removal, a check (verify, golden check) found a difference, or dedupe "
+    "lists files that cannot be read or linked.",
     2: "wrong usage: an argument, option, setting or file is wrong, or a name (of a model, a collection) is unknown.",
     3: "not better: nothing was written, since the measured result does not allow it (train, convert).",
     130: "interrupted with Ctrl-C.",

@@ -1,0 +1,1 @@
+"""Copies among the files of a folder: pictures, videos and sounds."""
