@@ -72,9 +72,7 @@ def load(
     model_class = _class_for(uncompiled.recipe)
     if model_class is Encoder:
         own: dict[str, Any] = {"truncate_dim": truncate_dim, "force_truncate_dim": force_truncate_dim}
-        # Left out where there is none: an attached model takes no map.
-        own |= {} if query_map is None else {"query_map": query_map}
-        return open_encoder(uncompiled, **own, **options)
+        return open_encoder(uncompiled, query_map=query_map, **own, **options)
     if query_map is not None:
         raise InputError(f"{uncompiled.recipe.name} gives scores: it has no queries to map.", param="query_map")
     return (open_reranker if model_class is Reranker else open_classifier)(uncompiled, **options)

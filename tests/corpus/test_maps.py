@@ -214,6 +214,24 @@ def test_searches_use_the_old_vectors_through_the_bridge_and_then_the_new_ones(
     assert collection.verify()["whole"]
 
 
+async def test_agents_read_what_a_search_through_the_bridge_loses(
+    collection: Collection, home: Path, move: dict[str, Any]
+) -> None:
+    mcp = pytest.importorskip("mcp")
+    from nearfield.server.collections.mcp import OpenCollections, create_server
+
+    collection.configure(move)
+    note = collection.search(QUERY)[0].bridge
+    opened = OpenCollections(home=home)
+    try:
+        async with mcp.Client(create_server(opened)) as client:
+            result = await client.call_tool("search", {"query": QUERY})
+    finally:
+        opened.close()
+    assert note and {hit["bridge"] for hit in result.structured_content["results"]} == {note}
+    assert result.content[0].text.count(f"note: {note}") == 1
+
+
 def test_short_forms_wait_for_the_new_vectors(collection: Collection, move: dict[str, Any]) -> None:
     collection.configure(move)
     with pytest.raises(InputError, match="two-stage"):

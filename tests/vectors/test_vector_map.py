@@ -15,6 +15,7 @@ import nearfield
 from nearfield.arrays import Array
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, SpaceMismatch
+from nearfield.fileio.atomic import write_atomic
 from nearfield.testing import tiny_encoder, write_tiny_model
 from nearfield.vectors.dense import normalize
 from nearfield.vectors.fingerprint import require_same_space
@@ -134,8 +135,8 @@ def _edit(**changes: object) -> Callable[[Path], None]:
     [
         (_cut, "damaged"),
         (_change, "not those of its digest"),
-        (lambda path: path.unlink(), "are needed"),
-        (lambda path: path.with_name("map.json").unlink(), "are needed"),
+        (lambda path: path.unlink(), "is needed"),
+        (lambda path: path.with_name("map.json").unlink(), "damaged"),
         (lambda path: path.with_name("map.json").write_text("[1]"), "damaged"),
         (lambda path: path.with_name("map.json").write_text("{"), "damaged"),
         (_edit(format=2), "newer version"),
@@ -147,10 +148,55 @@ def _edit(**changes: object) -> Callable[[Path], None]:
     ],
 )
 def test_damaged_folders_are_refused_in_words(damage: Callable[[Path], None], reason: str, tmp_path: Path) -> None:
-    bridge().save(tmp_path / "map")
+    save_as_before(bridge(), tmp_path / "map")
     damage(tmp_path / "map" / "adapter.safetensors")
     with pytest.raises(InputError, match=reason):
         load_map(tmp_path / "map", "bridge")
+
+
+def save_as_before(vector_map: VectorMap, folder: Path) -> None:
+    """Write a folder as versions did that had the facts in ``map.json`` alone."""
+    from safetensors.numpy import save_file
+
+    vector_map.save(folder)
+    save_file(dict(vector_map.tensors), folder / "adapter.safetensors")
+
+
+def test_a_folder_with_the_facts_in_one_file_alone_is_read(tmp_path: Path) -> None:
+    save_as_before(bridge(facts={"kept": 0.9}), tmp_path / "before")
+    bridge(facts={"kept": 0.9}).save(tmp_path / "now")
+    (tmp_path / "now" / "map.json").unlink()
+    for folder in ("before", "now"):
+        loaded = load_map(tmp_path / folder, "bridge")
+        assert (loaded.digest, loaded.facts) == (bridge().digest, {"kept": 0.9})
+
+
+@pytest.mark.parametrize("damage", [_cut, _change], ids=["shorter", "other-byte"])
+def test_a_damaged_file_of_numbers_is_refused(damage: Callable[[Path], None], tmp_path: Path) -> None:
+    bridge().save(tmp_path)
+    damage(tmp_path / "adapter.safetensors")
+    with pytest.raises(InputError, match="damaged"):
+        load_map(tmp_path, "bridge")
+
+
+@pytest.mark.parametrize("writes", [0, 1])
+def test_a_write_in_the_place_of_another_map_that_ends_early_leaves_the_old_one_or_the_new_one(
+    writes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = bridge(), bridge("low-rank")
+    old.save(tmp_path)
+    calls: list[Path] = []
+
+    def write(path: Path, data: bytes | str, **options: Any) -> None:
+        if len(calls) == writes:
+            raise KeyboardInterrupt
+        calls.append(path)
+        write_atomic(path, data, **options)
+
+    monkeypatch.setattr("nearfield.vectors.vector_map.write_atomic", write)
+    with pytest.raises(KeyboardInterrupt):
+        new.save(tmp_path)
+    assert load_map(tmp_path, "bridge").digest == (new if writes else old).digest
 
 
 def test_a_bridge_is_no_query_map(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import numpy as np
@@ -18,13 +19,13 @@ from nearfield.attach.server_choice import read_files
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.client.inputs import BodyInput, body_inputs, to_body
 from nearfield.encoder import OWN_KEYWORDS, Encoder
-from nearfield.errors import InputError
+from nearfield.errors import InputError, SpaceMismatch
 from nearfield.inference import encode_options, postprocess
 from nearfield.inference.calls.keywords import check_keywords, read_options
 from nearfield.inference.calls.limits import NO_LIMITS, CallLimits, TimedResult
 from nearfield.inference.encode_options import EncodeKeywords, EncodeOptions, OptionDefaults, ResolvedOptions, Unpack
 from nearfield.inference.loaded_model import LoadKeywords
-from nearfield.inference.postprocess import COUNT_TYPE, Result
+from nearfield.inference.postprocess import COUNT_TYPE, Result, build_dense
 from nearfield.inference.preparation import inputs
 from nearfield.inference.preparation.inputs import LARGEST_WINDOW, Input, list_inputs
 from nearfield.inference.preparation.late_interaction import LateInteractionFormatter
@@ -33,11 +34,12 @@ from nearfield.inference.preparation.unread_inputs import UnreadInputs
 from nearfield.inference.uncompiled_model import UncompiledModel
 from nearfield.recipe import Multivector
 from nearfield.vectors.dense import Vectors, quantize
-from nearfield.vectors.fingerprint import unmapped
+from nearfield.vectors.fingerprint import mapped_space, unmapped
 from nearfield.vectors.multivector import MultiVectors
 from nearfield.vectors.outputs import Outputs
 from nearfield.vectors.rows import row_bounds
 from nearfield.vectors.sparse import SparseVectors
+from nearfield.vectors.vector_map import VectorMap, read_query_map
 
 #: Requests that are open at the same time.
 CONCURRENT_REQUESTS = 4
@@ -71,7 +73,7 @@ def attach_encoder(
     check_load_options(options)
     uncompiled = read_files(model, options)
     Encoder.check_kind(uncompiled.recipe)
-    names = ("max_length", "precision", "truncate_dim", "force_truncate_dim")
+    names = ("max_length", "precision", "truncate_dim", "force_truncate_dim", "query_map")
     chosen = {name: options[name] for name in names if name in options}
     return AttachedEncoder(uncompiled, url, discovered=discovered, **chosen)
 
@@ -89,20 +91,24 @@ class AttachedEncoder(AttachedModel, Encoder):
         *,
         truncate_dim: int | None = None,
         force_truncate_dim: bool = False,
+        query_map: str | Path | VectorMap | None = None,
         max_length: int | None = None,
         precision: str = "auto",
         discovered: bool = False,
     ) -> None:
+        vector_map = read_query_map(query_map)
         self._attach(model, url, max_length, precision, discovered=discovered)
         recipe = self.recipe
         self._arguments |= {"truncate_dim": truncate_dim, "force_truncate_dim": force_truncate_dim}
+        self._arguments |= {"query_map": vector_map}
         truncate_dim = recipe.truncate_dim if truncate_dim is None else truncate_dim
         if recipe.modules:
             encode_options.resolve_dimensions(recipe, truncate_dim, force_truncate_dim)
         multivector, processor = recipe.head("multivector"), self._model.processor
         formats = isinstance(multivector, Multivector) and isinstance(processor, Tokenizer)
         formatter = LateInteractionFormatter(multivector, processor) if formats else None  # type: ignore[arg-type]
-        self._defaults = OptionDefaults(self.default_adapter, truncate_dim, force_truncate_dim, formatter)
+        self._defaults = OptionDefaults(self.default_adapter, truncate_dim, force_truncate_dim, formatter, vector_map)
+        self._check_query_map()
         self._preparer, self._fused_preparer = self._create_preparer(formatter), None
         self.cache, self.observers = None, []
 
@@ -159,7 +165,10 @@ class AttachedEncoder(AttachedModel, Encoder):
         body = without_none((name, getattr(sent, keyword)) for name, keyword in _FIELDS.items())
         body |= without_none([("max_length", self._sent_length(sent.max_length))])
         if "dense" in options.outputs:
-            body |= {"dimensions": int(options.dimensions), "force_dimensions": True}
+            # A map reads whole vectors: they are truncated here, after it.
+            whole = options.query_map is not None
+            dimensions = self.recipe.dimensions if whole else options.dimensions
+            body |= {"dimensions": int(dimensions), "force_dimensions": True}
         return {**body, "outputs": list(options.outputs)}
 
     def _read(self, reply: Mapping[str, Any], options: ResolvedOptions) -> Result:
@@ -167,7 +176,27 @@ class AttachedEncoder(AttachedModel, Encoder):
         for name in options.outputs:
             check_space(self._client, options.space, unmapped(reply[name]["fingerprint"]))  # its server may map queries
         results = {name: _READERS[name](reply[name], counts) for name in options.outputs}
+        if options.query_map is not None:
+            results["dense"] = self._mapped(results["dense"], options, options.query_map)
         return Outputs(**cast(Any, results)) if options.returns_outputs else results[options.outputs[0]]
+
+    def _mapped(self, vectors: Vectors, options: ResolvedOptions, query_map: VectorMap) -> Vectors:
+        """Return whole vectors moved by the map of this encoder, and truncated.
+
+        Raises:
+            SpaceMismatch: the server has moved them by another map.
+        """
+        moved = mapped_space(options.space, query_map.digest)
+        reached = vectors.fingerprint.partition(":")[0]
+        if reached not in (options.space, moved):
+            raise SpaceMismatch(
+                f"{self._client.url} moves queries of {self.name} by another map ({vectors.fingerprint}) than "
+                "query_map. Leave query_map out, or remove the map from the server's model_settings."
+            )
+        rest = replace(options, precision="float32", ranges=None)
+        rest = replace(rest, query_map=None, space=moved) if reached == moved else rest
+        counts = {"tokens": vectors.tokens, "dropped": vectors.dropped, "unknown": vectors.unknown}
+        return build_dense(rest, np.asarray(vectors.data, np.float32), cast(Any, {**counts, "single": False}))
 
     def _quantized(self, result: Result, options: ResolvedOptions) -> Result:
         """Return dense vectors in the number format of the call; here, so that one window has one range."""

@@ -18,7 +18,6 @@ from nearfield.inference.uncompiled_model import UncompiledModel
 _COMPUTING: Mapping[str, object] = {
     "backend": "openvino",
     "device": "auto",
-    "query_map": None,
     "reproducible": False,
     "streams": None,
     "threads": None,

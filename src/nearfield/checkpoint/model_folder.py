@@ -22,6 +22,9 @@ from nearfield.errors import ModelRefused, nearest
 from nearfield.recipe import ClassScores, HeadSpec, MergedWeights, Module, Recipe, RerankPrompt, Rows, TextRules
 
 SIMILARITIES = {name: name for name in ("cosine", "dot", "euclidean", "manhattan")} | {"dot_product": "dot"}
+#: Where a folder of sentence-transformers states the sizes that its vectors were trained to be truncated to. Only
+#: `nearfield train` writes it, in ``config_sentence_transformers.json``; sentence-transformers reads over it.
+MATRYOSHKA_KEY = "matryoshka_dimensions"
 #: The modules to the dense vector, the other heads, and the size of the main output.
 ModulesAndHeads = tuple[tuple[Module, ...], tuple[HeadSpec, ...], int]
 
@@ -222,7 +225,7 @@ class _RecipeBuilder:
             "similarity": self._similarity(),
             "truncate_dim": self._truncate_dim(dimensions),
             "max_active_dims": self._max_active_dims(),
-            "matryoshka": self._entry.matryoshka if self._entry else (),
+            "matryoshka": self._entry.matryoshka if self._entry else self._trained_sizes(dimensions),
             "licence": self._licence(),
         }
         origins, warnings = MappingProxyType(self._facts.origins), tuple(self._facts.warnings)
@@ -292,6 +295,13 @@ class _RecipeBuilder:
         if type(size) is not int or size < 1:
             raise ModelRefused(f"{self._folder} sets truncate_dim to {size!r}, not to a positive whole number")
         return size if size < dimensions else None
+
+    def _trained_sizes(self, dimensions: int) -> tuple[int, ...]:
+        """Return the sizes that the vectors were trained to be truncated to, as ``nearfield train`` writes them."""
+        sizes = self._facts.meta.get(MATRYOSHKA_KEY)
+        if not isinstance(sizes, list):
+            return ()
+        return tuple(size for size in sizes if type(size) is int and 0 < size < dimensions)
 
     def _max_active_dims(self) -> int | None:
         size = self._facts.meta.get("max_active_dims")

@@ -48,7 +48,8 @@ def fit(
     max_loss: Annotated[
         float | None,
         typer.Option(
-            help="Points of recall or nDCG: with a larger loss nothing is written, and the status is 3.", min=0
+            help="Points that may be lost, or nothing is written and the status is 3 [25 of recall; 5 with --test].",
+            min=0,
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.", min=0)] = 1,
@@ -59,15 +60,15 @@ def fit(
 
     require_map_folder(output)
     proof = _fit(old, new, texts, test, field, limit, seed, shown=not as_json)
-    refused = max_loss is not None and proof.loss["score"] > max_loss
-    if not refused:
+    refused = proof.refusal(max_loss)
+    if refused is None:
         write_map(proof.bridge, output, proof.to_text())
     if as_json:
         typer.echo(to_json({"folder": None if refused else str(output), **proof.bridge.to_dict()}))
     else:
         typer.echo(escape_lines(proof.to_text()))
-        lost_too_much = f"Nothing was written: the loss is above {max_loss} points."
-        typer.echo(lost_too_much if refused else f"written: {quote_name(str(output))}")
+        written = f"written: {quote_name(str(output))}"
+        typer.echo(escape_lines(f"Nothing was written: {refused}.") if refused else written)
     if refused:
         raise typer.Exit(3)
 

@@ -59,7 +59,7 @@ def chunk_vectors(
 ) -> list[Vectors]:
     """Return the vectors of each document's chunks, from a ticket's rows and the chunks' tokens."""
     return [
-        _build_dense(options, row["dense"], _count(chunks, single=False))
+        build_dense(options, row["dense"], _count(chunks, single=False))
         for row, chunks in zip(rows, documents, strict=True)
     ]
 
@@ -74,7 +74,7 @@ def build_result(
     """Return the requested kinds of output from a ticket's rows: an array, or for each input a dictionary by output."""
     counts = _count(tokens, single)
     if isinstance(rows, np.ndarray):
-        results: dict[str, Result] = {"dense": _build_dense(options, rows, counts)}
+        results: dict[str, Result] = {"dense": build_dense(options, rows, counts)}
     else:
         results = {
             name: _build_kind(recipe, options, name, [row[name] for row in rows], counts) for name in options.outputs
@@ -85,7 +85,7 @@ def build_result(
 def _build_kind(recipe: Recipe, options: ResolvedOptions, name: str, rows: list[Any], counts: _TokenCounts) -> Result:
     if name == "dense":
         width = recipe.dimensions
-        return _build_dense(options, np.stack(rows) if rows else np.zeros((0, width), np.float32), counts)
+        return build_dense(options, np.stack(rows) if rows else np.zeros((0, width), np.float32), counts)
     if name == TOKEN_STATES:
         width = rows[0].shape[1] if rows else 0
         return MultiVectors.of(rows, width, fingerprint(options.space, width, TOKEN_STATES), **counts)
@@ -109,7 +109,7 @@ def _count(tokens: Counted, single: bool) -> _TokenCounts:
     }
 
 
-def _build_dense(options: ResolvedOptions, rows: Array, counts: _TokenCounts) -> Vectors:
+def build_dense(options: ResolvedOptions, rows: Array, counts: _TokenCounts) -> Vectors:
     """Return dense vectors, scaled, mapped, truncated and quantised, from float32 rows [n, dimensions]."""
     data, name = normalize(rows) if options.normalize_first else rows, options.space
     if options.query_map is not None:

@@ -6,8 +6,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import numpy as np
-
 from nearfield.arrays import Array
 from nearfield.errors import InputError
 from nearfield.evaluation.datasets.dataset import (
@@ -22,16 +20,13 @@ from nearfield.evaluation.datasets.dataset import (
 )
 from nearfield.training.overlap.near_copies import near_copies
 from nearfield.training.overlap.normalised import normalise
+from nearfield.training.overlap.rewordings import rewordings
 from nearfield.training.overlap.translations import translations
 from nearfield.training.splitting import row_groups, select_rows
 from nearfield.training.training_data import TrainingData
 
-#: Cosine from which two texts are one, with whatever model: copies that were reworded, and translations where the model
-#: reads both languages.
-SAME_VECTOR = 0.98
 #: Leaks that messages show.
 _EXAMPLES = 3
-_BLOCK = 2048
 #: What a leak of each kind is, for messages.
 _KINDS: Mapping[str, str] = {
     "exact": "equal texts",
@@ -82,8 +77,9 @@ def find_leaks(train: TrainingData, other: TrainingData | Dataset, *, vectors: L
     Args:
         train: rows to learn from.
         other: rows to measure on.
-        vectors: of the texts of ``leak_texts(train)`` and ``leak_texts(other)``; without them rewordings and
-            translations are found by shared names and numbers alone.
+        vectors: of the texts of ``leak_texts(train)`` and ``leak_texts(other)``. Texts with a cosine of at least 0.98
+            are one, and those of at least 0.9 that have the same numbers and most of their rare words in common.
+            Without vectors, rewordings and translations are found by shared names and numbers alone.
 
     Raises:
         InputError: the vectors do not match the texts.
@@ -195,11 +191,8 @@ def _same_vectors(left: _Texts, right: _Texts, vectors: LeakVectors) -> Iterator
         raise InputError(
             f"{len(left)} and {len(right)} texts have {len(ours)} and {len(theirs)} vectors.", param="vectors"
         )
-    for start in range(0, len(left), _BLOCK):
-        cosines = ours[start : start + _BLOCK] @ theirs.T
-        for row in np.flatnonzero(cosines.max(axis=1) >= SAME_VECTOR):
-            nearest = int(cosines[row].argmax())
-            yield _leak("parallel", left[start + int(row)], right[nearest], float(cosines[row, nearest]))
+    for one, two, cosine in rewordings([row.text for row in left], [row.text for row in right], ours, theirs):
+        yield _leak("parallel", left[one], right[two], cosine)
 
 
 def _same_sources(train: TrainingData, other: TrainingData) -> Iterator[Leak]:

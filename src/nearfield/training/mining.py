@@ -3,23 +3,27 @@
 A candidate whose score comes close to that of the positive is often an unjudged answer, and is left out
 (NV-Retriever, arXiv 2407.15831: a negative scores at most 95% of its positive). A teacher, such as a cross-encoder,
 decides the same way with its better scores.
+
+The rules of choice are those of ``mine_hard_negatives`` (``compat.sentence_transformers``), in the same functions.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
 from nearfield.arrays import Array
+from nearfield.compat.sentence_transformers.util.negative_selection import are_pairs, best_places, remove_by_limits
 from nearfield.compat.sentence_transformers.util.top_matches import TopMatches
 from nearfield.errors import InputError
 from nearfield.evaluation.datasets.dataset import Retrieval
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.training.overlap.normalised import normalise
+from nearfield.training.teachers import ModelTeacher
 from nearfield.training.training_data import TrainingData
 
 #: Documents whose vectors exist at once; with 1,024 dimensions these take 67 MB.
@@ -152,11 +156,10 @@ class _MiningRun:
 
     def mine(self) -> MinedNegatives:
         keys, documents = list(self.rows.relevant), list(self.rows.documents)
-        matches = self._search(keys, documents)
+        ranked = self._candidates(keys, documents, self._search(keys, documents))
         relevant, short_of, mined = {}, 0, 0
-        for number, key in enumerate(keys):
-            names = [documents[place] for place in matches.ids[number] if place < len(documents)]
-            negatives = self._choose(key, list(zip(names, matches.scores[number].tolist(), strict=False)))
+        for key, places in zip(keys, ranked, strict=True):
+            negatives = self._choose(key, [documents[place] for place in places])
             relevant[key] = {**self.rows.relevant[key], **dict.fromkeys(negatives, 0)}
             mined, short_of = mined + len(negatives), short_of + (len(negatives) < self.options.per_query)
         rows = replace(self.rows, relevant=relevant)
@@ -211,55 +214,68 @@ class _MiningRun:
 
     # -- choice ----------------------------------------------------------------------------------------------------
 
-    def _choose(self, key: str, ranked: Sequence[tuple[str, float]]) -> list[str]:
-        """Return the first candidates of a query, by rank, that are far enough from its positives."""
-        positives = self.positives.get(key)
-        if not positives:
-            return []
-        limit = _below(min(positives.values()), self.options.relative_margin)
+    def _candidates(self, keys: Sequence[str], documents: Sequence[str], matches: TopMatches) -> list[list[int]]:
+        """Return for each query the numbers of its candidates, by rank, that are far enough from its positives."""
+        ids, scores = np.where(matches.filled, matches.ids, -1), matches.scores.copy()
+        lowest = np.array([min(self.positives.get(key, {"": -np.inf}).values()) for key in keys])[:, None]
+        scores[(ids < 0) | (lowest == -np.inf)] = -np.inf
+        numbers = {name: number for number, name in enumerate(documents)}
+        judged = [(row, numbers[name]) for row, key in enumerate(keys) for name in self.rows.relevant[key]]
+        self._remove("judged", scores, _are_among(ids, judged, len(documents)))
+        first, last = self.options.ranks
+        order = best_places(scores, first - 1, last)
+        ids, scores = (np.take_along_axis(part, order, 1) for part in (ids, scores))
+        self.candidates = int((scores != -np.inf).sum())
+        texts = _text_numbers(self.rows.documents[name] for name in documents)
+        answers = [(row, texts[numbers[name]]) for row, key in enumerate(keys) for name in self.positives.get(key, ())]
+        self._remove("equal_text", scores, _are_among(np.where(ids < 0, -1, texts[ids]), answers, len(documents)))
+        for removal in remove_by_limits(scores, lowest, {"relative_margin": self.options.relative_margin}).values():
+            self.left_out["margin"] += removal.count
+        return [row_ids[row_scores != -np.inf].tolist() for row_ids, row_scores in zip(ids, scores, strict=True)]
+
+    def _remove(self, reason: str, scores: Array, removed: Array) -> None:
+        """Set scores to minus infinity, and count those that were not."""
+        count = int((removed & (scores != -np.inf)).sum())
+        scores[removed] = -np.inf
+        if count:
+            self.left_out[reason] += count
+
+    def _choose(self, key: str, names: Sequence[str]) -> list[str]:
+        """Return the first candidates of a query that the teacher agrees with."""
         count = self.options.per_query
+        if self.teacher is None or not names:
+            return list(names[:count])
         chosen: list[str] = []
-        for batch in _batches(list(self._candidates(key, ranked, limit)), count):
-            chosen += self._agreed(key, list(positives), batch)
+        for batch in _batches(names, count):
+            chosen += self._agreed(key, list(self.positives[key]), batch, self.teacher)
             if len(chosen) >= count:
                 break
         return chosen[:count]
 
-    def _candidates(self, key: str, ranked: Sequence[tuple[str, float]], limit: float) -> Iterator[str]:
-        judged = self.rows.relevant[key]
-        answers = {normalise(self.rows.documents[name]) for name, grade in judged.items() if grade > 0}
-        first, last = self.options.ranks
-        unjudged = [(name, score) for name, score in ranked if not (name in judged and self._leave_out("judged"))]
-        for name, score in unjudged[first - 1 : last]:
-            self.candidates += 1
-            if normalise(self.rows.documents[name]) in answers:
-                self._leave_out("equal_text")
-            elif score > limit:
-                self._leave_out("margin")
-            else:
-                yield name
-
-    def _agreed(self, key: str, positives: Sequence[str], names: Sequence[str]) -> list[str]:
-        """Return the candidates that the teacher ranks below the positives too; all, if there is none."""
-        if self.teacher is None:
-            return list(names)
+    def _agreed(self, key: str, positives: Sequence[str], names: Sequence[str], teacher: PairTeacher) -> list[str]:
+        """Return the candidates that the teacher ranks clearly below the positives too."""
         texts = [self.rows.documents[name] for name in (*positives, *names)]
-        scores = np.asarray(self.teacher.score([self.rows.queries[key]] * len(texts), texts), np.float64).tolist()
-        limit = _below(min(scores[: len(positives)]), self.options.relative_margin)
-        pairs = list(zip(names, scores[len(positives) :], strict=True))
-        agreed = [(name, score) for name, score in pairs if not (score > limit and self._leave_out("teacher"))]
-        of_query = self.teacher_scores.setdefault(key, {})
-        of_query.update({**dict(zip(positives, scores, strict=False)), **dict(agreed)})
-        return [name for name, _ in agreed]
+        scores = np.asarray(teacher.score([self.rows.queries[key]] * len(texts), texts), np.float64)
+        near = teacher.nearness(scores) if isinstance(teacher, ModelTeacher) else scores
+        lowest, others = np.array([[near[: len(positives)].min()]]), near[None, len(positives) :].copy()
+        remove_by_limits(others, lowest, {"relative_margin": self.options.relative_margin})
+        agreed = [name for name, score in zip(names, others[0], strict=True) if score != -np.inf]
+        if len(agreed) < len(names):
+            self.left_out["teacher"] += len(names) - len(agreed)
+        by_name = dict(zip((*positives, *names), scores.tolist(), strict=True))
+        self.teacher_scores.setdefault(key, {}).update({name: by_name[name] for name in (*positives, *agreed)})
+        return agreed
 
-    def _leave_out(self, reason: str) -> bool:
-        self.left_out[reason] += 1
-        return True
+
+def _are_among(ids: Array, pairs: Sequence[tuple[int, int]], size: int) -> Array:
+    owners, others = np.array(pairs, np.int64).reshape(-1, 2).T
+    return are_pairs(ids, owners, others, size)
 
 
-def _below(score: float, share: float) -> float:
-    """Return a score lowered by a share of its size, also where it is negative."""
-    return score - abs(score) * share
+def _text_numbers(texts: Iterable[str]) -> Array:
+    """Return a number for each text, the same for texts that are equal when normalised."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(normalise(text), len(numbers)) for text in texts], np.int64)
 
 
 def _batches(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -4,8 +4,8 @@ A *query map* has one space on both sides: it moves queries nearer to what they 
 *bridge* reads the vectors of one model and returns vectors for an index of another one.
 
 
-A folder has ``adapter.safetensors`` and ``map.json``, which names the spaces, the digest of the numbers, and what was
-measured. The rules are matrices, so that a vector takes microseconds:
+A folder has ``adapter.safetensors``, with the numbers, the spaces, the digest, and what was measured, and ``map.json``
+with all but the numbers. The rules are matrices, so that a vector takes microseconds:
 
 ====================  ==================================================================================
 tensors               result for a row ``x``
@@ -38,6 +38,8 @@ from nearfield.vectors.fingerprint import mapped_space
 MapKind = Literal["query", "bridge"]
 TENSORS_FILE, FACTS_FILE = "adapter.safetensors", "map.json"
 FORMAT = 1
+#: Where ``adapter.safetensors`` has what ``map.json`` has.
+_FACTS_KEY = "map"
 #: Rows that are mapped together: a block of hidden values stays in the cache.
 _ROWS_PER_BLOCK = 4096
 #: For each form its tensors; those in the second set may be missing.
@@ -157,14 +159,18 @@ class VectorMap:
             )
 
     def save(self, folder: Path) -> None:
-        """Write the map to a folder. The file that names the digest is written last: a killed write leaves no map."""
+        """Write the map to a folder, in the place of an earlier one if there is one.
+
+        The file of the numbers has the facts too, and is replaced in one step: a reader, also after a kill at any
+        moment, has the old map or the new one. ``map.json`` is for people, and for older versions.
+        """
         from safetensors.numpy import save as to_bytes
 
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / FACTS_FILE).unlink(missing_ok=True)
+        facts = self.to_dict()
         tensors = {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in self.tensors.items()}
-        write_atomic(folder / TENSORS_FILE, to_bytes(tensors), durable=True)
-        write_atomic(folder / FACTS_FILE, json.dumps(self.to_dict(), indent=2) + "\n", durable=True)
+        write_atomic(folder / TENSORS_FILE, to_bytes(tensors, {_FACTS_KEY: json.dumps(facts)}), durable=True)
+        write_atomic(folder / FACTS_FILE, json.dumps(facts, indent=2) + "\n", durable=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``map.json`` contains: all but the numbers."""
@@ -192,8 +198,8 @@ def load_map(folder: str | Path, kind: MapKind) -> VectorMap:
     """
     path = Path(folder).expanduser()
     name = _KIND_NAMES[kind]
-    if not (path / FACTS_FILE).is_file() or not (path / TENSORS_FILE).is_file():
-        raise InputError(f"There is no {name} in {path}: {FACTS_FILE} and {TENSORS_FILE} are needed.", param="map")
+    if not (path / TENSORS_FILE).is_file():
+        raise InputError(f"There is no {name} in {path}: {TENSORS_FILE} is needed.", param="map")
     result, digest = _read(path)
     if result.kind != kind:
         raise InputError(f"{path} is a {_KIND_NAMES[result.kind]}, not a {name}.", param="map")
@@ -217,13 +223,13 @@ def read_query_map(value: object) -> VectorMap | None:
 
 def _read(path: Path) -> tuple[VectorMap, object]:
     from safetensors import SafetensorError
-    from safetensors.numpy import load as from_bytes
 
     try:
-        facts = json.loads((path / FACTS_FILE).read_text(encoding="utf-8"))
+        tensors, facts = _read_tensors(path / TENSORS_FILE)
+        if facts is None:  # of a version that wrote them in map.json alone
+            facts = json.loads((path / FACTS_FILE).read_text(encoding="utf-8"))
         if int(facts["format"]) > FORMAT:
             raise InputError(f"{path} has format {facts['format']}, of a newer version. Update Nearfield.", param="map")
-        tensors = from_bytes((path / TENSORS_FILE).read_bytes())
         known = {name: facts[name] for name in ("kind", "form", "source", "target", "unit", "facts")}
         if known["kind"] not in _KIND_NAMES:
             raise ValueError(f"the kind {known['kind']!r} is not known")
@@ -234,6 +240,16 @@ def _read(path: Path) -> tuple[VectorMap, object]:
         raise InputError(f"{path}: {error}", param="map") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise InputError(f"{path} is damaged and cannot be read: {error}. Fit it again.", param="map") from error
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, Array], Any]:
+    """Return the tensors of a file, and the facts in it, or None; both are of one write."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        facts = (file.metadata() or {}).get(_FACTS_KEY)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    return tensors, None if facts is None else json.loads(facts)
 
 
 def width_of(fingerprint: str) -> int:

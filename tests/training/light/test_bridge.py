@@ -203,10 +203,14 @@ def test_a_larger_loss_than_allowed_is_not_written(
     arguments: tuple[object, ...],
     tmp_path: Path,
 ) -> None:
-    ran = run(capsys, monkeypatch, *arguments, "-o", tmp_path / "bridge", "--max-loss", 0.01)
-    assert ran.code == 3
-    assert "Nothing was written" in ran.out
-    assert not (tmp_path / "bridge").exists()
+    monkeypatch.setattr("nearfield.training.light.bridge.MAX_RECALL_LOSS", 0.02)
+    for options in (("--max-loss", 0.01), ()):
+        ran = run(capsys, monkeypatch, *arguments, "-o", tmp_path / "bridge", *options)
+        assert ran.code == 3
+        assert "points of recall@10 is above 0.0" in ran.out and "accept the loss: --max-loss" in ran.out
+        assert not (tmp_path / "bridge").exists()
+    ran = run(capsys, monkeypatch, *arguments, "-o", tmp_path / "bridge", "--max-loss", 100)
+    assert ran.code == 0 and (tmp_path / "bridge" / "map.json").exists()
 
 
 def test_a_sample_that_is_nowhere_is_refused(

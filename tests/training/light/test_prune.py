@@ -124,7 +124,7 @@ def test_a_pruned_model_gives_the_same_vectors_here_and_in_the_reference(
 ) -> None:
     library = pytest.importorskip("sentence_transformers")
     whole = Encoder(str(write(tmp_path / "whole")), precision="float32", compile_cache=False)
-    report = prune_model(whole, TEXTS, tmp_path / "pruned")
+    report = prune_model(whole, TEXTS, tmp_path / "pruned", force=True)
     assert report.remaining < report.tokens
     assert report.bytes_after < report.bytes_before
     assert report.difference == 0
@@ -161,8 +161,21 @@ def test_a_model_whose_vectors_would_differ_is_not_written(tmp_path: Path, monke
     encoder = tiny_encoder(tmp_path / "tiny")
     monkeypatch.setattr("nearfield.training.light.prune.TOLERANCE", -1.0)
     with pytest.raises(ModelRefused, match="gives other vectors"):
-        prune_model(encoder, TEXTS, tmp_path / "out")
+        prune_model(encoder, TEXTS, tmp_path / "out", force=True)
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_texts_that_cover_too_few_tokens_of_others_are_refused_with_the_share(tmp_path: Path) -> None:
+    encoder = tiny_encoder(tmp_path / "tiny")
+    words = ("cat", "dog", "mat", "sat", "blue", "red", "hello", "world", "search", "the", "on", "a")
+    several = [f"{words[n % 12]} {words[n * 5 % 12]}" for n in range(40)]
+    others = [*several[:10], "search hello world", *several[10:]]
+    with pytest.raises(InputError, match=r"4 texts cover [0-9.]+% of the tokens of others like them"):
+        prune_model(encoder, ["a cat", "a dog", "red mat", "blue world"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    report = prune_model(encoder, others, tmp_path / "out")
+    assert report.coverage == 1
+    assert report.unseen == 1
 
 
 def test_the_command_writes_a_model_and_says_what_remains(
@@ -172,6 +185,10 @@ def test_the_command_writes_a_model_and_says_what_remains(
     (tmp_path / "texts.txt").write_text("the cat sat\na blue dog\n")
     arguments = ("train", "prune", model, "--corpus", tmp_path / "texts.txt", "-o", tmp_path / "out")
     ran = run(capsys, monkeypatch, *arguments)
+    assert ran.code == 2
+    assert "2 texts cover" in ran.err and "--force" in ran.err
+    assert not (tmp_path / "out").exists()
+    ran = run(capsys, monkeypatch, *arguments, "--force")
     assert ran.code == 0, ran.err
     assert "tokens remain" in ran.out
     assert "2 texts split as before" in ran.out

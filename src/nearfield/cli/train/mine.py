@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,7 +38,9 @@ def mine(
     relative_margin: Annotated[
         float, typer.Option(help="Share by which a negative scores lower than the answer.", min=0, max=1)
     ] = 0.05,
-    teacher: Annotated[str | None, typer.Option(help="Reranker that checks each candidate.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Reranker, or model of dense vectors, that checks each candidate.")
+    ] = None,
     shape: Annotated[str | None, typer.Option(help="ranking, where a file does not name its columns.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -61,11 +64,12 @@ def mine(
 
 def _mine(rows: TrainingData, model: str, teacher: str | None, options: JsonObject, *, shown: bool) -> MinedNegatives:
     from nearfield.encoder import Encoder
-    from nearfield.reranker import Reranker
     from nearfield.training.mining import mine_negatives
+    from nearfield.training.teachers import open_teacher
 
-    judge = None if teacher is None else Reranker(teacher)
-    with Encoder(model, progress=shown) as encoder:
+    with ExitStack() as stack:
+        judge = None if teacher is None else stack.enter_context(open_teacher(teacher))
+        encoder = stack.enter_context(Encoder(model, progress=shown))
         return mine_negatives(rows, encoder, teacher=judge, **options)
 
 

@@ -18,6 +18,8 @@ nearfield train all-MiniLM-L6-v2 --data intents.tsv --guard stsb.tsv -o tuned/
 
 nearfield train all-MiniLM-L6-v2 --data pairs/ --adapter 16 -o adapter/
 
+nearfield train all-MiniLM-L6-v2 --data pairs/ --teacher cross-encoder/ms-marco-MiniLM-L6-v2 -o tuned/
+
 nearfield train all-MiniLM-L6-v2 --data pairs/ --dry-run
 
 Data are a folder in BEIR's layout, pairs, triplets, texts with labels, or pairs with scores. Without --test, a part of
@@ -48,10 +50,27 @@ def run(
     batch: Annotated[int | None, typer.Option(help="Rows of a step [64].", min=2)] = None,
     rate: Annotated[float | None, typer.Option(help="Highest learning rate [by size and kind].")] = None,
     negatives: Annotated[int | None, typer.Option(help="Mined negatives of each query [3]; 0 for none.", min=0)] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Reranker or dense model that checks negatives, and whose scores are learnt.")
+    ] = None,
+    guide: Annotated[
+        str | None, typer.Option(help="Dense model that masks false negatives in a batch (loss gist).")
+    ] = None,
+    flops_query: Annotated[
+        float | None, typer.Option(help="Weight of SPLADE's FLOPS regulariser for queries [by the loss].", min=0)
+    ] = None,
+    flops_document: Annotated[float | None, typer.Option(help="The same for documents [by the loss].", min=0)] = None,
     adapter: Annotated[
         int | None, typer.Option(help="Rank of a LoRA adapter to write in place of a model, such as 16.", min=0)
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all random draws [1].", min=0)] = None,
+    leak_vectors: Annotated[
+        bool | None,
+        typer.Option(
+            "--leak-vectors/--no-leak-vectors",
+            help="Find rewordings of test rows by vectors too [up to 4,000 texts].",
+        ),
+    ] = None,
     drop_leaks: Annotated[
         bool, typer.Option("--drop-leaks", help="Leave out rows that the test or a guard set has too.")
     ] = False,
@@ -89,6 +108,11 @@ def run(
         "batch": batch,
         "rate": rate,
         "negatives": negatives,
+        "teacher": teacher,
+        "guide": guide,
+        "flops_query": flops_query,
+        "flops_document": flops_document,
+        "leak_vectors": leak_vectors,
         "adapter": adapter,
         "seed": seed,
     }

@@ -41,7 +41,8 @@ class McpHit(BaseModel):
 
     ``score`` is its relevance from 0 (unrelated) to 1. ``place`` is where a person finds it in the file: lines, pages,
     slides, sheets or times (``start_time`` and ``end_time`` in seconds). ``shared`` are the parts of ``text`` that
-    documents share: they are separate results.
+    documents share: they are separate results. ``bridge`` says what the search loses while the collection moves to
+    another model; else it is empty.
     """
 
     document: str
@@ -59,6 +60,7 @@ class McpHit(BaseModel):
     shared: list[list[int]] = []
     start_time: float | None = None
     end_time: float | None = None
+    bridge: str = ""
 
 
 class McpHits(BaseModel):
@@ -214,7 +216,8 @@ def _search_tool(collections: OpenCollections) -> Callable[..., CallToolResult]:
             return McpHits(collection=opened.name, results=[_convert_hit(hit) for hit in hits]), reason
 
         hits, reason = collections.use(collection, run)
-        text = "\n\n".join(_format_hit(number, hit) for number, hit in enumerate(hits.results, 1))
+        notes = dict.fromkeys(f"note: {hit.bridge}" for hit in hits.results if hit.bridge)
+        text = "\n\n".join((*(_format_hit(number, hit) for number, hit in enumerate(hits.results, 1)), *notes))
         return _result(text or f"No passage matches. {reason}".rstrip(), hits)
 
     return search
@@ -296,6 +299,7 @@ def _convert_hit(hit: SearchHit) -> McpHit:
         shared=[list(part) for part in hit.shared],
         start_time=hit.start_time,
         end_time=hit.end_time,
+        bridge=hit.bridge,
     )
 
 

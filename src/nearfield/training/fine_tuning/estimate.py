@@ -14,7 +14,7 @@ from nearfield.evaluation.json_types import JsonDict
 from nearfield.reranker import Reranker
 from nearfield.training.fine_tuning.batches import plan_batches
 from nearfield.training.fine_tuning.columns import TrainColumns, build_columns
-from nearfield.training.fine_tuning.negatives import wants_mining
+from nearfield.training.fine_tuning.negatives import teacher_is_needed, wants_mining
 from nearfield.training.fine_tuning.options import resolve_rate
 from nearfield.training.fine_tuning.preparation import PreparedRun
 from nearfield.training.fine_tuning.torch_training.share_choice import SHARES
@@ -33,9 +33,11 @@ def estimate_run(prepared: PreparedRun) -> JsonDict:
     ``minutes`` is an estimate of training and measuring; on a busy machine it takes longer.
     """
     options = prepared.options
+    # A teacher's scores are not there yet: the rows of a ranking loss are as many.
+    loss = "mnrl" if teacher_is_needed(prepared) else prepared.loss.name
     columns = build_columns(
         prepared.data,
-        prepared.loss.name,
+        loss,
         negatives=options.negatives,
         pairs_per_class=options.pairs_per_class,
         seed=options.seed,

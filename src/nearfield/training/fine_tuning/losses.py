@@ -9,7 +9,7 @@ Henderson et al., arXiv 1705.00652), ``cached-mnrl`` the same with GradCache (ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nearfield.errors import InputError
@@ -55,20 +55,32 @@ _REASONS: Mapping[tuple[str, str], str] = {
 _DEFAULT_REASON: Mapping[str, str] = {
     "mnrl": "queries with relevant documents: the other documents of the batch are negatives",
     "cached-mnrl": "queries with relevant documents, in a batch that is computed in parts",
-    "kl": "the scores of a teacher are there",
-    "margin-mse": "the scores of a teacher are there",
+    "kl": "a teacher scores the documents: the order of its scores is learnt",
+    "margin-mse": "a teacher scores the documents: the margins of its scores are learnt",
+    "gist": "a guide masks false negatives of the batch",
     "label": "texts with classes: pairs of one class, one pair of each class in a batch",
     "cosent": "pairs with scores: their order is learnt",
     "bce": "a reranker learns whether a document answers a query",
 }
 
 
-def data_form(data: TrainingData) -> str:
-    """Return ``ranking``, ``teacher`` (a ranking with a teacher's scores), ``labels`` or ``scores``."""
-    return "teacher" if data.shape == "ranking" and data.teacher_scores else data.shape
+def data_form(data: TrainingData, *, taught: bool = False) -> str:
+    """Return ``ranking``, ``teacher`` (a ranking with a teacher's scores), ``labels`` or ``scores``.
+
+    ``taught`` says that a teacher will score the rows.
+    """
+    return "teacher" if data.shape == "ranking" and (taught or data.teacher_scores) else data.shape
 
 
-def choose_loss(data: TrainingData, kind: str, requested: str = "auto", *, batch: int = 64) -> LossChoice:
+def choose_loss(
+    data: TrainingData,
+    kind: str,
+    requested: str = "auto",
+    *,
+    batch: int = 64,
+    taught: bool = False,
+    guided: bool = False,
+) -> LossChoice:
     """Return the loss for a shape of data and a kind of model.
 
     Args:
@@ -76,14 +88,24 @@ def choose_loss(data: TrainingData, kind: str, requested: str = "auto", *, batch
         kind: the main output of the model: ``dense``, ``sparse``, ``multivector`` or ``scores``.
         requested: the name of a loss, or ``auto``.
         batch: rows of a step.
+        taught: whether a teacher will score the rows.
+        guided: whether a guide is named, which only ``gist`` uses.
 
     Raises:
         InputError: no loss fits, or the requested one does not; the message says why.
     """
-    form = data_form(data)
+    form = data_form(data, taught=taught)
     fitting = _FITTING.get((kind, form)) or _FITTING.get((kind, data.shape)) or ()
     if not fitting:
         raise InputError(_no_loss(kind, data.shape), param="data")
+    if requested == "auto" and guided and "gist" in fitting:
+        requested = "gist"
+    if guided and requested != "gist":
+        raise InputError(
+            "A guide masks false negatives of the loss 'gist', which is for a model of dense vectors and queries with "
+            "relevant documents: leave the guide out, or use that loss.",
+            param="guide",
+        )
     if requested == "auto":
         return _default(fitting, batch)
     if requested not in fitting:
@@ -100,3 +122,31 @@ def _default(fitting: tuple[str, ...], batch: int) -> LossChoice:
 def _no_loss(kind: str, shape: str) -> str:
     shapes = " or ".join(sorted({known for model, known in _FITTING if model == kind and known != "teacher"}))
     return f"A model that gives {kind} learns from {shapes or 'nothing here'}, and the data has {shape}."
+
+
+def check_matryoshka(sizes: Sequence[int], kind: str, dimensions: int, loss: str) -> None:
+    """Check that vectors can be trained to be truncated to these sizes.
+
+    Raises:
+        InputError: the model gives no dense vectors or fewer dimensions, or the loss is one of scored pairs.
+    """
+    if not sizes or (kind == "dense" and loss != "cosent" and max(sizes) <= dimensions):
+        return
+    raise InputError(
+        f"matryoshka = {list(sizes)}: sizes up to {dimensions} of dense vectors can be trained, with a ranking loss; "
+        f"the loss is {loss!r} and the model gives {kind}.",
+        param="matryoshka",
+    )
+
+
+#: Weights of SPLADE's FLOPS regulariser for queries and documents. Those of margin-mse are of naver/splade's
+#: ``train_distill.py`` (the best of its table): margins of a teacher have a larger loss. The others are those that
+#: sentence-transformers recommends for ``SpladeLoss``; naver/splade's table for ``train_max.py`` begins at 8e-5, 6e-5.
+_FLOPS: Mapping[str, tuple[float, float]] = {"margin-mse": (1e-2, 8e-3)}
+_RANKING_FLOPS = (5e-5, 3e-5)
+
+
+def flops_weights(loss: str, query: float | str, document: float | str) -> tuple[float, float]:
+    """Return the weights of the FLOPS regulariser for queries and documents; ``auto`` means those of the loss."""
+    weights = _FLOPS.get(loss, _RANKING_FLOPS)
+    return (weights[0] if query == "auto" else float(query)), (weights[1] if document == "auto" else float(document))

@@ -19,6 +19,8 @@ LossName: TypeAlias = Literal[
 _Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0.01, le=1)]
 _Part: TypeAlias = Annotated[float, msgspec.Meta(ge=0.01, le=0.5)]
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+_Weight: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1000)]
+_Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -31,9 +33,15 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         rate: highest learning rate; ``auto`` is 2e-5, or 1e-4 for an adapter, times two below 50 million parameters.
         warmup: share of the steps in which the rate rises; it then falls as a cosine.
         negatives: mined negatives of each query; 0 for none.
+        teacher: a cross-encoder, or a model of dense vectors, that scores negatives: one that scores nearly as high as
+            the answer is left out, and the scores are learnt from.
+        guide: a model of dense vectors that masks false negatives in a batch, for the loss ``gist``; by default the
+            base.
         pairs_per_class: pairs of texts of each class in an epoch, for labels.
         max_length: tokens that are read of each text in training; None: as many as the model reads.
         matryoshka: sizes to which vectors may be truncated afterwards.
+        flops_query: weight of the FLOPS regulariser for queries of a SPLADE model; ``auto`` by the loss.
+        flops_document: the same for documents.
         adapter: rank of a LoRA adapter, which is written in place of a whole model; 0 for none.
         average: share of the trained weights in those that are written, the rest being the base's; ``dev`` chooses.
         guard: data sets on which the model must not lose more than ``max_fall`` points.
@@ -42,6 +50,8 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         test_share: share of the sources that are held out for the test, where no test set is named.
         measurements: of the dev set in a run, at least two steps apart.
         patience: measurements without a new best one after which training stops early.
+        leak_vectors: compare rows with the test and guard sets by vectors too; ``auto`` where that takes seconds, and
+            True in the parts that are held out too.
         seed: of all random draws.
     """
 
@@ -51,9 +61,13 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     rate: Literal["auto"] | Annotated[float, msgspec.Meta(ge=1e-9, le=0.1)] = "auto"
     warmup: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
     negatives: Annotated[int, msgspec.Meta(ge=0, le=64)] = 3
+    teacher: _Name | None = None
+    guide: _Name | None = None
     pairs_per_class: _Count = 64
     max_length: Annotated[int, msgspec.Meta(ge=8)] | None = None
     matryoshka: tuple[_Count, ...] = ()
+    flops_query: Literal["auto"] | _Weight = "auto"
+    flops_document: Literal["auto"] | _Weight = "auto"
     adapter: Annotated[int, msgspec.Meta(ge=0, le=512)] = 0
     average: Literal["dev"] | _Share = "dev"
     guard: tuple[str, ...] = ()
@@ -62,6 +76,7 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     test_share: _Part = 0.2
     measurements: _Count = 20
     patience: _Count = 6
+    leak_vectors: Literal["auto"] | bool = "auto"
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 1
 
     def to_dict(self) -> JsonDict:

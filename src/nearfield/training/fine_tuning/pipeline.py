@@ -121,10 +121,13 @@ class TrainingRun:
             self.report(f"  {note}")
 
     def _mine(self) -> JsonDict:
-        if not negatives.wants_mining(self.prepared):
-            return {"rows": [], "counts": {}}
-        self.report(f"Mining {self.options.negatives} negatives for each query")
-        return negatives.mine(self.prepared, self.folder.path)
+        if negatives.wants_mining(self.prepared):
+            self.report(f"Mining {self.options.negatives} negatives for each query")
+        mined = negatives.mine(self.prepared, self.folder.path)
+        if "scored" in mined:
+            left_out = mined["counts"].get("left_out", {}).get("teacher", 0)
+            self.report(f"  {mined['teacher']} scored {mined['scored']} pairs, and left {left_out} negatives out")
+        return mined
 
     def _columns(self, mined: JsonDict) -> TrainColumns:
         data = negatives.with_mined(self.prepared.data, self.folder.path, mined)
@@ -162,6 +165,8 @@ class TrainingRun:
             return DevCurve.from_dict(known)
         columns = self._columns(mined)
         plan = plan_batches(columns, self.options.batch, self.options.epochs, self.options.seed)
+        for reason, count in columns.left_out.items():
+            self.report(f"  left out: {count} {reason}")
         self.report(
             f"Training: {len(columns)} rows, {len(plan)} steps, loss {self.prepared.loss.name}, rate {self.rate:g}"
         )
@@ -198,7 +203,7 @@ class TrainingRun:
         options = self.options
         return TrainingJob(
             model=model,
-            loss=loss_functions.build_loss(self.prepared.loss.name, model, self.base, options.matryoshka),
+            loss=loss_functions.build_loss(self.prepared.loss.name, model, self.base, options),
             base=self.base,
             columns=columns,
             plan=plan,
@@ -241,7 +246,8 @@ class TrainingRun:
         weights.apply_share(model, base, tuned, choice.share)
         self._report_share(choice, dev)
         candidate = self.folder.path / _CANDIDATE
-        saved_model.write_model(model, self.base, candidate, adapter=bool(self.options.adapter))
+        sizes = self.options.matryoshka
+        saved_model.write_model(model, self.base, candidate, adapter=bool(self.options.adapter), matryoshka=sizes)
         read = reading_check.check_written(model, self.base, candidate, reading_check.checked_texts(self.prepared.dev))
         figures_of = {str(share): value for share, value in dev.items()}
         fell = {str(share): dict(sets) for share, sets in choice.falls.items()}

@@ -13,11 +13,13 @@ from nearfield.evaluation.datasets.loaders import load_dataset
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.message_text import count_of
 from nearfield.training.fine_tuning import evaluation_sets
-from nearfield.training.fine_tuning.base_model import BaseModel
-from nearfield.training.fine_tuning.losses import LossChoice, choose_loss
+from nearfield.training.fine_tuning.base_model import BaseModel, open_base
+from nearfield.training.fine_tuning.losses import LossChoice, check_matryoshka, choose_loss
 from nearfield.training.fine_tuning.options import TrainOptions
 from nearfield.training.leaks import Leak, describe_leaks, drop_leaked, find_leaks
+from nearfield.training.overlap.leak_vectors import LeakVectorSource
 from nearfield.training.splitting import split_by_source
+from nearfield.training.teachers import check_teacher, require_teachable
 from nearfield.training.training_data import TrainingData
 
 #: Fewest rows (pairs, texts or queries) that are worth a run: with fewer, dev and test parts say nothing.
@@ -56,7 +58,13 @@ class PreparedRun:
 
 
 def prepare(
-    base: BaseModel, data: TrainingData, options: TrainOptions, *, test: Dataset | None = None, leaks: str = "refuse"
+    base: BaseModel,
+    data: TrainingData,
+    options: TrainOptions,
+    *,
+    test: Dataset | None = None,
+    leaks: str = "refuse",
+    accept_license: bool = False,
 ) -> PreparedRun:
     """Split the data by source, check for leaks, and choose the loss.
 
@@ -66,27 +74,62 @@ def prepare(
         options: the settings.
         test: the test set; by default a part of the data is held out.
         leaks: for rows of training that the test or a guard set has too: ``refuse``, ``drop`` or ``allow``.
+        accept_license: use a teacher or a guide whose licence does not allow commercial use.
 
     Raises:
-        InputError: too few rows, a leak, or a loss that does not fit.
+        InputError: too few rows, a leak, or a loss, a teacher, a guide or sizes that do not fit.
+        ModelNotFound, SourceUnavailable: there is no such teacher or guide.
     """
     _require_rows(data)
-    loss = choose_loss(data, base.kind, options.loss, batch=options.batch)
+    loss = _choose_loss(base, data, options)
+    helpers = _helper_digests(options, accept_license=accept_license)
     guards = dict(_load_guards(base, options))
     notes: list[str] = [] if guards else ["No guard set (--guard): what the model forgets is not measured."]
     outside = [*([test] if test is not None else []), *guards.values()]
-    rows, leaked, more = _check_leaks(data, outside, leaks)
-    notes += more
-    train, dev_rows, test_rows = _split(rows, options, held_out=test is None)
-    train, more = _drop_own_leaks(train, [part for part in (dev_rows, test_rows) if part is not None])
-    notes += more
+    is_dense = base.kind == "dense"
+    with LeakVectorSource(base.requested, is_dense=is_dense, mode=options.leak_vectors) as source:
+        rows, leaked, more = _check_leaks(data, outside, leaks, source)
+        train, dev_rows, test_rows = _split(rows, options, held_out=test is None)
+        parts = [part for part in (dev_rows, test_rows) if part is not None]
+        train, dropped = _drop_own_leaks(train, parts, source if options.leak_vectors is True else None)
+    notes += [*more, *dropped, *source.notes]
     chosen = test or evaluation_sets.test_set(_required(test_rows), train, base.kind, options.seed)
     if base.kind == "scores":
         chosen = evaluation_sets.as_reranking(chosen, options.seed)
     train = _own_corpus(train, [part for part in (dev_rows, test_rows) if part is not None])
     dev = evaluation_sets.dev_set(dev_rows, train, base.kind, options.seed)
     digests = {"data": data.digest, "test": chosen.digest, "guards": {key: set_.digest for key, set_ in guards.items()}}
+    digests |= helpers
     return PreparedRun(base, options, train, dev, chosen, guards, loss, digests, leaked, tuple(notes))
+
+
+def _choose_loss(base: BaseModel, data: TrainingData, options: TrainOptions) -> LossChoice:
+    """Return the loss, after a check of teacher, guide and sizes that hours of work would end with otherwise."""
+    if options.teacher is not None:
+        require_teachable(data, options.negatives)
+    loss = choose_loss(
+        data,
+        base.kind,
+        options.loss,
+        batch=options.batch,
+        taught=options.teacher is not None,
+        guided=options.guide is not None,
+    )
+    check_matryoshka(options.matryoshka, base.kind, base.recipe.dimensions, loss.name)
+    return loss
+
+
+def _helper_digests(options: TrainOptions, *, accept_license: bool) -> JsonDict:
+    """Return the digests of teacher and guide, after a check that they can be used."""
+    digests: JsonDict = {}
+    if options.teacher is not None:
+        digests["teacher"] = check_teacher(options.teacher, accept_license=accept_license)
+    if options.guide is not None:
+        guide = open_base(options.guide, accept_license=accept_license)
+        if guide.kind != "dense":
+            raise InputError(f"A guide gives dense vectors, and {guide.name} gives {guide.kind}.", param="guide")
+        digests["guide"] = guide.digest
+    return digests
 
 
 def _required(rows: TrainingData | None) -> TrainingData:
@@ -139,18 +182,26 @@ def _split(
 # -- leaks --------------------------------------------------------------------------------------------------------
 
 
-def _drop_own_leaks(train: TrainingData, parts: Sequence[TrainingData]) -> tuple[TrainingData, list[str]]:
+def _drop_own_leaks(
+    train: TrainingData, parts: Sequence[TrainingData], source: LeakVectorSource | None
+) -> tuple[TrainingData, list[str]]:
     """Leave out rows of training that are nearly those of a part that was held out."""
-    leaks = [leak for part in parts for leak in find_leaks(train, part)]
+    leaks = [leak for part in parts for leak in _find_leaks(train, part, source)]
     if not leaks:
         return train, []
     rows = count_of(len({leak.left_key for leak in leaks}), "row")
     return drop_leaked(train, leaks), [f"{rows} like those of the dev or test part left out of training."]
 
 
-def _check_leaks(train: TrainingData, outside: Sequence[Dataset], policy: str) -> tuple[TrainingData, bool, list[str]]:
+def _find_leaks(train: TrainingData, other: TrainingData | Dataset, source: LeakVectorSource | None) -> list[Leak]:
+    return find_leaks(train, other, vectors=None if source is None else source.vectors(train, other))
+
+
+def _check_leaks(
+    train: TrainingData, outside: Sequence[Dataset], policy: str, source: LeakVectorSource
+) -> tuple[TrainingData, bool, list[str]]:
     """Refuse, drop or allow rows of training that are in a set outside of it."""
-    leaks_of = [(dataset.name, find_leaks(train, dataset)) for dataset in outside]
+    leaks_of = [(dataset.name, _find_leaks(train, dataset, source)) for dataset in outside]
     leaks = [leak for _, several in leaks_of for leak in several]
     if not leaks:
         return train, False, []

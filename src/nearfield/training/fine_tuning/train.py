@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from nearfield.errors import InputError, MachineBusy, nearest
 from nearfield.evaluation.datasets.dataset import Dataset
 from nearfield.evaluation.datasets.loaders import load_dataset
 from nearfield.evaluation.json_types import JsonDict
-from nearfield.fileio.locks import release_lock, try_lock
+from nearfield.fileio.locks import exclusive_lock
 from nearfield.fileio.output_path import probe_writing
 from nearfield.training.data.loaders import load_training_data
 from nearfield.training.fine_tuning.base_model import open_base
@@ -79,14 +80,13 @@ def train(
     place.parent.mkdir(parents=True, exist_ok=True)
     from nearfield.training.fine_tuning.pipeline import TrainingRun
 
-    lock = try_lock(run.with_name(f".{run.name}.lock"), required=False)
-    if lock is None:
-        raise MachineBusy(f"Another process works on {run}. Wait for it, or name another output.")
-    try:
-        say = report or (lambda _line: None)
+    say = report or (lambda _line: None)
+    with exclusive_lock(run.with_name(f".{run.name}.lock"), partial(_busy, run), required=False, remove=True):
         return TrainingRun(prepared, place, RunFolder(run), report=say, accept_unproved=accept_unproved).run()
-    finally:
-        release_lock(lock)
+
+
+def _busy(run: Path) -> MachineBusy:
+    return MachineBusy(f"Another process works on {run}. Wait for it, or name another output.")
 
 
 def _run_folder(place: Path) -> Path:
@@ -124,4 +124,4 @@ def prepare_run(
     rows = data if isinstance(data, TrainingData) else load_training_data(data, shape=shape)
     chosen = test if test is None or isinstance(test, Dataset) else load_dataset(Path(test))
     base = open_base(model, accept_license=accept_license)
-    return prepare(base, rows, options, test=chosen, leaks=leaks)
+    return prepare(base, rows, options, test=chosen, leaks=leaks, accept_license=accept_license)

@@ -28,6 +28,9 @@ MIN_TEXTS = 100
 DEV_SHARE, TEST_SHARE, MAX_PART = 0.15, 0.2, 1_000
 #: Results that are compared.
 CUTOFF = 10
+#: Points that a bridge may lose unless more are accepted: of the new model's first ten results, and of a figure with
+#: judgments (a result that was lost is often replaced by one that is as good).
+MAX_RECALL_LOSS, MAX_JUDGED_LOSS = 25.0, 5.0
 _SAMPLES = 2_000
 
 
@@ -55,6 +58,20 @@ class BridgeProof:
             return {"measure": self.labelled["main"], "score": -comparison["difference"], "interval": [-high, -low]}
         low, high = self.recall["interval"]
         return {"measure": f"recall@{CUTOFF}", "score": 100 - self.recall["score"], "interval": [100 - high, 100 - low]}
+
+    def refusal(self, max_loss: float | None = None) -> str | None:
+        """Return why the bridge should not be used: it loses more points than may be lost; None if it may be used.
+
+        ``max_loss`` takes the place of ``MAX_RECALL_LOSS``, or of ``MAX_JUDGED_LOSS`` where there are judgments.
+        """
+        allowed = (MAX_RECALL_LOSS if self.labelled is None else MAX_JUDGED_LOSS) if max_loss is None else max_loss
+        if self.loss["score"] <= allowed:
+            return None
+        fitted = self.bridge.facts["parts"]["fit"]
+        return (
+            f"the loss of {self.loss['score']:.1f} points of {self.loss['measure']} is above {allowed:g}. Name more "
+            f"texts than the {fitted} that it was fitted on, or accept the loss: --max-loss {self.loss['score']:.0f}"
+        )
 
     def to_text(self) -> str:
         """Return the figures as lines for a terminal."""

@@ -1,8 +1,12 @@
-"""Which candidates become hard negatives: ranks, margins and limits of scores (`MiningOptions`), and sampling."""
+"""Which candidates become hard negatives: ranks, margins and limits of scores (`MiningOptions`), and sampling.
+
+`are_pairs`, `remove_by_limits` and `best_places` decide for ``mine_hard_negatives`` and for ``nearfield train mine``.
+"""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,10 +96,22 @@ def remove_candidates(candidates: NegativeCandidates, pairs: QueryPairs, options
     scores = candidates.scores
     scores[candidates.ids < 0] = -np.inf
     if not options.include_positives:
-        scores[_are_positives(candidates.ids, pairs)] = -np.inf
-    left, removals = scores.size, {}
+        scores[are_pairs(candidates.ids, pairs.owners, pairs.positives, len(pairs.corpus))] = -np.inf
     lowest = np.minimum.reduceat(candidates.positive_scores, pairs.starts)[:, None]
-    for name, value in options.filters.items():
+    return remove_by_limits(scores, lowest, options.filters)
+
+
+def remove_by_limits(scores: Array, lowest: Array, limits: Mapping[str, float]) -> dict[str, Removal]:
+    """Set scores that are no negatives' to minus infinity, in place; return what each limit removed.
+
+    Args:
+        scores: [queries, k]; minus infinity for what was removed before.
+        lowest: [queries, 1], the score of the hardest positive of each query.
+        limits: ``absolute_margin``, ``relative_margin`` (a share of the positive's score), ``max_score`` and
+            ``min_score``, those that are set.
+    """
+    left, removals = scores.size, {}
+    for name, value in limits.items():
         removed = _exceeds(name, scores, lowest, value) & (scores != -np.inf)
         scores[removed] = -np.inf
         count = int(removed.sum())
@@ -107,7 +123,7 @@ def remove_candidates(candidates: NegativeCandidates, pairs: QueryPairs, options
 
 def select(candidates: NegativeCandidates, options: MiningOptions) -> NegativeCandidates:
     """Return ``num_negatives`` candidates of each query, by falling score; minus infinity where there are fewer."""
-    order = np.argsort(-candidates.scores, axis=1, kind="stable")[:, options.range_min : options.last]
+    order = best_places(candidates.scores, options.range_min, options.last)
     if options.sampling_strategy == "random":
         scores = np.take_along_axis(candidates.scores, order, 1)
         order = np.take_along_axis(order, _sample(scores, options.num_negatives), 1)
@@ -116,11 +132,21 @@ def select(candidates: NegativeCandidates, options: MiningOptions) -> NegativeCa
     return replace(candidates, ids=ids, scores=scores)
 
 
-def _are_positives(ids: Array, pairs: QueryPairs) -> Array:
-    """Return which candidates are positives of their query."""
-    size = len(pairs.corpus)
+def best_places(scores: Array, first: int, last: int) -> Array:
+    """Return the columns of the candidates from rank ``first`` (from 0) up to ``last``, by falling score."""
+    return np.argsort(-scores, axis=1, kind="stable")[:, first:last]
+
+
+def are_pairs(ids: Array, owners: Array, others: Array, size: int) -> Array:
+    """Return which candidates ``ids`` [queries, k] are one of the pairs of a query and a text.
+
+    Args:
+        ids: numbers of texts; -1 for none.
+        owners, others: for each pair the number of the query and that of the text.
+        size: one more than the largest number of a text.
+    """
     keys = np.arange(len(ids))[:, None] * size + ids
-    return np.isin(keys, pairs.owners * size + pairs.positives) & (ids >= 0)
+    return np.isin(keys, owners * size + others) & (ids >= 0)
 
 
 def _exceeds(name: str, scores: Array, lowest: Array, value: Any) -> Array:

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from nearfield.errors import InputError
-from nearfield.training.fine_tuning.base_model import BaseModel
-from nearfield.training.fine_tuning.torch_training.models import TorchModel, train_library
+from nearfield.training.fine_tuning.base_model import BaseModel, open_base
+from nearfield.training.fine_tuning.losses import flops_weights
+from nearfield.training.fine_tuning.options import TrainOptions
+from nearfield.training.fine_tuning.torch_training.models import TorchModel, open_torch_model, train_library
 
 #: Cosines are multiplied with this before a softmax (a temperature of 0.05), as sentence-transformers does.
 SCALE = 20.0
 #: Texts that are computed at once by losses that compute a batch in parts.
 _PART = 32
-#: Weights of SPLADE's FLOPS regulariser (arXiv 2109.10086) for documents and queries.
-_FLOPS = {"document": 3e-5, "query": 5e-5}
 
 
-def build_loss(name: str, model: TorchModel, base: BaseModel, matryoshka: Sequence[int] = ()) -> Any:
-    """Return the loss, a module of torch that holds the model.
-
-    Raises:
-        InputError: the model has not as many dimensions as ``matryoshka`` names.
-    """
-    loss = _BUILDERS[base.kind](name, model, base)
-    if not matryoshka:
+def build_loss(name: str, model: TorchModel, base: BaseModel, options: TrainOptions | None = None) -> Any:
+    """Return the loss, a module of torch that holds the model; options have sizes, guide and weights."""
+    options = options or TrainOptions()
+    loss = _BUILDERS[base.kind](name, model, base, options)
+    if not options.matryoshka:
         return loss
-    if base.kind != "dense" or name == "cosent" or max(matryoshka) > base.recipe.dimensions:
-        raise InputError(
-            f"matryoshka = {list(matryoshka)}: sizes up to {base.recipe.dimensions} of dense vectors can be trained, "
-            f"with a ranking loss; the loss is {name!r} and the model gives {base.kind}.",
-            param="matryoshka",
-        )
-    sizes = sorted({base.recipe.dimensions, *matryoshka}, reverse=True)
+    sizes = sorted({base.recipe.dimensions, *options.matryoshka}, reverse=True)
     return _losses("sentence_transformer").MatryoshkaLoss(model, loss, matryoshka_dims=sizes)
 
 
@@ -40,14 +30,14 @@ def _losses(kind: str) -> Any:
     return train_library(f"sentence_transformers.{kind}.losses")
 
 
-def _dense(name: str, model: TorchModel, base: BaseModel) -> Any:
+def _dense(name: str, model: TorchModel, base: BaseModel, options: TrainOptions) -> Any:
     losses, measure = _losses("sentence_transformer"), _measure(base)
     if name in ("mnrl", "label"):
         return losses.MultipleNegativesRankingLoss(model, **measure)
     if name == "cached-mnrl":
         return losses.CachedMultipleNegativesRankingLoss(model, mini_batch_size=_PART, **measure)
     if name == "gist":
-        return losses.GISTEmbedLoss(model, _guide(base), margin_strategy="relative", margin=0.05)
+        return losses.GISTEmbedLoss(model, _guide(base, options), margin_strategy="relative", margin=0.05)
     if name == "cosent":
         return losses.CoSENTLoss(model)
     pairwise = _scaled_pairwise(base)
@@ -72,26 +62,23 @@ def _scaled_pairwise(base: BaseModel) -> Callable[[Any, Any], Any]:
     return lambda a, b: SCALE * functions.pairwise_cos_sim(a, b)
 
 
-def _guide(base: BaseModel) -> TorchModel:
-    """Return the untrained base, which masks false negatives in the batch."""
-    from nearfield.training.fine_tuning.torch_training.models import open_torch_model
-
-    return open_torch_model(base)
+def _guide(base: BaseModel, options: TrainOptions) -> TorchModel:
+    """Return the guide, by default the untrained base, which masks false negatives in the batch."""
+    return open_torch_model(base if options.guide is None else open_base(options.guide, accept_license=True))
 
 
-def _sparse(name: str, model: TorchModel, _base: BaseModel) -> Any:
+def _sparse(name: str, model: TorchModel, _base: BaseModel, options: TrainOptions) -> Any:
     losses = _losses("sparse_encoder")
     inner = {
         "mnrl": losses.SparseMultipleNegativesRankingLoss,
         "margin-mse": losses.SparseMarginMSELoss,
         "kl": losses.SparseDistillKLDivLoss,
     }[name](model)
-    return losses.SpladeLoss(
-        model, inner, document_regularizer_weight=_FLOPS["document"], query_regularizer_weight=_FLOPS["query"]
-    )
+    query, document = flops_weights(name, options.flops_query, options.flops_document)
+    return losses.SpladeLoss(model, inner, document_regularizer_weight=document, query_regularizer_weight=query)
 
 
-def _multivector(name: str, model: TorchModel, _base: BaseModel) -> Any:
+def _multivector(name: str, model: TorchModel, _base: BaseModel, _options: TrainOptions) -> Any:
     losses = _losses("multi_vector_encoder")
     return {
         "mnrl": losses.MultiVectorMultipleNegativesRankingLoss,
@@ -101,12 +88,12 @@ def _multivector(name: str, model: TorchModel, _base: BaseModel) -> Any:
     }[name](model)
 
 
-def _reranker(name: str, model: TorchModel, _base: BaseModel) -> Any:
+def _reranker(name: str, model: TorchModel, _base: BaseModel, _options: TrainOptions) -> Any:
     losses = _losses("cross_encoder")
     return losses.LambdaLoss(model) if name == "lambda" else losses.BinaryCrossEntropyLoss(model)
 
 
-_BUILDERS: Mapping[str, Callable[[str, TorchModel, BaseModel], Any]] = {
+_BUILDERS: Mapping[str, Callable[[str, TorchModel, BaseModel, TrainOptions], Any]] = {
     "dense": _dense,
     "sparse": _sparse,
     "multivector": _multivector,

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from nearfield.checkpoint.model_folder import MATRYOSHKA_KEY
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.training.fine_tuning.base_model import BaseModel
 from nearfield.training.fine_tuning.torch_training.models import TorchModel, quiet
@@ -23,8 +24,13 @@ _LEFT_FOLDERS = ("onnx", "openvino", ".git", ".cache")
 _CONFIG = "config_sentence_transformers.json"
 
 
-def write_model(model: TorchModel, base: BaseModel, folder: Path, *, adapter: bool) -> None:
-    """Write a trained model, or its adapter alone as PEFT does, into a new folder."""
+def write_model(
+    model: TorchModel, base: BaseModel, folder: Path, *, adapter: bool, matryoshka: Sequence[int] = ()
+) -> None:
+    """Write a trained model, or its adapter alone as PEFT does, into a new folder.
+
+    ``matryoshka`` are the sizes that its vectors were trained to be truncated to: the folder of a model states them.
+    """
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
@@ -34,6 +40,7 @@ def write_model(model: TorchModel, base: BaseModel, folder: Path, *, adapter: bo
             return
         _copy_files(base.folder, folder)
         _write_prompts(base, folder / _CONFIG)
+        _write_sizes(base, folder / _CONFIG, matryoshka)
         _write_modules(model, _module_places(base.folder), folder)
 
 
@@ -48,9 +55,23 @@ def _copy_files(source: Path, target: Path) -> None:
         shutil.copyfile(path, target / inner)
 
 
+def _write_sizes(base: BaseModel, path: Path, matryoshka: Sequence[int]) -> None:
+    sizes = sorted({*matryoshka} - {base.recipe.dimensions}, reverse=True)
+    if not sizes:
+        return
+    config = {**_read_config(path), MATRYOSHKA_KEY: sizes}
+    config.setdefault("similarity_fn_name", base.recipe.similarity)
+    path.write_text(json.dumps(config, ensure_ascii=False, indent=2), encoding="utf-8")
+
+
+def _read_config(path: Path) -> JsonDict:
+    config: JsonDict = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return config
+
+
 def _write_prompts(base: BaseModel, path: Path) -> None:
     """Write the prompts that the catalogue knows of the base: under its new name the catalogue does not know it."""
-    config: JsonDict = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    config = _read_config(path)
     prompts = dict(base.recipe.prompts)
     if not any(prompts.values()) or config.get("prompts") == prompts:
         return

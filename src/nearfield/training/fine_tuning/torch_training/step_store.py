@@ -35,14 +35,17 @@ class StepStore:
         """Give a written checkpoint its name, and remove older ones."""
         path = self.folder / f"{_WHOLE}{step}"
         if path.exists():
-            shutil.rmtree(path)
+            self._remove(path)
         (self.folder / f"{_WRITING}{step}").rename(path)
         for old in sorted(self._whole(), key=_number)[:-1]:
-            # The name goes first: a folder that is removed in part must not look whole.
-            leaving = self.folder / f"{_WRITING}{_number(old)}"
-            old.rename(leaving)
-            shutil.rmtree(leaving)
+            self._remove(old)
         return path
+
+    def _remove(self, path: Path) -> None:
+        """Remove a checkpoint. The name goes first: a folder that is removed in part must not look whole."""
+        leaving = self.folder / f"{_WRITING}old-{_number(path)}"
+        path.rename(leaving)
+        shutil.rmtree(leaving)
 
     def _whole(self) -> list[Path]:
         return list(self.folder.glob(f"{_WHOLE}*"))
