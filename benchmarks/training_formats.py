@@ -59,12 +59,13 @@ def write_tiny_forms(home: Path) -> Iterator[WrittenForm]:
 
     base = tiny_base(home / "base")
     texts = list(labelled_rows(24, seed=5).rows.texts)  # type: ignore[union-attr]
+    lora: dict[str, Any] = {"rate": 2e-2, "adapter": 8, "epochs": 3, "measurements": 5}
     yield _trained("dense", "dense", base, labelled_rows(), home, texts, rate=8e-3)
-    yield _trained("LoRA adapter", "dense", base, labelled_rows(), home, texts, rate=2e-2, adapter=8)
+    yield _trained("LoRA adapter", "dense", base, labelled_rows(), home, texts, **lora)
     words = [" ".join(WORDS[start : start + 5]) for start in range(0, 120, 5)]
     reranker, splade = classifier("bert")(home / "reranker-base"), tiny_splade(home / "splade-base")
     yield _trained("reranker", "scores", reranker, marked_rows(WORDS), home, words, rate=3e-3)
-    yield _trained("SPLADE", "sparse", splade, translated_rows(), home, texts, rate=8e-3, negatives=0)
+    yield _trained("SPLADE", "sparse", splade, translated_rows(), home, texts, rate=3e-3, epochs=6, negatives=0)
 
 
 def write_real_forms(home: Path, model: str, data: Path) -> Iterator[WrittenForm]:

@@ -87,7 +87,7 @@ def tiny_base(folder: Path, **options: object) -> Path:
 
 
 def tiny_splade(folder: Path) -> Path:
-    """Write a SPLADE model of the same layers, whose head is new; return its folder."""
+    """Write a SPLADE model of these layers, whose head gives some weight to each word of a text; return its folder."""
     import torch
     import transformers
     from sentence_transformers import SparseEncoder
@@ -96,6 +96,11 @@ def tiny_splade(folder: Path) -> Path:
     base = tiny_base(folder / "base")
     torch.manual_seed(1)
     model: Any = transformers.AutoModelForMaskedLM.from_pretrained(base)
+    head = model.cls.predictions
+    with torch.no_grad():
+        head.transform.dense.weight.copy_(2 * torch.eye(32))
+        head.bias.fill_(-4)
+        head.decoder.bias.fill_(-4)
     model.save_pretrained(folder / "mlm")
     transformers.AutoTokenizer.from_pretrained(base).save_pretrained(folder / "mlm")
     modules = [Transformer(str(folder / "mlm"), transformer_task="fill-mask", max_seq_length=40), SpladePooling()]

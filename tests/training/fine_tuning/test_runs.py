@@ -114,6 +114,8 @@ def test_checkpoints_are_removed_at_the_end(tuned: dict[str, Any]) -> None:
     left = {path.name for path in Path(tuned["run"]).iterdir()}
     assert "steps" not in left
     assert not any(name.startswith("best-") for name in left)
+    beside = {path.name for path in Path(tuned["run"]).parent.iterdir()}
+    assert beside == {"tuned", "tuned.run"}  # no lock
 
 
 def test_other_data_in_the_same_place_is_refused(tuned: dict[str, Any], base: Path) -> None:
