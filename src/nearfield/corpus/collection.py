@@ -394,7 +394,7 @@ class Collection:
             self._refresh()
             searcher = self._searchers.get(self._create_searcher)
         results = searcher.search_many(queries, k, **options)
-        places = HitPlaces(self.manifest, options.get("where"), self.config.all_fields)
+        places = HitPlaces(self.manifest, options.get("where"), self.config)
         return [[places.complete(hit) for hit in hits] for hits in results]
 
     def _create_searcher(self) -> Searcher:

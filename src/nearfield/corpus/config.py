@@ -12,6 +12,9 @@ import msgspec
 
 from nearfield.argument_checks import require_mapping, require_once
 from nearfield.corpus.chunkers import REGISTRY as CHUNKERS
+from nearfield.corpus.document import TEXT
+from nearfield.corpus.extractors.media.kinds import MEDIA_FIELDS, MEDIA_KINDS, MediaKind, Medium
+from nearfield.corpus.extractors.media.settings import MediaScope, SegmentSettings
 from nearfield.corpus.extractors.options import OcrMode
 from nearfield.errors import InputError, MissingExtra, nearest
 from nearfield.stores import Dtype, Kind, Quantization
@@ -30,8 +33,10 @@ OWN_FIELDS: Mapping[str, FieldType] = {"source": "str", "path": "str", "type": "
 
 
 class FeatureConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One vector of every chunk.
+    """One vector of every chunk of the kinds that it reads.
 
+    ``reads`` are the kinds of its chunks: text, image, page (of PDF files, as pictures), audio, video. One of them but
+    text as ``kind`` is short for a feature that reads it, with vectors in the form that the model gives.
     ``of`` names another dense feature: this one is derived from its vectors by truncation or quantisation, without a
     forward pass. ``options`` are keyword arguments of ``Encoder.encode`` for documents and queries, such as an
     instruction. ``query_map`` and ``bridge`` are folders of maps for queries: the first belongs to the model, and the
@@ -39,7 +44,8 @@ class FeatureConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     """
 
     model: str = DEFAULT_MODEL
-    kind: Kind = "dense"
+    kind: Kind | MediaKind = "dense"
+    reads: tuple[Medium, ...] = (TEXT,)
     dimensions: int | None = None
     force: bool = False
     dtype: Dtype = "float32"
@@ -49,6 +55,16 @@ class FeatureConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     options: dict[str, Any] = {}
     query_map: str = ""
     bridge: str = ""
+
+    @property
+    def media(self) -> tuple[str, ...]:
+        """What it reads, whichever way the definition says so."""
+        return (self.kind,) if self.kind in MEDIA_KINDS else self.reads
+
+    @property
+    def may_be_dense(self) -> bool:
+        """Whether its vectors are dense, or as the model gives them."""
+        return self.kind == "dense" or self.kind in MEDIA_KINDS
 
 
 class ChunkingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -84,7 +100,7 @@ class CollectionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """The definition of a collection.
 
     ``language`` is that of its texts, for sentences and keywords. ``ocr`` reads the text of pictures and of scanned
-    pages: true, or "damaged" for pages too with text that looks damaged.
+    pages: true, or "damaged" for pages too with text that looks damaged. ``segments`` cuts sounds and videos.
     """
 
     features: dict[Name, FeatureConfig] = msgspec.field(default_factory=lambda: {"dense": FeatureConfig()})
@@ -95,12 +111,25 @@ class CollectionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     sources: tuple[SourceSpec, ...] = ()
     language: str = "en"
     ocr: OcrMode = False
+    segments: SegmentSettings = SegmentSettings()
     accept_license: bool = False
 
     @property
     def all_fields(self) -> dict[str, FieldType]:
         """The fields that filters may use, besides those of every record."""
-        return {**OWN_FIELDS, **self.fields}
+        media = MEDIA_FIELDS if self.media_kinds else {}
+        return {**OWN_FIELDS, **media, **self.fields}
+
+    @property
+    def media_kinds(self) -> tuple[str, ...]:
+        """The kinds of chunks of media that its features read."""
+        read = {kind for feature in self.features.values() for kind in feature.media}
+        return tuple(kind for kind in MEDIA_KINDS if kind in read)
+
+    @property
+    def reading(self) -> MediaScope:
+        """What it reads of media files."""
+        return MediaScope(self.media_kinds, self.segments)
 
     @property
     def first(self) -> FeatureConfig:
@@ -181,7 +210,8 @@ def _check(config: CollectionConfig) -> None:
     require_once("sources", (f"{source.kind}:{source.location}" for source in config.sources))
     if not config.features:
         raise InputError("A collection has at least one feature: leave 'features' out for a dense one.")
-    own = {*OWN_FIELDS, "id", "document", "version", "ordinal", "and", "or", "not"}
+    media = MEDIA_FIELDS if config.media_kinds else {}
+    own = {*OWN_FIELDS, *media, "id", "document", "version", "ordinal", "and", "or", "not"}
     reserved = next((name for name in config.fields if name in own), None)
     if reserved is not None:
         raise InputError(f"The field {reserved!r} is built in: remove it from 'fields', or choose another name.")
@@ -197,20 +227,33 @@ def _check(config: CollectionConfig) -> None:
 
 def _check_feature(name: str, feature: FeatureConfig, others: Mapping[str, FeatureConfig]) -> None:
     where = f"Feature {name!r}"
-    if feature.kind != "dense" and (feature.dimensions or feature.dtype == "binary" or feature.of):
+    _check_reads(where, feature)
+    if not feature.may_be_dense and (feature.dimensions or feature.dtype == "binary" or feature.of):
         raise InputError(f"{where}: dimensions, binary and 'of' are for dense vectors, not {feature.kind}.")
-    if (feature.query_map or feature.bridge) and (feature.kind != "dense" or feature.of):
+    if (feature.query_map or feature.bridge) and (not feature.may_be_dense or feature.of):
         raise InputError(f"{where}: query_map and bridge are for dense features with a model.")
     if feature.of is None:
         return
     full = others.get(feature.of)
-    if full is None or full.kind != "dense" or full.of is not None or full.dtype == "binary":
-        dense = [key for key, other in others.items() if other.kind == "dense" and other.of is None]
+    if full is None or not full.may_be_dense or full.of is not None or full.dtype == "binary":
+        dense = [key for key, other in others.items() if other.may_be_dense and other.of is None]
         raise InputError(
             f"{where} is derived from {feature.of!r}, which is not a full dense feature. {nearest(feature.of, dense)}"
         )
     if feature.dimensions is None and feature.dtype == "float32":
         raise InputError(f"{where} is the same as {feature.of!r}: set dimensions, or dtype to binary or float16.")
+
+
+def _check_reads(where: str, feature: FeatureConfig) -> None:
+    reads = feature.reads
+    if not reads or len(set(reads)) < len(reads):
+        raise InputError(f"{where}: reads names each kind once, and at least one: text, {', '.join(MEDIA_KINDS)}.")
+    if reads != (TEXT,) and feature.kind in MEDIA_KINDS and reads != (feature.kind,):
+        raise InputError(f"{where}: kind {feature.kind!r} says what it reads: leave 'reads' out.")
+    if feature.of is not None and feature.media != (TEXT,):
+        raise InputError(f"{where} reads what {feature.of!r} reads: leave 'reads' and the kind out.")
+    if feature.bridge and feature.media != (TEXT,):
+        raise InputError(f"{where}: a bridge is for features that read text alone.")
 
 
 def merge_config(config: CollectionConfig, changes: Mapping[str, Any]) -> CollectionConfig:
@@ -228,7 +271,7 @@ def merge_config(config: CollectionConfig, changes: Mapping[str, Any]) -> Collec
 def parse_features(specs: Sequence[str]) -> dict[str, dict[str, object]]:
     """Parse features of the command line: ``NAME=MODEL``, ``NAME=MODEL:sparse``, ``NAME=FEATURE:256``.
 
-    ``:multivector``, ``:binary`` and ``:float16`` are written in the same way.
+    ``:multivector``, ``:binary``, ``:float16`` and kinds of media, such as ``:image``, are written in the same way.
 
     Raises:
         InputError: one of them has no such form.
@@ -240,7 +283,7 @@ def parse_features(specs: Sequence[str]) -> dict[str, dict[str, object]]:
         if not mark or not value:
             raise InputError(f"A feature is NAME=MODEL, such as dense=bge-m3, not {spec!r}.", param="feature")
         model, _, form = value.rpartition(":") if ":" in value else (value, "", "")
-        if form in ("sparse", "multivector", "dense"):
+        if form in ("sparse", "multivector", "dense", *MEDIA_KINDS):
             features[name] = {"model": model, "kind": form}
         elif form in ("binary", "float16"):
             features[name] = {**_model_or_feature(model, features), "dtype": form}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from nearfield import stores
 from nearfield.corpus.config import CollectionConfig
+from nearfield.corpus.features import check_models
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.errors import CollectionBusy, CollectionNotFound, InputError, NearfieldError
 from nearfield.fileio.atomic import write_atomic
@@ -149,9 +150,10 @@ def create_collection(folder: CollectionDirectory, config: CollectionConfig) -> 
     """Create the directory of an empty collection.
 
     Raises:
-        InputError: the collection exists, or there is no such store.
+        InputError: the collection exists, there is no such store, or a model cannot read what its feature reads.
     """
     _check_new(folder)
+    check_models(config)
     is_new = not folder.path.exists()
     folder.path.mkdir(parents=True, exist_ok=True)
     try:

@@ -8,12 +8,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
+from nearfield.errors import InputError
 from nearfield.stores.filters import Value
 
 Form = Literal["prose", "markdown", "table", "code"]
 BlockKind = Literal["heading", "paragraph", "list", "table", "code", "quote"]
+#: The kind of chunks that are no pictures, pages, sounds or videos.
+TEXT: Final = "text"
 #: Characters of a heading: the rest is dropped.
 _MAX_HEADING = 200
 _HEADING_MARKS = re.compile(r"^\s*#{1,6}\s+|\s+#+\s*$|\n\s*(?:=+|-+)\s*$")
@@ -66,6 +69,48 @@ class MissingText:
 
 
 @dataclass(frozen=True)
+class MediaContent:
+    """The content of a media file: its bytes, or its path, from which it is read when it is decoded.
+
+    ``name`` is that of the item. ``type`` is picture, pdf, sound or video, ``digest`` the SHA-256 of the bytes in
+    hexadecimal digits, and ``stamp`` what ``file_stamp`` returned before they were hashed.
+    """
+
+    name: str
+    type: str
+    digest: str
+    data: bytes = b""
+    path: str = ""
+    stamp: str = ""
+
+    def may_have_text(self, ocr: bool) -> bool:
+        """Return whether a text is read of it too; ``ocr`` says whether texts in pictures are recognised."""
+        return self.type == "pdf" or (ocr and self.type == "picture")
+
+    def source(self) -> Path | bytes:
+        """Return what it is read from.
+
+        Raises:
+            InputError: the file has changed, or does not exist any more.
+        """
+        if not self.path:
+            return self.data
+        try:
+            stamp = file_stamp(Path(self.path))
+        except OSError as error:
+            raise InputError(f"{self.name}: cannot be read ({error.strerror or error}).") from error
+        if stamp != self.stamp:
+            raise InputError(f"{self.name}: changed while it was indexed. The next run reads it again.")
+        return Path(self.path)
+
+
+def file_stamp(path: Path) -> str:
+    """Return the size and time of a file; raises OSError if it cannot be read."""
+    status = path.stat()
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+@dataclass(frozen=True)
 class Document:
     """A text and its structure.
 
@@ -77,6 +122,7 @@ class Document:
     ``page_unit`` is what ``Block.page`` counts: "page", "slide" or "sheet". ``markup`` has the edits that leave what a
     reader sees of a text file: start, end and replacement, in order, without overlap. They are applied before the text
     is split, so that positions stay those in the file. ``has_lines`` says whether its lines are those of the file.
+    ``media`` is the sound or video that it is, without a text.
     """
 
     text: str
@@ -91,10 +137,12 @@ class Document:
     page_unit: str = "page"
     markup: tuple[tuple[int, int, str], ...] = ()
     has_lines: bool = False
+    media: MediaContent | None = None
 
     def digest(self) -> str:
         """Return a digest of its content."""
-        content = json.dumps([self.text, self.title, sorted(self.meta.items())], ensure_ascii=True, default=str)
+        parts = [self.text, self.title, sorted(self.meta.items()), *([self.media.digest] if self.media else [])]
+        content = json.dumps(parts, ensure_ascii=True, default=str)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def headings(self) -> list[tuple[int, tuple[str, ...]]]:

@@ -7,17 +7,22 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from nearfield import catalog
 from nearfield.arrays import Array
-from nearfield.corpus.chunkers.token_counter import TokenCounter
+from nearfield.corpus.chunkers.token_counter import TokenCounter, WordCounter
 from nearfield.corpus.config import CollectionConfig, FeatureConfig
+from nearfield.corpus.document import TEXT
+from nearfield.corpus.extractors.media.kinds import MEDIA_KINDS, NOUNS, modality_of
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, SpaceMismatch, UnsupportedDimensions
+from nearfield.hub import has_model
 from nearfield.inference.preparation.unread_inputs import unread_unlogged
-from nearfield.stores import Metric, TableSpec
+from nearfield.inference.uncompiled_model import read_model
+from nearfield.stores import Kind, Metric, TableSpec
 from nearfield.stores.filters import FieldType
 from nearfield.vectors.dense import truncate
 from nearfield.vectors.multivector import MultiVectors
@@ -30,6 +35,10 @@ EncoderOf = Callable[[str], Encoder]
 Vector = Any
 #: Metrics of stores by a model's similarity function; cosine for all others.
 _METRICS: Mapping[str, Metric] = {"dot": "dot", "euclidean": "euclidean"}
+#: Models that an error names.
+_MAX_NAMED = 5
+#: Stands for the number of parameters of a model that does not say it.
+_LARGE = 10**12
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,11 @@ class Feature:
 
     def __init__(self, name: str, config: FeatureConfig, encoder: Encoder) -> None:
         self.name = name
-        self.config = config = _with_all_dimensions(config, encoder)
+        #: The kinds of chunks that get its vectors, and whether its model reads texts, and so queries.
+        self.reads = config.media
+        self.reads_texts = TEXT in encoder.modalities
+        _require_modalities(name, self.reads, encoder.name, encoder.modalities)
+        self.config = config = _with_all_dimensions(_with_form(config, encoder), encoder)
         self.encoder = encoder
         encoder.require(config.kind)
         # Encoding nothing returns the vector space, and raises errors about options that the model does not support.
@@ -71,7 +84,12 @@ class Feature:
     @property
     def kind(self) -> str:
         """dense, sparse or multivector."""
-        return self.config.kind
+        return str(self.config.kind)
+
+    @property
+    def reads_media(self) -> bool:
+        """Whether it reads anything but text."""
+        return self.reads != (TEXT,)
 
     @property
     def width(self) -> int:
@@ -82,8 +100,10 @@ class Feature:
 
     def space(self) -> dict[str, Any]:
         """Return the vector space: only vectors of equal spaces may be compared."""
-        prompts = {role: self._prompt_digest(role) for role in ("query", "document")}
+        prompts = {role: self._prompt_digest(role) for role in ("query", "document") if self.reads_texts}
+        reads = {"reads": list(self.reads)} if self.reads_media else {}
         return {
+            **reads,
             "model": self.encoder.name,
             "fingerprint": self._empty.fingerprint,
             "dimensions": self.width,
@@ -101,7 +121,7 @@ class Feature:
         config = self.config
         return TableSpec(
             name,
-            config.kind,
+            cast(Kind, config.kind),
             self.width,
             dtype=config.dtype,
             metric=self._metric(),
@@ -182,9 +202,9 @@ class Feature:
         return np.ascontiguousarray(rows, np.float32)
 
     @property
-    def pass_key(self) -> tuple[str, str]:
-        """Model and options: features with equal keys share a forward pass."""
-        return self.config.model, json.dumps(self.config.options, sort_keys=True)
+    def pass_key(self) -> tuple[str, str, tuple[str, ...]]:
+        """Model, options and what it reads: features with equal keys share a forward pass."""
+        return self.config.model, json.dumps(self.config.options, sort_keys=True), self.reads
 
 
 @dataclass(frozen=True)
@@ -214,6 +234,55 @@ def build_features(config: CollectionConfig, encoder_of: EncoderOf) -> dict[str,
     return result
 
 
+def _require_modalities(name: str, reads: Sequence[str], model: str, modalities: Sequence[str]) -> None:
+    """Refuse a model that cannot read the kinds of chunks of its feature; the message names models that can.
+
+    Raises:
+        InputError: see above.
+    """
+    unread = next((kind for kind in reads if modality_of(kind) not in modalities), None)
+    if unread is None:
+        return
+    known = [NOUNS[modality] for modality in modalities if modality in NOUNS]
+    entries = [entry for entry in catalog.entries() if {modality_of(unread), TEXT} <= set(entry.reads)]
+    entries.sort(key=lambda entry: (-(entry.parameters or _LARGE), entry.id))
+    able = list({entry.family: entry.id for entry in entries}.values())[::-1]  # the smallest of each family, by size
+    more = f" Models of the catalogue that read them: {', '.join(able[:_MAX_NAMED])}." if able else ""
+    raise InputError(
+        f"Feature {name!r} reads {NOUNS[unread]}, and {model} reads {' and '.join(known)} alone.{more}",
+        param="features",
+    )
+
+
+def check_models(config: CollectionConfig) -> None:
+    """Refuse models that cannot read the media that their features read: those of the catalogue, and in folders.
+
+    None of them is loaded. Other models are checked when they are.
+
+    Raises:
+        InputError: a model cannot; the message names models that can.
+    """
+    for name, feature in config.features.items():
+        if feature.of or feature.media == (TEXT,):
+            continue
+        entry = catalog.find_unless_folder(feature.model)
+        if entry is not None:
+            _require_modalities(name, feature.media, entry.id, entry.reads)
+        elif has_model(feature.model):
+            recipe = read_model(feature.model).recipe
+            _require_modalities(name, feature.media, feature.model, recipe.reads)
+
+
+def _with_form(config: FeatureConfig, encoder: Encoder) -> FeatureConfig:
+    """Return a feature whose kind says the form of its vectors: dense ones, if the model gives them."""
+    if config.kind not in MEDIA_KINDS:
+        return config
+    import msgspec
+
+    form = "dense" if "dense" in encoder.recipe.outputs else encoder.recipe.outputs[0]
+    return msgspec.structs.replace(config, kind=cast(Kind, form), reads=config.media)
+
+
 def _with_all_dimensions(config: FeatureConfig, encoder: Encoder) -> FeatureConfig:
     """Return a feature that encodes all dimensions if it has more than the model's folder truncates to."""
     if config.kind != "dense" or (config.dimensions or 0) <= encoder.default_dimensions:
@@ -228,25 +297,33 @@ def _with_model_of(feature: FeatureConfig, full: FeatureConfig) -> FeatureConfig
     import msgspec
 
     dimensions = feature.dimensions or full.dimensions
-    return msgspec.structs.replace(
-        feature, model=full.model, options=full.options, dimensions=dimensions, query_map=full.query_map
-    )
+    shared = {"model": full.model, "options": full.options, "query_map": full.query_map, "reads": full.media}
+    return msgspec.structs.replace(feature, dimensions=dimensions, **shared)
 
 
 def group_passes(features: Sequence[Feature]) -> list[tuple[EncodePass, list[Feature]]]:
     """Group features by forward pass."""
-    groups: dict[tuple[str, str], list[Feature]] = {}
+    groups: dict[tuple[str, str, tuple[str, ...]], list[Feature]] = {}
     for feature in features:
         groups.setdefault(feature.pass_key, []).append(feature)
     return [
         (EncodePass(model, options, tuple(dict.fromkeys(feature.kind for feature in group))), group)
-        for (model, options), group in groups.items()
+        for (model, options, _), group in groups.items()
     ]
+
+
+def measuring_feature(features: Mapping[str, Feature]) -> Feature:
+    """Return the feature by whose tokens texts are measured: the first one that reads texts, or whose model does."""
+    readers = (feature for feature in features.values() if TEXT in feature.reads)
+    others = (feature for feature in features.values() if feature.reads_texts)
+    return next(readers, None) or next(others, None) or next(iter(features.values()))
 
 
 def token_counter(feature: Feature) -> TokenCounter:
     """Return a counter of a feature's tokens; the tokens of its document prompt are left free."""
     encoder = feature.encoder
+    if not feature.reads_texts:
+        return WordCounter()
     empty = encoder.tokenize([""], role="document", outputs=(feature.kind,), **feature.config.options)[0].ids
     return TokenCounter(encoder.tokenizer, frame=len(empty))
 

@@ -181,7 +181,10 @@ def _load_manifest(archive: Archive) -> SharedConnection:
 
 
 def _index_keywords(manifest: Manifest) -> None:
-    cursor = manifest.connection.raw.execute("SELECT rowid, context, text FROM chunks")
+    if manifest.rows("SELECT 1 FROM chunks WHERE json_extract(payload, '$.kind') IS NOT NULL LIMIT 1"):
+        manifest.keywords.leave_out_media()
+    sql = "SELECT rowid, context, text FROM chunks WHERE json_extract(payload, '$.kind') IS NULL"
+    cursor = manifest.connection.raw.execute(sql)
     while rows := cursor.fetchmany(_ROWS_PER_BATCH):
         manifest.keywords.put([(key, embedded(text, context)) for key, context, text in rows])
 

@@ -103,12 +103,13 @@ class Picture:
         return self.source if isinstance(self.source, np.ndarray) else _pixels_of(self.source)
 
 
-def decode_file(data: bytes, limits: PictureLimits, name: str, min_side: int = 0) -> Picture:
+def decode_file(data: bytes, limits: PictureLimits, name: str, min_side: int = 0, page: int = 0) -> Picture:
     """Return the picture in the bytes of a file. May be called from several threads at the same time.
 
     It waits until ``limits.decode_memory`` has enough bytes free. Formats whose decoders are less tested, and files
     that may take long for their size, are decoded in a child process. With ``min_side``, a JPEG may be returned at a
     half, a quarter or an eighth of its size, each side with so many pixels at least: that is several times as fast.
+    ``page`` is the number of a page of a TIFF from 1; 0 reads the first, and warns if there are more.
 
     Raises:
         InputError: it is no picture of a format that is read, or is damaged. ``name`` begins the message.
@@ -117,9 +118,9 @@ def decode_file(data: bytes, limits: PictureLimits, name: str, min_side: int = 0
     """
     _check_bytes(len(data), limits, name)
     if is_bounded(data, require_format(data, name)):
-        return decode_here(data, limits, name, min_side)
+        return decode_here(data, limits, name, min_side, page)
     memory = _COMPOSITED * limits.max_pixels + 4 * limits.max_bytes + _OVERHEAD
-    options = {"limits": limit_values(limits), "name": name}
+    options = {"limits": limit_values(limits), "name": name, "page": page}
     result = run_decoder(DecoderJob("picture", name, options, memory, DECODE_SECONDS), data)
     values = result.values
     header = PictureHeader(**values.pop("header"))
@@ -128,13 +129,14 @@ def decode_file(data: bytes, limits: PictureLimits, name: str, min_side: int = 0
 
 def decode_picture_task(file: BinaryIO, options: dict[str, Any]) -> tuple[dict[str, Any], list[Array]]:
     """Return fields and pixels of the picture in a file: what the child process does."""
-    picture = decode_here(file.read(), convert(options["limits"], PictureLimits), options["name"])
+    limits = convert(options["limits"], PictureLimits)
+    picture = decode_here(file.read(), limits, options["name"], page=options["page"])
     names = ("width", "height", "format", "warnings", "header", "frames")
     values = {name: to_builtins(getattr(picture, name)) for name in names}
     return {**values, "content": picture.content}, [picture.pixels]
 
 
-def decode_here(data: bytes, limits: PictureLimits, name: str, min_side: int = 0) -> Picture:
+def decode_here(data: bytes, limits: PictureLimits, name: str, min_side: int = 0, page: int = 0) -> Picture:
     """Decode a file in this process, whatever its format; otherwise as ``decode_file``."""
     kind = require_format(data, name)
     image = require_pillow()
@@ -142,6 +144,8 @@ def decode_here(data: bytes, limits: PictureLimits, name: str, min_side: int = 0
     frames = count_frames(data, kind, limits.max_frames)
     _check_frames(frames, limits, name)
     with own_errors(name, kind, limits), image.open(io.BytesIO(data), formats=(kind,)) as file:
+        if page > 1:
+            file.seek(page - 1)
         header = header_of(file, kind)
         check_sides(header.width, header.height, limits, name)
         if kind not in ("JPEG", "GIF", "TIFF"):  # a JPEG's further pictures are its depth map or a preview
@@ -152,12 +156,13 @@ def decode_here(data: bytes, limits: PictureLimits, name: str, min_side: int = 0
         with decode_memory().reserve(_memory_of(file)):
             file.load()
             upright, warnings = _upright(file, name)
-    if frames > 1:
+    if frames > 1 and not page:
         what = "page" if kind == "TIFF" else "frame"
         warnings = (f"only the first of {count_of(frames, what)} was read", *warnings)
-    return Picture(
-        upright, upright.width, upright.height, kind, hashlib.sha256(data).digest(), warnings, header, frames
-    )
+    content = hashlib.sha256(data)
+    if page > 1:
+        content.update(b"page %d" % page)
+    return Picture(upright, upright.width, upright.height, kind, content.digest(), warnings, header, frames)
 
 
 def header_of(file: PillowImage, kind: str) -> PictureHeader:

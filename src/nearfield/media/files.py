@@ -1,15 +1,20 @@
-"""Files of pictures and sounds: absolute paths, and regular files that are opened without waiting."""
+"""Files of media: absolute paths, regular files that are opened without waiting, and bytes as files."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from nearfield.errors import InputError, NearfieldError, TooLarge
+
+#: Bytes of a file that are hashed at once.
+_PART = 2**20
 
 
 def absolute_path(path: str | os.PathLike[str]) -> Path:
@@ -45,3 +50,23 @@ def open_regular_file(path: Path, max_bytes: int) -> Iterator[BinaryIO]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path} cannot be read: {reason}.", param="path") from error
+
+
+def file_in_memory(data: bytes) -> BinaryIO:
+    """Return bytes as a file that has a descriptor, which another process can read. The caller closes it."""
+    if hasattr(os, "memfd_create"):
+        file: Any = os.fdopen(os.memfd_create("nearfield-media"), "w+b")
+    else:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - see above
+    file.write(data)
+    file.seek(0)
+    result: BinaryIO = file
+    return result
+
+
+def file_digest(file: BinaryIO) -> bytes:
+    """Return the SHA-256 of an open file from its position on, which is read in parts."""
+    digest = hashlib.sha256()
+    while part := file.read(_PART):
+        digest.update(part)
+    return digest.digest()

@@ -29,7 +29,7 @@ from nearfield.corpus.config import parse_config
 from nearfield.corpus.extractors.ocr import require_ocr
 from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.corpus.extractors.reader import DocumentReader
-from nearfield.corpus.features import build_features, group_passes, token_counter
+from nearfield.corpus.features import build_features, group_passes, measuring_feature, token_counter
 from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent
 from nearfield.corpus.indexing.stages.chunk_encoder import INPUT_ERRORS, ChunkEncoder, encode_dense
 from nearfield.corpus.indexing.stages.document_splitter import BoilerplateRow, DocumentSplitter
@@ -78,7 +78,7 @@ class IndexWorker:
         encoders = {name: _open_encoder(order.models[name], model, node) for name, model in models.items()}
         config = parse_config(dict(order.definition))
         self._features = build_features(config, encoders.__getitem__)
-        first = next(iter(self._features.values()))
+        first = measuring_feature(self._features)
         splitter = DocumentSplitter(config, token_counter(first), partial(encode_dense, first), self._boilerplate_of)
         self._check(order, splitter, node)
         self._late = splitter.late

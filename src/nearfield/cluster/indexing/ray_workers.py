@@ -32,7 +32,14 @@ from nearfield.corpus.indexing.context import IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent, split_task
 from nearfield.corpus.indexing.report import ClusterCounts
 from nearfield.corpus.indexing.stages.embed_stage import EmbedStage
-from nearfield.corpus.indexing.workers import QUEUE_CAPACITY, IndexSession, IndexSetup, IndexWorkers, Stage
+from nearfield.corpus.indexing.workers import (
+    QUEUE_CAPACITY,
+    IndexSession,
+    IndexSetup,
+    IndexWorkers,
+    Stage,
+    embed_stage,
+)
 from nearfield.encoder import Encoder
 from nearfield.inference.uncompiled_model import ReadModelKeywords, read_model
 
@@ -230,6 +237,9 @@ class RaySession(IndexSession):
         features = [item.feature for item in context.tables.values()]
         stages: list[Stage] = []
         for number, (encode_pass, group) in enumerate(group_passes(features)):
+            if group[0].reads_media:  # files of media are read in this process
+                stages.append(embed_stage(context, encode_pass, group).run)
+                continue
             names = tuple(feature.name for feature in group)
             stage = RemoteEmbedStage(self._pool, EmbedStage(context, encode_pass, group), names, is_first=number == 0)
             stages += [stage.submit, stage.receive]

@@ -117,6 +117,7 @@ def _pieces(
     streaming: bool,
 ) -> Iterator[str | Answer]:
     question = _checked(question)
+    passages = [passage for passage in passages if passage.text]  # pictures and sounds have none
     selected, left_out = select_passages(passages, budget, count)
     if left_out and not selected:
         raise InputError(f"No passage fits into {budget} tokens: raise the budget.", param="budget")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Protocol, cast
 
@@ -74,6 +75,28 @@ class TokenCounter:
         pairs = pairs[pairs[:, 1] > pairs[:, 0]]
         # The binary search needs them in order, which not every tokenizer guarantees.
         return TokenOffsets(np.maximum.accumulate(pairs[:, 0]), np.maximum.accumulate(pairs[:, 1]))
+
+
+class WordCounter(TokenCounter):
+    """Counts words, for collections whose models read no texts: their texts are searched by keywords alone."""
+
+    def __init__(self, length: int = 512) -> None:
+        self.length = length
+        self.digest = hashlib.sha256(f"words {length}".encode()).hexdigest()
+
+    def count(self, text: str) -> int:
+        """Return the number of words of a text."""
+        return len(text.split())
+
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of words of each text."""
+        return [self.count(text) for text in texts]
+
+    def measure(self, text: str) -> TokenOffsets:
+        """Return the positions of a text's words."""
+        places = [match.span() for match in re.finditer(r"\S+", text)]
+        pairs = np.array(places, np.int64).reshape(-1, 2)
+        return TokenOffsets(pairs[:, 0], pairs[:, 1])
 
 
 class _Encoding(Protocol):

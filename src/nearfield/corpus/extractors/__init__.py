@@ -94,10 +94,17 @@ class Extractor(ABC):
     isolated: bool = True
     #: Whether it recognises text in pictures if ``options.ocr`` is set: its documents are read again when that changes.
     uses_ocr: bool = False
+    #: The kind of media that its files are too: without text, they are searched as such if ``options.media`` has it.
+    medium: str = ""
     #: The options of the collection.
     options: ExtractionOptions = ExtractionOptions()
     #: Called before each page that takes long: the deadline then begins again.
     on_page: Callable[[], None] = staticmethod(lambda: None)
+
+    @property
+    def is_searched_without_text(self) -> bool:
+        """Whether a file without text is searched all the same: as a picture, or by the pictures of its pages."""
+        return self.medium in self.options.media
 
     @abstractmethod
     def parse(self, data: bytes, name: str) -> Document:
@@ -123,7 +130,7 @@ class Extractor(ABC):
             raise MissingExtra(f"{name} needs {error.name!r}: pip install 'nearfield[corpus]'") from error
         except Exception as error:  # parsers raise anything for a damaged file
             raise InputError(f"{name}: damaged, or not of the type that its name says.") from error
-        if not document.text.strip():
+        if not document.text.strip() and not self.is_searched_without_text:
             raise InputError(f"{name}: {_why_empty((*document.losses, *self.other_contents(data, name)))}")
         if data.startswith(_ZIP):
             document = replace(document, losses=(*document.losses, *_repeated_losses(data)))

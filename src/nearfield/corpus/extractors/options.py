@@ -13,8 +13,10 @@ OcrMode = bool | Literal["damaged"]
 class ExtractionOptions(msgspec.Struct, frozen=True):
     """Options of the extraction of one document. They are sent to the worker process as JSON.
 
-    ``ocr_cache`` is the path of the database of recognised pages (``ocr.cache``); empty for none.
+    ``ocr_cache`` is the path of the database of recognised pages (``ocr.cache``); empty for none. ``media`` are the
+    kinds of media that searches find beside the text, image and page: a file with those may be without text.
     """
 
     ocr: OcrMode = False
     ocr_cache: str = ""
+    media: tuple[str, ...] = ()

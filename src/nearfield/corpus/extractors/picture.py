@@ -39,6 +39,7 @@ class PictureExtractor(Extractor):
         ".gif": "image/gif",
     }
     uses_ocr = True
+    medium = "image"
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return the recognised text."""
@@ -55,7 +56,7 @@ class PictureExtractor(Extractor):
             pages[number] = reader.read(picture)
             add_page(builder, pages[number], number or None)
         builder.losses += page_losses(pages)
-        if not len(builder):
+        if not len(builder) and not self.is_searched_without_text:
             reason = "; ".join(loss.reason for loss in builder.losses)
             raise InputError(f"{name}: OCR recognised no text in the picture{f' ({reason})' if reason else ''}.")
         return builder.document("prose", builder.first_heading())

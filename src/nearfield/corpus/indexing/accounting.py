@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from nearfield.corpus.document import Document, Loss, MissingText
-from nearfield.corpus.manifest.records import DocumentRecord, kept_share
+from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, kept_share
+from nearfield.corpus.search.hit import format_times
 from nearfield.corpus.word_count import count_words
 
 #: A document with less than this share of its visible words is partial.
 MIN_SHARE = 0.95
+#: Ends the reasons of segments that cannot be decoded.
+_UNDECODED = "which cannot be decoded"
 #: Missing texts of a kind that are named, characters of each, and pages.
 _MAX_NAMED, _MAX_SHOWN, _MAX_PAGES = 4, 40, 50
 
@@ -81,6 +84,37 @@ def account(record: DocumentRecord, document: Document, words: WordCount, *, has
         losses = [Loss("anything: no words were recognised in it")]
     partial = is_short or not has_chunks or not all(loss.may_be_decoration for loss in document.losses)
     return replace(record, visible_words=visible, kept_words=words.searchable, losses=tuple(losses), partial=partial)
+
+
+def account_again(record: DocumentRecord, listed: Sequence[Loss], pages: Collection[int | None]) -> DocumentRecord:
+    """Return the record of a document whose segments were listed again, and whose text is unchanged.
+
+    Losses of the earlier segments are left out, and those of scanned pages that are now searched as pictures.
+    """
+    remaining = (loss for loss in record.losses if _UNDECODED not in loss.reason)
+    losses = (*(loss for loss in remaining if not _is_covered(loss, pages)), *listed)
+    share = kept_share(record.visible_words, record.kept_words)
+    is_short = share is not None and share < MIN_SHARE
+    partial = is_short or not all(loss.may_be_decoration for loss in losses)
+    return replace(record, losses=losses, partial=partial)
+
+
+def _is_covered(loss: Loss, pages: Collection[int | None]) -> bool:
+    return not loss.words and bool(loss.pages) and "OCR" in loss.advice and all(page in pages for page in loss.pages)
+
+
+def with_undecoded(record: DocumentRecord, losses: Sequence[Loss]) -> DocumentRecord:
+    """Return the record of a document of which some segments cannot be decoded."""
+    return replace(record, losses=(*record.losses, *losses), partial=True)
+
+
+def undecoded(chunk: ChunkRecord, error: str) -> Loss:
+    """Return the loss of a segment that cannot be decoded."""
+    page = chunk.payload.get("page")
+    start, end = chunk.payload.get("start_time"), chunk.payload.get("end_time")
+    place = "the picture" if page is None else f"page {page}"
+    place = place if start is None else format_times(start, end)
+    return Loss(f"{place}, {_UNDECODED} ({error})", pages=() if page is None else (page,))
 
 
 def _unexplained(not_extracted: int, missing: Sequence[MissingText], words: WordCount) -> list[Loss]:

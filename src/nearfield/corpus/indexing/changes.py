@@ -10,16 +10,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from nearfield.corpus.document import Document, SourceItem
+from nearfield.corpus.document import TEXT, Document, MediaContent, SourceItem
+from nearfield.corpus.extractors.media.kinds import FILES_WITHOUT_TEXT, KINDS_BY_TYPE, media_type
 from nearfield.corpus.extractors.options import OcrMode
 from nearfield.corpus.extractors.reader import uses_ocr
 from nearfield.corpus.indexing.context import UNREADABLE, IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent, document_version
 from nearfield.corpus.indexing.stages.chunk_stage import detect_boilerplate
+from nearfield.corpus.indexing.stages.media_segments import media_content, type_of
 from nearfield.corpus.indexing.workers import IndexSession
-from nearfield.corpus.manifest.records import DocumentRecord
+from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord
 from nearfield.corpus.sources import Source
 
+#: Manifest key of the kinds of media that the collection has read at least once.
+MEDIA_KEY = "media"
 #: Documents of a source in the sample for boilerplate detection.
 _SAMPLE_SIZE = 400
 #: Bytes and characters of sampled documents that stay in memory, so that they are not read twice.
@@ -35,6 +39,10 @@ _REMOVED_PER_BATCH = 500
 _MAX_REMOVED_SHARE, _MAX_REMOVED, _MAX_ALL_REMOVED = 0.5, 5, 2
 
 
+#: Why a document gets no vectors of a new feature.
+_NOT_LISTED = "a new feature needs the file, which has changed or is not there any more: index all sources again."
+
+
 class ChangeDetector:
     """Finds the new, changed, unchanged and removed documents of some sources, and counts them in the report."""
 
@@ -42,6 +50,9 @@ class ChangeDetector:
         self._context, self._manifest, self._report = context, context.manifest, context.report
         self._sources, self._session, self._options = sources, session, context.options
         self._chunking = context.chunk_stage.identity()
+        self._reading = context.config.reading
+        #: Whether documents may have segments, or had some with an earlier definition.
+        self._has_media = bool(self._reading.kinds or self._manifest.get(MEDIA_KEY))
         #: Sources that were listed completely.
         self._complete: list[str] = []
         #: The number of listed documents that the manifest does not have, by source.
@@ -49,6 +60,8 @@ class ChangeDetector:
         #: Documents that were read for the sample, and the memory that is left for them.
         self._sampled: dict[str, ItemContent] = {}
         self._memory = _MAX_SAMPLE_MEMORY
+        #: Items of sources that were listed for documents whose media a new table lacks, by source and key.
+        self._items: dict[str, dict[str, SourceItem]] = {}
 
     # -- preparation -------------------------------------------------------------------------------------------
 
@@ -61,7 +74,7 @@ class ChangeDetector:
             try:
                 for number, item in enumerate(source.items()):
                     total += 1
-                    if undecided:
+                    if undecided and not (self._has_media and media_type(item.name) in FILES_WITHOUT_TEXT):
                         _add_to_sample(sample, number, item)
             except UNREADABLE:  # reported by ``changed``
                 continue
@@ -115,9 +128,8 @@ class ChangeDetector:
         old = self._manifest.document(document)
         self.unrecorded[source.name] += old is None
         settled = old if old is not None and self._is_settled(old) else None
-        if settled is not None and item.stamp is not None and settled.stamp == item.stamp:
-            self._count_same(settled)
-            return None
+        if settled is not None and item.stamp is not None and settled.stamp == item.stamp and self._is_listed(settled):
+            return self._same(source, item, settled)
         content = self._sampled.pop(document, None)
         try:
             content = (
@@ -127,13 +139,16 @@ class ChangeDetector:
             self._record_unreadable(document, source, item, old, error)
             return None
         digest = content_digest(content.data, item, self._ocr_mode(content.data, item.name))
-        if settled is not None and settled.digest == digest:
+        kind = type_of(content) if self._has_media else ""
+        segments = self._reading.identity(kind)
+        if settled is not None and settled.digest == digest and self._is_listed(settled):
             # It was read now, so that an earlier error of reading it is over.
             current = replace(settled, stamp=item.stamp, error=settled.error if settled.state == "failed" else "")
             if not self._report.dry_run and current != settled:
                 self._manifest.save([current])
-            self._count_same(current)
-            return None
+            return self._same(source, item, current)
+        if settled is not None and settled.digest == digest and settled.state != "failed":
+            return self._listed_again(settled, item, content, segments)
         self._count("new" if old is None or old.state == "new" else "changed")
         record = DocumentRecord(
             id=document,
@@ -141,12 +156,63 @@ class ChangeDetector:
             key=item.key,
             name=item.name,
             digest=digest,
-            version=document_version(document, digest, self._chunking),
+            version=document_version(document, digest, self._chunking, segments),
             stamp=item.stamp,
+            type=kind if segments else "",
             state="writing",
         )
         # An interrupted run may have left records in the store that the manifest does not know.
         return DocumentTask(record, True, self._context.table_names, old is not None, content)
+
+    def _is_listed(self, record: DocumentRecord) -> bool:
+        """Return whether a document has the segments of this definition."""
+        if not self._has_media:
+            return True
+        kind = record.type if record.type in KINDS_BY_TYPE else media_type(record.name)
+        if not kind:
+            return True
+        segments = self._reading.identity(kind)
+        return record.version == document_version(record.id, record.digest, self._chunking, segments)
+
+    def _listed_again(
+        self, record: DocumentRecord, item: SourceItem, content: ItemContent, segments: str
+    ) -> DocumentTask:
+        """Return the task for a document whose text stays, and whose segments are listed again."""
+        self._count("completed")
+        version = document_version(record.id, record.digest, self._chunking, segments)
+        renewed = replace(record, version=version, stamp=item.stamp)
+        task = DocumentTask(renewed, True, self._context.table_names, True, content, keeps_text=True)
+        task.chunks = [] if self._report.dry_run else self._manifest.all_chunks(record.id)
+        return task
+
+    def _same(self, source: Source, item: SourceItem, record: DocumentRecord) -> DocumentTask | None:
+        """Count a document whose content did not change; return the task for segments that lack vectors."""
+        tables = self._media_tables(record)
+        if not tables or self._report.dry_run:
+            self._count_same(record)
+            return None
+        try:
+            media = media_content(ItemContent.from_item(item), self._reading)
+        except UNREADABLE as error:
+            self._record_unreadable(record.id, source, item, record, error)
+            return None
+        return self._completed(record, self._manifest.chunks(record.id), media)
+
+    def _completed(self, record: DocumentRecord, chunks: list[ChunkRecord], media: MediaContent | None) -> DocumentTask:
+        """Return the task for a document that some tables lack."""
+        task = DocumentTask(record, False, tuple(self._missing_tables(record)), in_store=False)
+        task.chunks, task.media = chunks, media
+        self._count("completed")
+        return task
+
+    def _media_tables(self, record: DocumentRecord) -> list[str]:
+        """Return the tables that lack segments of a document."""
+        if not self._has_media or record.state != "done":
+            return []
+        tables = self._context.tables_by_name
+        missing = [name for name in self._missing_tables(record) if tables[name].feature.reads_media]
+        kinds = {chunk.kind for chunk in self._manifest.chunks(record.id)} - {TEXT} if missing else set()
+        return [name for name in missing if kinds & set(tables[name].feature.reads)]
 
     def _ocr_mode(self, data: bytes | Document, name: str) -> OcrMode:
         """Return the OCR mode that a document is read with; False if its extractor has none."""
@@ -193,11 +259,41 @@ class ChangeDetector:
         last = ""
         while part := self._manifest.incomplete_documents(self._context.table_names, last):
             for record in part:
-                task = DocumentTask(record, False, tuple(self._missing_tables(record)), in_store=False)
-                task.chunks = self._manifest.chunks(record.id)
-                self._count("completed")
-                yield task
+                if self._media_tables(record):
+                    yield from self._completed_media(record)
+                else:
+                    yield self._completed(record, self._manifest.chunks(record.id), None)
             last = part[-1].id
+
+    def _completed_media(self, record: DocumentRecord) -> Iterator[DocumentTask]:
+        """Yield the task for a document whose media file must be read again, unless this run could not read it."""
+        media = self._media_of(record)
+        if media is not None:
+            yield self._completed(record, self._manifest.chunks(record.id), media)
+        elif not record.error:
+            self._report.fail(record.id, _NOT_LISTED)
+            self._manifest.save([replace(record, error=_NOT_LISTED, stamp=None)])
+
+    def _media_of(self, record: DocumentRecord) -> MediaContent | None:
+        """Return the media file of a document; None if no source has it any more, or another content."""
+        item = self._find_item(record)
+        if item is None or item.stamp is None or item.stamp != record.stamp:
+            return None
+        try:
+            return media_content(ItemContent.from_item(item), self._reading)
+        except UNREADABLE:
+            return None
+
+    def _find_item(self, record: DocumentRecord) -> SourceItem | None:
+        """Return the item of a document, as any source of the collection lists it now."""
+        if record.source not in self._items:
+            sources = [source for source in self._context.open_sources() if source.name == record.source]
+            try:
+                items = {item.key: item for source in sources for item in source.items()}
+            except UNREADABLE:
+                items = {}
+            self._items[record.source] = items
+        return self._items[record.source].get(record.key)
 
     def stale(self, documents: Sequence[str]) -> Iterator[DocumentTask]:
         """Yield documents whose near-duplicates have lost their originals, with all their chunks."""
@@ -207,6 +303,8 @@ class ChangeDetector:
                 continue
             task = DocumentTask(record, True, self._context.table_names, in_store=True)
             task.chunks = self._manifest.all_chunks(document)
+            if any(chunk.kind != TEXT for chunk in task.chunks):  # a table of a new feature may lack their vectors
+                task.media = self._media_of(record)
             yield task
 
     def missing(self) -> Iterator[list[str]]:

@@ -19,6 +19,7 @@ from nearfield.stores import Store, TableSpec
 
 if TYPE_CHECKING:
     from nearfield.corpus.indexing.workers import IndexWorkers
+    from nearfield.corpus.sources import Source
 
 #: Seconds between two tries of a store that failed.
 _RETRY_PAUSES = (0.5, 2.0, 5.0)
@@ -58,6 +59,8 @@ class IndexContext:
     report: IndexReport = field(init=False)
     progress: Progress = field(default_factory=lambda: Progress(None, shown=False))
     status: Callable[[], str] = lambda: ""
+    #: Opens all sources of the collection, whichever of them are indexed.
+    open_sources: Callable[[], Sequence[Source]] = lambda: ()
 
     def __post_init__(self) -> None:
         self.report = IndexReport(self.name)

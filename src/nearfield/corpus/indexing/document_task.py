@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nearfield.corpus.document import Chunk, Document, SourceItem
+from nearfield.corpus.document import Chunk, Document, MediaContent, SourceItem, file_stamp
+from nearfield.corpus.extractors.media.segments import Segment
 from nearfield.corpus.features import Vector
 from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, DuplicateChunk
 from nearfield.stores import Record
@@ -31,7 +32,7 @@ class ItemContent:
     """What a source's item contains: its bytes, or the document of a row; it can be pickled.
 
     ``key``, ``name``, ``meta`` and ``path`` are those of the item. ``extracted`` has the document and its type, if it
-    was extracted already for the boilerplate sample.
+    was extracted already for the boilerplate sample. ``stamp`` is that of the file at ``path`` before it was read.
     """
 
     key: str
@@ -40,6 +41,7 @@ class ItemContent:
     data: bytes | Document
     path: Path | None = None
     extracted: tuple[Document, str] | None = None
+    stamp: str = ""
 
     @classmethod
     def from_item(cls, item: SourceItem) -> ItemContent:
@@ -48,7 +50,8 @@ class ItemContent:
         Raises:
             NearfieldError, OSError: it cannot be read.
         """
-        return cls(item.key, item.name, item.meta, item.read(), item.path)
+        stamp = "" if item.path is None else file_stamp(item.path)
+        return cls(item.key, item.name, item.meta, item.read(), item.path, stamp=stamp)
 
 
 @dataclass
@@ -64,6 +67,10 @@ class DocumentTask:
     in_store: bool
     #: What to extract; None if there are chunks already.
     content: ItemContent | None = None
+    #: Whether the text stays that of ``chunks``: only segments of the content are listed again.
+    keeps_text: bool = False
+    #: The media file whose segments are among the chunks; None if all of them are text.
+    media: MediaContent | None = None
     #: Set by the extract stage: whether the chunks come from an extraction of this run; of the part, the numbers of
     #: chunks that were too small and of boilerplate lines; and the script of a text that the model cannot read.
     is_extracted: bool = False
@@ -94,7 +101,9 @@ class DocumentTask:
     def weight(self) -> int:
         """Its size in a queue of the pipeline: its chunks, and the bytes that are still to be extracted."""
         data = self.content.data if self.content is not None else b""
-        return 1 + len(self.chunks) + (0 if isinstance(data, Document) else len(data) // BYTES_PER_WEIGHT)
+        size = 0 if isinstance(data, Document) else len(data)
+        size += 0 if self.media is None else len(self.media.data)
+        return 1 + len(self.chunks) + size // BYTES_PER_WEIGHT
 
     @property
     def is_whole(self) -> bool:
@@ -111,6 +120,12 @@ class DocumentTask:
         self.chunks, self.duplicates, self.vectors = [], [], {}
         return self
 
+    def leave_out(self, errors: Mapping[int, str]) -> None:
+        """Remove the chunks with these indices, which cannot be decoded."""
+        self.chunks = [chunk for at, chunk in enumerate(self.chunks) if at not in errors]
+        for name, vectors in self.vectors.items():
+            self.vectors[name] = [vector for at, vector in enumerate(vectors) if at not in errors]
+
     def finished(self) -> DocumentRecord:
         """Return the document's record for the state ``done``."""
         tokens = self.earlier_tokens + sum(chunk.tokens for chunk in self.chunks)
@@ -118,13 +133,14 @@ class DocumentTask:
         chunks = self.earlier_chunks + len(self.chunks)
         return replace(self.document, state="done", error=error, chunks=chunks, tokens=tokens)
 
-    def records(self, table: str) -> list[Record]:
-        """Return the chunks as records of a vector table."""
+    def records(self, table: str, reads: Sequence[str]) -> list[Record]:
+        """Return the chunks of the kinds that a table's feature reads as records of the table."""
         return [
             Record(
                 c.id, c.document, c.version, c.ordinal, c.text, c.fields, {**c.payload, "context": c.context}, vector
             )
             for c, vector in zip(self.chunks, self.vectors[table], strict=True)
+            if c.kind in reads
         ]
 
 
@@ -140,9 +156,39 @@ def split_task(task: DocumentTask) -> Iterator[DocumentTask]:
         yield task.part(chunks, is_first=start == 0, is_last=is_last, share=len(chunks) / total)
 
 
-def document_version(document: str, digest: str, chunking: str) -> str:
-    """Return the version of a document: a digest of its id, its content and the chunking settings."""
-    return hashlib.sha256(f"{document}\0{digest}\0{chunking}".encode()).hexdigest()[:24]
+def document_version(document: str, digest: str, chunking: str, segments: str = "") -> str:
+    """Return the version of a document: a digest of its id, its content, and the settings of chunks and segments."""
+    parts = [document, digest, chunking, *([segments] if segments else [])]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def segment_records(
+    document: DocumentRecord, media: MediaContent, segments: Sequence[Segment], ordinal: int, salts: Mapping[str, str]
+) -> list[ChunkRecord]:
+    """Return the manifest's records of segments.
+
+    A chunk's id is derived from its document, the file's bytes and its place in it, so that an unchanged segment keeps
+    its vectors. ``salts`` has by kind whatever else these depend on; ``ordinal`` is that of the first one.
+    """
+    records = []
+    for number, segment in enumerate(segments, ordinal):
+        salt = salts.get(segment.kind, "")
+        name = f"{document.id}\0{media.digest}\0{segment.key}\0{salt}"
+        fields = segment.fields()
+        records.append(
+            ChunkRecord(
+                id=str(uuid.uuid5(_NAMESPACE, name)),
+                document=document.id,
+                version=document.version,
+                ordinal=number,
+                text="",
+                context="",
+                fields={**document.fields, **fields},
+                payload={"title": document.title, "start": 0, "end": 0, **fields},
+                tokens=0,
+            )
+        )
+    return records
 
 
 def chunk_records(

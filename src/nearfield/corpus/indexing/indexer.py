@@ -12,8 +12,8 @@ from nearfield.corpus.config import CollectionConfig, parse_config
 from nearfield.corpus.directory import CollectionDirectory
 from nearfield.corpus.extractors.ocr import require_ocr
 from nearfield.corpus.extractors.options import ExtractionOptions
-from nearfield.corpus.features import Feature, FeatureTable, token_counter
-from nearfield.corpus.indexing.changes import is_suspicious_removal
+from nearfield.corpus.features import Feature, FeatureTable, measuring_feature, token_counter
+from nearfield.corpus.indexing.changes import MEDIA_KEY, is_suspicious_removal
 from nearfield.corpus.indexing.context import DEFAULT_OPTIONS, IndexContext, IndexOptions
 from nearfield.corpus.indexing.report import IndexReport
 from nearfield.corpus.indexing.run import IndexRun
@@ -96,12 +96,12 @@ class Indexer:
             return IndexRun(context, [], session).remove(documents)
 
     def chunk_stage(self, manifest: Manifest | None = None) -> ChunkStage:
-        """Return the stage that splits documents, by the tokens of the first feature.
+        """Return the stage that splits documents, by the tokens of the first feature that reads text.
 
         Raises:
             InputError: the settings for chunks do not fit the model.
         """
-        first = next(iter(self._features.values()))
+        first = measuring_feature(self._features)
         return ChunkStage(self._config, token_counter(first), partial(encode_dense, first), manifest or self._manifest)
 
     def _needs_rebuild(self, chunk_stage: ChunkStage) -> bool:
@@ -157,6 +157,10 @@ class Indexer:
         with explain_full_disk(self._folder.path), workers.start(self._setup(chunk_stage)) as session:
             tables = self._tables(manifest).open(self._features)
             manifest.set_ocr_mode(self._config.ocr)
+            if self._config.media_kinds:
+                with manifest.writing():
+                    manifest.keywords.leave_out_media()
+                    manifest.set(MEDIA_KEY, list(self._config.media_kinds))
             context = self._context(manifest, chunk_stage, tables, options)
             report = IndexRun(context, sources, session).run()
         for item in tables.values():
@@ -174,7 +178,8 @@ class Indexer:
         if self._config.ocr:
             require_ocr()
         cache = str(self._folder.path / _OCR_CACHE) if self._config.ocr else ""
-        return IndexSetup(self._config, self._features, chunk_stage, ExtractionOptions(self._config.ocr, cache))
+        options = ExtractionOptions(self._config.ocr, cache, self._config.media_kinds)
+        return IndexSetup(self._config, self._features, chunk_stage, options)
 
     def _sources(self, manifest: Manifest) -> list[Source]:
         return open_sources(self._config, manifest, own_folders(self._folder, self._store))
@@ -189,7 +194,9 @@ class Indexer:
         tables: dict[str, FeatureTable],
         options: IndexOptions = DEFAULT_OPTIONS,
     ) -> IndexContext:
-        return IndexContext(self._folder.name, self._config, manifest, self._store, chunk_stage, tables, options)
+        context = IndexContext(self._folder.name, self._config, manifest, self._store, chunk_stage, tables, options)
+        context.open_sources = partial(self._sources, manifest)
+        return context
 
 
 def _suspicious_removals(before: Mapping[str, int], after: Mapping[str, int]) -> list[tuple[str, int, int]]:
@@ -207,7 +214,7 @@ def open_sources(config: CollectionConfig, manifest: Manifest, own: Sequence[Pat
     """Return the sources of a definition, which skip the collection's own folders, and its inline documents."""
     sources = [open_source(spec.kind, spec.location, **spec.options) for spec in config.sources]
     for source in sources:
-        source.without, source.pictures = own, bool(config.ocr)
+        source.without, source.pictures, source.media = own, bool(config.ocr), config.reading.types
     return [*sources, InlineSource(manifest)]
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from nearfield.arrays import Array
+from nearfield.corpus.document import TEXT
 from nearfield.corpus.features import Feature, table_from_dict
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.search.reranking import record_text
@@ -20,24 +21,30 @@ _MIN_COSINE = 0.999
 
 
 def verify(manifest: Manifest, store: Store, features: Mapping[str, Feature], *, sample: int) -> dict[str, Any]:
-    """Compare each live vector table with the manifest, and ``sample`` of its vectors with the model's."""
-    chunks: dict[str, str] = dict(manifest.rows("SELECT id, version FROM chunks"))
+    """Compare each live vector table with the manifest, and ``sample`` of its vectors with the model's.
+
+    A table has the chunks of the kinds that its feature reads. Vectors of texts are computed again, not those of media.
+    """
+    rows = manifest.rows("SELECT id, version, coalesce(json_extract(payload, '$.kind'), ?) FROM chunks", (TEXT,))
+    all_chunks = {key: (version, kind) for key, version, kind in rows}
     tables: dict[str, int] = {}
     problems: dict[str, list[str]] = {"missing": [], "foreign": [], "unlike": [], "outdated": []}
     for name, record in manifest.live_tables().items():
         table = table_from_dict(record.described)
         stored = {row.id: row.version for part in store.scan(table) for row in part}
         tables[name] = len(stored)
+        reads = cast(Sequence[str], record.space.get("reads", (TEXT,)))
+        chunks = {key: version for key, (version, kind) in all_chunks.items() if kind in reads}
         problems["missing"] += [f"{name}: {key}" for key in chunks if stored.get(key) != chunks[key]]
         problems["foreign"] += [f"{name}: {key}" for key in stored if key not in chunks]
         feature = features.get(name)
         if feature is not None and record.space != feature.space():
             problems["outdated"].append(name)
         elif feature is not None and sample:
-            shared = sorted(chunks.keys() & stored.keys())
+            shared = sorted(key for key in chunks.keys() & stored.keys() if all_chunks[key][1] == TEXT)
             chosen = random.Random(0).sample(shared, min(sample, len(shared)))
             problems["unlike"] += [f"{name}: {key}" for key in _differing(store, table, feature, chosen)]
-    return {"chunks": len(chunks), "tables": tables, **problems, "whole": not any(problems.values())}
+    return {"chunks": len(all_chunks), "tables": tables, **problems, "whole": not any(problems.values())}
 
 
 def _differing(store: Store, table: TableSpec, feature: Feature, ids: Sequence[str]) -> list[str]:

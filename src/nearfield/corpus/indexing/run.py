@@ -11,6 +11,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 
+from nearfield.corpus.document import TEXT
 from nearfield.corpus.indexing.changes import ChangeDetector
 from nearfield.corpus.indexing.context import IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask
@@ -34,7 +35,7 @@ class IndexRun:
         self.report = context.report
         context.status = session.status
         self._changes = ChangeDetector(context, sources, session)
-        features = [item.feature for item in context.tables.values()]
+        features = [item.feature for item in context.tables.values() if TEXT in item.feature.reads]
         #: The model of the first dense feature, for texts that it cannot read.
         self._model = next((feature.encoder.name for feature in features if feature.kind == "dense"), "")
         self._writer = WriteStage(context)

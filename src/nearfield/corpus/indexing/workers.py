@@ -7,20 +7,21 @@ whatever the workers are. What an index run promises does therefore not depend o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.corpus.extractors.reader import DocumentReader
-from nearfield.corpus.features import Feature, group_passes
+from nearfield.corpus.features import EncodePass, Feature, group_passes
 from nearfield.corpus.indexing.context import IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent, split_task
 from nearfield.corpus.indexing.report import ClusterCounts
 from nearfield.corpus.indexing.stages.chunk_stage import ChunkStage
 from nearfield.corpus.indexing.stages.embed_stage import EmbedStage
 from nearfield.corpus.indexing.stages.extract_stage import ExtractStage
+from nearfield.corpus.indexing.stages.media_stage import MediaEmbedStage
 
 #: Documents and chunks that may wait between two stages.
 QUEUE_CAPACITY = 2048
@@ -92,6 +93,12 @@ class IndexWorkers(ABC):
         """Return a context manager of the workers of one run."""
 
 
+def embed_stage(context: IndexContext, encode_pass: EncodePass, group: Sequence[Feature]) -> EmbedStage:
+    """Return the stage of a forward pass in this process."""
+    stage = MediaEmbedStage if group[0].reads_media else EmbedStage
+    return stage(context, encode_pass, group)
+
+
 class LocalSession(IndexSession):
     """Extracts, splits and encodes in this process."""
 
@@ -116,7 +123,7 @@ class LocalSession(IndexSession):
     def embed_stages(self, context: IndexContext) -> list[Stage]:
         """Return a stage for each forward pass."""
         features = [item.feature for item in context.tables.values()]
-        return [EmbedStage(context, encode_pass, group).run for encode_pass, group in group_passes(features)]
+        return [embed_stage(context, encode_pass, group).run for encode_pass, group in group_passes(features)]
 
 
 class LocalWorkers(IndexWorkers):

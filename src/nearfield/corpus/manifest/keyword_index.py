@@ -34,10 +34,12 @@ _UNSPACED_RUN = re.compile(
 _SPLIT = "nearfield_split_unspaced"
 _INDEX = """
 CREATE VIEW IF NOT EXISTS embedded(rowid, text) AS
-  SELECT rowid, {split}(CASE context WHEN '' THEN text ELSE context || char(10) || text END) FROM chunks;
+  SELECT rowid, {split}(CASE context WHEN '' THEN text ELSE context || char(10) || text END) FROM chunks{where};
 CREATE VIRTUAL TABLE keywords USING fts5(text, content='embedded', content_rowid='rowid', tokenize="{tokenizer}");
 CREATE VIRTUAL TABLE terms USING fts5vocab('keywords', 'row');
 """
+#: The condition of chunks of text, where the index leaves out those of media.
+_TEXT_ONLY = " WHERE json_extract(payload, '$.kind') IS NULL"
 _RECORD = "rowid, id, document, version, ordinal, text, fields, payload"
 #: The field whose values are those of all pages from the first to the last one of a chunk.
 PAGE = "page"
@@ -100,9 +102,9 @@ class KeywordIndex:
             return
         self._connection.execute("SAVEPOINT keywords")
         try:
+            where = _TEXT_ONLY if self._leaves_out_media else ""
             self.drop()
-            split = "" if self._configured == "trigram" else _SPLIT
-            for statement in _INDEX.format(tokenizer=TOKENIZERS[self._configured], split=split).split(";"):
+            for statement in self._statements(where).split(";"):
                 self._connection.execute(statement)
             self.rebuild()
         except BaseException:
@@ -110,6 +112,23 @@ class KeywordIndex:
             raise
         finally:
             self._connection.execute("RELEASE keywords")
+
+    def _statements(self, where: str) -> str:
+        split = "" if self._configured == "trigram" else _SPLIT
+        return _INDEX.format(tokenizer=TOKENIZERS[self._configured], split=split, where=where)
+
+    @property
+    def _leaves_out_media(self) -> bool:
+        row = self._connection.execute("SELECT sql FROM sqlite_master WHERE name = 'embedded'").fetchone()
+        return bool(row) and row[0].rstrip().endswith(_TEXT_ONLY)
+
+    def leave_out_media(self) -> None:
+        """Leave chunks of media out of the index, which counts texts. There is none yet when it is first called."""
+        if not self._leaves_out_media:
+            split = _SPLIT if self.splits_unspaced else ""
+            view = _INDEX.format(tokenizer="", split=split, where=_TEXT_ONLY).split(";")[0]
+            self._connection.execute("DROP VIEW IF EXISTS embedded")
+            self._connection.execute(view)
 
     def drop(self) -> None:
         """Remove the index."""
@@ -241,9 +260,17 @@ class KeywordIndex:
         )
         return [key for (key,) in rows]
 
-    def sample_ids(self, count: int) -> list[str]:
-        """Return the ids of ``count`` chunks in the order of their ids, which are digests: a random sample."""
-        return [key for (key,) in self._connection.execute("SELECT id FROM chunks ORDER BY id LIMIT ?", (count,))]
+    def sample_ids(self, count: int, kinds: Sequence[str] = ()) -> list[str]:
+        """Return the ids of ``count`` chunks in the order of their ids, which are digests: a random sample.
+
+        They are texts; with ``kinds``, media of these kinds.
+        """
+        sql = "SELECT id FROM chunks WHERE json_extract(payload, '$.kind') IS NULL ORDER BY id LIMIT ?"
+        if kinds:
+            chosen = "json_extract(payload, '$.kind') IN (SELECT value FROM json_each(?))"
+            sql = f"SELECT id FROM chunks WHERE {chosen} ORDER BY id LIMIT ?"
+        values = (json.dumps(list(kinds)), count) if kinds else (count,)
+        return [key for (key,) in self._connection.execute(sql, values)]
 
 
 def _distinct(terms: Iterable[str]) -> Iterator[str]:

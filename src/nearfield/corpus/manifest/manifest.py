@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nearfield.argument_checks import require_count, require_optional_texts
+from nearfield.corpus.document import TEXT
 from nearfield.corpus.manifest import schema, sqlite
 from nearfield.corpus.manifest.keyword_index import KeywordIndex
 from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, DuplicateChunk, State, VectorTable
@@ -399,7 +400,8 @@ class Manifest:
     def _add_chunk(self, chunk: ChunkRecord) -> None:
         sql = f"INSERT INTO chunks({CHUNK_COLUMNS}) VALUES ({', '.join('?' * 9)})"
         added = self.connection.execute(sql, chunk_row(chunk))
-        self.keywords.put([(int(added.lastrowid or 0), chunk.embedded)])
+        if chunk.kind == TEXT:
+            self.keywords.put([(int(added.lastrowid or 0), chunk.embedded)])
 
     def _add_duplicates(self, document: str, duplicates: Sequence[DuplicateChunk]) -> None:
         self.connection.executemany(

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from nearfield.corpus.document import Chunk, Span
+from nearfield.corpus.document import TEXT, Chunk, Span
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.records import ChunkRecord
 
@@ -116,7 +116,7 @@ def add_lines(text: str, chunks: Iterable[Chunk], line: int = 1) -> list[Chunk]:
 
 def read_text(manifest: Manifest, document: str) -> ReadingText:
     """Return the text of a document in a manifest, near-duplicates included."""
-    return join_chunks(manifest.all_chunks(document))
+    return join_chunks(chunk for chunk in manifest.all_chunks(document) if chunk.kind == TEXT)
 
 
 def join_chunks(chunks: Iterable[ChunkRecord]) -> ReadingText:

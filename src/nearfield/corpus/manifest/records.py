@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from nearfield.corpus.document import Loss, embedded
+from nearfield.corpus.document import TEXT, Loss, embedded
 from nearfield.stores.filters import Value
 
 State = Literal["new", "writing", "done", "failed", "deleting", "stale"]
@@ -66,6 +66,11 @@ class ChunkRecord:
     def embedded(self) -> str:
         """The text that the model reads."""
         return embedded(self.text, self.context)
+
+    @property
+    def kind(self) -> str:
+        """What it is: text, image, page, audio or video. Chunks of media have no text."""
+        return str(self.payload.get("kind", TEXT))
 
 
 @dataclass(frozen=True)

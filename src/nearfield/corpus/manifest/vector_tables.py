@@ -6,8 +6,10 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from nearfield.corpus import features
+from nearfield.corpus.extractors.media.kinds import MEDIA_FIELDS
 from nearfield.corpus.features import Feature, FeatureTable
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.records import VectorTable
@@ -66,7 +68,14 @@ class VectorTables:
     def _matches(self, table: VectorTable, feature: Feature) -> bool:
         described = features.table_to_dict(feature.table(table.name, self.fields))
         same = table.feature == feature.name and table.space == feature.space()
+        if same and not feature.reads_media:
+            # A table of texts stays when a feature of media is added or removed, which changes the fields for filters.
+            stored = {**table.described, "fields": self._without_media(table.described["fields"])}
+            return stored == {**described, "fields": self._without_media(self.fields)}
         return same and dict(table.described) == described
+
+    def _without_media(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: kind for name, kind in fields.items() if name not in MEDIA_FIELDS}
 
     def _add(self, feature: Feature, *, live: bool) -> VectorTable:
         table = feature.table(self.new_name(feature.name), self.fields)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from nearfield.corpus.document import TEXT
 from nearfield.stores.filters import Value
 from nearfield.units import format_clock
 
@@ -27,6 +28,7 @@ def place_of(payload: Mapping[str, Any]) -> dict[str, Any]:
         "lines": None if lines is None else (lines[0], lines[1]),
         "start_time": payload.get("start_time"),
         "end_time": payload.get("end_time"),
+        "kind": payload.get("kind", TEXT),
     }
 
 
@@ -37,6 +39,7 @@ class Location:
     ``start`` and ``end`` are characters of the text that ``Collection.text`` returns. ``page`` and ``last_page`` count
     from 1 in units of ``page_unit``: page, slide or sheet. ``lines`` are the first and last line in the file, from 1;
     None if the file is no text. ``start_time`` and ``end_time`` are the seconds of a recording; None without one.
+    ``kind`` is text, image, page, audio or video.
     """
 
     document: str
@@ -48,13 +51,14 @@ class Location:
     lines: tuple[int, int] | None = None
     start_time: float | None = None
     end_time: float | None = None
+    kind: str = TEXT
 
     def describe(self) -> str:
         """Return the place as a person looks for it: ``lines 3-9``, ``page 4``, ``0:12-0:22``; empty if unknown."""
         if self.lines is not None:
             return _range("line", *self.lines)
         if self.start_time is not None:
-            return _format_times(self.start_time, self.end_time)
+            return format_times(self.start_time, self.end_time)
         return "" if self.page is None else _range(self.page_unit, self.page, self.last_page or self.page)
 
 
@@ -62,7 +66,7 @@ def _range(unit: str, first: int, last: int) -> str:
     return f"{unit} {first}" if first == last else f"{unit}s {first}-{last}"
 
 
-def _format_times(start: float, end: float | None) -> str:
+def format_times(start: float, end: float | None) -> str:
     """Return a part of a recording for people: ``0:12-0:22``, or ``0:12`` within a second."""
     first, last = format_clock(start), format_clock(max(start, end or 0.0))
     return first if first == last else f"{first}-{last}"
@@ -92,7 +96,8 @@ class SearchHit:
     first. ``also`` are other places with nearly the same text. ``stages`` are the score and rank (from 1) by stage,
     such as ``{"dense": {"score": 0.71, "rank": 2}}``. ``shared`` are the parts of ``text`` that were not compared with
     the query: passages that documents or pages share, which are separate chunks. ``bridge`` says what the search loses
-    if it went through a bridge into the vectors of an earlier model; else it is empty.
+    if it went through a bridge into the vectors of an earlier model; else it is empty. ``kind`` is that of the chunk: a
+    picture, page, sound or video has no text.
     """
 
     id: str
@@ -115,6 +120,7 @@ class SearchHit:
     bridge: str = ""
     start_time: float | None = None
     end_time: float | None = None
+    kind: str = TEXT
 
     @property
     def own_text(self) -> str:
@@ -146,6 +152,7 @@ class SearchHit:
             self.lines,
             self.start_time,
             self.end_time,
+            self.kind,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
+from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.manifest.keyword_index import PAGE
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.reading_text import ReadingText, read_text, shared_ranges, shift_highlights
 from nearfield.corpus.manifest.records import ChunkRecord
 from nearfield.corpus.search.hit import Location, SearchHit, place_of
-from nearfield.stores.filters import BUILT_IN, All, Compare, Either, FieldType, Filter, Not, matches, parse_filter
+from nearfield.corpus.search.media_filters import with_text_kind
+from nearfield.stores.filters import BUILT_IN, All, Compare, Either, Filter, Not, matches, parse_filter
 
 
 class HitPlaces:
@@ -20,13 +21,15 @@ class HitPlaces:
     Args:
         manifest: the collection's manifest.
         where: the filter of the search, as the caller wrote it or parsed.
-        fields: the fields for filters.
+        config: the definition of the collection, with the fields for filters.
     """
 
-    def __init__(self, manifest: Manifest, where: object, fields: Mapping[str, FieldType]) -> None:
+    def __init__(self, manifest: Manifest, where: object, config: CollectionConfig) -> None:
         self._manifest = manifest
         parsed = isinstance(where, (Compare, All, Either, Not))
-        self._where = cast("Filter", where) if parsed else parse_filter(where, fields)
+        self._where = cast("Filter", where) if parsed else parse_filter(where, config.all_fields)
+        if self._where is not None and config.media_kinds:
+            self._where = with_text_kind(self._where)
         #: Texts of documents whose chunks were stored by version 0.1, without their places in them.
         self._texts: dict[str, ReadingText] = {}
 

@@ -8,6 +8,8 @@ from typing import Any, cast
 
 from nearfield.argument_checks import require_count, require_mapping, require_optional_texts, require_texts
 from nearfield.arrays import Array
+from nearfield.corpus.document import TEXT
+from nearfield.corpus.extractors.media.kinds import MEDIA_FIELDS, NOUNS
 from nearfield.corpus.search import fusion
 from nearfield.errors import InputError, nearest
 from nearfield.stores import Kind, TableSpec, Vector
@@ -43,7 +45,7 @@ class Searchable:
     and ``shape`` converts that feature's vectors [n, dimensions], so that no query is encoded twice.
     ``encode_documents`` encodes texts as documents, in the same form, for sentences. ``unread_script`` returns the
     script of a text that the model cannot read. ``note`` says what is lost where queries reach the vectors through a
-    bridge.
+    bridge. ``reads`` are the kinds of chunks with vectors, and ``reads_queries`` says whether the model reads texts.
     """
 
     table: TableSpec
@@ -55,6 +57,13 @@ class Searchable:
     encode_documents: Callable[[Sequence[str]], Sequence[Array]] | None = None
     unread_script: Callable[[str], str | None] | None = None
     note: str = ""
+    reads: tuple[str, ...] = (TEXT,)
+    reads_queries: bool = True
+
+    @property
+    def media(self) -> tuple[str, ...]:
+        """The kinds that it reads besides text."""
+        return tuple(kind for kind in self.reads if kind != TEXT)
 
 
 @dataclass(frozen=True)
@@ -96,7 +105,7 @@ class SearchPlan:
     ``rankings`` are the features, or ``bm25``, whose rankings are fused; ``rescored`` is the feature whose whole
     vectors score the candidates again; ``dense`` and ``tokens`` are the features that later stages need. ``depth`` is
     the number of candidates of each ranking, and ``pool`` the number that later stages take. Results with a score below
-    ``min_score`` are left out.
+    ``min_score`` are left out. ``notes`` say which features are left out, and why.
     """
 
     k: int
@@ -115,6 +124,7 @@ class SearchPlan:
     pool: int
     depth: int
     min_score: float | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def features(self) -> list[str]:
@@ -177,7 +187,13 @@ class SearchPlanner:
             pool=pool,
             depth=default_depth if depth is None else max(pool, depth),
             min_score=None if options.min_score is None else _number("min_score", options.min_score),
+            notes=self._notes() if options.mode == "auto" else (),
         )
+
+    def _notes(self) -> tuple[str, ...]:
+        """Return which features cannot read a text, so that a search leaves them out."""
+        unread = [name for name, feature in self._features.items() if not feature.reads_queries]
+        return tuple(_unread_query(name, self._features[name]) for name in unread)
 
     def _where(self, where: object) -> Filter | None:
         """Return a filter.
@@ -188,7 +204,7 @@ class SearchPlanner:
         parsed = where if isinstance(where, (Compare, All, Either, Not)) else parse_filter(where, self._fields)
         tables = [feature.table.fields for feature in self._features.values()]
         for name in _fields_of(parsed):
-            if name in self._fields and any(name not in table for table in tables):
+            if name in self._fields and name not in MEDIA_FIELDS and any(name not in table for table in tables):
                 raise InputError(
                     f"The field {name!r} was declared after the documents were indexed: index the collection again, "
                     "with all its sources.",
@@ -200,6 +216,8 @@ class SearchPlanner:
         """Return the rankings that a mode needs, and the feature that rescores."""
         if mode == "auto":
             mode = self._auto()
+            rankings, rescored = self._mode(mode)
+            return (*rankings, *(name for name in self._media_rankings() if name not in rankings)), rescored
         if mode == BM25 and self._keywords:
             return (BM25,), None
         if mode == "hybrid":
@@ -213,6 +231,8 @@ class SearchPlanner:
         if mode in ("dense", "sparse", "multivector"):
             return (self._require(cast(Kind, mode), f"Mode {mode!r}"),), None
         if mode in self._features:
+            if not self._features[mode].reads_queries:
+                raise InputError(_unread_query(mode, self._features[mode]), param="mode")
             return (mode,), None
         if mode == BM25:
             raise InputError("Mode 'bm25' needs a keyword index, which this collection lacks.", param="mode")
@@ -221,12 +241,20 @@ class SearchPlanner:
     def _auto(self) -> str:
         if self._first_of("dense"):
             return "hybrid" if self._keywords or self._first_of("sparse") else "dense"
-        return BM25 if self._keywords else next(iter(self._features), "dense")
+        if self._keywords:
+            return BM25
+        return next((name for name, feature in self._features.items() if feature.reads_queries), "dense")
+
+    def _media_rankings(self) -> list[str]:
+        """Return the features of media that a text is compared with, without forms of others."""
+        items = self._features.items()
+        return [name for name, one in items if one.media and one.reads_queries and one.of not in self._features]
 
     def _first_of(self, kind: Kind) -> str | None:
-        """Return the first feature of a kind that is not a form of another one."""
-        names = (name for name, feature in self._features.items() if feature.table.kind == kind and feature.of is None)
-        return next(names, None)
+        """Return the first feature of a kind that is not a form of another one: one that reads text, if there is."""
+        items = self._features.items()
+        names = [name for name, one in items if one.table.kind == kind and one.of is None and one.reads_queries]
+        return next((name for name in names if TEXT in self._features[name].reads), next(iter(names), None))
 
     def _require(self, kind: Kind, option: str) -> str:
         """Return the first feature of a kind, which this option needs."""
@@ -293,6 +321,11 @@ def _weights(weights: Mapping[str, float], rankings: Sequence[str]) -> dict[str,
     if not any(checked.values()):
         raise InputError("All weights are 0: one must be above.", param="weights")
     return checked
+
+
+def _unread_query(name: str, feature: Searchable) -> str:
+    kinds = " and ".join(NOUNS[kind] for kind in feature.reads)
+    return f"Feature {name!r} has vectors of {kinds}, and its model reads no texts: a text does not search it."
 
 
 def _missing_feature(option: str, feature: str) -> InputError:

@@ -6,6 +6,7 @@ Each ranking of the plan finds candidates: the store by vectors, or the keyword 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -27,6 +28,7 @@ from nearfield.corpus.search.candidates import (
     scores_of,
 )
 from nearfield.corpus.search.hit import SearchHit
+from nearfield.corpus.search.media_filters import for_table
 from nearfield.corpus.search.plan import BM25, FUSIONS, Searchable, SearchOptions, SearchPlan, SearchPlanner
 from nearfield.corpus.search.relevance import RelevanceScale
 from nearfield.errors import InputError, SpaceMismatch
@@ -35,6 +37,8 @@ from nearfield.stores.filters import FieldType, Filter
 from nearfield.text_inputs import many_texts
 
 __all__ = ["Searchable", "Searcher"]
+
+LOG = logging.getLogger("nearfield")
 
 #: Queries whose candidates are in memory at the same time.
 _QUERIES_PER_BATCH = 256
@@ -67,6 +71,7 @@ class Searcher:
         stored_filter: Callable[[Filter], Filter] | None = None,
     ) -> None:
         self._relevance, self._stored_filter = relevance, stored_filter
+        self._logged: set[str] = set()
         self._store, self._features, self._keywords = store, dict(features), keywords
         self._load_reranker, self._language = load_reranker, language
         self._planner = SearchPlanner(
@@ -138,6 +143,10 @@ class Searcher:
                 min_score=min_score,
             )
         )
+        for note in plan.notes:
+            if note not in self._logged:
+                self._logged.add(note)
+                LOG.warning("%s", note)
         if plan.where is not None and self._stored_filter is not None:
             plan = replace(plan, where=self._stored_filter(plan.where))
         texts = _checked(queries)
@@ -193,7 +202,8 @@ class Searcher:
         if name == BM25:
             return [self._bm25(plan, text) for text in batch.texts]
         table, vectors = self._features[name].table, batch.vectors[name]
-        hits = self._store.search(table, vectors, plan.depth, where=plan.where, exact=plan.exact)
+        where = for_table(plan.where, table.fields)
+        hits = self._store.search(table, vectors, plan.depth, where=where, exact=plan.exact)
         return [rank(name, [SearchCandidate(hit.record, hit.score) for hit in row]) for row in hits]
 
     def _bm25(self, plan: SearchPlan, text: str) -> Ranking:

@@ -10,6 +10,7 @@ from nearfield.corpus.features import Feature, bridge_note, require_same_space, 
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.records import VectorTable
 from nearfield.corpus.manifest.stored_filters import stored_filter
+from nearfield.corpus.search.media_filters import with_text_kind
 from nearfield.corpus.search.plan import Searchable
 from nearfield.corpus.search.relevance import RelevanceScale
 from nearfield.corpus.search.reranking import PairScorer
@@ -17,6 +18,7 @@ from nearfield.corpus.search.searcher import Searcher
 from nearfield.corpus.search.unread_letters import UnreadLetters
 from nearfield.errors import InputError
 from nearfield.stores import Store
+from nearfield.stores.filters import Filter
 from nearfield.vectors.vector_map import VectorMap
 
 
@@ -56,8 +58,12 @@ def create_searcher(
         language=config.language,
         fields=config.all_fields,
         relevance=RelevanceScale(store, searchable, manifest.search_index),
-        stored_filter=partial(stored_filter, manifest),
+        stored_filter=partial(_stored_filter, manifest, bool(config.media_kinds)),
     )
+
+
+def _stored_filter(manifest: Manifest, has_media: bool, where: Filter) -> Filter:
+    return stored_filter(manifest, with_text_kind(where) if has_media else where)
 
 
 def _searchable(feature: Feature, table: VectorTable, derived_from: str | None) -> Searchable:
@@ -69,8 +75,10 @@ def _searchable(feature: Feature, table: VectorTable, derived_from: str | None) 
         model=feature.encoder.name,
         of=derived_from,
         shape=feature.shape if derivable else None,
-        encode_documents=feature.encode_documents,
-        unread_script=UnreadLetters(feature.encoder.tokenizer).script,
+        encode_documents=feature.encode_documents if feature.reads_texts else None,
+        unread_script=UnreadLetters(feature.encoder.tokenizer).script if feature.reads_texts else None,
+        reads=feature.reads,
+        reads_queries=feature.reads_texts,
     )
 
 

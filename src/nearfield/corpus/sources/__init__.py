@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class Source(ABC):
 
     #: Whether pictures are documents, which OCR reads.
     pictures: bool = False
+    #: Types of media files that are documents, since features read them: picture, pdf, sound, video.
+    media: Collection[str] = ()
 
     #: Whether a listing is complete, so that documents missing from it were deleted.
     whole: bool = True

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 from nearfield.corpus import extractors
 from nearfield.corpus.directory import is_collection
-from nearfield.corpus.document import Document, NamedBytes, SourceItem
+from nearfield.corpus.document import Document, MediaContent, NamedBytes, SourceItem, file_stamp
+from nearfield.corpus.extractors.media.kinds import FILES_WITHOUT_TEXT, media_type
 from nearfield.corpus.extractors.text_encoding import require_encoding, to_utf8
 from nearfield.corpus.sources import TABLES, Source, slack_export
 from nearfield.corpus.sources.archive import ARCHIVES, ArchiveListing
 from nearfield.corpus.sources.file_parts import FilePart, part_item, split_file
 from nearfield.errors import InputError, MissingExtra
+from nearfield.media.files import file_digest
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -205,6 +207,9 @@ class FileSource(Source):
             for item in listing.items(path, key, stamp):
                 yield self._decoded(item)
             return
+        if (media := media_type(key)) in FILES_WITHOUT_TEXT and media in self.media:
+            yield SourceItem(key, key, partial(_read_media, path, key, media), stamp)
+            return
         known, parts = self._parts.get(path, ("", None))
         if known != stamp:
             parts = split_file(path, status.st_size)
@@ -225,9 +230,10 @@ class FileSource(Source):
     def _type_reason(self, key: str) -> str:
         """Return why a file of this name is skipped; an empty string if its type is known."""
         suffix, kind = PurePosixPath(key).suffix.lower(), extractors.kind_of(key)
-        if kind == extractors.PICTURE and not self.pictures:
+        media = media_type(key)
+        if kind == extractors.PICTURE and not self.pictures and media not in self.media:
             return "a picture: its text is read with OCR, if the collection has 'ocr = true' (--ocr)"
-        if suffix in ARCHIVES or kind is not None:
+        if suffix in ARCHIVES or kind is not None or media in self.media:
             return ""
         if suffix in TABLES:
             return "a table: add it as a source of kind 'table'"
@@ -296,6 +302,14 @@ def _read(path: Path, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise InputError(f"{path}: larger than {max_bytes:,} bytes. Increase 'largest', or split the file.")
     return data
+
+
+def _read_media(path: Path, key: str, media: str) -> Document:
+    """Return a sound or video without its bytes: its file is read again when it is decoded."""
+    stamp = file_stamp(path)
+    with path.open("rb") as file:
+        digest = file_digest(file).hex()
+    return Document("", media=MediaContent(key, media, digest, path=str(path), stamp=stamp))
 
 
 def _split_glob(path: Path) -> tuple[Path, list[str]]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from msgspec import convert, to_builtins
 
@@ -18,7 +17,7 @@ from nearfield.errors import TooLarge
 from nearfield.media.data_uri import decode_data_uri
 from nearfield.media.decoder_process.pool import DecoderJob, DecoderResult, run_decoder, stream_decoder
 from nearfield.media.decoding import Picture
-from nearfield.media.files import open_regular_file
+from nearfield.media.files import file_in_memory, open_regular_file
 from nearfield.media.limits import VideoLimits, limit_values
 from nearfield.media.video.frame_choice import FrameRule
 from nearfield.media.video.scene_detection import SceneJob
@@ -125,23 +124,12 @@ class VideoFile:
             source = decode_data_uri(source, limits.max_bytes)
         if len(source) > limits.max_bytes:
             raise TooLarge(f"{self.name} has {len(source):,} bytes. At most {limits.max_bytes:,} bytes are read.")
-        return closing(_in_memory(source))
+        return closing(file_in_memory(source))
 
 
 def frame_digest(video: bytes, place: int) -> bytes:
     """Return the digest of a frame, from that of its video and its place there."""
     return hashlib.sha256(b"frame %d " % place + video).digest()
-
-
-def _in_memory(data: bytes) -> BinaryIO:
-    """Return bytes as a file that has a descriptor, which another process can read."""
-    if hasattr(os, "memfd_create"):
-        file: Any = os.fdopen(os.memfd_create("nearfield-video"), "w+b")
-    else:
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
-    file.write(data)
-    file.seek(0)
-    return file
 
 
 def _state_of(file: BinaryIO) -> object:

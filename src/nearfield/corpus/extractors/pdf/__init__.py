@@ -52,6 +52,7 @@ class PdfExtractor(Extractor):
 
     suffixes: Mapping[str, str] = {".pdf": "application/pdf"}
     uses_ocr = True
+    medium = "page"
 
     def parse(self, data: bytes, name: str) -> Document:
         """Return the text of all pages; those that cannot be read are losses."""
@@ -62,11 +63,15 @@ class PdfExtractor(Extractor):
             pages = list(read_pages(file))
             recognised = recognise_pages(file, pages, self.options, self.on_page, name)
         pages = with_recognised(pages, recognised)
-        if not form:
+        if not form and not self.is_searched_without_text:
             _require_text(pages, name, recognised)
         builder = build(pages, properties["Author"], recognised)
         builder.add("\n".join(form), page=1)
-        builder.losses += [*_page_losses(pages), *recognition_losses(pages, recognised), *losses]
+        builder.losses += [
+            *_page_losses(pages, self.is_searched_without_text),
+            *recognition_losses(pages, recognised),
+            *losses,
+        ]
         builder.visible_words = sum(page.words for page in pages) + sum(map(count_words, form))
         builder.missing += [MissingText(word, page.number) for page in pages for word in page.missing]
         title = "" if _FILE_NAME.search(properties["Title"]) else properties["Title"]
@@ -161,9 +166,11 @@ def _require_text(pages: Sequence[PdfPage], name: str, recognised: Mapping[int, 
     raise InputError(f"{name}: no text layer: its pages are empty.")
 
 
-def _page_losses(pages: Sequence[PdfPage]) -> Iterator[Loss]:
-    pictures = [page for page in pages if page.needs_ocr and not page.segments]
-    captions = [page for page in pages if page.needs_ocr and page.segments]
+def _page_losses(pages: Sequence[PdfPage], has_pictures: bool) -> Iterator[Loss]:
+    """Yield what is missing of the pages; with ``has_pictures``, scans are not: they are searched as pictures."""
+    scans = [] if has_pictures else [page for page in pages if page.needs_ocr]
+    pictures = [page for page in scans if not page.segments]
+    captions = [page for page in scans if page.segments]
     unreadable = [page for page in pages if page.state == "unreadable"]
     damaged: dict[str, list[PdfPage]] = defaultdict(list)
     for page in pages:

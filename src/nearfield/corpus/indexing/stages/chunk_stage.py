@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from nearfield.corpus.chunkers import Embed
 from nearfield.corpus.chunkers.token_counter import TokenCounter
 from nearfield.corpus.config import CollectionConfig
-from nearfield.corpus.document import Document
+from nearfield.corpus.document import TEXT, Document
 from nearfield.corpus.indexing.cleaning import document_cleaner
 from nearfield.corpus.indexing.cleaning.boilerplate import BoilerplateDetector
 from nearfield.corpus.indexing.near_duplicates import NearDuplicateIndex, find_false_duplicates
@@ -39,6 +39,9 @@ class ChunkStage(DocumentSplitter):
             return list(chunks), []
         originals, duplicates = [], []
         for chunk in chunks:
+            if chunk.kind != TEXT:
+                originals.append(chunk)
+                continue
             # Documents with different fields must all be found by filters: they are no duplicates of each other.
             family = json.dumps([record.fields.get(name) for name in sorted(self._config.fields)])
             # Title and headings are searched too: opening hours of two branches may differ in their heading alone.

@@ -39,9 +39,13 @@ class ReuseStage:
 
     def _derive(self, task: DocumentTask, name: str, full: str) -> None:
         """Compute the vectors of a derived feature from stored full ones, if the store has all of them."""
+        feature = self._context.tables_by_name[name].feature
+        places = [at for at, chunk in enumerate(task.chunks) if chunk.kind in feature.reads]
         vectors = self._fetch(task, full)
-        if vectors and not any(vector is None for vector in vectors):
-            task.vectors[name] = list(self._context.tables_by_name[name].feature.shape(np.stack(vectors)))
+        known = [vectors[at] for at in places]
+        if known and not any(vector is None for vector in known):
+            for at, vector in zip(places, feature.shape(np.stack(known)), strict=True):
+                task.vectors[name][at] = vector
 
     def _fetch(self, task: DocumentTask, name: str) -> list[Vector]:
         """Return a table's vectors of a document's chunks; None for those that it lacks."""
@@ -53,13 +57,14 @@ class ReuseStage:
 
 
 class EmbedStage:
-    """Computes the missing vectors of some features that share a forward pass."""
+    """Computes the missing vectors of some features that read text, and share a forward pass."""
 
     def __init__(self, context: IndexContext, encode_pass: EncodePass, features: Sequence[Feature]) -> None:
         self.features = features
         self.late = context.chunk_stage.late
         self._encoder = ChunkEncoder(encode_pass, features, late=self.late)
         self._tables = [context.tables[feature.name].table.name for feature in features]
+        self._reads = features[0].reads
 
     def run(self, tasks: Iterator[DocumentTask]) -> Iterator[DocumentTask]:
         """Compute the missing vectors of documents. A document with an input that the model refuses fails alone."""
@@ -103,18 +108,25 @@ class EmbedStage:
     def texts(self, task: DocumentTask) -> list[str]:
         """Return the texts to encode for a document: all of its chunks in late chunking, unless none lacks vectors."""
         missing = self._missing(task)
-        chunks = range(len(task.chunks)) if self.late and missing else missing
+        chunks = self._read_places(task) if self.late and missing else missing
         return [task.chunks[at].embedded for at in chunks]
+
+    def _read_places(self, task: DocumentTask) -> list[int]:
+        """Return the indices of chunks of the kinds that the features read."""
+        return [at for at, chunk in enumerate(task.chunks) if chunk.kind in self._reads]
 
     def fill(self, task: DocumentTask, rows: Sequence[ChunkVectors]) -> DocumentTask:
         """Set the missing vectors of a document from those of its ``texts``."""
         missing = self._missing(task)
-        return self._fill(task, missing, [rows[at] for at in missing] if self.late else rows)
+        if not self.late:
+            return self._fill(task, missing, rows)
+        encoded = dict(zip(self._read_places(task), rows, strict=False))
+        return self._fill(task, missing, [encoded[at] for at in missing])
 
     def _missing(self, task: DocumentTask) -> list[int]:
         """Return the indices of chunks that lack a vector in one of the tables."""
         columns = [task.vectors[name] for name in self._tables if name in task.vectors]
-        return [at for at in range(len(task.chunks)) if any(vectors[at] is None for vectors in columns)]
+        return [at for at in self._read_places(task) if any(vectors[at] is None for vectors in columns)]
 
     def _fill(self, task: DocumentTask, missing: Sequence[int], rows: Sequence[ChunkVectors]) -> DocumentTask:
         for at, (vectors, tokens, dropped) in zip(missing, rows, strict=True):
@@ -124,5 +136,5 @@ class EmbedStage:
             task.tokens += tokens
             task.truncated += dropped > 0
         task.embedded += len(missing)
-        task.reused += len(task.chunks) - len(missing)
+        task.reused += len(self._read_places(task)) - len(missing)
         return task

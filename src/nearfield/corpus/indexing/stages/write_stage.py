@@ -30,7 +30,7 @@ class WriteStage:
         finished = [task for task in batch if not task.error]
         for name, item in self._context.tables_by_name.items():
             tasks = [task for task in finished if name in task.tables]
-            records = [record for task in tasks for record in task.records(name)]
+            records = [record for task in tasks for record in task.records(name, item.feature.reads)]
             for start in range(0, len(records), self._store.batch):
                 part = records[start : start + self._store.batch]
                 self._context.retry(partial(self._store.upsert, item.table, part))

@@ -1,0 +1,346 @@
+"""Collections whose features read pictures, pages, sounds and videos."""
+
+from __future__ import annotations
+
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nearfield.corpus.collection import Collection
+from nearfield.corpus.features import table_from_dict
+from nearfield.corpus.sources.spec import parse_source
+from nearfield.encoder import Encoder
+from nearfield.errors import InputError
+from nearfield.media.image import Image
+from tests.support import media_files
+from tests.support.collection_state import collection_state
+from tests.support.databases import DATABASES
+
+pytest.importorskip("transformers")
+pytest.importorskip("soundfile")
+
+#: Chunks of the folder that ``write_media`` writes, by kind.
+KINDS = {"text": 2, "image": 4, "page": 3, "audio": 3, "video": 3}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return media_files.write_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def encoders(models: dict[str, str]) -> Iterator[dict[str, Encoder]]:
+    loaded = {path: Encoder(path, compile_cache=False, precision="float32") for path in models.values()}
+    yield loaded
+    for encoder in loaded.values():
+        encoder.close()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    return media_files.write_media(tmp_path / "files")
+
+
+@pytest.fixture
+def config(models: dict[str, str], tmp_path: Path) -> dict[str, Any]:
+    return media_files.media_config(models, f"memory:{tmp_path}")
+
+
+@pytest.fixture
+def collection(
+    tmp_path: Path, files: Path, config: dict[str, Any], encoders: dict[str, Encoder]
+) -> Iterator[Collection]:
+    created = Collection.create("media", config, home=tmp_path / "home", encoder_of=encoders.__getitem__)
+    with created as opened:
+        report = opened.index([parse_source(str(files))])
+        assert not report.failures, report.to_text()
+        yield opened
+
+
+def chunks_of(collection: Collection) -> list[Any]:
+    return [chunk for each in collection.documents() for chunk in collection.manifest.chunks(each.id)]
+
+
+def records(collection: Collection, feature: str) -> dict[str, Any]:
+    table = table_from_dict(collection.manifest.live_tables()[feature].described)
+    return {record.id: record for part in collection.store.scan(table, vectors=True) for record in part}
+
+
+def counting(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return a list to which each input is added that a model embeds as a document from now on."""
+    seen: list[Any] = []
+    stream = Encoder.stream
+
+    def spy(self: Encoder, texts: Any, **options: Any) -> Any:
+        def watched() -> Iterator[Any]:
+            for item in texts:
+                seen.append(item)
+                yield item
+
+        return stream(self, watched(), **options)
+
+    monkeypatch.setattr(Encoder, "stream", spy)
+    return seen
+
+
+# -- indexing ----------------------------------------------------------------------------------------------------
+
+
+def test_each_table_has_the_chunks_of_the_kinds_that_its_feature_reads(collection: Collection) -> None:
+    chunks = {chunk.id: chunk for chunk in chunks_of(collection)}
+    assert Counter(chunk.kind for chunk in chunks.values()) == KINDS
+    for feature, kinds in (("text", {"text"}), ("visual", {"image", "page", "video"}), ("sound", {"audio"})):
+        assert records(collection, feature).keys() == {key for key, chunk in chunks.items() if chunk.kind in kinds}
+    assert collection.verify()["whole"]
+    assert collection.manifest.keywords.is_consistent()
+    assert collection.manifest.keywords.count() == 2
+
+
+def test_segments_have_their_places(collection: Collection) -> None:
+    chunks = chunks_of(collection)
+    by_path: dict[str, list[Any]] = {}
+    for chunk in chunks:
+        by_path.setdefault(chunk.fields["path"], []).append(chunk)
+    assert [chunk.payload["page"] for chunk in by_path["scan.pdf"]] == [1, 2, 3]
+    assert [chunk.payload["page"] for chunk in by_path["fax.tiff"]] == [1, 2]
+    times = [(chunk.payload["start_time"], chunk.payload["end_time"]) for chunk in by_path["tone.wav"]]
+    assert times == [(0.0, 2.0), (2.0, 4.0), (4.0, 5.0)]
+    times = [(chunk.fields["start_time"], chunk.fields["end_time"]) for chunk in by_path["clip.mp4"]]
+    assert times == [(0.0, 2.0), (2.0, 4.0), (4.0, 6.0)]
+    (photo,) = by_path["photo.png"]
+    assert (photo.fields["width"], photo.fields["height"], photo.text, photo.tokens) == (48, 40, "", 0)
+    assert "kind" not in by_path["cat.txt"][0].fields
+
+
+def test_vectors_are_those_of_the_model(collection: Collection, models: dict[str, str], files: Path) -> None:
+    encoder = Encoder(models["clip"], compile_cache=False, precision="float32")
+    stored = records(collection, "visual")
+    for record in stored.values():
+        if record.fields["path"] in ("photo.png", "beach.jpg"):
+            expected = encoder.encode([Image(files / str(record.fields["path"]))])[0]
+            assert np.abs(np.asarray(record.vector) - expected).max() < 1e-5
+    pages = [record for record in stored.values() if record.fields["path"] == "fax.tiff"]
+    for record in pages:
+        expected = encoder.encode([Image(media_files.picture(2 + int(record.fields["page"])))])[0]
+        assert np.abs(np.asarray(record.vector) - expected).max() < 1e-5
+    encoder.close()
+
+
+def test_a_second_run_does_nothing(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = counting(monkeypatch)
+    report = collection.index()
+    assert (report.new, report.changed, report.completed, report.unchanged, seen) == (0, 0, 0, 8, [])
+
+
+def test_a_changed_picture_is_embedded_alone(
+    collection: Collection, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {chunk.id for chunk in chunks_of(collection)}
+    seen = counting(monkeypatch)
+    (files / "photo.png").write_bytes(media_files.picture(99))
+    report = collection.index()
+    after = {chunk.id for chunk in chunks_of(collection)}
+    assert (report.changed, len(seen), len(before - after), len(after - before)) == (1, 1, 1, 1)
+    assert collection.verify()["whole"]
+
+
+def test_removed_and_renamed_files(collection: Collection, files: Path) -> None:
+    (files / "clip.mp4").unlink()
+    (files / "tone.wav").rename(files / "sound.wav")
+    report = collection.index()
+    assert (report.removed, report.new) == (2, 1)
+    kinds = Counter(chunk.kind for chunk in chunks_of(collection))
+    assert kinds == {**{kind: count for kind, count in KINDS.items() if kind != "video"}}
+    assert {chunk.fields["path"] for chunk in chunks_of(collection) if chunk.kind == "audio"} == {"sound.wav"}
+    assert collection.verify()["whole"]
+
+
+def test_other_times_of_segments_keep_the_vectors_of_the_same_segments(
+    collection: Collection, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = counting(monkeypatch)
+    collection.configure({"segments": {"audio": {"time_split_interval": 4.0}, "video": {"time_split_interval": 2.0}}})
+    report = collection.index()
+    times = [chunk.payload["end_time"] for chunk in chunks_of(collection) if chunk.kind == "audio"]
+    assert times == [4.0, 5.0]
+    assert (report.completed, len(seen)) == (1, 1)  # the part from 4 to 5 seconds is as before
+    assert collection.verify()["whole"]
+
+
+def test_a_feature_of_pictures_is_added_later(
+    tmp_path: Path, files: Path, config: dict[str, Any], encoders: dict[str, Encoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text_alone = {"features": {"text": config["features"]["text"]}, "store": config["store"]}
+    with Collection.create("later", text_alone, home=tmp_path / "home", encoder_of=encoders.__getitem__) as collection:
+        report = collection.index([parse_source(str(files))])
+        assert (report.new, report.failed) == (3, 1)  # the scanned PDF has no text
+        assert sum(report.skipped_reasons.values()) == 5
+        old = records(collection, "text")
+        table = collection.manifest.live_tables()["text"].name
+        seen = counting(monkeypatch)
+        collection.configure({"features": config["features"], "segments": config["segments"]})
+        report = collection.index()
+        assert not report.failures, report.to_text()
+        assert all(not isinstance(item, str) for item in seen) and len(seen) == sum(KINDS.values()) - KINDS["text"]
+        assert Counter(chunk.kind for chunk in chunks_of(collection)) == KINDS
+        assert collection.manifest.live_tables()["text"].name == table
+        assert records(collection, "text").keys() == old.keys()
+        assert collection.verify()["whole"]
+        collection.configure({"features": text_alone["features"]})
+        collection.index(allow_removal=True)
+        assert {chunk.kind for chunk in chunks_of(collection)} == {"text"}
+        assert collection.manifest.keywords.is_consistent()
+        assert collection.verify()["whole"]
+
+
+def test_a_second_feature_of_pictures_reads_the_files_again(
+    collection: Collection, files: Path, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = counting(monkeypatch)
+    second = {"model": config["features"]["visual"]["model"], "kind": "image"}
+    collection.configure({"features": {**config["features"], "second": second}})
+    report = collection.index([])
+    assert not report.failures, report.to_text()
+    assert len(seen) == KINDS["image"]
+    assert records(collection, "second").keys() == {
+        chunk.id for chunk in chunks_of(collection) if chunk.kind == "image"
+    }
+    assert collection.verify()["whole"]
+
+
+def test_a_bad_file_or_page_costs_nothing_else(
+    tmp_path: Path, config: dict[str, Any], encoders: dict[str, Encoder]
+) -> None:
+    files = media_files.write_media(tmp_path / "more")
+    (files / "broken.png").write_bytes(media_files.picture(8)[:900])
+    pages = media_files.tiff([9, 10, 11])
+    (files / "half.tiff").write_bytes(pages[: len(pages) - 4000])
+    (files / "noise.wav").write_bytes(b"RIFF....WAVE" + bytes(40))
+    with Collection.create("bad", config, home=tmp_path / "home", encoder_of=encoders.__getitem__) as collection:
+        report = collection.index([parse_source(str(files))])
+        failed = {document.partition("#")[2]: reason for document, reason in report.failures}
+        assert {"broken.png", "noise.wav"} <= failed.keys()
+        counts = Counter(chunk.kind for chunk in chunks_of(collection))
+        assert counts["text"] == 2 and counts["page"] == 3 and counts["audio"] == 3
+        assert collection.verify()["whole"]
+
+
+def test_pictures_in_an_archive_are_read(tmp_path: Path, config: dict[str, Any], encoders: dict[str, Encoder]) -> None:
+    (tmp_path / "zipped").mkdir()
+    with zipfile.ZipFile(tmp_path / "zipped" / "all.zip", "w") as archive:
+        archive.writestr("photo.png", media_files.picture(1))
+        archive.writestr("tone.wav", media_files.sound())
+    with Collection.create("zip", config, home=tmp_path / "home", encoder_of=encoders.__getitem__) as collection:
+        report = collection.index([parse_source(str(tmp_path / "zipped"))])
+        assert not report.failures, report.to_text()
+        assert Counter(chunk.kind for chunk in chunks_of(collection)) == {"image": 1, "audio": 3}
+
+
+# -- searching ---------------------------------------------------------------------------------------------------
+
+
+def test_a_text_finds_pictures_by_the_text_tower(
+    collection: Collection, encoders: dict[str, Encoder], models: dict[str, str]
+) -> None:
+    query = encoders[models["clip"]].encode_query("blue cat")
+    stored = records(collection, "visual")
+    best = max(stored.values(), key=lambda record: float(np.asarray(record.vector) @ query))
+    (hit,) = collection.search("blue cat", 1, mode="visual", explain=True)
+    assert hit.id == best.id and hit.kind == best.fields["kind"]
+    assert 0 < hit.score <= 1
+    hits = collection.search("blue cat", 20)
+    assert {"text", "image", "page", "audio", "video"} <= {hit.kind for hit in hits}
+
+
+def test_hits_say_where_they_are(collection: Collection) -> None:
+    hits = collection.search("blue cat", 50)
+    described = {hit.location.describe() for hit in hits if hit.kind in ("audio", "video", "page")}
+    assert {"0:00-0:02", "0:04-0:05", "page 3"} <= described
+
+
+@pytest.mark.parametrize(
+    ("where", "kinds"),
+    [
+        ({"kind": "image"}, {"image"}),
+        ({"kind": {"in": ["text", "audio"]}}, {"text", "audio"}),
+        ({"not": {"kind": "text"}}, {"image", "page", "audio", "video"}),
+        ({"start_time": {"gte": 2.0}}, {"audio", "video"}),
+        ({"width": {"gte": 48}, "kind": "image"}, {"image"}),
+        ({"kind": {"exists": True}}, {"text", "image", "page", "audio", "video"}),
+    ],
+)
+def test_filters_by_kind_and_time(collection: Collection, where: Any, kinds: set[str]) -> None:
+    assert {hit.kind for hit in collection.search("blue cat dog", 50, where=where)} == kinds
+
+
+# -- definitions -------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_cannot_read_the_kind_is_refused(tmp_path: Path, models: dict[str, str]) -> None:
+    for model in (models["text"], "all-MiniLM-L6-v2"):
+        config = {"features": {"image": {"model": model, "kind": "image"}}}
+        with pytest.raises(
+            InputError, match=r"reads pictures, and .* reads texts alone\. Models .*google/siglip"
+        ) as raised:
+            Collection.create("refused", config, home=tmp_path)
+        assert raised.value.param == "features"
+        assert not (tmp_path / "refused").exists()
+
+
+@pytest.mark.parametrize(
+    ("feature", "message"),
+    [
+        ({"reads": []}, "at least one"),
+        ({"reads": ["image", "image"]}, "once"),
+        ({"kind": "image", "reads": ["audio"]}, "leave 'reads' out"),
+        ({"reads": ["smell"]}, "smell"),
+    ],
+)
+def test_wrong_definitions_are_refused(tmp_path: Path, feature: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Collection.create("wrong", {"features": {"image": feature}}, home=tmp_path)
+
+
+# -- stores ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("name", ["lancedb", "chroma", "qdrant", "pgvector"])
+def test_collections_of_media_in_each_store(
+    name: str, tmp_path: Path, files: Path, models: dict[str, str], encoders: dict[str, Encoder]
+) -> None:
+    (tmp_path / "database").mkdir()
+    with DATABASES[name](tmp_path / "database") as address:
+        config = media_files.media_config(models, address)
+        with Collection.create("media", config, home=tmp_path / "home", encoder_of=encoders.__getitem__) as collection:
+            collection.index([parse_source(str(files))])
+            assert collection.verify()["whole"]
+            assert Counter(chunk.kind for chunk in chunks_of(collection)) == KINDS
+            for where, kinds in (
+                ({"kind": "image"}, {"image"}),
+                ({"kind": {"in": ["text", "audio"]}}, {"text", "audio"}),
+                ({"start_time": {"gte": 2.0}}, {"audio", "video"}),
+            ):
+                assert {hit.kind for hit in collection.search("blue cat dog", 50, where=where)} == kinds
+            (files / "photo.png").unlink()
+            collection.index()
+            assert collection.verify()["whole"]
+
+
+def test_export_import_and_move(collection: Collection, tmp_path: Path, encoders: dict[str, Encoder]) -> None:
+    pytest.importorskip("pyarrow")
+    before = collection_state(collection)
+    collection.export(tmp_path / "export")
+    collection.move(f"memory:{tmp_path / 'elsewhere'}")
+    assert collection.verify()["whole"]
+    with Collection.import_(
+        "copy", tmp_path / "export", store=f"memory:{tmp_path / 'copy'}", home=tmp_path / "home"
+    ) as copy:
+        after = collection_state(copy)
+        assert after["vectors"] == before["vectors"] and after["chunks"] == before["chunks"]
+        assert copy.manifest.keywords.is_consistent() and copy.manifest.keywords.count() == 2

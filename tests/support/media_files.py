@@ -1,0 +1,104 @@
+"""Folders of small pictures, sounds, videos and pages for tests of collections, and a definition that reads them."""
+
+from __future__ import annotations
+
+import io
+import wave
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from tests.support import tiny_pictures, tiny_sounds
+
+#: Seconds of the sound and of the video of ``write_media``.
+SOUND_SECONDS, VIDEO_SECONDS = 5.0, 6.0
+
+
+def picture(seed: int, form: str = "PNG", size: tuple[int, int] = (48, 40)) -> bytes:
+    """Return the bytes of a picture of random pixels."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    file = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(file, form)
+    return file.getvalue()
+
+
+def tiff(seeds: Sequence[int]) -> bytes:
+    """Return a TIFF with a page for each seed."""
+    pages = [PIL.Image.open(io.BytesIO(picture(seed))) for seed in seeds]
+    file = io.BytesIO()
+    pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:])
+    return file.getvalue()
+
+
+def scan(seeds: Sequence[int]) -> bytes:
+    """Return a PDF whose pages are pictures without any text."""
+    pages = [PIL.Image.open(io.BytesIO(picture(seed, size=(240, 320)))).convert("RGB") for seed in seeds]
+    file = io.BytesIO()
+    pages[0].save(file, "PDF", save_all=True, append_images=pages[1:], resolution=72)
+    return file.getvalue()
+
+
+def sound(seconds: float = SOUND_SECONDS, pitch: float = 440.0) -> bytes:
+    """Return a WAV file of a tone."""
+    samples = (tiny_sounds.tone(seconds, pitch) * 32767).astype(np.int16)
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(tiny_sounds.RATE)
+        writer.writeframes(samples.tobytes())
+    return file.getvalue()
+
+
+def video() -> bytes:
+    """Return a video of six seconds, four frames a second."""
+    from fractions import Fraction
+
+    from tests.support.films import Film, write_film
+
+    return write_film(Film(count=24, rate=Fraction(4)))
+
+
+def write_media(folder: Path) -> Path:
+    """Write two texts, two pictures, a TIFF of two pages, a scanned PDF of three, a sound and a video."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "cat.txt").write_text("The cat sat on the mat. A blue dog said hello to the world.", encoding="utf-8")
+    (folder / "dog.txt").write_text("A red dog sat on a blue mat and said hello to the other dog.", encoding="utf-8")
+    files = {
+        "photo.png": picture(1),
+        "beach.jpg": picture(2, "JPEG"),
+        "fax.tiff": tiff([3, 4]),
+        "scan.pdf": scan([5, 6, 7]),
+        "tone.wav": sound(),
+        "clip.mp4": video(),
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def write_models(folder: Path) -> dict[str, str]:
+    """Write a model of texts, CLIP and CLAP, all tiny; return their folders by name."""
+    from nearfield.testing import write_tiny_model
+
+    return {
+        "text": str(write_tiny_model(folder / "text")),
+        "clip": str(tiny_pictures.write_clip(folder / "clip")),
+        "clap": str(tiny_sounds.write_clap(folder / "clap")),
+    }
+
+
+def media_config(models: dict[str, str], store: str) -> dict[str, Any]:
+    """Return a definition with a feature of texts, one of pictures, pages and videos, and one of sounds."""
+    return {
+        "features": {
+            "text": {"model": models["text"]},
+            "visual": {"model": models["clip"], "reads": ["image", "page", "video"]},
+            "sound": {"model": models["clap"], "kind": "audio"},
+        },
+        "segments": {"audio": {"time_split_interval": 2.0}, "video": {"time_split_interval": 2.0}},
+        "store": store,
+    }
