@@ -14,7 +14,7 @@ from nearfield.media.data_uri import decode_data_uri
 from nearfield.media.decoding import Picture, PictureHeader, convert_array, convert_image, decode_file, encode_png
 from nearfield.media.files import absolute_path, open_regular_file
 from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, PictureLimits
-from nearfield.media.picture_header import read_header
+from nearfield.media.picture.picture_header import read_header
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage

@@ -19,7 +19,7 @@ from nearfield.media.decoding import check_sides
 from nearfield.media.files import open_regular_file
 from nearfield.media.image import Image
 from nearfield.media.limits import DEFAULT_PICTURE_LIMITS
-from nearfield.media.picture_header import read_header
+from nearfield.media.picture.picture_header import read_header
 from nearfield.message_text import count_of
 
 SizeT = TypeVar("SizeT", int, float)

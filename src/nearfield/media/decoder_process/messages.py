@@ -16,10 +16,10 @@ from nearfield.arrays import Array
 
 #: What can be decoded: name -> module and function, a ``worker.DecodeTask``.
 TASKS = {
-    "pdf header": "nearfield.media.pdf_pages:read_pages_task",
-    "pdf page": "nearfield.media.pdf_pages:render_page_task",
+    "pdf header": "nearfield.media.picture.pdf_pages:read_pages_task",
+    "pdf page": "nearfield.media.picture.pdf_pages:render_page_task",
     "picture": "nearfield.media.decoding:decode_picture_task",
-    "picture header": "nearfield.media.picture_header:read_header_task",
+    "picture header": "nearfield.media.picture.picture_header:read_header_task",
     "sound": "nearfield.media.sound.sound_decoding:decode_sound_task",
     "sound header": "nearfield.media.sound.sound_decoding:read_header_task",
     "video cuts": "nearfield.media.video.scene_detection:find_cuts_task",

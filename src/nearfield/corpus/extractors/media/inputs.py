@@ -14,7 +14,7 @@ from nearfield.media.audio import Audio
 from nearfield.media.decoding import Picture, decode_file, encode_png
 from nearfield.media.image import Image
 from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, PictureLimits
-from nearfield.media.pdf_pages import PdfPageImage
+from nearfield.media.picture.pdf_pages import PdfPageImage
 from nearfield.media.video.video import Video
 
 

@@ -15,7 +15,7 @@ from nearfield.media.audio import Audio
 from nearfield.media.formats import count_frames, find_format
 from nearfield.media.image import Image
 from nearfield.media.limits import DEFAULT_PICTURE_LIMITS
-from nearfield.media.pdf_pages import page_sizes
+from nearfield.media.picture.pdf_pages import page_sizes
 from nearfield.media.segmentation import split_audio, split_video
 from nearfield.media.video.video import Video
 

@@ -1,0 +1,1 @@
+"""Pictures beside their decoding: headers of files, and pages of PDF files."""
