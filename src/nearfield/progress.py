@@ -69,6 +69,13 @@ class Progress:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=escape_controls(label))
 
+    def announce(self, label: str) -> None:
+        """Change the label of the bar, and in a log write it as a line at once: nothing else happens for a while."""
+        self.relabel(label)
+        if self._shown == "lines":
+            sys.stderr.write(f"{escape_controls(label)}\n")
+            sys.stderr.flush()
+
     def advance(self, texts: float, tokens: int, megapixels: float = 0.0) -> None:
         """Add the texts, or a part of one, and tokens done since the last call; may be called from any thread.
 

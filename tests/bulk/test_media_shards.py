@@ -358,7 +358,7 @@ def test_what_cells_may_hold() -> None:
     assert find_place(folder, b"x") == b"x" and find_place(folder, {"bytes": b"x", "path": "y"}) == b"x"
     assert find_place(folder, "a/../b.png") == Path("/data/b.png") and find_place(folder, "/c.png") == Path("/c.png")
     assert str(find_place(folder, "HTTPS://a/b")) == "WebAddress(url='HTTPS://a/b')"
-    for value in (None, "", {"bytes": None, "path": None}, 5, [1], {"other": 1}, "s3://bucket/key"):
+    for value in (None, "", {"bytes": None, "path": None}, 5, [1], {"other": 1}, "gs://bucket/key"):
         with pytest.raises(InputError):
             find_place(folder, value)
 
@@ -494,7 +494,7 @@ def test_options_of_other_inputs_are_refused(embed: Run) -> None:
         (("a.csv", "--media", "image", "--media-urls", "ftp", "-o", "x/"), "--media-urls 'ftp' is unknown"),
         (("a.csv", "--media", "image", "--media-host", "a.org", "-o", "x/"), "--media-host needs --media-urls"),
         (("a.tar", "--segments", "5", "--media", "audio", "-o", "x/"), "--segments is for files"),
-        (("photos", "-o", "s3://bucket/x/"), "not read from or written to S3"),
+        (("photos", "-o", "s3://bucket/x.parquet"), "on S3, the output is a folder of shards"),
     ):
         ran = embed(*words)
         assert (ran.code, message in ran.err) == (2, True), (words, ran.err)

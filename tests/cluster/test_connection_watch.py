@@ -38,7 +38,7 @@ def network() -> _Network:
 
 @pytest.fixture
 def watch(network: _Network) -> ConnectionWatch:
-    watched = [WatchedAddress("The head node", HEAD, 30.0), WatchedAddress("Ray on this machine", LOCAL, 5.0)]
+    watched = [WatchedAddress("the head node", HEAD, 30.0), WatchedAddress("Ray on this machine", LOCAL, 5.0)]
     return ConnectionWatch(watched, clock=lambda: network.now, accepts=network.accepts)
 
 
@@ -48,13 +48,15 @@ def test_a_cluster_that_answers_is_looked_at_every_two_seconds(network: _Network
 
 
 @pytest.mark.parametrize(
-    ("address", "seconds", "name"), [(HEAD, 34, "The head node"), (LOCAL, 10, "Ray on this machine")]
+    ("address", "seconds", "name"), [(HEAD, 34, "the head node"), (LOCAL, 10, "Ray on this machine")]
 )
 def test_a_silent_address_ends_the_run_with_its_name(
     network: _Network, watch: ConnectionWatch, address: Address, seconds: float, name: str
 ) -> None:
     network.silent = {address}
-    with pytest.raises(ClusterFailed, match=rf"{name} stopped: {address[0]}:{address[1]} .* repeat the command"):
+    with pytest.raises(
+        ClusterFailed, match=rf"cluster ended: {name} at {address[0]}:{address[1]} .* repeat the command"
+    ):
         network.wait(watch, seconds)
     assert watch.is_lost
 

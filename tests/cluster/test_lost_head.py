@@ -1,15 +1,21 @@
-"""A head node that stops during a run, and clusters that cannot be used: one sentence, and a rerun completes."""
+"""A cluster that is lost during a run, a run that is ended, and clusters that cannot be used: one sentence each.
+
+The same command completes what it began.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +64,13 @@ def _start(address: str, words: list[str], version: str = "2.60.0") -> subproces
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
+def _wait_for_shards(run: subprocess.Popen[str]) -> None:
+    """Wait until the first shard is there."""
+    limit = time.monotonic() + _SECONDS
+    while not list(Path("out").glob("part-*")) and time.monotonic() < limit and run.poll() is None:
+        time.sleep(0.1)
+
+
 def _files(folder: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
 
@@ -66,14 +79,12 @@ def test_after_the_head_stopped_the_same_command_completes_on_another_cluster(wo
     words = [*words, "-o", "out/"]
     with unconnected_cluster(1) as cluster:
         run = _start(cluster.address, words)
-        limit = time.monotonic() + _SECONDS
-        while not list(Path("out").glob("part-*")) and time.monotonic() < limit and run.poll() is None:
-            time.sleep(0.1)
+        _wait_for_shards(run)
         cluster.remove_node(cluster.head_node, allow_graceful=False)
         _, error = run.communicate(timeout=_SECONDS)
     assert run.returncode == 1, error
     (line,) = [line for line in error.splitlines() if line.startswith("nearfield: ")]
-    assert "stopped" in line and "repeat the command" in line and "Traceback" not in error, error
+    assert "The Ray cluster ended" in line and "repeat the command" in line and "Traceback" not in error, error
     written = len(list(Path("out").glob("part-*")))
     assert 0 < written < 10
     with unconnected_cluster(1) as cluster:
@@ -87,6 +98,43 @@ def test_after_the_head_stopped_the_same_command_completes_on_another_cluster(wo
     command = [sys.executable, "-m", "nearfield.cli", *words[:-1], "whole/"]
     subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)
     assert _files("out") == _files("whole")
+
+
+def _end_raylet(cluster: Any, _: subprocess.Popen[str]) -> None:
+    """End Ray on this machine in order, and the head only after that, as ``ray stop`` does."""
+    cluster.head_node.all_processes["raylet"][0].process.terminate()
+
+
+def _kill_raylet(cluster: Any, _: subprocess.Popen[str]) -> None:
+    cluster.head_node.all_processes["raylet"][0].process.kill()
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "sentence"),
+    [
+        (_end_raylet, 1, "The Ray cluster ended: Ray on this machine"),
+        (_kill_raylet, 1, "The Ray cluster ended: Ray on this machine"),
+        (lambda _, run: run.send_signal(signal.SIGINT), 130, "interrupted"),
+        (lambda _, run: run.send_signal(signal.SIGTERM), 143, "ended by SIGTERM"),
+    ],
+    ids=["raylet ends", "raylet is killed", "Ctrl-C", "SIGTERM"],
+)
+def test_a_run_that_ends_for_another_reason_says_that_the_same_command_continues(
+    words: list[str], end: Callable[[Any, subprocess.Popen[str]], None], status: int, sentence: str
+) -> None:
+    words = [*words, "-o", "out/"]
+    with unconnected_cluster(1) as cluster:
+        run = _start(cluster.address, words)
+        _wait_for_shards(run)
+        end(cluster, run)
+        _, error = run.communicate(timeout=_SECONDS)
+    assert run.returncode == status, error
+    (line,) = [line for line in error.splitlines() if line.startswith("nearfield: ")]
+    assert sentence in line and "continues where it stopped" in line and "Traceback" not in error, error
+    written = len(list(Path("out").glob("part-*")))
+    assert 0 < written < 10
+    done = subprocess.run([sys.executable, "-m", "nearfield.cli", *words], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["written"] == 10 - written
 
 
 def test_an_address_where_no_ray_runs_is_one_sentence(words: list[str]) -> None:

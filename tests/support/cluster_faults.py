@@ -21,6 +21,8 @@ DEADLY = "deadly"
 ONCE = "once:"
 #: A picture whose file has this name ends the process if there is no file ``killed`` beside it, after creating it.
 ONCE_NAME = "once.png"
+#: The same does a picture from bytes that end in this and a path, if there is no such file. Decoders stop before it.
+ONCE_TRAILER = b"#once:"
 #: Texts with this word find the disk full on the node whose id is in the file that follows; the first node writes it.
 #: With * there, on all nodes.
 FULL = "full:"
@@ -65,8 +67,8 @@ def _pretend_another_machine() -> None:
 
 def _obey(text: Any) -> Any:
     if not isinstance(text, str):
-        place = Path(text.name).with_name("killed")
-        if text.name.endswith(ONCE_NAME) and not place.exists():
+        place = _deadly_place(text)
+        if place is not None and not place.exists():
             place.touch()
             os._exit(9)
         return text
@@ -83,6 +85,14 @@ def _obey(text: Any) -> Any:
         elif word.startswith(SLEEP):
             time.sleep(float(word.removeprefix(SLEEP)))
     return text
+
+
+def _deadly_place(picture: Any) -> Path | None:
+    """Return the file that a picture needs so that it does not end the process; None: none."""
+    source = picture._source
+    if isinstance(source, bytes) and ONCE_TRAILER in source:
+        return Path(os.fsdecode(source.rpartition(ONCE_TRAILER)[2]))
+    return Path(picture.name).with_name("killed") if picture.name.endswith(ONCE_NAME) else None
 
 
 def _turn_clock_back() -> None:

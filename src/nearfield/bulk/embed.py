@@ -11,7 +11,7 @@ from typing import NoReturn, TypeAlias
 
 from nearfield.attach import open_encoder
 from nearfield.bulk.file_job import OUTPUT_FORMATS, FileJob, check_output
-from nearfield.bulk.input_table import InputTable, RowSource, expand_locations, expand_paths
+from nearfield.bulk.input_table import InputTable, RowSource, expand_locations
 from nearfield.bulk.media_files.detection import TAR, MediaInputs, MediaLayout, find_media, unread_media
 from nearfield.bulk.media_files.file_rows import MediaFiles
 from nearfield.bulk.media_files.media_row import MediaReading
@@ -30,6 +30,7 @@ from nearfield.bulk.text_source import STDIN, TextSource
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.fileio.output_path import probe_writing, probe_writing_file
+from nearfield.fileio.s3.matching import listed
 from nearfield.fileio.s3.path import Location, S3Path, parse_location
 from nearfield.inference.encode_options import EncodeKeywords
 from nearfield.inference.loaded_model import LoadKeywords
@@ -62,7 +63,7 @@ class EmbedRequest:
     """One run of bulk embedding.
 
     Attributes:
-        inputs: files, folders and patterns; ``-`` is stdin. Texts may be objects on S3.
+        inputs: files, folders and patterns, also of objects on S3; ``-`` is stdin.
         output: the file to write, or a folder of shards if it ends in a slash; on S3 always a folder.
         model: the model's name.
         form: the format of the inputs, ``image``, ``video`` or ``audio`` for such files; None chooses by their names.
@@ -115,8 +116,10 @@ def embed(
         OSError: the output cannot be written.
         StorageFull: the disk is full; what was completed stays.
     """
-    _check_remote(request)
-    if (media := find_media(_local(request), request.form, request.media)) is not None:
+    _check_output(request)
+    inputs = [listed(path) if isinstance(path, S3Path) else path for path in request.inputs]
+    request = dataclasses.replace(request, inputs=inputs)
+    if (media := find_media(inputs, request.form, request.media)) is not None:
         return _embed_media(request, media, on_warning, create_runner)
     if request.fetching.enabled:
         _refuse_option("media_urls", "tables of media (--media)")
@@ -136,19 +139,8 @@ def is_folder(output: str) -> bool:
     return output.endswith(("/", os.sep)) or (path.is_dir() and not named_file)
 
 
-def is_remote(request: EmbedRequest) -> bool:
-    """Return whether an input or the output is on S3."""
-    return any(isinstance(path, S3Path) for path in (*request.inputs, parse_location(request.output)))
-
-
-def _check_remote(request: EmbedRequest) -> None:
-    """Raise InputError for what cannot be on S3."""
-    if not is_remote(request):
-        return
-    media = find_media(_local(request), request.form, request.media) if _local(request) or request.media else None
-    kind = MEDIA_NOUNS.get((media.kind if media is not None else request.form) or "")
-    if kind is not None:
-        raise InputError(f"{kind.capitalize()}s are not read from or written to S3: copy the files.", param="inputs")
+def _check_output(request: EmbedRequest) -> None:
+    """Raise InputError for a file of vectors on S3."""
     if isinstance(parse_location(request.output), S3Path) and not request.output.endswith("/"):
         raise InputError(
             f"{request.output}: on S3, the output is a folder of shards. End its name with a slash.", param="output"
@@ -164,7 +156,7 @@ def _embed_media(
 ) -> EmbedReport | Forecast:
     _check_media(request, media)
     if request.form is None and media.layout is MediaLayout.FILES:
-        for warning in unread_media(_local(request), media.kind):
+        for warning in unread_media(request.inputs, media.kind):
             on_warning(warning)
     loading: LoadKeywords = {**request.loading, "modalities": (media.kind,)}
     request = dataclasses.replace(request, loading=loading)
@@ -175,13 +167,13 @@ def _embed_media(
 
 def _media_rows(request: EmbedRequest, media: MediaInputs) -> RowSource:
     """Return the rows of media for a folder of shards."""
-    reading, inputs, output = MediaReading(media.kind, request.videos), _local(request), Path(request.output)
+    reading, output = MediaReading(media.kind, request.videos), parse_location(request.output)
     if media.layout is MediaLayout.FILES:
-        return MediaFiles.expand(inputs, output, reading)
+        return MediaFiles.expand(request.inputs, output, reading)
     keep = _keep(request)
     if media.layout is MediaLayout.TAR:
-        return tar_rows(expand_paths(inputs, TAR, output), reading, request.field, keep)
-    paths = _whole(expand_paths(inputs, request.form, output))
+        return tar_rows(expand_locations(request.inputs, TAR, output), reading, request.field, keep)
+    paths = _whole(expand_locations(request.inputs, request.form, output))
     field, policy = request.field or media.kind, dataclasses.replace(request.fetching, max_bytes=reading.max_bytes)
     return MediaTable(paths, request.form, field, request.id_field, keep, reading=reading, fetching=policy)
 
@@ -216,10 +208,11 @@ def _check_media(request: EmbedRequest, media: MediaInputs) -> None:
 
 def _check_media_file(request: EmbedRequest, media: MediaInputs) -> None:
     """Raise InputError for what a single file of vectors cannot have."""
-    if media.layout is not MediaLayout.FILES:
+    is_remote = any(isinstance(path, S3Path) for path in request.inputs)
+    if is_remote or media.layout is not MediaLayout.FILES:
+        what = "Media on S3" if is_remote else "Tables and tars of media"
         raise InputError(
-            f"Tables and tars of media become a folder of shards: end the name with a slash, {request.output}/.",
-            param="output",
+            f"{what} become a folder of shards: end the name with a slash, {request.output}/.", param="output"
         )
     _refuse_folder_options(request)
 

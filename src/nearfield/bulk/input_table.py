@@ -75,16 +75,17 @@ def _expand(path: Path, form: str | None, output: Location) -> list[Path]:
     return inputs
 
 
-def _expand_objects(path: S3Path, form: str | None, output: Location) -> list[S3Path]:
-    files = find_objects(path, _suffixes(form))
-    inputs = [file for file in files if not (isinstance(output, S3Path) and file != path and file.is_within(output))]
+def _expand_objects(path: S3Path, form: str | None, output: Location) -> Sequence[S3Path]:
+    files = find_objects(path, suffixes_of(form))
+    skipped = output if isinstance(output, S3Path) else None
+    inputs = [file for file in files if skipped is None or file.key == path.key or not file.is_within(skipped)]
     if not inputs:
         raise _nothing_found(path, form, is_folder=not glob.has_magic(path.key))
     return inputs
 
 
 def _nothing_found(path: Location, form: str | None, *, is_folder: bool) -> InputError:
-    suffixes = ", ".join(_suffixes(form))
+    suffixes = ", ".join(suffixes_of(form))
     message = f"{path} holds no file that ends in {suffixes}." if is_folder else f"{path}: no file matches."
     return InputError(message, param="inputs")
 
@@ -101,11 +102,11 @@ def list_files(path: Path, form: str | None) -> list[Path]:
     Links to folders may form a cycle and are not followed.
     """
     if path.is_file():
-        return [path] if path.name.lower().endswith(_suffixes(form)) else []
+        return [path] if path.name.lower().endswith(suffixes_of(form)) else []
     files: list[Path] = []
     for parent, folders, names in os.walk(path, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith((".", "_"))]
-        names = [name for name in names if not name.startswith((".", "_")) and name.lower().endswith(_suffixes(form))]
+        names = [name for name in names if not name.startswith((".", "_")) and name.lower().endswith(suffixes_of(form))]
         files += (file for file in (Path(parent, name) for name in names) if file.is_file())
     return sorted(files)
 
@@ -114,7 +115,8 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _suffixes(form: str | None) -> tuple[str, ...]:
+def suffixes_of(form: str | None) -> tuple[str, ...]:
+    """Return the suffixes of the files of a format that are read in a folder; None: those of tables."""
     return _TABLE_SUFFIXES if form is None else _SUFFIXES.get(form, (f".{form}",))
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from nearfield.cli.terminal.command_words import command_words, was_set
+from nearfield.cli.terminal.interruption import continued_later
 from nearfield.cli.terminal.ray_options import PerWorker, Workers
 from nearfield.message_text import escape_controls
 
@@ -45,9 +47,11 @@ nearfield embed data/ -o /mnt/shared/vectors/ --shard 2/8
 
 nearfield embed data/ -o vectors/ --check
 
-Texts and shards on S3-compatible storage, by the usual variables (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID ...):
+Inputs and shards on S3-compatible storage, by the usual variables (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID ...):
 
 nearfield embed "s3://bucket/data/*.parquet" -o s3://bucket/vectors/
+
+nearfield embed s3://bucket/photos/ --format image -o s3://bucket/vectors/
 
 On a Ray cluster, whose machines see inputs and output at the same paths; --ray local uses this machine alone:
 
@@ -94,7 +98,7 @@ def embed(
         list[str],
         typer.Argument(
             help="Files (.txt, .jsonl, .csv, .tsv, .parquet, pictures, videos, sounds), folders or patterns of them, "
-            "- for stdin, or texts at s3:// URLs."
+            "- for stdin; also at s3:// URLs."
         ),
     ],
     output: Annotated[
@@ -244,10 +248,11 @@ def embed(
     from nearfield.bulk.report import FolderReport
     from nearfield.cli.terminal.picture_arguments import choose_model
     from nearfield.errors import InputError, UnsupportedDimensions
-    from nearfield.fileio.s3.path import parse_location
+    from nearfield.fileio.s3.matching import listed
+    from nearfield.fileio.s3.path import S3Path, parse_location
 
-    locations = [parse_location(text) for text in inputs]
-    detected = find_media([path for path in locations if isinstance(path, Path)], form, media)
+    locations = [listed(path) if isinstance(path, S3Path) else path for path in map(parse_location, inputs)]
+    detected = find_media(locations, form, media)
     options = {
         "role": role,
         "prompt_name": prompt_name,
@@ -283,7 +288,10 @@ def embed(
         _submit(context, request, ray, as_json=as_json)
         return
     try:
-        report = run(request, on_warning=_warn) if ray is None else _run_on_cluster(request, ray, workers, per_worker)
+        with nullcontext() if dry_run or "-" in inputs else continued_later():
+            report = (
+                run(request, on_warning=_warn) if ray is None else _run_on_cluster(request, ray, workers, per_worker)
+            )
     except UnsupportedDimensions as error:
         raise InputError(error.describe("--dims", "--force-dims"), param="dims") from error
     typer.echo(report.to_json() if as_json else report.to_text())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from nearfield.cli.terminal.interruption import continued_later
 from nearfield.cli.terminal.process_time import seconds_since_start
 from nearfield.cli.terminal.ray_options import PerWorker, Workers
 from nearfield.errors import CollectionNotFound, InputError, NearfieldError, nearest
@@ -199,9 +200,10 @@ def index(
                 _print_query_map(collection, query_map)
         shown = not quiet and sys.stderr.isatty()
         try:
-            report = collection.index(
-                opened, shown=shown, retry_failed=retry_failed, allow_removal=allow_removal, workers=places
-            )
+            with continued_later():
+                report = collection.index(
+                    opened, shown=shown, retry_failed=retry_failed, allow_removal=allow_removal, workers=places
+                )
         except NearfieldError:
             if is_new and not collection.manifest.vector_tables():  # for example, the model does not exist
                 collection.drop()

@@ -2,14 +2,18 @@
 
 When either is gone, Ray ends the process of the command itself, without an exception: 60 seconds after the head
 stopped, and as soon as the head finds out that Ray on this machine stopped. A run that looks in time ends with an error
-instead.
+instead. If Ray on this machine ends in order, the head knows at once, and there is no time to look: then a small
+process beside the command, `EndNotice`, says what happened.
 """
 
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +28,56 @@ _LOCAL_SECONDS = 5.0
 
 #: A host and a port.
 Address = tuple[str, int]
+
+#: Waits for the end of stdin. If nothing was written to it, the command ended without a word; if Ray is gone too, that
+#: is the reason, and it is said.
+_NOTICE = """
+import socket, sys, time
+if sys.stdin.read():
+    sys.exit()
+until = time.monotonic() + float(sys.argv[2])
+while time.monotonic() < until:
+    for address in sys.argv[3:]:
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=2).close()
+        except OSError:
+            sys.exit(sys.argv[1])
+    time.sleep(0.1)
+"""
+#: Seconds after the end of the command in which Ray may still close its port.
+_CLOSING_SECONDS = 5.0
+
+
+def cluster_ended(reason: str) -> ClusterFailed:
+    """Return the error of a run whose cluster is gone, with the reason in a sentence."""
+    return ClusterFailed(
+        f"The Ray cluster ended: {reason}. What is complete stays. Start a cluster, and repeat the command: it "
+        "continues where it stopped."
+    )
+
+
+def one_line(error: BaseException) -> str:
+    """Return the first line of an error of Ray, without a full stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+class EndNotice:
+    """A process that writes a sentence to stderr if this one ends without ``cancel`` and an address is gone."""
+
+    def __init__(self, addresses: Sequence[Address]) -> None:
+        sentence = f"nearfield: {cluster_ended('Ray on this machine has ended')}"
+        places = [f"{host}:{port}" for host, port in addresses]
+        command = [sys.executable, "-I", "-S", "-c", _NOTICE, sentence, str(_CLOSING_SECONDS), *places]
+        # In a session of its own, Ctrl-C does not end it.
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, text=True
+        )
+
+    def cancel(self) -> None:
+        """End the process: this one says itself how it ends."""
+        with suppress(OSError):
+            self._process.communicate("done")
 
 
 @dataclass
@@ -54,12 +108,14 @@ class ConnectionWatch:
 
     Attributes:
         is_lost: whether the cluster is gone: Ray's calls would wait for it.
+        notice: says that Ray has ended, if it ends this process.
     """
 
     watched: list[WatchedAddress]
     clock: Callable[[], float] = time.monotonic
     accepts: Callable[[Address], bool] = field(default=lambda address: accepts_connections(address))
     is_lost: bool = False
+    notice: EndNotice | None = None
 
     def __post_init__(self) -> None:
         self._next = self.clock() + _LOOK_SECONDS
@@ -71,12 +127,18 @@ class ConnectionWatch:
             return cls([])
         context = ray.get_runtime_context()
         host, _, port = context.gcs_address.rpartition(":")
-        watched = [WatchedAddress("The head node", (host.strip("[]"), int(port)), _HEAD_SECONDS)]
+        watched = [WatchedAddress("the head node", (host.strip("[]"), int(port)), _HEAD_SECONDS)]
         here = next((node for node in ray.nodes() if node["NodeID"] == context.get_node_id()), None)
         if here is not None:
             address = (here["NodeManagerAddress"], int(here["NodeManagerPort"]))
             watched.append(WatchedAddress("Ray on this machine", address, _LOCAL_SECONDS))
-        return cls(watched)
+        return cls(watched, notice=EndNotice([item.address for item in watched]))
+
+    def close(self) -> None:
+        """Stop watching: what ends this process from now on has another reason."""
+        if self.notice is not None:
+            self.notice.cancel()
+            self.notice = None
 
     def check(self) -> None:
         """Look, if it is time to.
@@ -99,10 +161,7 @@ class ConnectionWatch:
         if now - watched.silent_since >= watched.patience:
             self.is_lost = True
             host, port = watched.address
-            raise ClusterFailed(
-                f"{watched.name} stopped: {host}:{port} has not answered for {watched.patience:g} s. What is "
-                "complete stays. Start the cluster again, and repeat the command: it continues."
-            )
+            raise cluster_ended(f"{watched.name} at {host}:{port} has not answered for {watched.patience:g} s")
 
 
 def accepts_connections(address: Address) -> bool:

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import nearfield
@@ -116,11 +115,11 @@ def submit(request: bulk.EmbedRequest, cluster: ClusterOptions, words: Sequence[
 
 def _check_ids(request: bulk.EmbedRequest) -> None:
     """Raise InputError if paths are ids that a job would write in another way."""
-    inputs = [path for path in request.inputs if isinstance(path, Path)]
-    media = find_media(inputs, request.form, request.media)
-    if media is None or media.layout is not MediaLayout.FILES or (len(inputs) == 1 and inputs[0].is_dir()):
+    inputs = [path for path in request.inputs if not isinstance(path, S3Path)]
+    if len(request.inputs) == 1 and all(path.is_dir() for path in inputs):
         return
-    if not all(path.is_absolute() for path in inputs):
+    media = find_media(inputs, request.form, request.media)
+    if media is not None and media.layout is MediaLayout.FILES and not all(path.is_absolute() for path in inputs):
         raise InputError(
             "The ids of these files are their paths, which a job knows from the root on: name one folder, or absolute "
             "paths.",

@@ -7,7 +7,9 @@ process and, through Ray's own start of its processes, for all workers of a clus
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -124,7 +126,7 @@ def _connect(ray: Any, address: str) -> None:
     elif address != "auto":
         probe(address)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _same_handler():
             warnings.simplefilter("ignore")  # the error says it
             ray.init(address, **options)
     except (ConnectionError, TimeoutError) as error:
@@ -143,6 +145,15 @@ def _connect(ray: Any, address: str) -> None:
             f"Ray did not start its processes ({_first_line(error)}). The machine may be too busy, or lack memory: try "
             "again when it has less to do; the logs are in /tmp/ray/session_latest/logs."
         ) from error
+
+
+@contextmanager
+def _same_handler() -> Iterator[None]:
+    """Leave a handler of SIGTERM that the program has in its place: Ray sets another one when it connects."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(handler) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def probe(address: str) -> None:

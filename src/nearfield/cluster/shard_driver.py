@@ -19,13 +19,14 @@ from typing import Any
 from nearfield.bulk.report import ClusterReport
 from nearfield.bulk.shard_encoder import ShardRows
 from nearfield.bulk.shard_plan import Shard
-from nearfield.cluster.connection_watch import ConnectionWatch
+from nearfield.cluster.connection_watch import ConnectionWatch, cluster_ended, one_line
 from nearfield.cluster.node_tally import NodeTally
 from nearfield.cluster.run_drafts import open_run_drafts
 from nearfield.cluster.shard_queue import Assignment, ShardQueue, Work
 from nearfield.cluster.shard_worker import ShardOutcome, ShardWorker, WorkerFacts, WorkerOrder
 from nearfield.cluster.worker_options import StartFailures, WorkerPlan
 from nearfield.errors import ClusterFailed
+from nearfield.message_text import count_of
 from nearfield.progress import Progress
 
 #: Seconds between looks at slow shards while no worker answers.
@@ -89,13 +90,15 @@ class ShardDriver:
             OSError: the disk is full.
         """
         self._queue = ShardQueue(shards)
+        count = min(self.plan.count, len(shards))
+        self.progress.announce(f"{self.order.task.home.name}  starting {count_of(count, 'worker')}")
         try:
-            for _ in range(min(self.plan.count, len(shards))):
+            for _ in range(count):
                 self._create()
             while not self._queue.is_done:
                 self._step()
         except self.ray.exceptions.RaySystemError as error:
-            raise ClusterFailed(f"The Ray cluster stopped ({error}). Start it, and repeat the command.") from error
+            raise cluster_ended(one_line(error)) from error
         finally:
             self._stop()
         return self._report()
@@ -177,10 +180,7 @@ class ShardDriver:
         if OWNER_DIED in str(error):
             # Ray would end this process without a word as soon as it looks for its objects.
             self._watch.is_lost = True
-            raise ClusterFailed(
-                "Ray on this machine stopped. Complete shards stay. Start the cluster again, and repeat the command: "
-                "it continues."
-            )
+            raise cluster_ended("Ray on this machine does not answer")
         worker = self._workers.pop(number)
         self._kill(worker)  # it may only be out of reach
         if worker.is_starting:
@@ -285,6 +285,7 @@ class ShardDriver:
 
     def _stop(self) -> None:
         """End the workers and remove what they have not finished."""
+        self._watch.close()
         for worker in self._workers.values() if not self._watch.is_lost else ():
             self._kill(worker)
         if isinstance(self.order.task.home, Path) or not self._watch.is_lost:

@@ -232,7 +232,7 @@ def test_plain_http_can_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_cannot_be_on_s3_is_refused(embed: Run) -> None:
     assert "End its name with a slash" in embed("a.jsonl", "-o", f"s3://{BUCKET}/out.parquet").err
-    assert "copy the files" in embed(f"s3://{BUCKET}/a/", *TO, "--format", "image").err
+    assert "leave --id-field out" in embed(f"s3://{BUCKET}/a/", *TO, "--format", "image").err
 
 
 def test_inputs_in_the_output_are_refused(embed: Run) -> None:

@@ -41,7 +41,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 
-#: Indexes a folder on a cluster, and is killed right after a document is in the manifest.
+#: Indexes a folder on a cluster, each document in a batch, and is killed while the 20th is written to the manifest.
 _DYING = """
 import os, signal, sys
 from pathlib import Path
@@ -53,6 +53,8 @@ def dying(self, *rest, **options):
     if len(calls) == 20:
         os.kill(os.getpid(), signal.SIGKILL)
 Manifest.replace = dying
+from nearfield.corpus.indexing import run
+run._FLUSH_SECONDS = 0.0  # otherwise the first batch may have 20 documents, of which none is stored yet
 from nearfield import Encoder
 from nearfield.cluster import RayWorkers
 from nearfield.corpus.collection import Collection

@@ -1,6 +1,7 @@
 """Files of pictures, sounds or videos as rows of a folder of shards: one for each, or for each segment.
 
-Their bytes are not read for the plan: a file counts as changed if its size or its time of change is another.
+Their bytes are not read for the plan: a file counts as changed if its size or its time of change is another, and an
+object on S3 if its size or its tag is.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from nearfield.bulk.input_table import InputRow, expand_paths
-from nearfield.bulk.media_files.media_row import MediaReading, MediaRow, file_state, to_unicode
+from nearfield.bulk.input_table import InputRow, expand_locations
+from nearfield.bulk.media_files.media_row import FileRange, MediaReading, MediaRow, file_state, load_rows, to_unicode
 from nearfield.bulk.media_files.read_ahead import read_ahead
 from nearfield.bulk.text_source import RowLocation
-from nearfield.errors import InputError
+from nearfield.errors import InputError, TooLarge
 from nearfield.fileio.csv_records import RecordStart
+from nearfield.fileio.s3.failures import ObjectDenied
+from nearfield.fileio.s3.matching import is_folder
+from nearfield.fileio.s3.path import Location, ObjectVersion, S3Path, pinned
+from nearfield.media.fetch import FetchPolicy
 from nearfield.media.video.time_ranges import segment_times
 
 _TIMES = ("start", "end")
@@ -36,9 +41,9 @@ class _FileFacts:
 
 @dataclass(frozen=True)
 class MediaFiles:
-    """Files in the order of their paths, with absolute ``paths``, and ``names`` that are their ids."""
+    """Files in the order of their paths, with absolute ``paths`` or objects, and ``names`` that are their ids."""
 
-    paths: tuple[str, ...]
+    paths: tuple[str | ObjectVersion, ...]
     names: tuple[str, ...]
     reading: MediaReading
     id_field: ClassVar[str] = "path"
@@ -51,17 +56,16 @@ class MediaFiles:
             segment_times(0.0, 1.0, self.reading.options.segments)
 
     @classmethod
-    def expand(cls, inputs: Sequence[Path], output: Path, reading: MediaReading) -> MediaFiles:
+    def expand(cls, inputs: Sequence[Location], output: Location, reading: MediaReading) -> MediaFiles:
         """Return the files of inputs, without those in the output; names are paths below a folder that is alone.
 
         Raises:
             InputError: there is no file.
         """
-        paths = expand_paths(inputs, reading.kind, output)
-        root = inputs[0] if len(inputs) == 1 and inputs[0].is_dir() else None
-        names = (path if root is None else path.relative_to(root) for path in paths)
-        places = tuple(os.path.abspath(path) for path in paths)  # noqa: PTH100 - links stay links
-        return cls(places, tuple(to_unicode(name.as_posix()) for name in names), reading)
+        paths = expand_locations(inputs, reading.kind, output)
+        root = inputs[0] if len(inputs) == 1 and _is_folder(inputs[0]) else None
+        names = tuple(to_unicode(_name_in(path, root)) for path in paths)
+        return cls(tuple(map(place_of, paths)), names, reading)
 
     @property
     def unit(self) -> str:
@@ -94,15 +98,18 @@ class MediaFiles:
             return [self.reading.kind]
         digest = hashlib.sha256()
         for path, name in zip(self.paths, self.names, strict=True):
-            digest.update(json.dumps([path, name, _state(path)]).encode() + b"\n")
+            digest.update(json.dumps([str(path), name, _state(path)]).encode() + b"\n")
         return [self.reading.kind, self.reading.options.segments, digest.hexdigest()]
 
     def newest_change(self) -> float:
-        """Return when a file was last written to, in seconds of the system's clock; 0 if no plan is stored."""
+        """Return when a file was last written to, in seconds of the system's clock; 0 if no plan is stored.
+
+        Tags of objects change with their content, however fast it does.
+        """
         if not self.plan_lasts:
             return 0.0
-        times = (Path(path).stat().st_mtime for path in self.paths if Path(path).exists())
-        return max(times, default=0.0)
+        paths = (Path(path) for path in self.paths if isinstance(path, str))
+        return max((path.stat().st_mtime for path in paths if path.exists()), default=0.0)
 
     def format_of(self, path: object) -> str:  # noqa: ARG002 - a table has several
         """Return the kind of the files."""
@@ -112,8 +119,9 @@ class MediaFiles:
         """Accept the columns: all rows have them."""
 
     def load(self, rows: Iterator[InputRow]) -> Iterator[InputRow]:
-        """Return rows as they are encoded: a file is opened then."""
-        return rows
+        """Return rows as they are encoded: a file is opened then, and the bytes of some objects are read ahead."""
+        has_objects = any(isinstance(path, ObjectVersion) for path in self.paths)
+        return load_rows(rows, FetchPolicy(), self.reading) if has_objects else rows
 
     def full_rows(self, start: RowLocation | None = None) -> Iterator[InputRow]:
         """Yield the rows, all of them or those from ``start`` on; a file that cannot be read is one with a problem."""
@@ -129,29 +137,50 @@ class MediaFiles:
             state = file_state(path)
         except OSError as error:
             return _FileFacts(number, "", problem=f"{path} cannot be read: {error.strerror}.")
+        if self.reading.options.segments is None:
+            return _FileFacts(number, state)
         try:
-            has_segments = self.reading.options.segments is not None
-            return _FileFacts(number, state, self.reading.segments(Path(path)) if has_segments else None)
+            source = Path(path) if isinstance(path, str) else self.reading.read_object(FileRange.of_object(path))
+        except (ObjectDenied, TooLarge) as error:
+            return _FileFacts(number, state, problem=str(error))
+        try:
+            return _FileFacts(number, state, self.reading.segments(source))
         except InputError as error:
             return _FileFacts(number, state, problem=str(error))
 
     def _rows(self, facts: _FileFacts, first: int) -> Iterator[MediaRow]:
         number, path, name = facts.number, self.paths[facts.number], self.names[facts.number]
-        where = to_unicode(path)
+        where, place = to_unicode(str(path)), Path(path) if isinstance(path, str) else FileRange.of_object(path)
         if facts.segments is None:
             location = RowLocation(number, RecordStart())
             columns = dict.fromkeys(self.keep)
             yield MediaRow(
-                name, facts.state, columns, location, self.reading, Path(path), where=where, problem=facts.problem
+                name, facts.state, columns, location, self.reading, place, where=where, problem=facts.problem
             )
             return
         for at, (begin, end) in enumerate(facts.segments[first:], first):
             key = f"{name}#t={round(begin, 3):g},{round(end, 3):g}"
             columns, location = {"start": begin, "end": end}, RowLocation(number, RecordStart(0, at))
-            yield MediaRow(key, facts.state, columns, location, self.reading, Path(path), (begin, end), where=where)
+            yield MediaRow(key, facts.state, columns, location, self.reading, place, (begin, end), where=where)
 
 
-def _state(path: str) -> str:
+def _is_folder(path: Location) -> bool:
+    return is_folder(path) if isinstance(path, S3Path) else path.is_dir()
+
+
+def _name_in(path: Location, root: Location | None) -> str:
+    """Return the path below a folder, or the whole path as it was written."""
+    if isinstance(path, S3Path):
+        return path.name_in(root) if isinstance(root, S3Path) else str(path)
+    return (path.relative_to(root) if isinstance(root, Path) else path).as_posix()
+
+
+def place_of(path: Location) -> str | ObjectVersion:
+    """Return an absolute path, or an object with its version."""
+    return pinned(path) if isinstance(path, S3Path) else os.path.abspath(path)  # noqa: PTH100 - links stay links
+
+
+def _state(path: str | ObjectVersion) -> str:
     try:
         return file_state(path)
     except OSError:

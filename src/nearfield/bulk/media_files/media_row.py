@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from nearfield.bulk.media_files.read_ahead import read_ahead
 from nearfield.bulk.media_files.suffixes import MEDIA_NOUNS, PICTURES, SOUNDS
 from nearfield.bulk.media_files.video_source import VideoOptions
 from nearfield.errors import InputError, TooLarge
+from nearfield.fileio.s3.failures import ObjectDenied
+from nearfield.fileio.s3.path import ObjectVersion, S3Path
 from nearfield.media.audio import Audio
 from nearfield.media.fetch import FetchPolicy, fetch
 from nearfield.media.files import open_regular_file
@@ -29,6 +31,8 @@ _MAX_VIDEO_BYTES = 2**29
 _USUAL_SHARD_ROWS, _USUAL_LONG_ROWS = 5000, 1000
 #: Threads that fetch and read items ahead: of pictures, and of larger media.
 _THREADS, _FEW_THREADS = 16, 2
+#: Objects whose bytes are in memory while their segments are read one after another.
+_CACHED_OBJECTS = 8
 
 
 @dataclass(frozen=True)
@@ -40,15 +44,21 @@ class WebAddress:
 
 @dataclass(frozen=True)
 class FileRange:
-    """An item that is a part of a file, such as a member of a tar."""
+    """An item that is a part of a file, such as a member of a tar, or an object on S3 or a part of it."""
 
-    path: str
+    path: str | ObjectVersion
     offset: int
     size: int
 
+    @classmethod
+    def of_object(cls, path: ObjectVersion) -> FileRange:
+        """Return all of an object."""
+        return cls(path, 0, path.size)
 
-#: Where an item is: a file, the bytes of one, a data URI, an address, or a part of a file. None is nowhere.
-MediaPlace = Path | bytes | str | WebAddress | FileRange | None
+
+#: Where an item is: a file, the bytes of one, a data URI, an address, a part of a file, or an object on S3 of which
+#: nothing else is known yet. None is nowhere.
+MediaPlace = Path | bytes | str | WebAddress | FileRange | S3Path | None
 
 
 @dataclass(frozen=True)
@@ -91,8 +101,8 @@ class MediaReading:
             return Audio(**place, start=start, end=end)
         return Video(**place, fps=self.options.fps, max_frames=self.options.max_frames, start=start, end=end)
 
-    def segments(self, path: Path) -> list[tuple[float, float]]:
-        """Return start and end of the parts of a file in seconds.
+    def segments(self, source: Path | bytes) -> list[tuple[float, float]]:
+        """Return start and end of the parts of a file, or of the bytes of one, in seconds.
 
         Raises:
             InputError: its header cannot be read.
@@ -100,7 +110,32 @@ class MediaReading:
         seconds = self.options.segments
         if seconds is None:
             raise ValueError("There are no segments.")
-        return segment_times(0.0, self.open(path).header().seconds, seconds)
+        return segment_times(0.0, self.open(source).header().seconds, seconds)
+
+    def read_object(self, part: FileRange) -> bytes:
+        """Return the bytes of an object, or of a part of it; those of the last ones are there again for segments.
+
+        Raises:
+            TooLarge: they are too many.
+            ObjectDenied: the storage denies to read this object.
+            InputError, StorageFailed: it has changed, or the bucket cannot be read.
+        """
+        self.check_size(part.size)
+        return (_read_object if self.options.segments is None else _read_object_once)(part)
+
+    def check_size(self, size: int) -> None:
+        """Raise TooLarge for an item with too many bytes."""
+        if size > self.max_bytes:
+            raise TooLarge(f"It has {size:,} bytes. At most {self.max_bytes:,} bytes are read.")
+
+
+def _read_object(part: FileRange) -> bytes:
+    if not isinstance(part.path, ObjectVersion):
+        raise TypeError(f"{part.path} is no object.")
+    return part.path.read(part.offset, part.size)
+
+
+_read_object_once = lru_cache(maxsize=_CACHED_OBJECTS)(_read_object)
 
 
 @dataclass(frozen=True)
@@ -128,7 +163,13 @@ class MediaRow(InputRow):
         return self
 
     def load(self, policy: FetchPolicy) -> MediaRow:
-        """Return the row with the bytes of its item if that is at an address or in a tar, or with the problem."""
+        """Return the row with the bytes of its item if that is at an address, on S3 or in a tar, or with the problem.
+
+        Raises:
+            InputError, StorageFailed: an object has changed, or its bucket cannot be read.
+        """
+        if isinstance(self.place, FileRange) and isinstance(self.place.path, ObjectVersion):
+            return self._with_object(self.place)
         try:
             if isinstance(self.place, WebAddress):
                 return replace(self, place=fetch(self.place.url, policy))
@@ -136,14 +177,37 @@ class MediaRow(InputRow):
         except (InputError, OSError) as error:
             return replace(self, problem=str(error))
 
+    def _with_object(self, part: FileRange) -> MediaRow:
+        try:
+            data = self.reading.read_object(part)
+        except (TooLarge, ObjectDenied) as error:
+            return replace(self, problem=str(error))
+        return replace(self, place=data) if len(data) == part.size else replace(self, problem=_cut_off(data, part))
+
+    def find(self) -> MediaRow:
+        """Return the row of an item on S3 with the version of the object, or with the problem; other rows unchanged."""
+        if self.problem or not isinstance(self.place, S3Path):
+            return self
+        try:
+            item = self.place.client.find(self.place.key)
+        except ObjectDenied as error:
+            return replace(self, problem=str(error))
+        if item is None:
+            return replace(self, problem=f"There is no object {self.place}.")
+        file = ObjectVersion(self.place.bucket, item.key, item.size, item.etag)
+        return replace(self, text=f"{self.text}:{file.state}", place=FileRange.of_object(file))
+
     def _range(self, part: FileRange) -> bytes:
-        if part.size > self.reading.max_bytes:
-            raise TooLarge(f"It has {part.size:,} bytes. At most {self.reading.max_bytes:,} bytes are read.")
-        with open_regular_file(Path(part.path), 2**62) as file:
+        self.reading.check_size(part.size)
+        with open_regular_file(Path(str(part.path)), 2**62) as file:
             data = os.pread(file.fileno(), part.size, part.offset)
         if len(data) < part.size:
-            raise InputError(f"It ends after {len(data):,} of its {part.size:,} bytes.")
+            raise InputError(_cut_off(data, part))
         return data
+
+
+def _cut_off(data: bytes, part: FileRange) -> str:
+    return f"It ends after {len(data):,} of its {part.size:,} bytes."
 
 
 def load_rows(rows: Iterator[InputRow], policy: FetchPolicy, reading: MediaReading) -> Iterator[InputRow]:
@@ -161,11 +225,13 @@ def to_unicode(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def file_state(path: str | Path) -> str:
-    """Return size and time of change of a file, as a text that changes with its content.
+def file_state(path: str | Path | ObjectVersion) -> str:
+    """Return size and time of change of a file, or size and tag of an object, as a text that changes with its content.
 
     Raises:
         OSError: there is no such file.
     """
+    if isinstance(path, ObjectVersion):
+        return path.state
     status = os.stat(path)  # noqa: PTH116 - a path as a text
     return f"{status.st_size}:{status.st_mtime_ns}"

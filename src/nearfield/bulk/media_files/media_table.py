@@ -1,16 +1,18 @@
 """Tables with a column of pictures, sounds or videos: bytes, data URIs, paths or addresses.
 
 A row of Parquet may have a struct of ``bytes`` and ``path``, as data sets of Hugging Face do. Paths are relative to the
-folder of the table.
+folder of the table, also on S3; ``s3://`` URLs name objects.
 """
 
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,17 +25,20 @@ from nearfield.bulk.media_files.media_row import (
     file_state,
     load_rows,
 )
+from nearfield.bulk.media_files.read_ahead import read_ahead
 from nearfield.bulk.media_files.suffixes import PICTURES
 from nearfield.bulk.text_source import RowLocation
 from nearfield.errors import InputError
 from nearfield.fileio.csv_records import FIRST_RECORD, RecordStart
-from nearfield.fileio.s3.path import Location
+from nearfield.fileio.s3.path import Location, S3Path, parse_location
 from nearfield.fileio.tabular import TableOptions, TableRow, read_stream
 from nearfield.media.fetch import FetchPolicy
 
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 #: Rows of a Parquet file that are in memory at once: a picture may have some megabytes.
 _BATCH_ROWS = 16
+#: Threads that look objects up.
+_THREADS = 16
 #: What ``seen`` has of rows whose items are files, and of rows with the column.
 _PATHS, _ITEMS = "/paths", "/items"
 
@@ -80,8 +85,8 @@ class MediaTable(InputTable):
             )
 
     def load(self, rows: Iterator[InputRow]) -> Iterator[InputRow]:
-        """Yield rows with the bytes of what is at addresses; some are fetched ahead."""
-        return load_rows(rows, self.fetching, self.reading) if self.fetching.enabled else rows
+        """Yield rows with the bytes of what is at addresses or on S3; some are fetched ahead."""
+        return load_rows(rows, self.fetching, self.reading)
 
     def full_rows(self, start: RowLocation | None = None) -> Iterator[InputRow]:
         """Yield the rows, all of them or those from ``start`` on; those that cannot be read have the problem.
@@ -89,6 +94,15 @@ class MediaTable(InputTable):
         Raises:
             InputError: a file is no such table, or an item is at an address, and these are not fetched.
         """
+        rows = self._table_rows(start)
+        for row in rows:
+            if isinstance(row.place, S3Path):  # from here on, objects are looked up ahead
+                yield from read_ahead(MediaRow.find, chain([row], rows), _THREADS)
+                return
+            yield row
+
+    def _table_rows(self, start: RowLocation | None) -> Iterator[MediaRow]:
+        """Yield what ``full_rows`` does, before objects are looked up."""
         number, record = (0, FIRST_RECORD) if start is None else (start.file, start.record)
         for file, path in enumerate(self.paths[number:], number):
             for row in self._read(path, record if file == number else FIRST_RECORD):
@@ -107,7 +121,7 @@ class MediaTable(InputTable):
             key = self._id(row.where, values)
             columns = {name: values.get(name) for name in self.keep}
             self.seen.update(name for name in self.keep if name in values)
-            token, place = self._item(Path(str(path)).parent, values.get(self.field))
+            token, place = self._item(path.parent, values.get(self.field))
         except _UnfetchedAddress:
             raise
         except InputError as error:
@@ -126,7 +140,7 @@ class MediaTable(InputTable):
             self.seen.add(_ITEMS)
         return value
 
-    def _item(self, folder: Path, value: object) -> tuple[str, MediaPlace]:
+    def _item(self, folder: Location, value: object) -> tuple[str, MediaPlace]:
         """Return a text that changes with the content of an item, and where it is."""
         place = find_place(folder, value)
         if isinstance(place, WebAddress):
@@ -136,6 +150,9 @@ class MediaTable(InputTable):
                     param="media_urls",
                 )
             return place.url, place
+        if isinstance(place, S3Path):
+            self.seen.add(_PATHS)
+            return str(place), place
         if isinstance(place, Path):
             self.seen.add(_PATHS)
             try:
@@ -152,7 +169,7 @@ class _UnfetchedAddress(InputError):
     """An address, although an option is missing: this concerns all rows."""
 
 
-def find_place(folder: Path, value: object) -> MediaPlace:
+def find_place(folder: Location, value: object) -> MediaPlace:
     """Return where the item is that a cell of a table in a folder says.
 
     Raises:
@@ -170,6 +187,18 @@ def find_place(folder: Path, value: object) -> MediaPlace:
         return value
     if value.lower().startswith(("http://", "https://")):
         return WebAddress(value)
+    if value.lower().startswith("s3://"):
+        return parse_location(value)
     if _SCHEME.match(value):
-        raise InputError(f"{value!r:.200} is an address of another kind than http or https.")
+        raise InputError(f"{value!r:.200} is an address of another kind than http, https or s3.")
+    if isinstance(folder, S3Path):
+        return _object_at(folder, value)
     return Path(os.path.abspath(folder / value))  # noqa: PTH100 - links stay links
+
+
+def _object_at(folder: S3Path, value: str) -> S3Path:
+    """Return the object that a path in a table on S3 means."""
+    key = posixpath.normpath(posixpath.join(folder.key, value))
+    if value.startswith("/") or key.startswith("..") or key == "." or "\0" in value:
+        raise InputError(f"{value!r:.200} is no path below the bucket of the table, {folder.bucket}.")
+    return S3Path(folder.bucket, key)

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from nearfield.bulk.media_files.media_row import to_unicode
+from nearfield.errors import NearfieldError
 
 _BLOCK = tarfile.BLOCKSIZE
 
@@ -98,15 +99,17 @@ class _TarReader:
                     archive.members.clear()  # type: ignore[attr-defined]  # otherwise it has all
                     yield info
                 self.end = archive.offset
+        except NearfieldError:  # of the storage: it says nothing of the tar
+            raise
         except (tarfile.TarError, OSError, ValueError, EOFError) as error:
             self.problem = f"The tar cannot be read from byte {self.end:,} on ({error})."
             return
         self.problem = self._problem_at_end()
 
     def _problem_at_end(self) -> str:
-        size = os.fstat(self._file.fileno()).st_size
-        block = os.pread(self._file.fileno(), _BLOCK, self.end)
-        if block == bytes(_BLOCK):
+        size = self._file.seek(0, os.SEEK_END)
+        self._file.seek(self.end)
+        if self._file.read(_BLOCK) == bytes(_BLOCK):
             return ""
         if self.end >= size:
             return f"The tar is cut off at byte {size:,}: members may be missing."

@@ -23,10 +23,13 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
+from nearfield.bulk.media_files.read_ahead import read_ahead
 from nearfield.bulk.shard_plan import Shard, ShardPlan
 from nearfield.bulk.shard_writer import FileDigest, PendingShard, shard_file_names
 from nearfield.bulk.storage.local_drafts import LocalDrafts, remove_abandoned
 from nearfield.bulk.storage.records import (
+    SET_ASIDE,
+    SET_ASIDE_ROWS,
     JsonObject,
     check_schema,
     manifest_of,
@@ -42,6 +45,7 @@ _RECORD = re.compile(r"_shards/(\d{5,})\.json")
 _SCHEMA = "_shards/terms.json"
 _PLAN = "_shards/plan.json"
 _MANIFEST = "_manifest.json"
+_SET_ASIDE = "_set_aside.jsonl"
 _GENERATION = "generation"
 #: A field of records that distinguishes equal records of two runs: which of them was written must be known.
 _WRITER = "writer"
@@ -64,7 +68,7 @@ class ShardBucket:
         self._drafts: LocalDrafts | None = None
         #: Sizes and tags of all objects, by their names below the folder.
         self._sizes: dict[str, int] = {}
-        #: The tag and the content of each record.
+        #: The tag and the content of each record, without the rows that were set aside: there may be many.
         self._records: dict[int, tuple[str, JsonObject]] = {}
 
     def _key(self, name: str) -> str:
@@ -91,7 +95,11 @@ class ShardBucket:
 
     def _read_record(self, number: int) -> tuple[str, JsonObject] | None:
         content = self._client.get(self._key(_record_name(number)))
-        return None if content is None else (content.etag, _parse(content.data) or {})
+        if content is None:
+            return None
+        record = _parse(content.data) or {}
+        record.pop(SET_ASIDE_ROWS, None)
+        return content.etag, record
 
     def _refresh(self, number: int) -> None:
         """Read the record of a shard again, and the sizes of its files."""
@@ -207,7 +215,7 @@ class ShardBucket:
     def clear(self) -> None:
         """Remove all shards, their records and the schema. What other runs write after that counts as nothing."""
         self._scan()
-        states = [_MANIFEST, *(name for name in self._sizes if _RECORD.fullmatch(name))]
+        states = [_MANIFEST, _SET_ASIDE, *(name for name in self._sizes if _RECORD.fullmatch(name))]
         shards = [name for name in self._sizes if _SHARD.fullmatch(name)]
         for names in (states, shards, [_SCHEMA, _PLAN]):
             self._delete(names)
@@ -253,9 +261,9 @@ class ShardBucket:
         planned = {**planned_fields(shard), _GENERATION: self.generation}
         return bool(record) and all(record.get(name) == value for name, value in planned.items())
 
-    def has_set_aside(self, shard: Shard) -> bool:  # noqa: ARG002 - only texts are written to a bucket
-        """Return whether rows of a shard were set aside: never."""
-        return False
+    def has_set_aside(self, shard: Shard) -> bool:
+        """Return whether rows of a shard were set aside."""
+        return SET_ASIDE in self._records.get(shard.number, ("", {}))[1]
 
     def _digest(self, name: str) -> str:
         digest = blake2b(digest_size=16)
@@ -325,7 +333,8 @@ class ShardBucket:
     def write_manifest(self, plan: ShardPlan, form: str) -> JsonObject:
         """Write and return the manifest: schema, sums, records; ``complete`` once all shards exist as planned.
 
-        Files of shards that exist, but not in these files, are removed.
+        The list of rows that were set aside is written before it: of several runs, the one that writes the last
+        manifest has written the last list. Files of shards that exist, but not in these files, are removed.
         """
         key = self._key(_MANIFEST)
         for _ in range(_MANIFEST_ATTEMPTS):
@@ -335,11 +344,33 @@ class ShardBucket:
             complete = len(existing) == len(plan.shards) and not self.surplus(len(plan.shards))
             records = [_public(self._records[shard.number][1]) for shard in existing]
             manifest = manifest_of(plan, records, _public(schema), complete=complete)
+            self._write_set_aside([shard.number for shard in existing])
             data = manifest_text(manifest).encode()
             if self._client.replace(key, data, before.etag) if before else self._client.create(key, data):
                 self._remove_orphans(existing)
                 return manifest
         raise StorageFailed(f"{self.home}: other runs write {_MANIFEST} all the time. Repeat the command.")
+
+    def _write_set_aside(self, numbers: Sequence[int]) -> None:
+        """Write the rows that shards set aside to an object, those of some shards in memory; without any, remove it."""
+        numbers = [number for number in numbers if SET_ASIDE in self._records[number][1]]
+        if not numbers:
+            self._delete([_SET_ASIDE] if _SET_ASIDE in self._sizes else [])
+            return
+        drafts = LocalDrafts()
+        try:
+            path = drafts.folder / _SET_ASIDE
+            with path.open("w", encoding="utf-8") as file:
+                for rows in read_ahead(self._set_aside_rows, numbers, _THREADS):
+                    file.writelines(json.dumps(row) + "\n" for row in rows)
+            self._client.put_file(self._key(_SET_ASIDE), path)
+        finally:
+            drafts.remove()
+
+    def _set_aside_rows(self, number: int) -> list[JsonObject]:
+        content = self._client.get(self._key(_record_name(number)))
+        rows: list[JsonObject] = ((content and _parse(content.data)) or {}).get(SET_ASIDE_ROWS, [])
+        return rows
 
     def _remove_orphans(self, existing: Sequence[Shard]) -> None:
         """Remove files of killed runs: of shards that exist, and not named by their records."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from nearfield.cluster.connection_watch import ConnectionWatch
+from nearfield.cluster.connection_watch import ConnectionWatch, cluster_ended, one_line
 from nearfield.cluster.indexing.index_tally import IndexTally
 from nearfield.cluster.indexing.index_worker import IndexWorker
 from nearfield.cluster.indexing.job_queue import DocumentSetAside, JobQueue, WorkJob
@@ -120,10 +120,11 @@ class JobPool:
                 self._handle_events()
                 self._step()
         except self._ray.exceptions.RaySystemError as error:
-            self._fail(ClusterFailed(f"The Ray cluster stopped ({error}). Start it, and repeat the command."))
+            self._fail(cluster_ended(one_line(error)))
         except BaseException as error:  # noqa: BLE001 - raised again where jobs are submitted
             self._fail(error)
         finally:
+            self._watch.close()
             if not self._watch.is_lost:
                 self._end_workers()
 
@@ -257,9 +258,7 @@ class JobPool:
         if OWNER_DIED in str(error):
             # Ray would end this process without a word as soon as it looks for its objects.
             self._watch.is_lost = True
-            raise ClusterFailed(
-                "Ray on this machine stopped. What is complete stays. Start the cluster again, and repeat the command."
-            )
+            raise cluster_ended("Ray on this machine does not answer")
         if not worker.is_ready:
             self._failures.add(error)
         self._remove(number, worker, DocumentSetAside(_STOPPED), blames=self._has_node(worker))

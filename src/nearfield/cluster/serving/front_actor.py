@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections import Counter
 from concurrent.futures import Future
@@ -17,7 +18,7 @@ from nearfield.cluster.router.request_plan import RequestPlanner
 from nearfield.cluster.serving.cluster_engine import ClusterEngine, EngineLost, WaitLimits
 from nearfield.cluster.serving.cluster_logs import configure_cluster_logging
 from nearfield.cluster.serving.front_metrics import FrontMetrics
-from nearfield.cluster.serving.messages import ClusterState, FrontConfig, FrontReport, Spending
+from nearfield.cluster.serving.messages import ClusterState, FrontConfig, FrontReport, Spending, SpendingTotals
 from nearfield.errors import NearfieldError
 from nearfield.inference import weightless
 from nearfield.inference.loaded_model import LoadedModel
@@ -52,7 +53,10 @@ class FrontActor:
         self._name = name
         self._settings = Settings()
         self._engines: list[ClusterEngine] = []
+        #: What keys used here, and what they used at other fronts as far as known.
         self._spent: Counter[bytes] = Counter()
+        self._elsewhere = SpendingTotals()
+        self._reports = itertools.count(1)
         self._loop: asyncio.AbstractEventLoop
         self._server: ServerState
         self._listener: Listener
@@ -138,11 +142,12 @@ class FrontActor:
             self._server.keys.charge(digest, tokens)
 
     async def _exchange(self, state: ClusterState) -> FrontReport:
-        self._charge(state.spent)
+        self._charge(state.spent.growth(self._elsewhere))
+        self._elsewhere = max(self._elsewhere, state.spent, key=lambda totals: totals.number)
         for number, engine in enumerate(self._engines):
             engine.load_seconds = state.load_seconds
             engine.update([member for member in state.engines if member.group == number])
-        spent, self._spent = dict(self._spent), Counter()
+        spent = SpendingTotals(next(self._reports), dict(self._spent))
         lost = [number for engine in self._engines for number in engine.lost]
         return FrontReport([engine.waiting_tokens for engine in self._engines], spent, lost)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any
 from nearfield.cluster.ray_runtime import import_ray
 from nearfield.cluster.serving.actor_calls import CallFailed, ask, end_actor, start_actor
 from nearfield.cluster.serving.front_actor import MAX_CALLS, FrontActor
-from nearfield.cluster.serving.messages import ClusterState, EngineState, FrontConfig, FrontReport, Spending
+from nearfield.cluster.serving.messages import ClusterState, EngineState, FrontConfig, FrontReport, SpendingTotals
 from nearfield.errors import ClusterFailed
 from nearfield.server.auth.keys import ApiKeys
 from nearfield.server.logs import LOG
@@ -31,9 +32,9 @@ class NodeFront:
     node: str
     actor: Any
     address: str
-    report: FrontReport = field(default_factory=lambda: FrontReport((), {}))
-    #: What keys used at other fronts, which this one does not know yet.
-    unsent: Counter[bytes] = field(default_factory=Counter)
+    report: FrontReport = field(default_factory=lambda: FrontReport(()))
+    #: What keys used at other fronts since this one started.
+    elsewhere: Counter[bytes] = field(default_factory=Counter)
     silent: int = 0
 
 
@@ -53,6 +54,7 @@ class FrontSet:
         #: What keys have used at all fronts, for new fronts.
         self._ledger = ApiKeys(config.settings.api_keys, config.settings.api_key_file)
         self._lock = asyncio.Lock()
+        self._messages = itertools.count(1)
 
     @property
     def addresses(self) -> list[str]:
@@ -128,15 +130,14 @@ class FrontSet:
         return NodeFront(node["NodeID"], where, actor, address)
 
     async def _send(self, front: NodeFront, engines: Sequence[EngineState], load_seconds: float) -> None:
-        spent, front.unsent = dict(front.unsent), Counter()
+        spent = SpendingTotals(next(self._messages), dict(front.elsewhere))
         try:
-            front.report = await ask(front.actor.exchange, ClusterState(engines, spent, load_seconds))
+            report: FrontReport = await ask(front.actor.exchange, ClusterState(engines, spent, load_seconds))
         except CallFailed as error:
-            front.unsent.update(spent)
             self._on_silence(front, error)
             return
         front.silent = 0
-        self._share(front, front.report.spent)
+        self._share(front, report)
 
     def _on_silence(self, front: NodeFront, error: CallFailed) -> None:
         front.silent += 1
@@ -144,12 +145,15 @@ class FrontSet:
             LOG.error("the front of the node %s is replaced: %s", front.node, error)
             end_actor(front.actor)
 
-    def _share(self, front: NodeFront, spent: Spending) -> None:
+    def _share(self, front: NodeFront, report: FrontReport) -> None:
+        """Count what keys used at a front since its last report, here and for the other fronts."""
+        spent = report.spent.growth(front.report.spent)
+        front.report = report
         for digest, tokens in spent.items():
             self._ledger.charge(digest, tokens)
         for other in self._fronts.values():
             if other is not front:
-                other.unsent.update(spent)
+                other.elsewhere.update(spent)
 
     async def _end(self, front: NodeFront, seconds: float) -> None:
         try:

@@ -15,6 +15,24 @@ Spending = dict[bytes, int]
 
 
 @dataclass(frozen=True)
+class SpendingTotals:
+    """What keys have used since the sender began to count. A later message has a higher number, and replaces it.
+
+    So a message may be lost, come twice or come late: the next one says the same and more.
+    """
+
+    number: int = 0
+    tokens: Spending = field(default_factory=dict)
+
+    def growth(self, earlier: SpendingTotals) -> Spending:
+        """Return what keys have used since an earlier message; nothing if this one is not later."""
+        if self.number <= earlier.number:
+            return {}
+        more = {digest: tokens - earlier.tokens.get(digest, 0) for digest, tokens in self.tokens.items()}
+        return {digest: tokens for digest, tokens in more.items() if tokens}
+
+
+@dataclass(frozen=True)
 class EngineFacts:
     """What an engine is, once it has loaded its models.
 
@@ -55,21 +73,21 @@ class ClusterState:
 
     Attributes:
         engines: all that take requests.
-        spent: what keys used at other fronts since the last message.
+        spent: what keys used at other fronts since this one started.
         load_seconds: how long an engine takes until it is ready.
     """
 
     engines: Sequence[EngineState]
-    spent: Spending
+    spent: SpendingTotals
     load_seconds: float
 
 
 @dataclass(frozen=True)
 class FrontReport:
-    """What a front sends back: tokens that wait for an engine by group, and what keys used since the last report."""
+    """What a front sends back: tokens that wait for an engine by group, and what keys used here since it started."""
 
     waiting: Sequence[int]
-    spent: Spending
+    spent: SpendingTotals = field(default_factory=SpendingTotals)
     #: Engines that did not answer a request.
     lost: Sequence[int] = ()
 

@@ -40,9 +40,15 @@ _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
 #: Statuses and codes of requests that are not worth repeating.
 _REFUSALS = ("400", "401", "403", "AccessDenied", "AllAccessDisabled", "AccountProblem")
+#: Those of them that may concern one object alone.
+_DENIALS = ("403", "AccessDenied")
 #: Answers that say nothing: connections cut in the middle of a list, fewer bytes than requested, and an upload that the
 #: storage did not wait for (status 400, which the library does not repeat).
 _USELESS = re.compile(r"response body|Requested \d+\.\.\d+, got|<Code>(?:RequestTimeout|IncompleteBody)</Code>")
+
+
+class ObjectDenied(InputError):
+    """The storage denies to read one object; it may allow to read others."""
 
 
 def is_useless(error: Exception) -> bool:
@@ -62,7 +68,8 @@ def explain(settings: S3Settings, error: Exception, action: str, key: str) -> In
         there = f" ({match[1] or match[2]})" if match else ""
         return InputError(f"{settings.place}: {meaning.format(there=there, region=settings.region)}")
     if reason in _REFUSALS:
-        return InputError(
+        kind = ObjectDenied if action == "read" and reason in _DENIALS else InputError
+        return kind(
             f"{settings.place}, {what}: the storage denies to {action} it ({reason}). Check the access keys and their "
             "permissions."
         )

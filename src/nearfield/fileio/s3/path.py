@@ -20,6 +20,8 @@ _OBJECT_AS_PATH = re.compile(r"s3:/+", re.IGNORECASE)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 #: Bytes that are requested at once when a file is read from start to end.
 _READ_BYTES = 4 * 2**20
+#: The most bytes of one request: each has to be answered within a minute.
+_PIECE_BYTES = 16 * 2**20
 _THREADS = 16
 
 
@@ -61,6 +63,15 @@ class S3Path:
         """Return the path of what is in this folder."""
         return S3Path(self.bucket, f"{self.key}/{name}" if self.key else name)
 
+    @property
+    def parent(self) -> S3Path:
+        """The folder of this object; of a bucket itself."""
+        return S3Path(self.bucket, self.key.rpartition("/")[0])
+
+    def name_in(self, folder: S3Path) -> str:
+        """Return the path below a folder in which this object lies."""
+        return self.key[len(folder.key) + 1 :] if folder.key else self.key
+
     def open(self, mode: str = "rb") -> BinaryIO:
         """Open an object for reading; pieces are requested as they are read.
 
@@ -99,6 +110,22 @@ class ObjectVersion(S3Path):
         """Return what was known of the object; nothing is requested."""
         return ObjectInfo(self.key, self.size, self.etag)
 
+    @property
+    def state(self) -> str:
+        """Size and tag: a text that changes with the content."""
+        return f"{self.size}:{self.etag}"
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return bytes of the object, as many of them as it has, requested in pieces.
+
+        Raises:
+            ObjectDenied: the storage denies to read this object.
+            InputError: it is another version now, or the bucket cannot be read.
+        """
+        item, stop = self.current(), min(offset + size, self.size)
+        starts = range(offset, stop, _PIECE_BYTES)
+        return b"".join(self.client.read(item, start, min(start + _PIECE_BYTES, stop)) for start in starts)
+
 
 #: Where a file or a folder is.
 Location: TypeAlias = Path | S3Path
@@ -134,13 +161,18 @@ def refuse_object(text: str, param: str) -> None:
 
 
 def pin_versions(paths: Sequence[Location]) -> tuple[Location, ...]:
-    """Return the paths, those of objects with their present versions; raises as ``S3Path.current``."""
+    """Return the paths, those of objects with their versions; raises as ``S3Path.current``."""
     with ThreadPoolExecutor(_THREADS) as pool:
         return tuple(pool.map(_pinned, paths))
 
 
 def _pinned(path: Location) -> Location:
-    if not isinstance(path, S3Path):
+    return pinned(path) if isinstance(path, S3Path) else path
+
+
+def pinned(path: S3Path) -> ObjectVersion:
+    """Return an object with its version: the one that is known, or else the present one; raises as ``current``."""
+    if isinstance(path, ObjectVersion):
         return path
     item = path.current()
     return ObjectVersion(path.bucket, path.key, item.size, item.etag)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,8 +17,7 @@ from nearfield.fileio.s3.path import S3Path
 from tests.support.cli_runner import Ran, run
 from tests.support.cluster_faults import DEADLY, ONCE
 from tests.support.s3_bucket import OUT, content, manifest_of, put_jsonl
-from tests.support.s3_server import BUCKET, SECRET, Faults, environment, s3_server
-from tests.support.simulated_cluster import simulated_cluster
+from tests.support.s3_server import BUCKET, SECRET, Faults
 
 pytest.importorskip("obstore", reason="needs nearfield[s3]")
 pytest.importorskip("moto.server", reason="needs moto, a server of S3: pip install 'moto[server]'")
@@ -33,28 +30,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 DATA = f"s3://{BUCKET}/data/"
-
-
-@pytest.fixture(scope="module")
-def drafts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder for temporary files, also of the nodes."""
-    return tmp_path_factory.mktemp("drafts")
-
-
-@pytest.fixture(scope="module")
-def faults() -> Faults:
-    return Faults()
-
-
-@pytest.fixture(scope="module")
-def cluster(faults: Faults, drafts: Path) -> Iterator[Any]:
-    """Nodes that have the keys of a server of S3 in their environment."""
-    with pytest.MonkeyPatch.context() as patch, s3_server(faults) as url:
-        for name, value in {**environment(url), "TMPDIR": str(drafts)}.items():
-            patch.setenv(name, value)
-        patch.setattr(tempfile, "tempdir", str(drafts))
-        with simulated_cluster(2) as simulated:
-            yield simulated
 
 
 @pytest.fixture
