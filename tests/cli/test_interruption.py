@@ -30,11 +30,14 @@ _SECONDS = 120
 
 
 def test_sigterm_ends_a_block_as_ctrl_c_does(capsys: pytest.CaptureFixture[str]) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as ended, continued_later():
+    def receive_sigterm() -> None:
         handler = signal.getsignal(signal.SIGTERM)
         assert callable(handler)
         handler(signal.SIGTERM, None)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended, continued_later():
+        receive_sigterm()
     assert ended.value.code == 143
     assert "ended by SIGTERM. What is complete stays. The same command continues" in capsys.readouterr().err
     with pytest.raises(KeyboardInterrupt), continued_later():

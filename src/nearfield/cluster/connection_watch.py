@@ -2,18 +2,19 @@
 
 When either is gone, Ray ends the process of the command itself, without an exception: 60 seconds after the head
 stopped, and as soon as the head finds out that Ray on this machine stopped. A run that looks in time ends with an error
-instead. If Ray on this machine ends in order, the head knows at once, and there is no time to look: then a small
-process beside the command, `EndNotice`, says what happened.
+instead. If Ray on this machine ends in order, the head knows at once, and Python runs no more code: then a process
+beside the command, `end_notice`, says what happened.
 """
 
 from __future__ import annotations
 
+import atexit
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,38 +47,7 @@ while time.monotonic() < until:
     time.sleep(0.1)
 """
 #: Seconds after the end of the command in which Ray may still close its port.
-_CLOSING_SECONDS = 5.0
-
-
-def cluster_ended(reason: str) -> ClusterFailed:
-    """Return the error of a run whose cluster is gone, with the reason in a sentence."""
-    return ClusterFailed(
-        f"The Ray cluster ended: {reason}. What is complete stays. Start a cluster, and repeat the command: it "
-        "continues where it stopped."
-    )
-
-
-def one_line(error: BaseException) -> str:
-    """Return the first line of an error of Ray, without a full stop."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-class EndNotice:
-    """A process that writes a sentence to stderr if this one ends without ``cancel`` and an address is gone."""
-
-    def __init__(self, addresses: Sequence[Address]) -> None:
-        sentence = f"nearfield: {cluster_ended('Ray on this machine has ended')}"
-        places = [f"{host}:{port}" for host, port in addresses]
-        command = [sys.executable, "-I", "-S", "-c", _NOTICE, sentence, str(_CLOSING_SECONDS), *places]
-        # In a session of its own, Ctrl-C does not end it.
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, text=True
-        )
-
-    def cancel(self) -> None:
-        """End the process: this one says itself how it ends."""
-        with suppress(OSError):
-            self._process.communicate("done")
+_CLOSING_SECONDS = 10.0
 
 
 @dataclass
@@ -108,14 +78,12 @@ class ConnectionWatch:
 
     Attributes:
         is_lost: whether the cluster is gone: Ray's calls would wait for it.
-        notice: says that Ray has ended, if it ends this process.
     """
 
     watched: list[WatchedAddress]
     clock: Callable[[], float] = time.monotonic
     accepts: Callable[[Address], bool] = field(default=lambda address: accepts_connections(address))
     is_lost: bool = False
-    notice: EndNotice | None = None
 
     def __post_init__(self) -> None:
         self._next = self.clock() + _LOOK_SECONDS
@@ -125,20 +93,11 @@ class ConnectionWatch:
         """Watch the cluster that Ray is connected to. With a client (ray://), Ray itself raises an error."""
         if ray.util.client.ray.is_connected():
             return cls([])
-        context = ray.get_runtime_context()
-        host, _, port = context.gcs_address.rpartition(":")
-        watched = [WatchedAddress("the head node", (host.strip("[]"), int(port)), _HEAD_SECONDS)]
-        here = next((node for node in ray.nodes() if node["NodeID"] == context.get_node_id()), None)
-        if here is not None:
-            address = (here["NodeManagerAddress"], int(here["NodeManagerPort"]))
-            watched.append(WatchedAddress("Ray on this machine", address, _LOCAL_SECONDS))
-        return cls(watched, notice=EndNotice([item.address for item in watched]))
-
-    def close(self) -> None:
-        """Stop watching: what ends this process from now on has another reason."""
-        if self.notice is not None:
-            self.notice.cancel()
-            self.notice = None
+        head, local = ray_addresses(ray)
+        watched = [WatchedAddress("the head node", head, _HEAD_SECONDS)]
+        if local is not None:
+            watched.append(WatchedAddress("Ray on this machine", local, _LOCAL_SECONDS))
+        return cls(watched)
 
     def check(self) -> None:
         """Look, if it is time to.
@@ -171,3 +130,61 @@ def accepts_connections(address: Address) -> bool:
     except OSError:
         return False
     return True
+
+
+def cluster_ended(reason: str) -> ClusterFailed:
+    """Return the error of a run whose cluster is gone, with the reason in a sentence."""
+    return ClusterFailed(
+        f"The Ray cluster ended: {reason}. What is complete stays. Start a cluster, and repeat the command: it "
+        "continues where it stopped."
+    )
+
+
+def one_line(error: BaseException) -> str:
+    """Return the first line of an error of Ray, without a full stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def ray_addresses(ray: Any) -> tuple[Address, Address | None]:
+    """Return the addresses of the head node, and of Ray on this machine."""
+    context = ray.get_runtime_context()
+    host, _, port = context.gcs_address.rpartition(":")
+    here = next((node for node in ray.nodes() if node["NodeID"] == context.get_node_id()), None)
+    local = None if here is None else (str(here["NodeManagerAddress"]), int(here["NodeManagerPort"]))
+    return (host.strip("[]"), int(port)), local
+
+
+@contextmanager
+def end_notice(ray: Any) -> Iterator[None]:
+    """Let a process beside this one write a sentence to stderr if Ray ends this one during the block.
+
+    With a client (ray://), Ray raises an error instead.
+    """
+    if ray.util.client.ray.is_connected():
+        yield
+        return
+    process = _start([address for address in ray_addresses(ray) if address is not None])
+
+    def cancel() -> None:
+        with suppress(OSError):
+            process.communicate("done")
+
+    try:
+        yield
+    except ClusterFailed:
+        atexit.register(cancel)  # Ray may end this process before the error is written
+        raise
+    except BaseException:
+        cancel()
+        raise
+    cancel()
+
+
+def _start(addresses: Sequence[Address]) -> subprocess.Popen[str]:
+    sentence = f"nearfield: {cluster_ended('Ray on this machine has ended')}"
+    places = [f"{host}:{port}" for host, port in addresses]
+    command = [sys.executable, "-I", "-S", "-c", _NOTICE, sentence, str(_CLOSING_SECONDS), *places]
+    # In a session of its own, Ctrl-C does not end it.
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, text=True
+    )

@@ -12,10 +12,11 @@ import socket
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 from urllib.parse import urlsplit
 
+from nearfield.cluster.connection_watch import end_notice
 from nearfield.errors import ClusterFailed, InputError, MissingExtra
 
 #: The oldest version of Ray whose behaviour this package was tested with.
@@ -95,10 +96,11 @@ def is_job() -> bool:
 
 
 @contextmanager
-def connected(address: str) -> Iterator[Any]:
+def connected(address: str, *, is_continued: bool = True) -> Iterator[Any]:
     """Yield Ray's module, connected to a cluster until the end of the block; ``local`` starts one on this machine.
 
-    A connection that this process has already is used, and left open.
+    A connection that this process has already is used, and left open. If Ray ends this process, a sentence says so,
+    where the same command continues (``is_continued``).
 
     Raises:
         InputError: the address has no known form.
@@ -107,12 +109,23 @@ def connected(address: str) -> Iterator[Any]:
     """
     check_address(address)
     ray = import_ray()
-    if ray.is_initialized():
-        yield ray
+    if not ray.is_initialized():
+        with _connection(ray, address), _notice(ray, is_needed=is_continued and address != "local"):
+            yield ray
         return
+    with _notice(ray, is_needed=is_continued):
+        yield ray
+
+
+def _notice(ray: Any, *, is_needed: bool) -> AbstractContextManager[None]:
+    return end_notice(ray) if is_needed else nullcontext()
+
+
+@contextmanager
+def _connection(ray: Any, address: str) -> Iterator[None]:
     _connect(ray, address)
     try:
-        yield ray
+        yield
     finally:
         ray.shutdown()
 

@@ -285,7 +285,6 @@ class ShardDriver:
 
     def _stop(self) -> None:
         """End the workers and remove what they have not finished."""
-        self._watch.close()
         for worker in self._workers.values() if not self._watch.is_lost else ():
             self._kill(worker)
         if isinstance(self.order.task.home, Path) or not self._watch.is_lost:

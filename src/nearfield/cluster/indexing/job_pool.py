@@ -124,7 +124,6 @@ class JobPool:
         except BaseException as error:  # noqa: BLE001 - raised again where jobs are submitted
             self._fail(error)
         finally:
-            self._watch.close()
             if not self._watch.is_lost:
                 self._end_workers()
 

@@ -46,7 +46,7 @@ def serve(settings: Settings, options: ServingOptions, announce: Callable[[str],
     options.check(settings)
     check_listener_settings(settings)
     warn_if_open(settings)
-    with connected(options.ray):
+    with connected(options.ray, is_continued=False):
         configure_cluster_logging(settings)
         asyncio.run(ClusterController(settings, options, announce).run())
 
