@@ -64,10 +64,15 @@ def _start(address: str, words: list[str], version: str = "2.60.0") -> subproces
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
+def _records() -> list[Path]:
+    """Return the records of the shards that are complete."""
+    return list(Path("out/_shards").glob("0*.json"))
+
+
 def _wait_for_shards(run: subprocess.Popen[str]) -> None:
     """Wait until the first shard is there."""
     limit = time.monotonic() + _SECONDS
-    while not list(Path("out").glob("part-*")) and time.monotonic() < limit and run.poll() is None:
+    while not _records() and time.monotonic() < limit and run.poll() is None:
         time.sleep(0.1)
 
 
@@ -85,7 +90,7 @@ def test_after_the_head_stopped_the_same_command_completes_on_another_cluster(wo
     assert run.returncode == 1, error
     (line,) = [line for line in error.splitlines() if line.startswith("nearfield: ")]
     assert "The Ray cluster ended" in line and "repeat the command" in line and "Traceback" not in error, error
-    written = len(list(Path("out").glob("part-*")))
+    written = len(_records())
     assert 0 < written < 10
     with unconnected_cluster(1) as cluster:
         other = _start(cluster.address, words, version="2.61.0")
@@ -131,7 +136,7 @@ def test_a_run_that_ends_for_another_reason_says_that_the_same_command_continues
     assert run.returncode == status, error
     (line,) = [line for line in error.splitlines() if line.startswith("nearfield: ")]
     assert sentence in line and "continues where it stopped" in line and "Traceback" not in error, error
-    written = len(list(Path("out").glob("part-*")))
+    written = len(_records())
     assert 0 < written < 10
     done = subprocess.run([sys.executable, "-m", "nearfield.cli", *words], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["written"] == 10 - written
