@@ -184,7 +184,7 @@ def _start(addresses: Sequence[Address]) -> subprocess.Popen[str]:
     sentence = f"nearfield: {cluster_ended('Ray on this machine has ended')}"
     places = [f"{host}:{port}" for host, port in addresses]
     command = [sys.executable, "-I", "-S", "-c", _NOTICE, sentence, str(_CLOSING_SECONDS), *places]
-    # In a session of its own, Ctrl-C does not end it.
+    # In another session, Ctrl-C does not end it.
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, text=True
     )
