@@ -73,8 +73,8 @@ def measure(base: Path, adapter: Path, texts: Sequence[str], seconds: float) -> 
     from tests.support.serving import Process
 
     load, name = AdapterLoad(base, adapter, texts), base.name
-    plain: dict[str, Any] = {name: {"precision": "float32"}}
-    both = {name: {**plain[name], "adapters": {"mine": str(adapter)}}}
+    plain: dict[str, Any] = {str(base): {"precision": "float32"}}
+    both = {str(base): {"precision": "float32", "adapters": {"mine": str(adapter)}}}
     servers = {"base alone": Process(base, "--model-settings", json.dumps(plain))}
     servers["with adapter"] = Process(base, "--model-settings", json.dumps(both))
     runs: list[tuple[str, str, Sequence[str | None]]] = [

@@ -57,7 +57,7 @@ def write_tiny_forms(home: Path) -> Iterator[WrittenForm]:
     from tests.support.tiny_models import WORDS
     from tests.support.tiny_training import labelled_rows, marked_rows, tiny_base, tiny_splade, translated_rows
 
-    base = tiny_base(home / "base")
+    base = tiny_base(home / "base", prompts={"query": "ba de ", "document": ""})
     texts = list(labelled_rows(24, seed=5).rows.texts)  # type: ignore[union-attr]
     lora: dict[str, Any] = {"rate": 2e-2, "adapter": 8, "epochs": 3, "measurements": 5}
     yield _trained("dense", "dense", base, labelled_rows(), home, texts, rate=8e-3)
@@ -85,7 +85,7 @@ def _trained(
     name: str, kind: str, base: Path, data: TrainingData, home: Path, texts: list[str], **options: Any
 ) -> WrittenForm:
     output = home / name.replace(" ", "-").replace(",", "").lower()
-    result = train(str(base), data, output, accept_unproved=True, average=1.0, **{**QUICK, **options})
+    result = train(str(base), data, output, accept_unproved=True, **{**QUICK, **options})
     if result["written"] is None:
         raise RuntimeError(f"{name}: nothing was written: {result['verdict']['reasons']}")
     is_adapter = bool(options.get("adapter"))

@@ -36,10 +36,10 @@ class ServedAdapter(NamedTuple):
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedAdapter]:
     home = tmp_path_factory.mktemp("adapter")
-    base = tiny_base(home / "base")
+    base = tiny_base(home / "base", prompts={"query": "ba de ", "document": ""})
     result = train(str(base), labelled_rows(), home / "adapter", accept_unproved=True, test_share=0.3, **OPTIONS)
     assert result["written"], result["verdict"]
-    settings = {"base": {"adapters": {"mine": str(home / "adapter")}, "precision": "float32"}}
+    settings = {str(base): {"adapters": {"mine": str(home / "adapter")}, "precision": "float32"}}
     server = Process(base, "--model-settings", json.dumps(settings))
     yield ServedAdapter(base, home / "adapter", server.url)
     server.terminate()

@@ -34,7 +34,12 @@ from nearfield.training.fine_tuning.torch_training import (
 from nearfield.training.fine_tuning.torch_training import trainable_weights as weights
 from nearfield.training.fine_tuning.torch_training.dev_curve import DevCurve
 from nearfield.training.fine_tuning.torch_training.live_model import LiveModel, live_system
-from nearfield.training.fine_tuning.torch_training.models import TorchModel, open_torch_model, train_library
+from nearfield.training.fine_tuning.torch_training.models import (
+    TorchModel,
+    open_torch_model,
+    reading_whole_texts,
+    train_library,
+)
 from nearfield.training.fine_tuning.torch_training.share_choice import SHARES, ShareChoice, choose_share
 from nearfield.training.fine_tuning.torch_training.trainer import TrainingJob, best_weights_file, train_steps
 
@@ -256,12 +261,11 @@ class TrainingRun:
 
     def _guard_falls(self, model: TorchModel, measured: JsonDict) -> dict[str, float]:
         """Return by how many points each guard set is below the base with the present weights."""
-        falls = {}
-        for name, dataset in self.prepared.guards.items():
-            score = evaluate(live_system(model, self.base), dataset, samples=0, worst=0, seed=self.options.seed)[
-                "score"
-            ]
-            falls[name] = float(measured[name]["score"]) - float(score)
+        system, falls = live_system(model, self.base), {}
+        with reading_whole_texts(model, self.base):
+            for name, dataset in self.prepared.guards.items():
+                result = evaluate(system, dataset, samples=0, worst=0, seed=self.options.seed)
+                falls[name] = float(measured[name]["score"]) - float(result["score"])
         return falls
 
     def _report_share(self, choice: ShareChoice, dev: Mapping[float, float]) -> None:

@@ -88,6 +88,17 @@ def open_torch_model(base: BaseModel, folder: Path | None = None, *, max_length:
 
 
 @contextmanager
+def reading_whole_texts(model: TorchModel, base: BaseModel) -> Iterator[None]:
+    """Let a model read as many tokens as its base, as the engine does, during the block: training may read fewer."""
+    length = model.max_seq_length
+    model.max_seq_length = base.recipe.max_length
+    try:
+        yield
+    finally:
+        model.max_seq_length = length
+
+
+@contextmanager
 def quiet() -> Iterator[None]:
     """Silence the reports and bars of transformers during the block; errors are raised as ever."""
     library = train_library("transformers").utils.logging

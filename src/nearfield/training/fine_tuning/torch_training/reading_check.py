@@ -16,7 +16,11 @@ from nearfield.message_text import quote_name
 from nearfield.training.fine_tuning.base_model import BaseModel
 from nearfield.training.fine_tuning.figures import open_system
 from nearfield.training.fine_tuning.torch_training.live_model import live_system
-from nearfield.training.fine_tuning.torch_training.models import TorchModel, open_torch_model
+from nearfield.training.fine_tuning.torch_training.models import (
+    TorchModel,
+    open_torch_model,
+    reading_whole_texts,
+)
 
 #: Texts that are compared, and the lowest cosine of two readings of one text.
 CHECKED_TEXTS, MIN_COSINE = 32, 0.9999
@@ -62,7 +66,8 @@ def check_base(model: TorchModel, system: Any, base: BaseModel, texts: Sequence[
     Raises:
         ModelRefused: they differ: what is trained would not be the model that is served.
     """
-    lowest = _lowest(live_system(model, base), system, base, texts)
+    with reading_whole_texts(model, base):
+        lowest = _lowest(live_system(model, base), system, base, texts)
     if lowest < MIN_COSINE:
         raise ModelRefused(
             f"{base.name} is read differently by sentence-transformers and by Nearfield: cosine {lowest:.5f}. It "
@@ -77,11 +82,10 @@ def check_written(model: TorchModel, base: BaseModel, folder: Path, texts: Seque
     Raises:
         ModelRefused: one of them reads another model than the one that was trained.
     """
-    live = live_system(model, base)
-    with open_system(base, folder) as system:
-        lowest = {"nearfield": _lowest(live, system, base, texts)}
-    reopened = open_torch_model(base, folder, max_length=int(model.max_seq_length))
-    lowest["sentence-transformers"] = _lowest(live, live_system(reopened, base), base, texts)
+    live, reopened = live_system(model, base), live_system(open_torch_model(base, folder), base)
+    with reading_whole_texts(model, base), open_system(base, folder) as system:
+        readers = {"nearfield": system, "sentence-transformers": reopened}
+        lowest = {name: _lowest(live, reader, base, texts) for name, reader in readers.items()}
     for reader, cosine in lowest.items():
         if cosine < MIN_COSINE:
             raise ModelRefused(f"{reader} reads the written folder {folder} as another model: cosine {cosine:.5f}.")
