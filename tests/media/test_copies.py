@@ -144,7 +144,7 @@ def test_blocks_and_growth_change_no_result(monkeypatch: pytest.MonkeyPatch, ori
 
     expected = pairs()
     assert len(expected) == len(values) * 2
-    for name, size in (("_BLOCK", 7), ("_COLOUR_BLOCK", 2), ("_FIRST_SIZE", 1)):
+    for name, size in (("_BLOCK", 7), ("_ROWS", 3), ("_COLOUR_BLOCK", 2), ("_FIRST_SIZE", 1)):
         monkeypatch.setattr(hash_index, name, size)
     assert pairs() == expected
     if hasattr(np, "bitwise_count"):

@@ -1,7 +1,7 @@
 """`PictureHashIndex`: hashes of many pictures, each compared with all others in blocks of bounded memory.
 
-A flat index: the lowest 64 bits of each pair are compared, and all bits of the few pairs that are left. Bands and trees
-save little at distances that find cropped copies.
+A flat index: the lowest 64 bits of each pair are compared, those of parts where these are not too far, and all bits of
+the few pairs that are left. Bands and trees save little at distances that find cropped copies.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from nearfield.media.copies.picture_hash import COLOURS, PARTS, WORDS, PictureHa
 MAX_DISTANCE = 40
 #: The largest distance that makes sense: pictures that have nothing in common differ in some 128 bits.
 LARGEST_DISTANCE = 96
-#: Pairs that are compared at a time.
-_BLOCK = 1 << 18
+#: Pairs that are compared at a time, so that they fit into a cache of the CPU; and pairs of which matches are stored.
+_BLOCK, _MATCH_BLOCK = 1 << 16, 1 << 22
+#: Pictures that are compared with all others at a time.
+_ROWS = 64
 #: Pairs whose colours are compared at a time.
 _COLOUR_BLOCK = 1 << 14
 #: Mean difference of colour, of 255, up to which two pictures have the same; and that from grey of one without.
@@ -31,10 +33,12 @@ _PAIRS = [(0, part) for part in range(PARTS)] + [(part, 0) for part in range(1, 
 _FIRST_SIZE = 1024
 #: Share of the distance that the lowest bits may have.
 _LOW_SHARE = 0.3
+#: How many times as many of them may differ between the wholes of two pictures, as between a whole and a part.
+_WHOLE_SHARE = 2
 
 
 class PictureHashIndex:
-    """Hashes of pictures, numbered from 0 in the order in which they are added; some 550 bytes for each.
+    """Hashes of pictures, numbered from 0 in the order in which they are added; some 630 bytes for each.
 
     Args:
         max_distance: bits of 256 in which near-copies differ at most.
@@ -56,6 +60,8 @@ class PictureHashIndex:
         self._max_low = round(max_distance * _LOW_SHARE)
         self._count = 0
         self._words = np.empty((_FIRST_SIZE, PARTS, WORDS), np.uint64)
+        #: The first word of each part again, one after the other: the search is bound by reading them.
+        self._lows = np.empty((PARTS, _FIRST_SIZE), np.uint64)
         self._colours = np.empty((_FIRST_SIZE, COLOURS * COLOURS, 3), np.uint8)
         self._flat = np.empty(_FIRST_SIZE, np.bool_)
 
@@ -68,6 +74,7 @@ class PictureHashIndex:
             self._grow()
         number = self._count
         self._words[number] = value.words
+        self._lows[:, number] = value.words[:, 0]
         self._colours[number] = value.colours.reshape(-1, 3)
         self._flat[number] = value.is_flat
         self._count += 1
@@ -79,7 +86,9 @@ class PictureHashIndex:
 
     def nearest(self, value: PictureHash) -> tuple[int, int] | None:
         """Return number and distance of the nearest picture within the distance, the first of several; or None."""
-        matches = self._compare(value.words[None], value.colours.reshape(1, -1, 3), np.array([value.is_flat]))
+        numbers = np.flatnonzero(~self._flat[: self._count])
+        colours, flat = value.colours.reshape(1, -1, 3), np.array([value.is_flat])
+        matches = self._compare(value.words[None], colours, flat, numbers, self._lows[:, numbers])
         if not len(matches.numbers):
             return None
         place = np.lexsort((matches.numbers, matches.values))[0]
@@ -90,46 +99,50 @@ class PictureHashIndex:
 
         Values are distances in bits. A picture is no copy of itself.
         """
-        size = max(1, _BLOCK // max(1, len(others)))
+        chosen = others[~self._flat[others]]
+        lows = self._lows[:, chosen]
+        size = max(1, min(_ROWS, _MATCH_BLOCK // max(1, len(chosen))))
         for start in range(0, len(numbers), size):
             part = numbers[start : start + size]
-            matches = self._compare(self._words[part], self._colours[part], self._flat[part], others)
+            matches = self._compare(self._words[part], self._colours[part], self._flat[part], chosen, lows)
             other = part[matches.rows] != matches.numbers
             yield CopyMatches(matches.rows[other] + start, matches.numbers[other], matches.values[other])
 
     def _grow(self) -> None:
-        self._words = _doubled(self._words)
-        self._colours = _doubled(self._colours)
-        self._flat = _doubled(self._flat)
+        self._words = np.concatenate([self._words, np.empty_like(self._words)])
+        self._lows = np.concatenate([self._lows, np.empty_like(self._lows)], axis=1)
+        self._colours = np.concatenate([self._colours, np.empty_like(self._colours)])
+        self._flat = np.concatenate([self._flat, np.empty_like(self._flat)])
 
-    def _compare(self, words: Array, colours: Array, flat: Array, others: Array | None = None) -> CopyMatches:
-        """Return the matches of some pictures among others, or among all."""
-        chosen = np.arange(self._count) if others is None else others
-        chosen = chosen[~self._flat[chosen]]
+    def _compare(self, words: Array, colours: Array, flat: Array, numbers: Array, lows: Array) -> CopyMatches:
+        """Return the matches of pictures among others, whose first words are uint64 [PARTS, n]."""
         step = max(1, _BLOCK // max(1, len(words)))
-        parts = [self._compare_block(words, chosen[at : at + step]) for at in range(0, len(chosen), step)]
+        parts = [
+            self._compare_block(words, numbers[at : at + step], lows[:, at : at + step])
+            for at in range(0, len(numbers), step)
+        ]
         if not parts:
             return CopyMatches(*(np.empty(0, np.int64) for _ in range(3)))
-        rows, numbers, distances = (np.concatenate(column) for column in zip(*parts, strict=True))
+        rows, others, distances = (np.concatenate(column) for column in zip(*parts, strict=True))
         alike = ~flat[rows]
         for at in range(0, len(rows), _COLOUR_BLOCK):
             part = slice(at, at + _COLOUR_BLOCK)
-            alike[part] &= _have_same_colours(colours[rows[part]], self._colours[numbers[part]])
-        return CopyMatches(rows[alike], numbers[alike], distances[alike])
+            alike[part] &= _have_same_colours(colours[rows[part]], self._colours[others[part]])
+        return CopyMatches(rows[alike], others[alike], distances[alike])
 
-    def _compare_block(self, words: Array, numbers: Array) -> tuple[Array, Array, Array]:
+    def _compare_block(self, words: Array, numbers: Array, lows: Array) -> tuple[Array, Array, Array]:
         """Return row, number and distance of the pairs within the distance."""
-        others = self._words[numbers]
-        near = np.zeros((len(words), len(numbers)), np.bool_)
+        rows, columns = np.nonzero(_count_bits(words[:, 0, 0, None] ^ lows[0]) <= _WHOLE_SHARE * self._max_low)
+        near = np.zeros(len(rows), np.bool_)
         for left, right in _PAIRS:
-            near |= _count_bits(words[:, None, left, 0] ^ others[None, :, right, 0]) <= self._max_low
-        rows, columns = np.nonzero(near)
+            near |= _count_bits(words[rows, left, 0] ^ lows[right, columns]) <= self._max_low
+        rows, others = rows[near], numbers[columns[near]]
         distances = np.full(len(rows), 8 * 8 * WORDS, np.int64)
         for left, right in _PAIRS:
-            bits = _count_bits(words[rows, left] ^ others[columns, right]).sum(1, dtype=np.int64)
+            bits = _count_bits(words[rows, left] ^ self._words[others, right]).sum(1, dtype=np.int64)
             distances = np.minimum(distances, bits)
         within = distances <= self.max_distance
-        return rows[within], numbers[columns[within]], distances[within]
+        return rows[within], others[within], distances[within]
 
 
 def _have_same_colours(colours: Array, others: Array) -> Array:
@@ -149,7 +162,3 @@ def _count_bits(words: Array) -> Array:
 
 
 _BITS_OF = np.array([number.bit_count() for number in range(1 << 16)], np.uint8)
-
-
-def _doubled(array: Array) -> Array:
-    return np.concatenate([array, np.empty_like(array)])
