@@ -1,7 +1,8 @@
 """Near-copies of pictures: which copies are recognised, and which different pictures are taken for copies.
 
 ``python -m benchmarks.near_copies`` needs ``nearfield[dedupe]``; with scikit-image and scikit-learn it measures their
-photos too. ``--speed N`` compares N hashes with each other. Figures are in ``benchmarks/README.md``.
+photos too. ``--speed N`` compares N hashes with each other, ``--run N WIDTH HEIGHT`` searches N files. Figures are in
+``benchmarks/README.md``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import resource
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -19,6 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from nearfield import find_duplicate_files
 from nearfield.media.copies.hash_index import PictureHashIndex
 from nearfield.media.copies.picture_hash import MIN_SIDE, PARTS, WORDS, PictureHash, hash_picture
 from nearfield.media.decoding import decode_file
@@ -215,13 +219,43 @@ def speed(count: int) -> dict[str, float]:
     }
 
 
+def whole_run(count: int, width: int, height: int) -> dict[str, float]:
+    """Return seconds of a run over JPEG files, each of them twice, and of a second run; and memory."""
+    with tempfile.TemporaryDirectory() as place:
+        os.environ["NEARFIELD_CACHE"] = str(Path(place, "cache"))
+        folder = Path(place, "photos")
+        folder.mkdir()
+        for seed in range(count // 2):
+            image = scene(seed, width, height)
+            for quality in (90, 60):
+                folder.joinpath(f"{seed}-{quality}.jpg").write_bytes(saved(image, quality=quality))
+        results: dict[str, float] = {"pictures": count, "megapixels of each": width * height / 1e6}
+        for name in ("first run", "second run"):
+            started, cpu = time.perf_counter(), time.process_time()
+            groups = find_duplicate_files(folder).groups
+            results[f"{name}, seconds"] = round(time.perf_counter() - started, 1)
+            results[f"{name}, cpu seconds"] = round(time.process_time() - cpu, 1)
+        results["groups"] = len(groups)
+        results["groups of one picture"] = sum(
+            {copy.file.path.name.partition("-")[0] for copy in (group.best, *group.copies)}
+            == {group.best.file.path.name.partition("-")[0]}
+            for group in groups
+        )
+    return {**results, "peak MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
+
+
 def main() -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--speed", type=int, default=0, help="compare so many hashes")
+    parser.add_argument("--run", type=int, nargs=3, metavar=("COUNT", "WIDTH", "HEIGHT"), help="search so many files")
     parser.add_argument("--distances", type=int, nargs="*", default=[16, 32, 40, 48, 56, 64, 80])
     options = parser.parse_args()
-    print(json.dumps(speed(options.speed) if options.speed else measure(options.distances), indent=1))
+    if options.run:
+        results: dict[str, Any] = whole_run(*options.run)
+    else:
+        results = speed(options.speed) if options.speed else measure(options.distances)
+    print(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

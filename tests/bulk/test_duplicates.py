@@ -6,7 +6,9 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ import pytest
 import nearfield
 from nearfield.bulk.media_files.duplicates import file_vectors, media_facts
 from nearfield.bulk.media_files.duplicates.duplicate_report import DuplicateReport
+from nearfield.bulk.media_files.duplicates.folder_listing import list_media_files
 from nearfield.bulk.media_files.duplicates.hard_links import link_copies
+from nearfield.bulk.media_files.duplicates.hash_cache import HashCache
 from nearfield.errors import InputError, MissingExtra
 from nearfield.media.copies.picture_hash import hash_picture
 from nearfield.media.decoding import decode_file
@@ -464,3 +468,34 @@ def test_an_error_within_a_link_leaves_both_files(folder: Path, monkeypatch: pyt
     monkeypatch.setattr(Path, "replace", fail)
     assert link(report) == {"b.png": "No space left on device."}
     assert inodes(folder) == before
+
+
+def test_two_runs_share_the_cache(folder: Path, cache: Path) -> None:
+    write(folder, {"a.png": PNG, "b.jpg": saved(scene(1))})
+    first = HashCache(cache)
+    (listed, _) = list_media_files([folder]).files
+    first.put(listed, "rule", b"value")
+    first.flush()
+    assert first.get(listed, "rule") == b"value"
+    second = HashCache(cache)
+    second.put(listed, "rule", b"other")
+    second.close()  # it would wait for a transaction that the first one had open
+    assert not second.problem and first.get(listed, "rule") == b"other"
+    assert first.get(replace(listed, size=listed.size + 1), "rule") is None and first.get(listed, "rule 2") is None
+    first.close()
+
+
+def test_hashes_that_no_run_uses_are_removed(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder, {"a.png": PNG, "b.png": saved(scene(2), "PNG")})
+    nearfield.find_duplicate_files(folder)
+    (folder / "b.png").rename(folder / "_b.png")
+
+    def rows() -> int:
+        return int(sqlite3.connect(cache).execute("SELECT count(*) FROM hashes").fetchone()[0])
+
+    assert rows() == 2
+    for days in (100, 200):
+        now = time.time() + 86_400 * days
+        monkeypatch.setattr("nearfield.bulk.media_files.duplicates.hash_cache.time.time", lambda now=now: now)
+        nearfield.find_duplicate_files(folder)
+    assert rows() == 1

@@ -25,6 +25,8 @@ nearfield dedupe photos/ backup/photos/ --format json
 
 nearfield dedupe photos/ --model clip --threshold 0.98
 
+nearfield dedupe scans/ --distance 8
+
 nearfield dedupe photos/ --link --dry-run
 
 nearfield dedupe photos/ --link
@@ -32,7 +34,7 @@ nearfield dedupe photos/ --link
 Without --link nothing is changed, and no command deletes a file. Each group begins with the file to keep: the one of
 the largest resolution, of several the largest, the oldest, and the first by name. Below it, = is a file with the same
 bytes, ~ one that looks the same, or whose vector is near. Look at those before you delete any: two scans of one form
-may look the same too.
+may look the same too: use --distance 8 for those.
 
 --link replaces only files with the same bytes (=, and equal ones among ~), after comparing all of them. A change of one
 name's content in place is then one of all. Files of other owners, permissions or file systems stay.

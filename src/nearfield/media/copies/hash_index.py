@@ -86,9 +86,9 @@ class PictureHashIndex:
 
     def nearest(self, value: PictureHash) -> tuple[int, int] | None:
         """Return number and distance of the nearest picture within the distance, the first of several; or None."""
-        numbers = np.flatnonzero(~self._flat[: self._count])
+        numbers, lows = np.arange(self._count), self._lows[:, : self._count]
         colours, flat = value.colours.reshape(1, -1, 3), np.array([value.is_flat])
-        matches = self._compare(value.words[None], colours, flat, numbers, self._lows[:, numbers])
+        matches = self._compare(value.words[None], colours, flat, numbers, lows)
         if not len(matches.numbers):
             return None
         place = np.lexsort((matches.numbers, matches.values))[0]
@@ -124,7 +124,7 @@ class PictureHashIndex:
         if not parts:
             return CopyMatches(*(np.empty(0, np.int64) for _ in range(3)))
         rows, others, distances = (np.concatenate(column) for column in zip(*parts, strict=True))
-        alike = ~flat[rows]
+        alike = ~flat[rows] & ~self._flat[others]
         for at in range(0, len(rows), _COLOUR_BLOCK):
             part = slice(at, at + _COLOUR_BLOCK)
             alike[part] &= _have_same_colours(colours[rows[part]], self._colours[others[part]])

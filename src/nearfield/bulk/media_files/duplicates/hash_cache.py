@@ -20,7 +20,9 @@ _SCHEMA = (
     used INTEGER NOT NULL, PRIMARY KEY(path, rule)) WITHOUT ROWID""",
     "CREATE INDEX IF NOT EXISTS hashes_used ON hashes(used)",
 )
-_SELECT = "SELECT value FROM hashes WHERE path = ? AND rule = ? AND size = ? AND modified = ?"
+#: Days after which the day of its last use is written again.
+_TOUCH_DAYS = 30
+_SELECT = "SELECT value, used FROM hashes WHERE path = ? AND rule = ? AND size = ? AND modified = ?"
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,15 @@ class HashCache:
         key = (os.fsencode(Path(file.path).absolute()), rule)
         try:
             row = self._database.execute(_SELECT, (*key, file.size, file.modified)).fetchone()
-            if row is None:
-                return None
-            self._database.execute("UPDATE hashes SET used = ? WHERE path = ? AND rule = ?", (self._today, *key))
         except sqlite3.Error as error:
             self._disable(error)
             return None
-        return bytes(row[0])
+        if row is None:
+            return None
+        value, used = bytes(row[0]), row[1]
+        if used < self._today - _TOUCH_DAYS:
+            self.put(file, rule, value)
+        return value
 
     def put(self, file: ListedFile, rule: str, value: bytes) -> None:
         """Store a value; it is on the disk some files later."""
