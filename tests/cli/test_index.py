@@ -265,6 +265,7 @@ def test_show_names_ocr_language_and_fields(nearfield: Any, files: Path, model: 
         pass
     shown = nearfield("collections", "show", "docs").out
     assert "Language:   en (--language)" in shown and "OCR:        off (--ocr)" in shown
+    assert "Speech:     off (--speech)" in shown
     fields = "source (text), path (text), type (text), page (whole number), year (whole number)"
     assert f"Filter by:  {fields}" in shown
     with Collection.open("docs") as docs:

@@ -74,7 +74,7 @@ def list_(as_json: AsJson = False) -> None:
 
 @app.command(epilog="Example: nearfield collections show docs")
 def show(name: Name, as_json: AsJson = False) -> None:
-    """Show the counts, the store, the features, the language, OCR, the fields for filters, and the sources."""
+    """Show the counts, the store, the features, the language, OCR, speech, the fields for filters, and the sources."""
     from nearfield.corpus.collection import Collection
 
     with Collection.open(name) as collection:
@@ -111,9 +111,16 @@ def _definition(definition: JsonObject) -> Iterator[tuple[str, str]]:
             yield "Queries", f"moved by the map {quote_name(feature.query_map)} (--query-map)"
     yield "Language", f"{quote_name(config.language)} (--language)"
     yield "OCR", _OCR[config.ocr]
+    yield "Speech", _describe_speech(config.speech)
     yield "Filter by", ", ".join(f"{name} ({_FIELD_TYPES[kind]})" for name, kind in config.all_fields.items())
     for source in config.sources:
         yield "Source", f"{source.kind}, {quote_name(source.location)}"
+
+
+def _describe_speech(mode: bool | str) -> str:
+    if not mode:
+        return "off (--speech)"
+    return f"on: sounds and videos, by {'the default model' if mode is True else quote_name(mode)} (--no-speech)"
 
 
 @app.command(epilog="Example: nearfield collections documents docs --state failed")

@@ -112,6 +112,14 @@ def index(
     ocr_damaged: Annotated[
         bool, typer.Option("--ocr-damaged", help="As --ocr, and also for pages with text that looks damaged.")
     ] = False,
+    speech: Annotated[
+        bool | None,
+        typer.Option("--speech/--no-speech", help="Read what is said in sounds and videos (needs nearfield[speech])."),
+    ] = None,
+    speech_model: Annotated[
+        str | None,
+        typer.Option("--speech-model", help="As --speech, by this Whisper model: small, turbo, a folder [base]."),
+    ] = None,
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="Keep chunks that nearly repeat others.")
     ] = False,
@@ -170,7 +178,11 @@ def index(
         ),
         fields=fields,
         options=_without_none(
-            store=store, language=language, accept_license=accept_license or None, ocr="damaged" if ocr_damaged else ocr
+            store=store,
+            language=language,
+            accept_license=accept_license or None,
+            ocr="damaged" if ocr_damaged else ocr,
+            speech=speech if speech_model is None else speech_model,
         ),
     )
     columns = ColumnSpec(text, title, id_column, tuple(fields))

@@ -15,7 +15,7 @@ from nearfield.corpus.chunkers import REGISTRY as CHUNKERS
 from nearfield.corpus.document import TEXT
 from nearfield.corpus.extractors.media.kinds import MEDIA_FIELDS, MEDIA_KINDS, MediaKind, Medium
 from nearfield.corpus.extractors.media.settings import MediaScope, SegmentSettings
-from nearfield.corpus.extractors.options import OcrMode
+from nearfield.corpus.extractors.options import OcrMode, SpeechMode
 from nearfield.errors import InputError, MissingExtra, nearest
 from nearfield.stores import Dtype, Kind, Quantization
 from nearfield.stores.filters import FieldType
@@ -100,7 +100,8 @@ class CollectionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """The definition of a collection.
 
     ``language`` is that of its texts, for sentences and keywords. ``ocr`` reads the text of pictures and of scanned
-    pages: true, or "damaged" for pages too with text that looks damaged. ``segments`` cuts sounds and videos.
+    pages: true, or "damaged" for pages too with text that looks damaged. ``speech`` reads what is said in sounds and
+    videos: true, or a model (a name, an id on the Hub, or a folder). ``segments`` cuts sounds and videos.
     """
 
     features: dict[Name, FeatureConfig] = msgspec.field(default_factory=lambda: {"dense": FeatureConfig()})
@@ -112,6 +113,7 @@ class CollectionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     language: str = "en"
     ocr: OcrMode = False
     segments: SegmentSettings = SegmentSettings()
+    speech: SpeechMode = False
     accept_license: bool = False
 
     @property
@@ -221,6 +223,8 @@ def _check(config: CollectionConfig) -> None:
         raise InputError(
             "The first feature must have a model: a feature with 'of' comes after the one it is derived from."
         )
+    if isinstance(config.speech, str) and not config.speech.strip():
+        raise InputError("speech: true, false, or the name of a model, not an empty text.", param="speech")
     for name, feature in config.features.items():
         _check_feature(name, feature, config.features)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, BinaryIO, Final, Literal
 
 from nearfield.errors import InputError
 from nearfield.stores.filters import Value
@@ -19,6 +22,8 @@ BlockKind = Literal["heading", "paragraph", "list", "table", "code", "quote"]
 TEXT: Final = "text"
 #: Characters of a heading: the rest is dropped.
 _MAX_HEADING = 200
+#: Bytes of a file that are hashed at a time.
+_HASHED_BYTES = 2**20
 _HEADING_MARKS = re.compile(r"^\s*#{1,6}\s+|\s+#+\s*$|\n\s*(?:=+|-+)\s*$")
 
 
@@ -83,9 +88,11 @@ class MediaContent:
     path: str = ""
     stamp: str = ""
 
-    def may_have_text(self, ocr: bool) -> bool:
-        """Return whether a text is read of it too; ``ocr`` says whether texts in pictures are recognised."""
-        return self.type == "pdf" or (ocr and self.type == "picture")
+    def may_have_text(self, ocr: bool, speech: bool) -> bool:
+        """Return whether a text is read of it too: whether texts in pictures, or what is said, are recognised."""
+        if self.type in ("picture", "pdf"):
+            return ocr or self.type == "pdf"
+        return speech
 
     def source(self) -> Path | bytes:
         """Return what it is read from.
@@ -169,15 +176,68 @@ class NamedBytes(bytes):
         return instance
 
 
+class StoredFile(bytes):
+    """Stands for a file that may be too large for memory: these bytes are a digest, and ``path`` has the content.
+
+    ``state`` is the size and the time of change that the file had (nanoseconds); None if that is not known.
+    """
+
+    path: Path
+    state: tuple[int, int] | None
+
+    def __new__(cls, digest: bytes, path: Path, state: tuple[int, int] | None = None) -> StoredFile:
+        instance = super().__new__(cls, digest)
+        instance.path, instance.state = path, state
+        return instance
+
+    def __getnewargs__(self) -> tuple[bytes, Path, tuple[int, int] | None]:  # type: ignore[override]
+        return bytes(self), self.path, self.state
+
+    @classmethod
+    def from_path(cls, path: Path) -> StoredFile:
+        """Return a file with the SHA-256 of its bytes; an empty one has no bytes here either.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            while part := file.read(_HASHED_BYTES):
+                digest.update(part)
+        return cls(digest.digest() if status.st_size else b"", path, (status.st_size, status.st_mtime_ns))
+
+    def is_there(self) -> bool:
+        """Return whether the file exists, as large as it was."""
+        try:
+            return self.state is None or self.path.stat().st_size == self.state[0]
+        except OSError:
+            return False
+
+    @contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """Open the file.
+
+        Raises:
+            OSError: it cannot be opened, or has changed since it was hashed.
+        """
+        with self.path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if self.state not in (None, (status.st_size, status.st_mtime_ns)):
+                raise OSError(errno.ESTALE, "it has changed while it was indexed")
+            yield file
+
+
 @dataclass(frozen=True)
 class SourceItem:
     """One document that a source lists.
 
     ``key`` identifies it within the source and never changes: a relative path, a row's id, a URL. ``name`` is shown to
     users; its suffix gives the type. ``stamp`` changes whenever the content may have changed; None if only reading
-    shows that. ``read`` returns the bytes (``NamedBytes`` if the type is known only then), or the document if the
-    source can build it (a row of a table); it raises ``NearfieldError`` or ``OSError``. ``meta`` has values for
-    filters. ``path`` is the file whose bytes ``read`` returns unchanged; None if there is none.
+    shows that. ``read`` returns the bytes (``NamedBytes`` if the type is known only then, ``StoredFile`` if they may be
+    too large for memory), or the document if the source can build it (a row of a table); it raises ``NearfieldError``
+    or ``OSError``. ``meta`` has values for filters. ``path`` is the file whose bytes ``read`` returns unchanged; None
+    if there is none.
     """
 
     key: str

@@ -18,12 +18,13 @@ from nearfield.media.sound.sound_decoding import (
     MIN_RATE,
     WHOLE,
     Sound,
+    SoundFileFormat,
     SoundHeader,
     SoundPart,
     check_sound,
     convert_samples,
     decode_sound,
-    encode_wav,
+    encode_sound,
     read_sound_header,
 )
 from nearfield.media.video.time_ranges import times_within
@@ -139,23 +140,21 @@ class Audio:
                 return decode_sound(file, rate, limits, self.name, self._part)
         return decode_sound(self._bytes(limits), rate, limits, self.name, self._part)
 
-    def to_file(self, limits: SoundLimits = _DEFAULT_LIMITS) -> bytes:
+    def to_file(self, limits: SoundLimits = _DEFAULT_LIMITS, form: SoundFileFormat | None = None) -> bytes:
         """Return the bytes of a file of this sound: those of its file, or a WAV of float32 samples at their own rate.
 
-        A part of a file becomes a WAV of its samples, mono.
+        A part of a file becomes a WAV of its samples, mono. ``form`` is the format of what is written: ``OGG`` (Vorbis)
+        is a tenth of a WAV or less. Where it is stated, a whole file is written again too.
 
         Raises:
-            InputError: it cannot be read; a whole file is not decoded.
+            InputError: it cannot be read; a whole file is not decoded. Or there is no such format.
             TooLarge: it has more bytes, seconds or channels than the limits.
-            MissingExtra: it is an array or a part, and soundfile is not installed.
+            MissingExtra: it is an array or a part, or has a ``form``, and soundfile is not installed.
         """
         source = self._source
-        if isinstance(source, np.ndarray):
-            rate = int(self._rate or 0)
-            return encode_wav(self.read(rate, limits).samples, rate)
-        if not self._part.is_whole:
-            rate = self.header(limits).rate
-            return encode_wav(self.read(rate, limits).samples, rate)
+        if isinstance(source, np.ndarray) or not self._part.is_whole or form is not None:
+            rate = int(self._rate or 0) if isinstance(source, np.ndarray) else self.header(limits).rate
+            return encode_sound(self.read(rate, limits).samples, rate, form or "WAV")
         if isinstance(source, Path):
             with open_regular_file(source, limits.max_bytes) as file:
                 return file.read(limits.max_bytes + 1)

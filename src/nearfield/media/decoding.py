@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from threading import Lock
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, get_args
 
 import numpy as np
 from msgspec import convert, to_builtins
@@ -53,6 +53,9 @@ _ROWS = 256
 #: Locks of pictures that Pillow has opened and not yet decoded, which two threads must not do at the same time.
 _LOAD_LOCKS = [Lock() for _ in range(64)]
 _MAX_REASON = 200
+#: Formats of thumbnails, and pixels of their longer side.
+ThumbnailFormat: TypeAlias = Literal["JPEG", "WEBP"]
+_MAX_THUMBNAIL = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +217,37 @@ def encode_png(picture: Picture) -> bytes:
     # The least compression: a larger file costs less time than a smaller one.
     require_pillow().fromarray(picture.pixels).save(file, "PNG", compress_level=1)
     return file.getvalue()
+
+
+def encode_thumbnail(picture: Picture, max_side: int = 256, form: ThumbnailFormat = "JPEG", quality: int = 80) -> bytes:
+    """Return the bytes of a file of a smaller picture, with the same proportions.
+
+    Args:
+        picture: the picture. A smaller one keeps its size.
+        max_side: pixels of the longer side, 1 to 4,096.
+        form: the format of the file.
+        quality: 1 to 100, by the scale of the format.
+
+    Raises:
+        InputError: a number is out of its range, or there is no such format.
+        MissingExtra: Pillow is not installed.
+    """
+    _check_number("max_side", max_side, _MAX_THUMBNAIL)
+    _check_number("quality", quality, 100)
+    if form not in get_args(ThumbnailFormat):
+        raise InputError(f"A thumbnail is JPEG or WEBP, not {form!r}.", param="form")
+    image = picture.source if not isinstance(picture.source, np.ndarray) else require_pillow().fromarray(picture.source)
+    scale = min(1.0, max_side / max(image.size))
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    file = io.BytesIO()
+    small = image if size == image.size else image.resize(size, reducing_gap=2.0)
+    small.save(file, form, quality=quality)
+    return file.getvalue()
+
+
+def _check_number(name: str, value: object, largest: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= largest:
+        raise InputError(f"{name} must be a whole number from 1 to {largest:,}, and is {value!r}.", param=name)
 
 
 def require_pillow() -> Any:

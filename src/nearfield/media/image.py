@@ -11,7 +11,16 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.errors import InputError
 from nearfield.media.data_uri import decode_data_uri
-from nearfield.media.decoding import Picture, PictureHeader, convert_array, convert_image, decode_file, encode_png
+from nearfield.media.decoding import (
+    Picture,
+    PictureHeader,
+    ThumbnailFormat,
+    convert_array,
+    convert_image,
+    decode_file,
+    encode_png,
+    encode_thumbnail,
+)
 from nearfield.media.files import absolute_path, open_regular_file
 from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, PictureLimits
 from nearfield.media.picture.picture_header import read_header
@@ -120,6 +129,22 @@ class Image:
         if isinstance(self._source, (bytes, str, Path)):
             return self._read_file(limits)
         return encode_png(self.read(limits))
+
+    def thumbnail(
+        self, max_side: int = 256, form: ThumbnailFormat = "JPEG", limits: PictureLimits = DEFAULT_PICTURE_LIMITS
+    ) -> bytes:
+        """Return the bytes of a file of this picture, upright, with at most ``max_side`` pixels on its longer side.
+
+        Args:
+            max_side: pixels, 1 to 4,096. A smaller picture keeps its size.
+            form: the format of the file.
+            limits: what the picture may have at most.
+
+        Raises:
+            InputError: as for ``read``; or ``max_side`` or ``form`` is wrong.
+            TooLarge, MissingExtra: as for ``read``.
+        """
+        return encode_thumbnail(self.read(limits), max_side, form)
 
     def _read_file(self, limits: PictureLimits) -> bytes:
         """Return the bytes of its file, wherever that is."""

@@ -17,7 +17,6 @@ from nearfield.corpus.document import Document
 from nearfield.corpus.extractors import REGISTRY, ocr, picture
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
 from nearfield.corpus.extractors.ocr import engine, page_reader
-from nearfield.corpus.extractors.ocr.cache import OcrCache
 from nearfield.corpus.extractors.ocr.engine import OcrLine
 from nearfield.corpus.extractors.ocr.layout import paragraphs
 from nearfield.corpus.extractors.ocr.page_reader import OcrPage, OcrPageReader, add_page, page_losses, page_of
@@ -25,6 +24,7 @@ from nearfield.corpus.extractors.options import ExtractionOptions, OcrMode
 from nearfield.corpus.extractors.pdf import PdfExtractor
 from nearfield.corpus.extractors.picture import PictureExtractor
 from nearfield.corpus.extractors.reader import DocumentReader, uses_ocr
+from nearfield.corpus.extractors.recognition_cache import RecognitionCache
 from nearfield.corpus.extractors.sandbox import ExtractorSandbox
 from nearfield.errors import InputError, MissingExtra
 from tests.support import hostile_clients, sample_documents
@@ -280,7 +280,7 @@ def test_pages_become_blocks() -> None:
 
 
 def test_the_cache_is_bounded_and_drops_the_oldest(tmp_path: Path) -> None:
-    cache = OcrCache(tmp_path / "pages.db", max_bytes=1000)
+    cache = RecognitionCache(tmp_path / "pages.db", max_bytes=1000)
     for number in range(12):
         cache.put(str(number), bytes(100))
         assert cache.get("0") == bytes(100)  # used again each time
@@ -293,14 +293,14 @@ def test_the_cache_is_bounded_and_drops_the_oldest(tmp_path: Path) -> None:
 def test_a_damaged_cache_costs_no_document(tmp_path: Path) -> None:
     path = tmp_path / "pages.db"
     path.write_bytes(b"no database at all" * 100)
-    cache = OcrCache(path)
+    cache = RecognitionCache(path)
     assert cache.get("a") is None
     cache.put("a", b"1")  # removes the damaged file
     cache.put("a", b"2")
     assert cache.get("a") == b"2"
-    nowhere = OcrCache(tmp_path / "missing" / "pages.db")
+    nowhere = RecognitionCache(tmp_path / "missing" / "pages.db")
     nowhere.put("a", b"1")
-    assert nowhere.get("a") is None and OcrCache(None).get("a") is None
+    assert nowhere.get("a") is None and RecognitionCache(None).get("a") is None
 
 
 def test_a_page_is_recognised_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -246,7 +246,7 @@ def test_reports_leave_out_zeros() -> None:
 @pytest.mark.parametrize(
     ("reason", "line"),
     [
-        ("no extractor for .mp3", "2 files .mp3: sound; transcribe it, and index the transcript"),
+        ("no extractor for .mp3", "2 files .mp3: sound; what is said is read with 'speech = true' (--speech)"),
         ("no extractor for .exe", "2 files .exe: programs"),
         ("no extractor for .qqq", "2 files .qqq: the type is unknown; if they are text, rename them to .txt"),
         (

@@ -25,8 +25,8 @@ from nearfield.cluster.indexing.messages import (
 from nearfield.cluster.model_parcel import FileBytes
 from nearfield.cluster.ray_runtime import import_ray
 from nearfield.cluster.shard_worker import WorkerFacts
-from nearfield.corpus.config import parse_config
-from nearfield.corpus.extractors.ocr import require_ocr
+from nearfield.corpus.config import CollectionConfig, parse_config
+from nearfield.corpus.document import StoredFile
 from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.corpus.extractors.reader import DocumentReader
 from nearfield.corpus.features import build_features, group_passes, measuring_feature, token_counter
@@ -34,6 +34,7 @@ from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent
 from nearfield.corpus.indexing.stages.chunk_encoder import INPUT_ERRORS, ChunkEncoder, encode_dense
 from nearfield.corpus.indexing.stages.document_splitter import BoilerplateRow, DocumentSplitter
 from nearfield.corpus.indexing.stages.extract_stage import ExtractStage
+from nearfield.corpus.indexing.workers import extraction_options
 from nearfield.encoder import Encoder
 from nearfield.errors import ClusterFailed
 from nearfield.hardware import cpu_name
@@ -82,7 +83,7 @@ class IndexWorker:
         splitter = DocumentSplitter(config, token_counter(first), partial(encode_dense, first), self._boilerplate_of)
         self._check(order, splitter, node)
         self._late = splitter.late
-        self._reader = DocumentReader(options=_extraction(order.extraction))
+        self._reader = DocumentReader(options=_extraction(config))
         self._extraction = ExtractStage(config, splitter, self._reader, self._features)
 
     def _check(self, order: IndexOrder, splitter: DocumentSplitter, node: str) -> None:
@@ -174,21 +175,24 @@ def _open_encoder(order: ModelOrder, model: UncompiledModel, node: str) -> Encod
     return encoder
 
 
-def _extraction(options: ExtractionOptions) -> ExtractionOptions:
-    """Return the options of extractors with a cache of recognised pages on this machine."""
-    if not options.ocr:
-        return options
-    require_ocr()
+def _extraction(config: CollectionConfig) -> ExtractionOptions:
+    """Return the options of extractors, with caches and the speech model of this machine."""
     folder = cache_dir() / "cluster"
-    folder.mkdir(parents=True, exist_ok=True)
-    return ExtractionOptions(options.ocr, str(folder / "ocr-pages.db"))
+    if config.ocr or config.speech:
+        folder.mkdir(parents=True, exist_ok=True)
+    return extraction_options(config, folder / "ocr-pages.db", folder / "speech-blocks.db")
 
 
 def _content(message: ContentMessage | None) -> ItemContent | None:
     if message is None or message.file is None:
-        return None if message is None else message.content
+        return None if message is None or not _is_here(message.content) else message.content
     data = message.file.read()
     return None if data is None else replace(message.content, data=data)
+
+
+def _is_here(content: ItemContent) -> bool:
+    """Return whether this machine sees the file that a content stands for, if it stands for one."""
+    return not isinstance(content.data, StoredFile) or content.data.is_there()
 
 
 def _skip(parts: Iterator[DocumentTask], count: int) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from nearfield.cluster.model_parcel import ModelParcel
 from nearfield.corpus.document import Document
-from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent
 from nearfield.corpus.indexing.stages.chunk_encoder import ChunkVectors
 
@@ -32,7 +31,6 @@ class IndexOrder:
         version: of Nearfield.
         definition: the definition of the collection, without its store.
         models: the models by their names in the definition.
-        extraction: options of extractors.
         identity: the digest of all settings that change chunks.
         spaces: the vector space of each feature.
     """
@@ -40,7 +38,6 @@ class IndexOrder:
     version: str
     definition: Mapping[str, Any]
     models: Mapping[str, ModelOrder]
-    extraction: ExtractionOptions
     identity: str
     spaces: Mapping[str, Mapping[str, Any]]
 

@@ -26,7 +26,7 @@ from nearfield.cluster.model_parcel import ModelParcel
 from nearfield.cluster.ray_runtime import connected
 from nearfield.cluster.worker_options import NodeSize, WorkerPlan, WorkerSize, plan_workers
 from nearfield.corpus.config import CollectionConfig
-from nearfield.corpus.document import Document
+from nearfield.corpus.document import Document, StoredFile
 from nearfield.corpus.features import group_passes
 from nearfield.corpus.indexing.context import IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent, split_task
@@ -96,7 +96,6 @@ def create_order(setup: IndexSetup, cpus: int) -> IndexOrder:
         nearfield.__version__,
         _definition(setup.config),
         {name: _order_model(encoder, cpus) for name, encoder in encoders.items()},
-        setup.extraction,
         setup.chunk_stage.identity(),
         {name: feature.space() for name, feature in setup.features.items()},
     )
@@ -164,7 +163,7 @@ class RaySession(IndexSession):
         try:
             reply: ExtractReply = unit.future.result().value
             if reply.lacks_content:
-                reply = self._wait(WorkJob("extract", [WorkUnit(ContentMessage(content))])).value
+                reply = self._wait(WorkJob("extract", [WorkUnit(_whole(content))])).value
         except DocumentSetAside:  # the run itself records it
             return
         if reply.extracted is not None:
@@ -226,7 +225,7 @@ class RaySession(IndexSession):
     def _split_again(self, task: DocumentTask, skip: int, worker: int | None) -> WorkReply:
         """Request parts of a worker that has the others, or of any with the whole content."""
         assert task.content is not None
-        message = ContentMessage(task.content) if worker is None else None
+        message = _whole(task.content) if worker is None else None
         unit = WorkUnit(_split_request(task, message, skip))
         return self._wait(WorkJob("split", [unit], (self._lines_of([task]),), preferred=worker, is_urgent=True))
 
@@ -292,6 +291,12 @@ def _message(content: ItemContent) -> ContentMessage:
     if content.path is None or isinstance(content.data, Document) or len(content.data) < _MIN_REFERENCED:
         return ContentMessage(content)
     return ContentMessage(replace(content, data=b""), FileReference.from_bytes(content.path, content.data))
+
+
+def _whole(content: ItemContent) -> ContentMessage:
+    """Return a content with all of its bytes, for a worker that does not see its file."""
+    data = content.data.path.read_bytes() if isinstance(content.data, StoredFile) else content.data
+    return ContentMessage(replace(content, data=data))
 
 
 def _split_request(task: DocumentTask, message: ContentMessage | None, skip: int = 0) -> SplitRequest:

@@ -20,8 +20,8 @@ from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.errors import InputError, MissingExtra, NearfieldError
 from nearfield.registry import Registry
 
-#: Name of the extractor of pictures.
-PICTURE = "picture"
+#: Names of the extractors of pictures, sounds and videos.
+PICTURE, SOUND, VIDEO = "picture", "sound", "video"
 REGISTRY = Registry(
     "extractor",
     {
@@ -59,6 +59,8 @@ REGISTRY = Registry(
         "calendar": "nearfield.corpus.extractors.calendar:CalendarExtractor",
         "contacts": "nearfield.corpus.extractors.calendar:ContactExtractor",
         PICTURE: "nearfield.corpus.extractors.picture:PictureExtractor",
+        SOUND: "nearfield.corpus.extractors.recording:SoundExtractor",
+        VIDEO: "nearfield.corpus.extractors.recording:VideoExtractor",
     },
     group="nearfield.extractors",
     extras=dict.fromkeys(
@@ -94,6 +96,10 @@ class Extractor(ABC):
     isolated: bool = True
     #: Whether it recognises text in pictures if ``options.ocr`` is set: its documents are read again when that changes.
     uses_ocr: bool = False
+    #: The same for speech in sounds, if ``options.speech`` is set.
+    uses_speech: bool = False
+    #: Whether ``parse`` takes a ``StoredFile`` in place of bytes: its files may be too large for memory.
+    reads_stored: bool = False
     #: The kind of media that its files are too: without text, they are searched as such if ``options.media`` has it.
     medium: str = ""
     #: The options of the collection.

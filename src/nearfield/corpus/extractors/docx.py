@@ -37,6 +37,8 @@ _PAGE_WORDS = 2
 class DocxExtractor(Extractor):
     """Word documents."""
 
+    uses_ocr = True
+
     suffixes: Mapping[str, str] = {
         ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
         ".docm": "application/vnd.ms-word.document.macroenabled.12",

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
+from nearfield.corpus.extractors.embedded.picture_texts import MAX_PICTURE_BYTES, PictureTexts
 from nearfield.corpus.extractors.html import HtmlExtractor
 from nearfield.corpus.extractors.zip_safety import ArchiveFiles
 from nearfield.corpus.word_count import count_words
@@ -32,6 +33,8 @@ _FONT_ALGORITHMS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/p
 class EpubExtractor(Extractor):
     """EPUB books."""
 
+    uses_ocr = True
+
     suffixes = dict.fromkeys((".epub",), "application/epub+zip")
 
     def parse(self, data: bytes, name: str) -> Document:
@@ -44,10 +47,11 @@ class EpubExtractor(Extractor):
             raise InputError(f"{name}: damaged: its package document cannot be read.")
         builder = DocumentBuilder()
         manifest = BookManifest.from_package(package, posixpath.dirname(path))
-        chapters = [*manifest.chapters, *_linked(book, manifest)]
-        missing = [
-            posixpath.basename(chapter) for chapter in chapters if not _put_chapter(builder, book, chapter, manifest)
-        ]
+        pictures, missing, read = PictureTexts(self), list[str](), 0
+        for chapter in (*manifest.chapters, *_linked(book, manifest)):
+            if not _put_chapter(builder, book, chapter, manifest):
+                missing.append(posixpath.basename(chapter))
+            read += _put_pictures(builder, book, chapter, pictures) if self.options.ocr else 0
         if manifest.unread:
             count = len(manifest.unread)
             reason = f"{count} chapter{'s' * (count > 1)} of another type ({', '.join(manifest.unread[:5])})"
@@ -58,7 +62,7 @@ class EpubExtractor(Extractor):
             builder.losses.append(Loss(reason))
         if path in book.damaged:
             builder.losses.append(Loss("the end of the list of chapters, which is damaged"))
-        builder.losses = _joined_losses(builder.losses)
+        builder.losses = [*_joined_losses(builder.losses, read), *pictures.losses()]
         title, meta = _facts(package)
         return builder.document("markdown", title or builder.first_heading(), meta)
 
@@ -143,6 +147,26 @@ def _put_chapter(builder: DocumentBuilder, book: ArchiveFiles, chapter: str, man
     return chapter not in book.damaged
 
 
+def _put_pictures(builder: DocumentBuilder, book: ArchiveFiles, chapter: str, pictures: PictureTexts) -> int:
+    """Add the texts of a chapter's pictures; return how many of these have no description."""
+    read = 0
+    for link, is_described in _picture_links(book.read(chapter)):
+        name = posixpath.normpath(posixpath.join(posixpath.dirname(chapter), unquote(link)))
+        data = b"" if book.size(name) > MAX_PICTURE_BYTES else book.read(name)
+        read += int(pictures.put(builder, data, name) and not is_described)
+    return read
+
+
+def _picture_links(data: bytes) -> Iterator[tuple[str, bool]]:
+    """Yield the links of a page's pictures, and whether each has a description."""
+    root = _xml(data)
+    for item in root.iter("{*}img", "{*}image") if root is not None else ():
+        links = (str(value) for key, value in item.attrib.items() if key.rpartition("}")[2] in ("src", "href"))
+        link = next(links, "")
+        if link and not link.startswith("data:"):
+            yield link, bool((item.get("alt") or "").strip())
+
+
 def _drawn_texts(data: bytes) -> Sequence[str]:
     """Return the texts of a drawing (SVG)."""
     root = _xml(data)
@@ -194,13 +218,13 @@ def _facts(package: Element) -> tuple[str, dict[str, Value]]:
     return next(iter(values("title")), ""), {name: value for name, value in facts.items() if value}
 
 
-def _joined_losses(losses: list[Loss]) -> list[Loss]:
-    """Return the losses of all chapters; pictures without a description are counted together."""
+def _joined_losses(losses: list[Loss], read: int) -> list[Loss]:
+    """Return the losses of all chapters; pictures without a description are counted together, but those ``read``."""
     pictures = [loss for loss in losses if loss.reason.endswith("without a description")]
-    count = sum(int(loss.reason.split()[0]) for loss in pictures if loss.reason.split()[0].isdigit())
+    count = sum(int(loss.reason.split()[0]) for loss in pictures if loss.reason.split()[0].isdigit()) - read
     others = [loss for loss in losses if loss not in pictures]
     plural = "s" if count > 1 else ""
-    return [*others, Loss(f"{count} picture{plural} without a description")] if count else others
+    return [*others, Loss(f"{count} picture{plural} without a description")] if count > 0 else others
 
 
 def _xml(data: bytes) -> Element | None:

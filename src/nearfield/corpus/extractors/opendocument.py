@@ -8,6 +8,7 @@ from typing import Literal
 from nearfield.corpus.document import Document, Loss
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
+from nearfield.corpus.extractors.embedded.picture_texts import PictureTexts
 from nearfield.corpus.extractors.office.odf_package import OdfPackage, count_odf_words
 from nearfield.corpus.extractors.office.odf_text import OdfTextWriter, table_rows
 from nearfield.corpus.extractors.office.package import Element, attribute, descendants, local_name
@@ -27,6 +28,8 @@ _FORMULAS = "Open the file in a spreadsheet program and save it there."
 class OdtExtractor(Extractor):
     """OpenDocument texts."""
 
+    uses_ocr = True
+
     suffixes: Mapping[str, str] = {
         ".odt": f"{_MEDIA}text",
         ".ott": f"{_MEDIA}text-template",
@@ -37,7 +40,7 @@ class OdtExtractor(Extractor):
         """Return the text in document order, without deleted text; headers come first and footers last."""
         package = OdfPackage(data, name)
         builder = DocumentBuilder()
-        writer = OdfTextWriter(package, builder)
+        writer = OdfTextWriter(package, builder, PictureTexts(self))
         body = package.body("text")
         parts = _page_parts(package)
         seen: set[str] = set()
@@ -77,6 +80,8 @@ def _put_page_part(writer: OdfTextWriter, part: Element, seen: set[str]) -> int:
 class OdpExtractor(Extractor):
     """OpenDocument presentations, and drawings."""
 
+    uses_ocr = True
+
     suffixes: Mapping[str, str] = {
         ".odp": f"{_MEDIA}presentation",
         ".otp": f"{_MEDIA}presentation-template",
@@ -88,7 +93,7 @@ class OdpExtractor(Extractor):
         """Return the text of all pages, with notes and comments."""
         package = OdfPackage(data, name)
         builder = DocumentBuilder(page_unit="slide")
-        writer = OdfTextWriter(package, builder)
+        writer = OdfTextWriter(package, builder, PictureTexts(self))
         body = package.body("presentation")
         pages = [page for page in body if local_name(page) == "page"]
         for number, page in enumerate(pages, 1):
@@ -127,6 +132,8 @@ def _plain(shape: Element) -> str:
 class OdsExtractor(Extractor):
     """OpenDocument spreadsheets. Values are as shown."""
 
+    uses_ocr = True
+
     suffixes: Mapping[str, str] = {
         ".ods": f"{_MEDIA}spreadsheet",
         ".ots": f"{_MEDIA}spreadsheet-template",
@@ -137,7 +144,7 @@ class OdsExtractor(Extractor):
         """Return the rows of all sheets, also of hidden ones, with comments and charts."""
         package = OdfPackage(data, name)
         builder = DocumentBuilder(page_unit="sheet")
-        writer = OdfTextWriter(package, builder)
+        writer = OdfTextWriter(package, builder, PictureTexts(self))
         body = package.body("spreadsheet")
         bold = {
             attribute(style, "name")

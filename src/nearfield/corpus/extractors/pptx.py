@@ -20,7 +20,7 @@ from nearfield.corpus.extractors.office.package import (
     is_on,
     local_name,
 )
-from nearfield.corpus.extractors.office.runs import Extra
+from nearfield.corpus.extractors.office.runs import Extra, picture_link
 from nearfield.corpus.extractors.office.word_tables import Cell, table_parts
 from nearfield.corpus.word_count import count_words
 
@@ -37,6 +37,8 @@ _FORMS |= {"romanUc": "upperRoman"}
 
 class PptxExtractor(Extractor):
     """Presentations."""
+
+    uses_ocr = True
 
     suffixes: Mapping[str, str] = {
         ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
@@ -115,7 +117,7 @@ class _SlideWriter:
         if kind == "sldNum":
             return
         if local_name(shape) == "grpSp":
-            self._put_description(shape, number, is_picture=False)
+            self._put_description(shape, part, number, is_picture=False)
             return
         if kind in ("ftr", "dt", "hdr"):
             self._put_once(shape, number)
@@ -128,7 +130,7 @@ class _SlideWriter:
             self.builder.add(markdown_table(rows), "table", page=number)
         elif local_name(shape) in ("sp", "cxnSp"):
             self._put_frame(_lines(shape), number)
-            self._put_description(shape, number, is_picture=False)
+            self._put_description(shape, part, number, is_picture=False)
         else:
             self._put_drawing(shape, part, number)
 
@@ -148,15 +150,20 @@ class _SlideWriter:
             value = attribute(item, "dm" if kind == "diagram" else "id")
             self.drawings.put(self.builder, Extra(kind, value), part, number)
             has_object = True
-        self._put_description(shape, number, is_picture=local_name(shape) == "pic" and not has_object)
+        self._put_description(shape, part, number, is_picture=local_name(shape) == "pic" and not has_object)
 
-    def _put_description(self, shape: Element, number: int, *, is_picture: bool) -> None:
-        """Add the description of a shape; a picture without one is stated, unless it is only decoration."""
+    def _put_description(self, shape: Element, part: str, number: int, *, is_picture: bool) -> None:
+        """Add the description of a shape, and the text of a picture.
+
+        A picture without either is stated, unless it is only decoration.
+        """
         properties = next(descendants(shape, "cNvPr"), None)
         text = "" if properties is None else attribute(properties, "descr")
         decorative = any(is_on(item) for item in descendants(shape, "decorative"))
         if text.strip() or (is_picture and not decorative):
-            self.drawings.put(self.builder, Extra("picture", text), "", number)
+            blip = next(descendants(shape, "blip"), None) if is_picture else None
+            link = "" if blip is None else picture_link(blip)
+            self.drawings.put(self.builder, Extra("picture", text, link=link), part, number)
 
     def _put_layout(self, part: str, number: int) -> None:
         """Add the texts that a layout or a master shows on its slides, once."""

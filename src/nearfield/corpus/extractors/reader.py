@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from nearfield.corpus import extractors
 from nearfield.corpus.document import Document, NamedBytes, SourceItem
@@ -12,7 +12,15 @@ from nearfield.corpus.extractors import Extractor, create_extractor
 from nearfield.corpus.extractors.messages import conversation
 from nearfield.corpus.extractors.office.ole_files import is_encrypted, kinds_of_ole
 from nearfield.corpus.extractors.options import ExtractionOptions
-from nearfield.corpus.extractors.sandbox import DEADLINE, MEMORY, OCR_MEMORY, ExtractorSandbox
+from nearfield.corpus.extractors.sandbox import (
+    DEADLINE,
+    MEMORY,
+    OCR_MEMORY,
+    SPEECH_COPIES,
+    SPEECH_MEMORY,
+    ExtractorSandbox,
+)
+from nearfield.corpus.extractors.speech.speech_model import model_bytes
 from nearfield.corpus.extractors.windows import WindowedDocument
 from nearfield.corpus.extractors.zip_safety import OLD, ZIP, check_archive
 from nearfield.errors import InputError
@@ -44,7 +52,8 @@ class DocumentReader:
     """Reads documents. Threads may share it; ``workers`` documents are read at a time. Close it after use.
 
     ``deadline`` (seconds) and ``memory`` (bytes) are the limits for one document. With OCR the deadline is that of each
-    page, and the memory is more by that of the models. ``options`` are those of the collection.
+    page, and with speech recognition that of each half minute; the memory is more by that of the models. ``options``
+    are those of the collection.
     """
 
     def __init__(
@@ -57,6 +66,8 @@ class DocumentReader:
     ) -> None:
         self.options = options
         memory += OCR_MEMORY if options.ocr else 0
+        if options.speech:
+            memory += SPEECH_MEMORY + SPEECH_COPIES * model_bytes(Path(options.speech))
         self._sandbox = ExtractorSandbox(deadline=deadline, memory=memory, workers=workers)
 
     def read(self, item: SourceItem) -> tuple[Document, str]:
@@ -150,10 +161,22 @@ def kind_of(data: bytes, name: str) -> str:
 
 def uses_ocr(data: bytes, name: str) -> bool:
     """Return whether the extractor for a file recognises text in pictures."""
+    extractor = _extractor_of(data, name)
+    return extractor is not None and extractor.uses_ocr
+
+
+def uses_speech(data: bytes, name: str) -> bool:
+    """Return whether the extractor for a file recognises speech."""
+    extractor = _extractor_of(data, name)
+    return extractor is not None and extractor.uses_speech
+
+
+def _extractor_of(data: bytes, name: str) -> type[Extractor] | None:
+    """Return the extractor for a file; None if there is none."""
     try:
-        return extractors.REGISTRY.load(kind_of(data, data.name if isinstance(data, NamedBytes) else name)).uses_ocr
+        return extractors.REGISTRY.load(kind_of(data, data.name if isinstance(data, NamedBytes) else name))
     except InputError:
-        return False
+        return None
 
 
 def _sniff(data: bytes, name: str) -> str | None:

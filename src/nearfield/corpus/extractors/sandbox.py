@@ -20,7 +20,7 @@ from typing import BinaryIO
 import msgspec
 
 from nearfield import errors
-from nearfield.corpus.document import Document
+from nearfield.corpus.document import Document, StoredFile
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.corpus.extractors.sandbox_worker import GRACE, PAGE, STARTED, ExtractionJob, ExtractionReply
@@ -32,6 +32,8 @@ from nearfield.units import format_bytes
 DEADLINE, MEMORY = 120.0, 2**31
 #: Bytes of memory for the models of OCR, and for what they compute.
 OCR_MEMORY = 2**31
+#: The same for speech recognition, beside its model, of which several copies are in memory while it is loaded.
+SPEECH_MEMORY, SPEECH_COPIES = 2**31, 4
 #: Workers that a document is given to before it fails: an idle one may have been killed from outside.
 _ATTEMPTS = 2
 #: Pages of a document after which the deadline begins again.
@@ -84,12 +86,14 @@ class ExtractorSandbox:
         with self._slots:
             source, target = self._paths()
             try:
-                source.write_bytes(data)
+                if not isinstance(data, StoredFile):
+                    source.write_bytes(data)
                 self._run(
                     ExtractionJob(
                         module=extractor.__module__,
                         extractor=extractor.__qualname__,
-                        source=str(source),
+                        source=str(data.path if isinstance(data, StoredFile) else source),
+                        state=data.state if isinstance(data, StoredFile) else None,
                         name=name,
                         target=str(target),
                         deadline=self._deadline,
@@ -126,7 +130,7 @@ class ExtractorSandbox:
     def _run(self, job: ExtractionJob) -> None:
         """Run a job in a worker; in another one if the first had ended before it could start the job."""
         for _ in range(_ATTEMPTS):
-            worker = self._take(Path(job.source).parent)
+            worker = self._take(Path(job.target).parent)
             reply = None
             try:
                 reply = worker.run(job)

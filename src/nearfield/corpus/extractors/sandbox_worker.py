@@ -23,6 +23,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from nearfield.corpus.document import StoredFile
 from nearfield.corpus.extractors import Extractor, create_extractor
 from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.corpus.extractors.windows import WindowedDocument
@@ -39,7 +40,8 @@ GRACE = 60.0
 class ExtractionJob(msgspec.Struct, frozen=True):
     """One file to extract: the extractor's class, the file, its name for messages, and where its document goes.
 
-    ``windowed`` asks for the windows of the document, which can be read one after another.
+    ``windowed`` asks for the windows of the document, which can be read one after another. ``state`` is that of a
+    ``StoredFile``.
     """
 
     module: str
@@ -50,6 +52,7 @@ class ExtractionJob(msgspec.Struct, frozen=True):
     deadline: float
     options: ExtractionOptions = ExtractionOptions()
     windowed: bool = False
+    state: tuple[int, int] | None = None
 
 
 class ExtractionReply(msgspec.Struct, frozen=True):
@@ -116,7 +119,9 @@ def _extract(job: ExtractionJob, on_page: Callable[[], None]) -> None:
     extractor: type[Extractor] = attrgetter(job.extractor)(import_module(job.module))
     instance = create_extractor(extractor, job.options)
     instance.on_page = on_page
-    document = instance.extract(Path(job.source).read_bytes(), job.name)
+    source = Path(job.source)
+    stored = StoredFile(b"stored", source, job.state) if extractor.reads_stored else None
+    document = instance.extract(source.read_bytes() if stored is None else stored, job.name)
     with Path(job.target).open("wb") as file:
         if job.windowed:
             WindowedDocument.from_document(document).write(file)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
 from nearfield.corpus.document import Document
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
+from nearfield.corpus.extractors.spoken_passages import SpokenCue, add_passages, spoken_passages
 from nearfield.corpus.extractors.text import paragraphs
 from nearfield.corpus.extractors.text_encoding import decode
-from nearfield.units import format_clock
 
 _TIMES = re.compile(
     r"^[ \t]*((?:\d+:)?\d{1,2}:\d{2}[.,]\d{1,3})[ \t]*-->[ \t]*((?:\d+:)?\d{1,2}:\d{2}[.,]\d{1,3})[^\n]*$", re.MULTILINE
@@ -23,26 +22,6 @@ _TAGS = re.compile(r"</?[a-zA-Z][^<>]*>|<\d[\d:.]*>|\{\\[^{}]*\}")
 _BLANK = re.compile(r"\n[ \t]*\n")
 #: Blocks of WebVTT that are no speech.
 _NO_SPEECH = re.compile(r"(?:NOTE|STYLE|REGION)\b")
-_SENTENCE_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u00bb)\]]*$")
-#: Seconds without speech after which a paragraph begins; length of a paragraph at whose next sentence another one
-#: begins; maximum length.
-_PAUSE, _LONG, _LONGEST = 3.0, 30.0, 60.0
-
-
-@dataclass
-class _Cue:
-    start: float
-    end: float
-    lines: list[str]
-    voice: str = ""
-
-
-@dataclass
-class _Passage:
-    start: float
-    voice: str
-    parts: list[str] = field(default_factory=list)
-    end: float = 0.0
 
 
 class SubtitlesExtractor(Extractor):
@@ -60,13 +39,7 @@ class SubtitlesExtractor(Extractor):
         builder = DocumentBuilder()
         for part in _introduction(text):
             builder.add(part)
-        for passage in _passages(cues):
-            voice = f"{passage.voice}: " if passage.voice else ""
-            builder.add(
-                voice + " ".join(passage.parts),
-                markup=f"[{format_clock(passage.start)}] ",
-                times=(passage.start, max(passage.start, passage.end)),
-            )
+        add_passages(builder, spoken_passages(cues))
         return builder.document("prose", _title(text))
 
 
@@ -98,7 +71,7 @@ def _cleaned(lines: list[str]) -> list[str]:
     return [line for line in cleaned if line]
 
 
-def _cues(text: str) -> Iterator[_Cue]:
+def _cues(text: str) -> Iterator[SpokenCue]:
     """Yield the cues that have text. Lines that the cue before shows already, as in live captions, are left out."""
     matches = list(_TIMES.finditer(text))
     numbered = not text.lstrip("\ufeff").startswith("WEBVTT")
@@ -118,26 +91,7 @@ def _cues(text: str) -> Iterator[_Cue]:
         fresh = [line for line in cleaned if line not in shown]
         shown = cleaned
         if fresh:
-            yield _Cue(_seconds(match[1]), _seconds(match[2]), fresh, voice[1].strip() if voice else "")
-
-
-def _passages(cues: list[_Cue]) -> Iterator[_Passage]:
-    passage = _Passage(cues[0].start, cues[0].voice)
-    for cue in cues:
-        length = cue.start - passage.start
-        ended = bool(passage.parts) and _SENTENCE_END.search(passage.parts[-1]) is not None
-        is_new = (
-            cue.voice != passage.voice
-            or cue.start - passage.end >= _PAUSE
-            or (length >= _LONG and ended)
-            or length >= _LONGEST
-        )
-        if passage.parts and is_new:
-            yield passage
-            passage = _Passage(cue.start, cue.voice)
-        passage.parts += cue.lines
-        passage.end = cue.end
-    yield passage
+            yield SpokenCue(_seconds(match[1]), _seconds(match[2]), fresh, voice[1].strip() if voice else "")
 
 
 def _seconds(text: str) -> float:

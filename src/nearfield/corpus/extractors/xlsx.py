@@ -21,6 +21,7 @@ from nearfield.corpus.extractors.office.package import (
     local_name,
     parse_damaged,
 )
+from nearfield.corpus.extractors.office.runs import picture_link
 from nearfield.corpus.extractors.office.sheets.sheet_tables import SheetWriter
 from nearfield.corpus.extractors.office.sheets.worksheets import WorksheetReader, count_cell_words, read_workbook
 from nearfield.corpus.word_count import count_words
@@ -39,6 +40,8 @@ _PRINT_CODE = re.compile(r'&(?:"[^"]*"|K[0-9A-F]{6}|\d+|[A-KM-QS-Z&])')
 
 class XlsxExtractor(Extractor):
     """Workbooks. Values are as shown; a formula that was never computed stays a formula."""
+
+    uses_ocr = True
 
     suffixes: Mapping[str, str] = {
         ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
@@ -83,6 +86,8 @@ class _WorkbookWriter:
         #: What is missing of sheets, by their numbers.
         self.damaged: dict[int, str] = {}
         self._drawings = DrawingTexts(package, outer)
+        #: Pictures of the sheet that is read: part, relationship, and whether there is a description.
+        self._waiting: list[tuple[str, str, bool]] = []
 
     def put_sheet(self, part: str, title: str, number: int) -> None:
         """Add a sheet under its name; one without any content is left out."""
@@ -92,11 +97,12 @@ class _WorkbookWriter:
         reader = WorksheetReader(data, self._book, notes)
         rows = reader.rows()
         first = next(rows, None)
-        shapes = list(self._shapes(part, number))
+        shapes = list(self._shapes(part))
+        pictures = self._picture_texts(number)
         printed = _printed_texts(data)
         self._check_part(part, title, number, reader)
         objects = [link for link in self._package.relationships(part).values() if link.kind in _OBJECTS]
-        if first is None and not (shapes or printed or objects):
+        if first is None and not (shapes or printed or objects or pictures.text):
             return
         self.builder.heading(title, 1, page=number, marked=False)
         self.words += count_words(title) + count_cell_words(data, self._book.strings)
@@ -105,6 +111,7 @@ class _WorkbookWriter:
             SheetWriter(self.builder, number, heads).put(chain([first], rows))
         for text in (*shapes, *printed):
             self.builder.add(text, page=number)
+        self.builder.append(pictures)
         for link in objects:
             self._drawings.put_object(self.builder, link, number)
         if reader.formulas:
@@ -164,10 +171,10 @@ class _WorkbookWriter:
                     threads[reference] = [_comment(reference, author, text)]
         yield from ((reference, "\n".join(texts)) for reference, texts in threads.items())
 
-    def _shapes(self, part: str, number: int) -> Iterator[str]:
+    def _shapes(self, part: str) -> Iterator[str]:
         """Yield the texts of shapes, the descriptions of pictures, and the titles of charts: sheets have the data."""
         texts: set[str] = set()
-        for text in self._drawn_texts(part, number):
+        for text in self._drawn_texts(part):
             texts.add(text)
             yield text
         for text in self._control_texts(part):
@@ -186,14 +193,14 @@ class _WorkbookWriter:
                 drawn = (attribute(item, "string") for item in shape.iter("{*}textpath"))
                 yield from filter(None, (*boxes, *drawn))
 
-    def _drawn_texts(self, part: str, number: int) -> Iterator[str]:
+    def _drawn_texts(self, part: str) -> Iterator[str]:
         for drawing in self._package.related(part, "drawing"):
             root = self._package.tree(drawing)
             if root is None:
                 continue
             self.words += count_visible_words([root])
             for shape in descendants(root, *_SHAPES):
-                yield from self._shape_texts(shape, number)
+                yield from self._shape_texts(shape, drawing)
             for chart in self._package.related(drawing, "chart", "chartEx"):
                 yield from self._chart_texts(chart)
             for diagram in self._package.related(drawing, "diagramData"):
@@ -202,15 +209,26 @@ class _WorkbookWriter:
                     self.words += count_visible_words([tree])
                     yield from (text for _, text in read_diagram(tree))
 
-    def _shape_texts(self, shape: Element, number: int) -> Iterator[str]:
+    def _picture_texts(self, number: int) -> Document:
+        """Return the texts of the pictures of a sheet, and count those without a description and without text."""
+        builder = DocumentBuilder(page_unit="sheet")
+        waiting, self._waiting = self._waiting, []
+        for drawing, link, is_described in waiting:
+            is_read = self._drawings.put_picture_text(builder, link, drawing, number)
+            if not is_described and not is_read:
+                self._drawings.pictures.append(number)
+        return builder.document("prose")
+
+    def _shape_texts(self, shape: Element, drawing: str) -> Iterator[str]:
         """Yield the text and the description of a shape; of a group only the description, its shapes are next."""
         name = local_name(shape)
         yield from paragraph_texts(shape) if name in ("sp", "cxnSp") else ()
         description = next((attribute(item, "descr") for item in descendants(shape, "cNvPr")), "")
         if description.strip():
             yield f"Picture: {' '.join(description.split())}"
-        elif name == "pic":
-            self._drawings.pictures.append(number)
+        if name == "pic":
+            blip = next(descendants(shape, "blip"), None)
+            self._waiting.append((drawing, "" if blip is None else picture_link(blip), bool(description.strip())))
 
     def _chart_texts(self, chart: str) -> Iterator[str]:
         tree = self._package.tree(chart)

@@ -71,6 +71,10 @@ class ArchiveFiles:
         #: Names of files that are damaged, encrypted, or compressed by an unknown method.
         self.damaged: set[str] = set()
 
+    def size(self, name: str) -> int:
+        """Return the bytes of a file, as the archive states them: no more are unpacked; 0 for a missing one."""
+        return self._zip.getinfo(name).file_size if name in self.names else 0
+
     def read(self, name: str) -> bytes:
         """Return the content of a file; of a damaged one what can be unpacked, of a missing one nothing."""
         if name not in self.names:

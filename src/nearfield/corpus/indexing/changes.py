@@ -8,12 +8,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from nearfield.corpus.document import TEXT, Document, MediaContent, SourceItem
+from nearfield.corpus.extractors import SOUND, VIDEO, kind_of
 from nearfield.corpus.extractors.media.kinds import FILES_WITHOUT_TEXT, KINDS_BY_TYPE, media_type
-from nearfield.corpus.extractors.options import OcrMode
-from nearfield.corpus.extractors.reader import uses_ocr
+from nearfield.corpus.extractors.options import OcrMode, SpeechMode
+from nearfield.corpus.extractors.reader import uses_ocr, uses_speech
 from nearfield.corpus.indexing.context import UNREADABLE, IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent, document_version
 from nearfield.corpus.indexing.stages.chunk_stage import detect_boilerplate
@@ -138,7 +139,7 @@ class ChangeDetector:
         except UNREADABLE as error:
             self._record_unreadable(document, source, item, old, error)
             return None
-        digest = content_digest(content.data, item, self._ocr_mode(content.data, item.name))
+        digest = content_digest(content.data, item, **self._recognition(content.data, item.name))
         kind = type_of(content) if self._has_media else ""
         segments = self._reading.identity(kind)
         if settled is not None and settled.digest == digest and self._is_listed(settled):
@@ -214,10 +215,13 @@ class ChangeDetector:
         kinds = {chunk.kind for chunk in self._manifest.chunks(record.id)} - {TEXT} if missing else set()
         return [name for name in missing if kinds & set(tables[name].feature.reads)]
 
-    def _ocr_mode(self, data: bytes | Document, name: str) -> OcrMode:
-        """Return the OCR mode that a document is read with; False if its extractor has none."""
-        mode = self._context.config.ocr
-        return mode if mode and not isinstance(data, Document) and uses_ocr(data, name) else False
+    def _recognition(self, data: bytes | Document, name: str) -> dict[str, Any]:
+        """Return the modes of OCR and speech that a document is read with, without those that its extractor ignores."""
+        config = self._context.config
+        if isinstance(data, Document):
+            return {}
+        ocr = {"ocr": config.ocr} if config.ocr and uses_ocr(data, name) else {}
+        return ocr | ({"speech": config.speech} if config.speech and uses_speech(data, name) else {})
 
     def _is_settled(self, record: DocumentRecord) -> bool:
         return record.state in ("done", "stale") or (record.state == "failed" and not self._options.retry_failed)
@@ -334,7 +338,9 @@ def is_suspicious_removal(gone: int, total: int) -> bool:
 
 
 def _read_sampled(item: SourceItem) -> ItemContent | None:
-    """Read an item of the sample; None if it is too large, or unreadable, which ``changed`` reports."""
+    """Read an item of the sample; None if it is too large, a recording, or unreadable, which ``changed`` reports."""
+    if kind_of(item.name) in (SOUND, VIDEO):  # it takes long, and has no boilerplate
+        return None
     try:
         content = ItemContent.from_item(item)
     except UNREADABLE:
@@ -348,10 +354,11 @@ def _add_to_sample(sample: list[tuple[int, int, SourceItem]], number: int, item:
     (heapq.heappush if len(sample) < _SAMPLE_SIZE else heapq.heappushpop)(sample, (rank, number, item))
 
 
-def content_digest(data: bytes | Document, item: SourceItem, ocr: OcrMode = False) -> str:
-    """Return the digest of an item's content, name, values for filters and OCR mode."""
+def content_digest(
+    data: bytes | Document, item: SourceItem, *, ocr: OcrMode = False, speech: SpeechMode = False
+) -> str:
+    """Return the digest of an item's content, name, values for filters, and modes of OCR and speech."""
     content = data.digest() if isinstance(data, Document) else hashlib.sha256(data).hexdigest()
     meta = json.dumps(sorted(item.meta.items()), default=str)
-    return hashlib.sha256(
-        f"{content} {meta} {item.name}{f' ocr={ocr}' if ocr else ''}".encode("utf-8", "replace")
-    ).hexdigest()
+    modes = f"{f' ocr={ocr}' if ocr else ''}{f' speech={speech}' if speech else ''}"
+    return hashlib.sha256(f"{content} {meta} {item.name}{modes}".encode("utf-8", "replace")).hexdigest()

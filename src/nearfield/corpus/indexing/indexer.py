@@ -10,8 +10,6 @@ from tempfile import TemporaryDirectory
 from nearfield.corpus import directory, transfer
 from nearfield.corpus.config import CollectionConfig, parse_config
 from nearfield.corpus.directory import CollectionDirectory
-from nearfield.corpus.extractors.ocr import require_ocr
-from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.corpus.features import Feature, FeatureTable, measuring_feature, token_counter
 from nearfield.corpus.indexing.changes import MEDIA_KEY, is_suspicious_removal
 from nearfield.corpus.indexing.context import DEFAULT_OPTIONS, IndexContext, IndexOptions
@@ -19,7 +17,7 @@ from nearfield.corpus.indexing.report import IndexReport
 from nearfield.corpus.indexing.run import IndexRun
 from nearfield.corpus.indexing.stages.chunk_encoder import encode_dense
 from nearfield.corpus.indexing.stages.chunk_stage import ChunkStage
-from nearfield.corpus.indexing.workers import IndexSetup, LocalWorkers
+from nearfield.corpus.indexing.workers import IndexSetup, LocalWorkers, extraction_options
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.vector_tables import VectorTables
 from nearfield.corpus.sources import Source, open_source
@@ -29,8 +27,8 @@ from nearfield.stores import Store
 
 #: Manifest key of the digest of all settings that change chunks.
 _CHUNKING = "cutting"
-#: File of the collection with the pages that OCR has read.
-_OCR_CACHE = "ocr-pages.db"
+#: Files of the collection with the pages that OCR has read, and with the blocks of transcripts.
+_OCR_CACHE, _SPEECH_CACHE = "ocr-pages.db", "speech-blocks.db"
 _INLINE_TABLE = "inline_documents"
 
 
@@ -156,7 +154,7 @@ class Indexer:
         # Workers first: without them, there is nothing to write.
         with explain_full_disk(self._folder.path), workers.start(self._setup(chunk_stage)) as session:
             tables = self._tables(manifest).open(self._features)
-            manifest.set_ocr_mode(self._config.ocr)
+            manifest.set_recognition(ocr=self._config.ocr, speech=self._config.speech)
             if self._config.media_kinds:
                 with manifest.writing():
                     manifest.keywords.leave_out_media()
@@ -173,13 +171,13 @@ class Indexer:
         """Return what workers need.
 
         Raises:
-            MissingExtra: the collection uses OCR, and its library is not installed.
+            MissingExtra: the collection uses OCR or speech recognition, and its library is not installed.
+            NearfieldError: the speech model is not here and cannot be downloaded.
         """
-        if self._config.ocr:
-            require_ocr()
-        cache = str(self._folder.path / _OCR_CACHE) if self._config.ocr else ""
-        options = ExtractionOptions(self._config.ocr, cache, self._config.media_kinds)
-        return IndexSetup(self._config, self._features, chunk_stage, options)
+        extraction = extraction_options(
+            self._config, self._folder.path / _OCR_CACHE, self._folder.path / _SPEECH_CACHE, progress=True
+        )
+        return IndexSetup(self._config, self._features, chunk_stage, extraction)
 
     def _sources(self, manifest: Manifest) -> list[Source]:
         return open_sources(self._config, manifest, own_folders(self._folder, self._store))
@@ -214,7 +212,8 @@ def open_sources(config: CollectionConfig, manifest: Manifest, own: Sequence[Pat
     """Return the sources of a definition, which skip the collection's own folders, and its inline documents."""
     sources = [open_source(spec.kind, spec.location, **spec.options) for spec in config.sources]
     for source in sources:
-        source.without, source.pictures, source.media = own, bool(config.ocr), config.reading.types
+        source.without, source.pictures, source.recordings = own, bool(config.ocr), bool(config.speech)
+        source.media = config.reading.types
     return [*sources, InlineSource(manifest)]
 
 

@@ -10,10 +10,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec.structs import replace
 
 from nearfield.corpus.config import CollectionConfig
+from nearfield.corpus.extractors.ocr import require_ocr
 from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.corpus.extractors.reader import DocumentReader
+from nearfield.corpus.extractors.speech import require_speech
+from nearfield.corpus.extractors.speech.speech_model import locate_speech_model
 from nearfield.corpus.features import EncodePass, Feature, group_passes
 from nearfield.corpus.indexing.context import IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent, split_task
@@ -25,6 +31,8 @@ from nearfield.corpus.indexing.stages.media_stage import MediaEmbedStage
 
 #: Documents and chunks that may wait between two stages.
 QUEUE_CAPACITY = 2048
+#: The language of a definition that states none: the one that is spoken is then recognised.
+_UNSTATED = "en"
 
 Stage = Callable[[Iterator[DocumentTask]], Iterator[DocumentTask]]
 
@@ -44,6 +52,26 @@ class IndexSetup:
     features: Mapping[str, Feature]
     chunk_stage: ChunkStage
     extraction: ExtractionOptions
+
+
+def extraction_options(
+    config: CollectionConfig, ocr_cache: Path, speech_cache: Path, *, progress: bool = False
+) -> ExtractionOptions:
+    """Return the options of extractors for a definition; ``progress`` shows the download of a speech model.
+
+    Raises:
+        MissingExtra: OCR or speech recognition is on, and its library is not installed.
+        NearfieldError: the speech model is not here and cannot be downloaded.
+    """
+    if config.ocr:
+        require_ocr()
+    options = ExtractionOptions(config.ocr, str(ocr_cache) if config.ocr else "", config.media_kinds)
+    if not config.speech:
+        return options
+    require_speech()
+    folder = locate_speech_model(config.speech, progress=progress)
+    language = "" if config.language == _UNSTATED else config.language
+    return replace(options, speech=str(folder), speech_cache=str(speech_cache), language=language)
 
 
 class IndexSession(ABC):

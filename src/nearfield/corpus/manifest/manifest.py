@@ -166,12 +166,13 @@ class Manifest:
         with self.writing():
             self.rows("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
-    def set_ocr_mode(self, mode: object) -> None:
-        """Store the OCR mode of the next run. If it has changed, that run compares the content of all documents."""
+    def set_recognition(self, **modes: object) -> None:
+        """Store the modes of OCR and speech of the next run. If one has changed, that run compares all contents."""
         with self.writing():
-            if self.get("ocr", False) != mode:
+            if any(self.get(name, False) != mode for name, mode in modes.items()):
                 self.rows("UPDATE documents SET stamp = NULL")
-                self.set("ocr", mode)
+                for name, mode in modes.items():
+                    self.set(name, mode)
 
     def boilerplate(self, source: str) -> list[tuple[str, float, str]] | None:
         """Return the boilerplate of a source: lines, their shares and digests; None if it was not detected yet."""

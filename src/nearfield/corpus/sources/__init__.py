@@ -47,6 +47,9 @@ class Source(ABC):
     #: Types of media files that are documents, since features read them: picture, pdf, sound, video.
     media: Collection[str] = ()
 
+    #: Whether sounds and videos are documents, whose speech is recognised.
+    recordings: bool = False
+
     #: Whether a listing is complete, so that documents missing from it were deleted.
     whole: bool = True
 

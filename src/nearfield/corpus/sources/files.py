@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from nearfield.corpus import extractors
 from nearfield.corpus.directory import is_collection
-from nearfield.corpus.document import Document, MediaContent, NamedBytes, SourceItem, file_stamp
+from nearfield.corpus.document import Document, MediaContent, NamedBytes, SourceItem, StoredFile, file_stamp
 from nearfield.corpus.extractors.media.kinds import FILES_WITHOUT_TEXT, media_type
 from nearfield.corpus.extractors.text_encoding import require_encoding, to_utf8
 from nearfield.corpus.sources import TABLES, Source, slack_export
@@ -36,6 +36,9 @@ _SKIPPED = (*(f"{name}/" for name in _SKIPPED_FOLDERS.split()), *_SKIPPED_FILES.
 #: Maximum number of skipped files that are recorded, and of folders that an error names.
 _MAX_SKIPPED, _MAX_NAMED = 10_000, 5
 _WILDCARDS = "*?["
+_RECORDINGS = (extractors.SOUND, extractors.VIDEO)
+#: Maximum size of a sound or video, unless the source has another: it is never in memory as a whole.
+MAX_RECORDING_BYTES = 2**36
 #: Media types of texts, beside those that begin with "text/".
 _TEXTS = ("application/json", "application/jsonl", "application/x-ndjson", "application/xml", "application/yaml")
 
@@ -207,6 +210,9 @@ class FileSource(Source):
             for item in listing.items(path, key, stamp):
                 yield self._decoded(item)
             return
+        if self._is_recording(key):
+            yield SourceItem(key, key, partial(_read_stored, path, self._max_bytes), stamp, path=path)
+            return
         if (media := media_type(key)) in FILES_WITHOUT_TEXT and media in self.media:
             yield SourceItem(key, key, partial(_read_media, path, key, media), stamp)
             return
@@ -219,6 +225,9 @@ class FileSource(Source):
             return
         for part in parts:
             yield self._decoded(part_item(path, key, stamp, part, self._max_bytes))
+
+    def _is_recording(self, key: str) -> bool:
+        return self.recordings and extractors.kind_of(key) in _RECORDINGS
 
     def _member_reason(self, key: str) -> str | None:
         """Return why a member of an archive is skipped; an empty string if it is not, None if patterns exclude it."""
@@ -233,6 +242,8 @@ class FileSource(Source):
         media = media_type(key)
         if kind == extractors.PICTURE and not self.pictures and media not in self.media:
             return "a picture: its text is read with OCR, if the collection has 'ocr = true' (--ocr)"
+        if kind in _RECORDINGS and not self.recordings and media not in self.media:
+            return f"no extractor for {suffix}"
         if suffix in ARCHIVES or kind is not None or media in self.media:
             return ""
         if suffix in TABLES:
@@ -310,6 +321,13 @@ def _read_media(path: Path, key: str, media: str) -> Document:
     with path.open("rb") as file:
         digest = file_digest(file).hex()
     return Document("", media=MediaContent(key, media, digest, path=str(path), stamp=stamp))
+
+
+def _read_stored(path: Path, max_bytes: int) -> StoredFile:
+    max_bytes = MAX_RECORDING_BYTES if max_bytes == MAX_BYTES else max_bytes
+    if path.stat().st_size > max_bytes:
+        raise InputError(f"{path}: larger than {max_bytes:,} bytes. Increase 'largest', or split the file.")
+    return StoredFile.from_path(path)
 
 
 def _split_glob(path: Path) -> tuple[Path, list[str]]:

@@ -6,8 +6,11 @@ from __future__ import annotations
 _KINDS: dict[str, tuple[str, str]] = {
     "pictures": ("heic heif ico psd raw cr2 nef avif", "OCR reads .png, .jpg and .tif: convert them"),
     "vector drawings": ("svg svgz ai eps ps", "OCR does not read them: export them as PDF, which keeps their text"),
-    "sound": ("mp3 wav flac ogg m4a aac opus wma aiff", "transcribe it, and index the transcript"),
-    "video": ("mp4 mkv mov avi webm wmv m4v mpg mpeg flv", "index its subtitles or a transcript"),
+    "sound": ("mp3 wav flac ogg m4a aac opus wma aiff", "what is said is read with 'speech = true' (--speech)"),
+    "video": (
+        "mp4 mkv mov avi webm wmv m4v mpg mpeg flv",
+        "what is said is read with 'speech = true' (--speech); or index its subtitles",
+    ),
     "archives": ("tar gz tgz bz2 xz 7z rar zst jar iso dmg", "unpack them"),
     "programs": ("exe dll so dylib msi deb rpm apk bin o a class pyc pyd wasm whl", ""),
     "fonts": ("ttf otf woff woff2 eot", ""),

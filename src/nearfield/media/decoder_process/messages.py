@@ -22,6 +22,7 @@ TASKS = {
     "picture header": "nearfield.media.picture.picture_header:read_header_task",
     "sound": "nearfield.media.sound.sound_decoding:decode_sound_task",
     "sound header": "nearfield.media.sound.sound_decoding:read_header_task",
+    "video clip": "nearfield.media.video.clips:cut_clip_task",
     "video cuts": "nearfield.media.video.scene_detection:find_cuts_task",
     "video frames": "nearfield.media.video.video_decoding:decode_frames_task",
     "video header": "nearfield.media.video.video_decoding:read_header_task",

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 from msgspec import convert
@@ -28,6 +28,10 @@ from nearfield.message_text import escape_controls
 MIN_RATE, MAX_RATE = 100, 768_000
 #: Values of a block: samples of all channels.
 _BLOCK = 1 << 18
+#: Samples that are written at a time.
+_WRITTEN = 1 << 15
+#: Formats of sounds that are written.
+SoundFileFormat: TypeAlias = Literal["WAV", "OGG"]
 #: Bytes that the child process takes beside a file and its samples, and seconds that a file may take there.
 _OVERHEAD, _SECONDS = 2**28, 120.0
 #: From here on, libsndfile does not know how many samples a file has.
@@ -219,6 +223,27 @@ def encode_wav(samples: Array, rate: int) -> bytes:
     """
     file = io.BytesIO()
     require_media_module("soundfile").write(file, samples, rate, format="WAV", subtype="FLOAT")
+    return file.getvalue()
+
+
+def encode_sound(samples: Array, rate: int, form: SoundFileFormat) -> bytes:
+    """Return the bytes of a file of float32 samples [n], ``rate`` a second: a WAV of floats, or an OGG (Vorbis).
+
+    Raises:
+        InputError: there is no such format, or it has no such rate.
+        MissingExtra: soundfile is not installed.
+    """
+    if form == "WAV":
+        return encode_wav(samples, rate)
+    if form != "OGG":
+        raise InputError(f"A sound is written as WAV or OGG, not {form!r}.", param="form")
+    soundfile, file = require_media_module("soundfile"), io.BytesIO()
+    try:
+        with soundfile.SoundFile(file, "w", rate, 1, format="OGG", subtype="VORBIS") as opened:
+            for start in range(0, len(samples), _WRITTEN):  # its encoder takes its stack for all of them
+                opened.write(samples[start : start + _WRITTEN])
+    except soundfile.LibsndfileError as error:
+        raise InputError(f"An OGG file cannot have {rate:,} samples a second: write a WAV.", param="form") from error
     return file.getvalue()
 
 

@@ -19,6 +19,7 @@ from nearfield.media.decoder_process.pool import DecoderJob, DecoderResult, run_
 from nearfield.media.decoding import Picture
 from nearfield.media.files import file_in_memory, open_regular_file
 from nearfield.media.limits import VideoLimits, limit_values
+from nearfield.media.video.clips import ClipJob, VideoClip
 from nearfield.media.video.frame_choice import FrameRule
 from nearfield.media.video.scene_detection import SceneJob
 from nearfield.media.video.sound_track import TrackJob
@@ -110,6 +111,16 @@ class VideoFile:
             with closing(stream_decoder(decoder, file)) as results:
                 for result in results:
                     yield from result.arrays
+
+    def clip(self, part: VideoPart, max_bytes: int) -> VideoClip:
+        """Return a part as a file, from the keyframe before it on.
+
+        Raises as ``read`` does; TooLarge too if it has more bytes.
+        """
+        with self._open(part.limits) as file:
+            job = ClipJob(_recognised(part, file), max_bytes)
+            result = run_decoder(DecoderJob("video clip", part.name, to_builtins(job), _MEMORY, _SECONDS), file)
+        return VideoClip(result.arrays[0].tobytes(), **result.values)
 
     def to_bytes(self, limits: VideoLimits) -> bytes:
         """Return the bytes of the file. Raises as ``read`` does; its format is not checked."""

@@ -20,6 +20,7 @@ _CODECS = (
     *("aac", "aac_latm", "ac3", "alac", "eac3", "flac", "mp1", "mp1float", "mp2", "mp2float", "mp3", "mp3float"),
     *("opus", "libopus", "vorbis", "libvorbis", "pcm_alaw", "pcm_mulaw", "pcm_f32le", "pcm_s16be", "pcm_s16le"),
     *("pcm_s24be", "pcm_s24le", "pcm_s32le", "pcm_u8"),
+    *("adpcm_ima_wav", "adpcm_ms", "pcm_f32be", "pcm_f64be", "pcm_f64le", "pcm_s32be", "pcm_s8"),
 )
 #: Samples of a block.
 _BLOCK = 1 << 18
@@ -39,7 +40,8 @@ class TrackJob:
 def read_track_task(file: BinaryIO, options: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[Array]]]:
     """Yield the number of ``tracks``, then blocks of samples, float32 [n], that follow each other from ``start`` on.
 
-    A part of the video without sound, at its start or within, is silence. A video without a track yields no block.
+    ``seconds`` is the length that the header states of the track, or 0. A part of the video without sound, at its start
+    or within, is silence. A video without a track yields no block.
 
     Raises:
         InputError: it is damaged, has no such track, or its sound is coded in a way that is not decoded.
@@ -49,10 +51,11 @@ def read_track_task(file: BinaryIO, options: dict[str, Any]) -> Iterator[tuple[d
     job = convert(options, TrackJob)
     with open_container(file, job.part) as container:
         tracks = container.streams.audio
-        yield {"tracks": len(tracks)}, []
         if not tracks:
+            yield {"tracks": 0, "seconds": 0.0}, []
             return
         stream = _require_track(tracks, job)
+        yield {"tracks": len(tracks), "seconds": _stated_seconds(container, stream)}, []
         with decode_memory().reserve(8 * _BLOCK):
             for block in _blocks(_samples(container, stream, job)):
                 yield {}, [block]
@@ -66,6 +69,13 @@ def _require_track(tracks: Any, job: TrackJob) -> Any:
     if codec not in _CODECS:
         raise InputError(f"{job.part.name} has sound coded with {codec}, which is not decoded: convert it to AAC.")
     return stream
+
+
+def _stated_seconds(container: Any, stream: Any) -> float:
+    """Return the seconds that the header states of a sound track: those of the file, if it has nothing else."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    return 0.0 if container.streams.video else (container.duration or 0) / 1e6
 
 
 def _samples(container: Any, stream: Any, job: TrackJob) -> Iterator[Array]:

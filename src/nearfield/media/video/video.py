@@ -14,9 +14,10 @@ import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.errors import InputError, TooLarge
-from nearfield.media.decoding import Picture
+from nearfield.media.decoding import Picture, ThumbnailFormat, encode_thumbnail
 from nearfield.media.files import absolute_path
 from nearfield.media.limits import DEFAULT_VIDEO_LIMITS, VideoLimits, stop_if_abandoned
+from nearfield.media.video.clips import MAX_CLIP_BYTES, VideoClip
 from nearfield.media.video.frame_choice import FrameRule, Timeline
 from nearfield.media.video.frame_reading import VideoFile, VideoFrame, frame_digest
 from nearfield.media.video.scene_detection import THRESHOLD as CUT_THRESHOLD
@@ -30,6 +31,8 @@ LOG = logging.getLogger(__name__)
 VideoSource: TypeAlias = "Video | os.PathLike[str] | bytes | bytearray | memoryview | Array | Sequence[Array]"
 #: The rule for frames where the model has none.
 DEFAULT_RULE = FrameRule()
+#: Seconds of a part that has one frame: that which is shown at its start.
+_MOMENT = 0.001
 
 
 @dataclass(frozen=True)
@@ -242,6 +245,45 @@ class Video:
             InputError: it is an array of frames, has tracks but not this one, or cannot be read (see ``header``).
         """
         yield from self._require_file("sound").sound(self._video_part(limits), rate, track)
+
+    def thumbnail(
+        self,
+        at: float = 0.0,
+        max_side: int = 256,
+        form: ThumbnailFormat = "JPEG",
+        limits: VideoLimits = DEFAULT_VIDEO_LIMITS,
+    ) -> bytes:
+        """Return the bytes of a smaller picture of the frame that is shown at a second, upright.
+
+        Args:
+            at: seconds after the first frame of the video, whatever its part.
+            max_side: pixels of the longer side, 1 to 4,096. A smaller frame keeps its size.
+            form: the format of the file.
+            limits: what the video may have at most.
+
+        Raises:
+            InputError: the video ends before ``at``, cannot be read (see ``header``), or the frame is damaged.
+        """
+        check_seconds_number("at", at)
+        part = VideoPart(self.name, "", limits, float(at), float(at) + _MOMENT)
+        frame = next(iter(self._read(FrameRule(max_frames=1), part)))
+        return encode_thumbnail(frame.picture, max_side, form)
+
+    def clip(self, max_bytes: int = MAX_CLIP_BYTES, limits: VideoLimits = DEFAULT_VIDEO_LIMITS) -> VideoClip:
+        """Return the part from ``start`` to ``end`` as a file with its pictures and its first sound track.
+
+        Nothing is coded again: the clip begins at the keyframe at or before ``start``.
+
+        Args:
+            max_bytes: bytes of the file.
+            limits: what the video may have at most.
+
+        Raises:
+            InputError: it is an array of frames, ends before ``start``, or cannot be read (see ``header``).
+            TooLarge: the clip has more than ``max_bytes``.
+            MissingExtra: PyAV is not installed.
+        """
+        return self._require_file("packets").clip(self._video_part(limits), max_bytes)
 
     def _require_file(self, what: str) -> VideoFile:
         if isinstance(self._source, _FrameArray):

@@ -13,6 +13,12 @@ from nearfield.media.sound.sound_formats import find_sound_format
 VIDEO_FORMATS: Mapping[str, str] = {"MP4": "mp4", "Matroska": "matroska", "AVI": "avi", "MPEG-TS": "mpegts"}
 #: What is read, for messages.
 READ = "MP4 (also MOV), Matroska (also WebM), AVI and MPEG-TS"
+#: FFmpeg's demuxers of sounds; M4A and AAC (ADTS) are read for their speech alone.
+SOUND_DEMUXERS: Mapping[str, str] = {
+    **{name: name.lower() for name in ("WAV", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "W64", "AAC")},
+    "RF64": "wav",
+    "M4A": "mp4",
+}
 #: Bytes at the start of a file that are looked at.
 HEAD = 512
 
@@ -43,6 +49,18 @@ def find_video_format(head: bytes) -> str | None:
         return "AVI"
     places = range(0, 2 * _PACKET + 1, _PACKET)
     return "MPEG-TS" if len(head) > places[-1] and all(head[at] == _SYNC for at in places) else None
+
+
+def find_recording_format(head: bytes) -> str | None:
+    """Return the format of a video or sound, one of ``VIDEO_FORMATS`` or ``SOUND_DEMUXERS``, or None."""
+    video = find_video_format(head)
+    if video is not None:
+        return video
+    if head[4:8] == b"ftyp" and head[8:12] in _SOUND_BRANDS:
+        return "M4A"
+    if head[:1] == b"\xff" and len(head) > 2 and head[1] & 0xF6 == 0xF0:  # ADTS (ISO 13818-7, 6.2)
+        return "AAC"
+    return find_sound_format(head)
 
 
 def require_video_format(head: bytes, name: str) -> str:

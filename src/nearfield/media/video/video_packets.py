@@ -18,7 +18,7 @@ from nearfield.arrays import Array
 from nearfield.errors import InputError, MissingExtra, NearfieldError, TooLarge
 from nearfield.media.limits import VideoLimits
 from nearfield.media.video.frame_choice import Timeline
-from nearfield.media.video.video_formats import VIDEO_FORMATS
+from nearfield.media.video.video_formats import SOUND_DEMUXERS, VIDEO_FORMATS
 from nearfield.message_text import escape_controls
 
 #: Decoders that run: those of files that cameras, phones, browsers and editors write. FFmpeg has hundreds of others.
@@ -26,6 +26,7 @@ _CODECS = (
     *("av1", "dnxhd", "ffv1", "h263", "h264", "hevc", "libaom-av1", "libdav1d", "libvpx", "libvpx-vp9", "mjpeg"),
     *("mpeg1video", "mpeg2video", "mpeg4", "prores", "rawvideo", "theora", "vp8", "vp9"),
 )
+_DEMUXERS = {**VIDEO_FORMATS, **SOUND_DEMUXERS}
 #: Flag of a stream that is a picture beside sound (AV_DISPOSITION_ATTACHED_PIC).
 _ATTACHED_PICTURE = 0x400
 #: Packets at the start of a video among which the first frame is.
@@ -114,7 +115,7 @@ def open_container(file: BinaryIO, part: VideoPart) -> Iterator[Any]:
     av = require_pyav()
     av.logging.set_level(av.logging.PANIC)
     with _own_errors(part):
-        demuxer = VIDEO_FORMATS[part.format]
+        demuxer = _DEMUXERS[part.format]
         file.seek(0)
         with av.open(file, format=demuxer, metadata_errors="ignore", buffer_size=_BUFFER) as container:
             yield container

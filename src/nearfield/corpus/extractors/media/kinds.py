@@ -59,4 +59,5 @@ def media_type(name: str, data: bytes = b"") -> str:
     kind = extractors.kind_of(name)
     if kind in (PICTURE, PDF):
         return kind
-    return _SUFFIXES.get(PurePosixPath(name).suffix.lower(), "") if kind is None else ""
+    # Of the sounds and videos whose speech is recognised, models read some.
+    return _SUFFIXES.get(PurePosixPath(name).suffix.lower(), "") if kind in (None, SOUND, VIDEO) else ""

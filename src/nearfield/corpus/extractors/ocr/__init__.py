@@ -1,8 +1,8 @@
 """Optical character recognition (extra ``ocr``): the text of pictures and of scanned pages, by rapidocr on OpenVINO.
 
-``engine.py`` recognises the lines of a picture, ``layout.py`` orders them into paragraphs, ``cache.py`` stores the
-results by the content of the page, and ``page_reader.py`` joins the three for extractors. The models are files of the
-package rapidocr; nothing is downloaded.
+``engine.py`` recognises the lines of a picture, ``layout.py`` orders them into paragraphs, ``recognition_cache.py``
+beside this folder stores the results by the content of the page, and ``page_reader.py`` joins the three for extractors.
+The models are files of the package rapidocr; nothing is downloaded.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ from nearfield.arrays import Array
 from nearfield.corpus.document import Loss
 from nearfield.corpus.extractors.document_builder import DocumentBuilder
 from nearfield.corpus.extractors.ocr import SCRIPTS, engine, require_ocr
-from nearfield.corpus.extractors.ocr.cache import OcrCache
 from nearfield.corpus.extractors.ocr.engine import OcrLine
 from nearfield.corpus.extractors.ocr.layout import OcrParagraph, paragraphs
 from nearfield.corpus.extractors.options import ExtractionOptions
+from nearfield.corpus.extractors.recognition_cache import RecognitionCache
 
 #: Version of the layout and of the thresholds: a change makes cached pages invalid.
 _VERSION = 2
@@ -62,7 +62,7 @@ class OcrPageReader:
     ) -> None:
         require_ocr(name)
         self._on_page = on_page
-        self._cache = OcrCache(Path(options.ocr_cache) if options.ocr_cache else None)
+        self._cache = RecognitionCache(Path(options.ocr_cache) if options.ocr_cache else None)
 
     def read(self, picture: Any) -> OcrPage:
         """Return the text of a picture: a Pillow image, or an array of rows, columns and RGB."""

@@ -8,6 +8,7 @@ from nearfield.corpus.document import Loss
 from nearfield.corpus.extractors import Extractor
 from nearfield.corpus.extractors.attached_files import read_embedded
 from nearfield.corpus.extractors.document_builder import DocumentBuilder, markdown_table
+from nearfield.corpus.extractors.embedded.picture_texts import MAX_PICTURE_BYTES, PictureTexts
 from nearfield.corpus.extractors.office.charts import paragraph_texts, read_chart, read_diagram
 from nearfield.corpus.extractors.office.package import OfficePackage, Relationship, descendants
 from nearfield.corpus.extractors.office.runs import Extra
@@ -25,6 +26,7 @@ class DrawingTexts:
     def __init__(self, package: OfficePackage, outer: Extractor) -> None:
         self.package = package
         self._outer = outer
+        self._texts = PictureTexts(outer)
         #: Words of charts and diagrams.
         self.words = 0
         #: Pages (0 without pages) of pictures without a description, and of embedded objects.
@@ -36,16 +38,28 @@ class DrawingTexts:
     def put(self, builder: DocumentBuilder, extra: Extra, part: str, page: int | None = None) -> None:
         """Add the text of an extra that a part refers to."""
         if extra.kind == "picture":
-            if extra.value.strip():
-                builder.add(f"Picture: {' '.join(extra.value.split())}", page=page)
-            else:
-                self.pictures.append(page or 0)
+            self._put_picture(builder, extra, part, page)
         elif extra.kind == "object":
             self.put_object(builder, self.package.relationships(part).get(extra.value), page)
         elif extra.kind == "file":
             self._put_file(builder, self.package.relationships(part).get(extra.value))
         elif extra.kind in ("chart", "diagram"):
             self._put_graphic(builder, extra, part, page)
+
+    def _put_picture(self, builder: DocumentBuilder, extra: Extra, part: str, page: int | None) -> None:
+        """Add the description of a picture, and its text."""
+        description = " ".join(extra.value.split())
+        builder.add(f"Picture: {description}" if description else "", page=page)
+        is_read = self.put_picture_text(builder, extra.link, part, page)
+        if not description and not is_read:
+            self.pictures.append(page or 0)
+
+    def put_picture_text(self, builder: DocumentBuilder, link: str, part: str, page: int | None) -> bool:
+        """Add the text of the picture that a part refers to; return whether it has any."""
+        target = self.package.relationships(part).get(link) if link and self._outer.options.ocr else None
+        if target is None or target.external or self.package.size(target.target) > MAX_PICTURE_BYTES:
+            return False
+        return self._texts.put(builder, self.package.read(target.target), target.target, page)
 
     def put_object(self, builder: DocumentBuilder, link: Relationship | None, page: int | None = None) -> None:
         """Add the text of an embedded file; an object of another program is counted."""
@@ -68,6 +82,10 @@ class DrawingTexts:
             raise InputError("The file is missing.")
         name, media = posixpath.basename(link.target), self.package.media_type(link.target)
         builder.append(read_embedded(self.package.read(link.target), name, self._outer, media, page))
+
+    def text_losses(self) -> list[Loss]:
+        """Return what was not read of the texts of pictures."""
+        return self._texts.losses()
 
     def _put_graphic(self, builder: DocumentBuilder, extra: Extra, part: str, page: int | None) -> None:
         link = self.package.relationships(part).get(extra.value)
@@ -113,7 +131,7 @@ def add_losses(builder: DocumentBuilder, drawings: DrawingTexts, package: Office
         count = f"{len(drawings.files)} inserted file{'s' * (len(drawings.files) > 1)}"
         reasons = "; ".join(f"{name}: {reason}" for name, reason in list(drawings.files.items())[:3])
         builder.losses.append(Loss(f"{count} ({reasons})", advice="Save it in Word as .docx."))
-    builder.losses += part_losses(package)
+    builder.losses += [*drawings.text_losses(), *part_losses(package)]
 
 
 def part_losses(package: OfficePackage) -> list[Loss]:

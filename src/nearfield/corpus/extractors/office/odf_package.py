@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from nearfield.corpus.document import Loss
+from nearfield.corpus.extractors.embedded.picture_texts import MAX_PICTURE_BYTES
 from nearfield.corpus.extractors.office.numbering import written
 from nearfield.corpus.extractors.office.package import (
     Element,
@@ -19,6 +21,7 @@ from nearfield.corpus.extractors.office.package import (
 from nearfield.corpus.extractors.zip_safety import ZIP, ArchiveFiles
 from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
+from nearfield.media.formats import find_format
 
 #: Elements whose text is no text of the document: deleted text, facts about comments, and marks of notes.
 #: Fields and buttons of forms.
@@ -106,6 +109,16 @@ class OdfPackage:
         names = ", ".join(sorted(self.damaged)[:_MAX_NAMED])
         return [Loss(f"what is damaged in the file ({names})", advice="Open and save it in its program.")]
 
+    def picture(self, image: Element) -> tuple[str, bytes]:
+        """Return the name and the bytes of a picture in the file; none of one elsewhere, or of a very large one."""
+        for item in image:
+            if local_name(item) == "binary-data":  # of a flat file
+                return _flat_picture(item.text or "")
+        name = attribute(image, "href").removeprefix("./")
+        if self._files is None or self._files.size(name) > MAX_PICTURE_BYTES:
+            return name, b""
+        return name, self.read(name)
+
     def object_tree(self, frame: Element) -> Element | None:
         """Return the content of an object that a frame contains or links to, such as a chart."""
         for item in frame:
@@ -141,6 +154,17 @@ class OdfPackage:
         """Yield the elements of all parts with one of these local names."""
         for root in self.roots:
             yield from descendants(root, *names)
+
+
+def _flat_picture(text: str) -> tuple[str, bytes]:
+    """Return a name for a picture that is written in base64, and its bytes; no bytes if it is damaged."""
+    if len(text) > MAX_PICTURE_BYTES * 4 // 3:
+        return "", b""
+    try:
+        data = base64.b64decode(text)
+    except ValueError:
+        return "", b""
+    return f"picture.{(find_format(data) or 'none').lower()}", data
 
 
 @dataclass

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from nearfield.corpus.document import Loss
 from nearfield.corpus.extractors.document_builder import DocumentBuilder, markdown_table
+from nearfield.corpus.extractors.embedded.picture_texts import PictureTexts
 from nearfield.corpus.extractors.office.mathml import latex
 from nearfield.corpus.extractors.office.odf_package import (
     ListCounter,
@@ -34,10 +35,11 @@ _LEFT_OUT = frozenset({
 class OdfTextWriter:
     """Adds the blocks of text documents, and of the boxes and pages of presentations, to a document."""
 
-    def __init__(self, package: OdfPackage, builder: DocumentBuilder) -> None:
+    def __init__(self, package: OdfPackage, builder: DocumentBuilder, pictures: PictureTexts) -> None:
         self.builder = builder
+        self._picture_texts = pictures
         self.page: int | None = None
-        #: Words of charts and other objects in parts of the package.
+        #: Words of charts and other objects in parts of the package, and of pictures.
         self.words = 0
         self.title = ""
         self._package = package
@@ -61,7 +63,7 @@ class OdfTextWriter:
 
     def add_losses(self) -> None:
         """State the pictures without a description, and what was not read since it is of another kind or damaged."""
-        self.builder.losses += self._package.losses()
+        self.builder.losses += [*self._package.losses(), *self._picture_texts.losses()]
         for places, one, many in (
             (self._pictures, "1 picture without a description", "pictures without a description"),
             (self._objects, "1 embedded object", "embedded objects"),
@@ -272,8 +274,18 @@ class OdfTextWriter:
         ]
         if described:
             self.builder.add(f"Picture: {'. '.join(dict.fromkeys(described))}", page=self.page)
-        elif "image" in names and not {"object", "object-ole", "text-box"} & set(names):
-            self._pictures.append(self.page or 0)
+        if "image" in names and not {"object", "object-ole", "text-box"} & set(names):
+            is_read = self._put_picture_text(next(child for child in shape if local_name(child) == "image"))
+            if not described and not is_read:
+                self._pictures.append(self.page or 0)
+
+    def _put_picture_text(self, image: Element) -> bool:
+        """Add the text of a picture; return whether it has any."""
+        name, data = self._package.picture(image)
+        before = self._picture_texts.words
+        is_read = self._picture_texts.put(self.builder, data, name, self.page)
+        self.words += self._picture_texts.words - before
+        return is_read
 
     def _put_object(self, frame: Element) -> None:
         root = self._package.object_tree(frame)

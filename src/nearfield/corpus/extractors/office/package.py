@@ -60,6 +60,10 @@ class OfficePackage:
         #: The names of namespaces by the parts that need them: their contents have no version that can be read.
         self.unknown: dict[str, list[str]] = {}
 
+    def size(self, part: str) -> int:
+        """Return the bytes of a part, as the file states them; 0 without the part."""
+        return self._files.size(part)
+
     def read(self, part: str) -> bytes:
         """Return the bytes of a part, with the namespaces of the transitional form; empty without the part."""
         data = self._files.read(part)

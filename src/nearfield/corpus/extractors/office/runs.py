@@ -39,12 +39,14 @@ class Extra:
     """Content beside the text of a paragraph.
 
     ``kind`` is "footnotes", "endnotes", "comments", "box", "picture", "text", "chart", "diagram", "object" or "file";
-    ``value`` is the id of a note or of a relationship, the description of a picture, or a text that is drawn.
+    ``value`` is the id of a note or of a relationship, the description of a picture, or a text that is drawn. ``link``
+    is the id of the relationship to the picture itself.
     """
 
     kind: str
     value: str = ""
     element: Element = None
+    link: str = ""
 
 
 class RunReader:
@@ -113,10 +115,15 @@ class RunReader:
             return
         named = (item for item in items if local_name(item) in ("docPr", "cNvPr", "shape"))
         described = next(filter(None, (attribute(item, "descr") or attribute(item, "alt") for item in named)), "")
-        pictures = any(local_name(item) in _PICTURES for item in items)
+        pictures = [item for item in items if local_name(item) in _PICTURES]
         decorative = any(is_on(item) for item in descendants(drawing, "decorative"))
         if described or (pictures and not decorative):
-            self.extras.append(Extra("picture", described))
+            self.extras.append(Extra("picture", described, link=picture_link(pictures[0]) if pictures else ""))
+
+
+def picture_link(picture: Element) -> str:
+    """Return the id of the relationship to the file of a picture; empty if it has none inside the document."""
+    return attribute(picture, "embed") or attribute(picture, "id")
 
 
 def _drawn(item: Element) -> Extra | None:

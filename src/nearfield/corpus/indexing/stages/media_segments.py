@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nearfield.corpus.config import CollectionConfig
-from nearfield.corpus.document import Document, Loss, MediaContent, NamedBytes
+from nearfield.corpus.document import Document, Loss, MediaContent, NamedBytes, StoredFile
 from nearfield.corpus.extractors.media.kinds import media_type
 from nearfield.corpus.extractors.media.segments import Segment, list_segments
 from nearfield.corpus.extractors.media.settings import MediaScope
@@ -32,7 +32,7 @@ class SegmentLister:
     """Lists the segments of the files of one collection."""
 
     def __init__(self, config: CollectionConfig) -> None:
-        self._reading, self._ocr = config.reading, bool(config.ocr)
+        self._reading, self._ocr, self._speech = config.reading, bool(config.ocr), bool(config.speech)
 
     def list(self, content: ItemContent) -> FileSegments:
         """Return the segments of a file.
@@ -47,7 +47,7 @@ class SegmentLister:
         try:
             return FileSegments(media, list_segments(media, self._reading))
         except InputError as error:
-            if not media.may_have_text(self._ocr):
+            if not media.may_have_text(self._ocr, self._speech):
                 raise
             return FileSegments(media, losses=(Loss(f"it as {_PICTURES[media.type]} ({error})"),))
 
@@ -58,7 +58,7 @@ class SegmentLister:
         return segment_records(document, listed.media, listed.segments, ordinal, self._reading.salts())
 
 
-_PICTURES = {"picture": "a picture", "pdf": "pictures of its pages"}
+_PICTURES = {"picture": "a picture", "pdf": "pictures of its pages", "sound": "a sound", "video": "a video"}
 
 
 def type_of(content: ItemContent) -> str:
@@ -77,6 +77,8 @@ def media_content(content: ItemContent, reading: MediaScope) -> MediaContent | N
     if isinstance(data, Document):
         return data.media
     name = data.name if isinstance(data, NamedBytes) else content.name
+    if isinstance(data, StoredFile):
+        return MediaContent(name, kind, data.hex(), path=str(data.path), stamp=content.stamp)
     digest = hashlib.sha256(data).hexdigest()
     if content.path is not None and len(data) >= _MAX_IN_MEMORY:
         return MediaContent(name, kind, digest, path=str(content.path), stamp=content.stamp)

@@ -1,4 +1,4 @@
-"""A bounded cache on disk of recognised pages, by the content of the page: a SQLite database."""
+"""A bounded cache on disk of recognised pages and sounds, by their content: a SQLite database."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-#: Bytes of all cached pages; the ones that were read the longest time ago are removed first.
+#: Bytes of all cached values; the ones that were read the longest time ago are removed first.
 MAX_BYTES = 64 * 2**20
 #: Seconds to wait for another process.
 _WAIT = 10.0
@@ -18,8 +18,8 @@ _SCHEMA = (
 _NEXT = "(SELECT coalesce(max(used), 0) + 1 FROM pages)"
 
 
-class OcrCache:
-    """Values by keys. An error of the disk or a damaged file costs the cached pages, never the document."""
+class RecognitionCache:
+    """Values by keys. An error of the disk or a damaged file costs the cached values, never the document."""
 
     def __init__(self, path: Path | None, max_bytes: int = MAX_BYTES) -> None:
         self._path, self._max_bytes = path, max_bytes

@@ -1,0 +1,145 @@
+"""What a person sees or hears of a place in a document: thumbnails of pictures, pages and frames, and clips."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec import to_builtins
+
+from nearfield.arrays import Array
+from nearfield.corpus import extractors
+from nearfield.corpus.extractors.pdf.pages import known_passwords
+from nearfield.errors import InputError, TooLarge
+from nearfield.media.audio import Audio
+from nearfield.media.decoder_process.pool import DecoderJob, stream_decoder
+from nearfield.media.decoding import ThumbnailFormat
+from nearfield.media.files import open_regular_file
+from nearfield.media.image import Image
+from nearfield.media.limits import SoundLimits, VideoLimits
+from nearfield.media.picture.pdf_pages import PdfPageImage, page_sizes
+from nearfield.media.sound.sound_decoding import SoundFileFormat, encode_sound
+from nearfield.media.sound.sound_formats import find_sound_format
+from nearfield.media.video.sound_track import TrackJob
+from nearfield.media.video.time_ranges import check_range
+from nearfield.media.video.video import Video
+from nearfield.media.video.video_formats import HEAD, find_recording_format
+from nearfield.media.video.video_packets import VideoPart
+from nearfield.message_text import count_of
+
+#: Seconds of a clip.
+MAX_CLIP_SECONDS = 600.0
+#: Limits of recordings, of which a part is read.
+_MAX_BYTES, _MAX_SECONDS = 2**36, 48 * 3600
+_SOUNDS = SoundLimits(max_bytes=_MAX_BYTES, max_seconds=_MAX_SECONDS)
+_VIDEOS = VideoLimits(max_bytes=_MAX_BYTES, max_seconds=_MAX_SECONDS)
+#: Samples a second of clips that FFmpeg decodes, and what it may take for them.
+_RATE, _MEMORY, _SECONDS = 44_100, 2**30, 120.0
+_MEDIA_TYPES: dict[SoundFileFormat, str] = {"WAV": "audio/wav", "OGG": "audio/ogg"}
+
+
+@dataclass(frozen=True)
+class RecordingClip:
+    """A part of a recording as a file: its bytes, its media type, and the second at which it begins."""
+
+    data: bytes
+    media_type: str
+    start: float
+
+
+def document_thumbnail(
+    source: Path | bytes,
+    name: str,
+    *,
+    page: int = 1,
+    at: float = 0.0,
+    max_side: int = 256,
+    form: ThumbnailFormat = "JPEG",
+) -> bytes:
+    """Return the bytes of a small picture of a document: of a picture, of a page of a PDF, or of a frame of a video.
+
+    Args:
+        source: the path or the bytes of the file.
+        name: its name, whose suffix says what it is.
+        page: the page of a PDF, from 1.
+        at: the second of a video.
+        max_side: pixels of the longer side, 1 to 4,096. What is smaller keeps its size.
+        form: the format of the thumbnail.
+
+    Raises:
+        InputError: a document of this kind has no picture; it is damaged; or it ends before the place.
+        TooLarge: it is larger than what is decoded.
+        MissingExtra: the library that decodes it is not installed.
+    """
+    kind = extractors.kind_of(name)
+    if kind == extractors.PICTURE:
+        return Image(source).thumbnail(max_side, form)
+    if kind == extractors.VIDEO:
+        return Video(source).thumbnail(at, max_side, form, _VIDEOS)
+    if kind == "pdf":
+        return _page(source, name, page).thumbnail(max_side, form)
+    raise InputError(f"{name}: thumbnails are of pictures, PDF files and videos.", param="name")
+
+
+def _page(source: Path | bytes, name: str, page: int) -> PdfPageImage:
+    passwords = known_passwords()
+    count = len(page_sizes(source, name, passwords))
+    if isinstance(page, bool) or not isinstance(page, int) or not 1 <= page <= count:
+        raise InputError(f"{name} has {count_of(count, 'page')}, from 1: there is no page {page!r}.", param="page")
+    return PdfPageImage(source, page, passwords)
+
+
+def document_clip(
+    source: Path | bytes, name: str, start: float, end: float, form: SoundFileFormat = "OGG"
+) -> RecordingClip:
+    """Return a part of a sound or video, of at most ten minutes.
+
+    A sound is written again, mono, in ``form``. Of a video, nothing is coded again: the clip has the format of the
+    video, and begins at the keyframe at or before ``start``.
+
+    Args:
+        source: the path or the bytes of the file.
+        name: its name, whose suffix says what it is.
+        start: the second at which the part begins.
+        end: the second before which it ends.
+        form: the format of a sound.
+
+    Raises:
+        InputError: it is neither sound nor video, is damaged, or ends before ``start``; or the times are none.
+        TooLarge: the part is longer than ten minutes, or has more than 256 MiB.
+        MissingExtra: the library that decodes it is not installed.
+    """
+    check_range(start, end)
+    if end - start > MAX_CLIP_SECONDS:
+        raise TooLarge(f"A clip has at most {MAX_CLIP_SECONDS:g} seconds, and not {end - start:g}.", param="end")
+    kind = extractors.kind_of(name)
+    if kind == extractors.VIDEO:
+        clip = Video(source, start=start, end=end).clip(limits=_VIDEOS)
+        return RecordingClip(clip.data, clip.media_type, clip.start)
+    if kind == extractors.SOUND:
+        return RecordingClip(_sound_clip(source, name, start, end, form), _MEDIA_TYPES.get(form, ""), start)
+    raise InputError(f"{name}: clips are of sounds and videos.", param="name")
+
+
+def _sound_clip(source: Path | bytes, name: str, start: float, end: float, form: SoundFileFormat) -> bytes:
+    with ExitStack() as opened:
+        file: Any = source if isinstance(source, bytes) else opened.enter_context(open_regular_file(source, _MAX_BYTES))
+        head = file[:HEAD] if isinstance(file, bytes) else file.read(HEAD)
+        kind = None if find_sound_format(head) else find_recording_format(head)
+        if kind is None:
+            return Audio(source, start=start, end=end).to_file(_SOUNDS, form)
+        part = VideoPart(name, kind, _VIDEOS, start, end)
+        return encode_sound(_decoded(file, part), _RATE, form)
+
+
+def _decoded(file: Any, part: VideoPart) -> Array:
+    """Return the samples of a part of a file that FFmpeg decodes, float32 [n] at ``_RATE``."""
+    job = DecoderJob("video sound", part.name, to_builtins(TrackJob(part, _RATE)), _MEMORY, _SECONDS)
+    with closing(stream_decoder(job, file)) as results:
+        blocks = [array for result in results for array in result.arrays]
+    if not blocks:
+        raise InputError(f"{part.name} ends before {part.start:g} s, or has no sound.", param="start")
+    return np.concatenate(blocks)
