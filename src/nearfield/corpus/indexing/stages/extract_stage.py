@@ -102,7 +102,9 @@ class ExtractStage:
 
     def _has_text(self, listed: FileSegments) -> bool:
         """Return whether a text is read of a media file."""
-        return listed.media is not None and listed.media.may_have_text(bool(self._config.ocr), bool(self._config.speech))
+        return listed.media is not None and listed.media.may_have_text(
+            bool(self._config.ocr), bool(self._config.speech)
+        )
 
     def _listed_again(self, task: DocumentTask, listed: FileSegments) -> Iterator[DocumentTask]:
         """Yield the parts of a document whose text is unchanged, with the segments that it has now."""
