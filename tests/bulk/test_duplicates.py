@@ -164,7 +164,7 @@ def test_videos_without_pyav(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.slow
-def test_with_a_model(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_a_model(folder: Path, tmp_path: Path, dedupe: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = tiny_pictures.write_clip(tmp_path / "clip")
     write(folder, {"a.png": PNG, "b.png": saved(scene(1).rotate(2), "PNG"), "c.png": saved(scene(7), "PNG")})
     (folder / "bad.jpg").write_bytes(bad_media.PICTURES["truncated.jpg"][0])
@@ -189,6 +189,10 @@ def test_with_a_model(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert copy.relation == "vectors" and copy.value == pytest.approx(near, abs=1e-5)
         assert [Path(path).name for path in report.unreadable] == ["bad.jpg"]
     assert encoded == [[0, 1, 2], []]
+    ran = dedupe(folder, "--model", clip, "--threshold", threshold, "--distance", 0, "--format", "json")
+    report = json.loads(ran.out)
+    assert ran.code == 1 and report["model"] and len(report["groups"]) == 1
+    assert report["groups"][0]["copies"][0]["similarity"] > threshold
     write(tmp_path / "sounds", {"a.wav": bad_media.wav(8000, 1, np.zeros(80))})
     with pytest.raises(InputError, match="does not read sounds"):
         nearfield.find_duplicate_files(tmp_path / "sounds", model=encoder)

@@ -13,7 +13,6 @@ from typing import TypeAlias
 import numpy as np
 
 from nearfield.argument_checks import require_number
-from nearfield.attach import open_encoder
 from nearfield.bulk.media_files.duplicates.duplicate_report import (
     EXACT,
     NEAR,
@@ -162,8 +161,10 @@ class _Search:
             else:
                 self._add_problem(file, f"{file.name} is empty (0 bytes).")
         alike = [file for files in by_size.values() if len(files) > 1 for file in files]
+        self._bar.set_total(len(alike))
         contents: dict[object, list[ListedFile]] = {files[0]: files for files in by_size.values() if len(files) == 1}
         for result in read_values(alike, DIGEST_RULE, read_digest, self._cache):
+            self._bar.advance(1, 0)
             if result.problem:
                 self._add_problem(result.file, result.problem)
             else:
@@ -173,7 +174,7 @@ class _Search:
     def _read_facts(self, contents: Iterable[_Content]) -> None:
         """Read what files look like: of those with the same bytes, one."""
         chosen = {content.files[0]: content for content in contents}
-        self._bar.set_total(len(chosen))
+        self._bar.set_total(int(self._bar.texts) + len(chosen))
         if find_spec("av") is None and (videos := [file for file in chosen if file.kind == VIDEOS]):
             count = count_of(len(videos), "video")
             self._on_warning(f"{count} are compared by bytes alone: pip install 'nearfield[video]'")
@@ -218,7 +219,8 @@ def _open_model(model: str | Encoder | None, listing: FolderListing, *, accept_l
     if model is None:
         return None
     kinds = {file.kind for file in listing.files}
-    encoder = model if isinstance(model, Encoder) else open_encoder(model, accept_license=accept_license)
+    # In this process: a server does not say which of several files it cannot read.
+    encoder = model if isinstance(model, Encoder) else Encoder(model, accept_license=accept_license)
     if kinds and not kinds.intersection(encoder.modalities):
         nouns = " and ".join(f"{MEDIA_NOUNS[kind]}s" for kind in MEDIA_SUFFIXES if kind in kinds)
         known = SOUNDS if kinds == {SOUNDS} else PICTURES
