@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -175,7 +176,10 @@ class Indexer:
             NearfieldError: the speech model is not here and cannot be downloaded.
         """
         extraction = extraction_options(
-            self._config, self._folder.path / _OCR_CACHE, self._folder.path / _SPEECH_CACHE, progress=True
+            self._config,
+            self._folder.path / _OCR_CACHE,
+            self._folder.path / _SPEECH_CACHE,
+            progress=sys.stderr.isatty(),
         )
         return IndexSetup(self._config, self._features, chunk_stage, extraction)
 
