@@ -278,10 +278,13 @@ def test_a_job_shows_its_progress_in_lines(monkeypatch: pytest.MonkeyPatch, caps
 
     monkeypatch.setattr(progress, "_SECONDS_PER_LINE", 0.0)
     with progress.Progress(4, label="out shard 0/2", shown="lines") as lines:
+        lines.announce("out  starting 2 workers")
+        lines.relabel("out shard 0/2")
         lines.advance(1, 10)
         lines.relabel("out shard 1/2")
         lines.advance(2, 20)
-    first, second = capsys.readouterr().err.splitlines()
+    at_once, first, second = capsys.readouterr().err.splitlines()
+    assert at_once == "out  starting 2 workers"
     assert first.startswith("out shard 0/2  1/4 texts") and second.startswith("out shard 1/2  3/4 texts")
     assert not ray_runtime.is_job()
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
