@@ -40,6 +40,15 @@ def test_sigterm_ends_a_block_as_ctrl_c_does(capsys: pytest.CaptureFixture[str])
         receive_sigterm()
     assert ended.value.code == 143
     assert "ended by SIGTERM. What is complete stays. The same command continues" in capsys.readouterr().err
+    def replace_exit() -> None:
+        with pytest.raises(SystemExit):
+            receive_sigterm()
+        raise SystemExit(1)  # as Ray does
+
+    with pytest.raises(SystemExit) as replaced, continued_later():
+        replace_exit()
+    assert replaced.value.code == 143
+    assert "ended by SIGTERM" in capsys.readouterr().err
     with pytest.raises(KeyboardInterrupt), continued_later():
         raise KeyboardInterrupt
     assert "interrupted. What is complete stays. The same command continues" in capsys.readouterr().err

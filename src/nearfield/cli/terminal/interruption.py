@@ -20,22 +20,31 @@ def continued_later(what: str = "The same command") -> Iterator[None]:
 
     The exit status is 130 after Ctrl-C, and 143 after SIGTERM.
     """
-    earlier = signal.signal(signal.SIGTERM, _end)
+    handler = _SigtermHandler()
+    earlier = signal.signal(signal.SIGTERM, handler)
     try:
         yield
     except KeyboardInterrupt:
         _say("interrupted", what)
         raise
-    except SystemExit as error:
-        if error.code == TERMINATED:
-            _say("ended by SIGTERM", what)
-        raise
+    except BaseException:
+        if not handler.is_called:
+            raise
+        _say("ended by SIGTERM", what)
+        raise SystemExit(TERMINATED) from None
     finally:
         signal.signal(signal.SIGTERM, earlier)
 
 
-def _end(_: int, __: FrameType | None) -> NoReturn:
-    raise SystemExit(TERMINATED)
+class _SigtermHandler:
+    """Ends the process in order. Ray replaces the exception of a handler by another one: that it came is noted."""
+
+    def __init__(self) -> None:
+        self.is_called = False
+
+    def __call__(self, _: int, __: FrameType | None) -> NoReturn:
+        self.is_called = True
+        raise SystemExit(TERMINATED)
 
 
 def _say(how: str, what: str) -> None:
