@@ -154,7 +154,7 @@ def test_a_process_that_is_killed_loses_nothing(bench: Bench, cluster: Any, work
     names = [str(bench.place / "killed"), str(bench.encoder.recipe.folder), str(bench.folder), cluster.address]
     command = [sys.executable, "-c", _DYING, *names, bench.address("killed")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=240, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=600, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
     report, actual = bench.index("killed", workers)
     assert 0 < report.documents < 60
