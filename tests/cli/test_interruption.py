@@ -40,6 +40,7 @@ def test_sigterm_ends_a_block_as_ctrl_c_does(capsys: pytest.CaptureFixture[str])
         receive_sigterm()
     assert ended.value.code == 143
     assert "ended by SIGTERM. What is complete stays. The same command continues" in capsys.readouterr().err
+
     def replace_exit() -> None:
         with pytest.raises(SystemExit):
             receive_sigterm()
