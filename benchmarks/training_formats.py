@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from nearfield.training.splitting import split_by_source
 from nearfield.training.training_data import TrainingData
 
 MIN_COSINE = 0.9999
+#: The tiny models that are trained.
+FORMS = ("dense", "lora", "reranker", "splade")
 READER = Path(__file__).with_name("training_formats_reader.py")
 #: Settings with which the tiny models get better in some steps.
 QUICK: Mapping[str, Any] = {"batch": 16, "epochs": 4, "measurements": 6, "patience": 20, "test_share": 0.3}
@@ -51,8 +53,8 @@ class WrittenForm:
         return {**job, "texts": list(self.texts), "expected": str(expected)}
 
 
-def write_tiny_forms(home: Path) -> Iterator[WrittenForm]:
-    """Train the tiny models of the tests, and yield what was written."""
+def write_tiny_forms(home: Path, only: Container[str]) -> Iterator[WrittenForm]:
+    """Train the tiny models of the tests, those that are named, and yield what was written."""
     from tests.parity.scores import classifier
     from tests.support.tiny_models import WORDS
     from tests.support.tiny_training import labelled_rows, marked_rows, tiny_base, tiny_splade, translated_rows
@@ -60,12 +62,31 @@ def write_tiny_forms(home: Path) -> Iterator[WrittenForm]:
     base = tiny_base(home / "base", prompts={"query": "ba de ", "document": ""})
     texts = list(labelled_rows(24, seed=5).rows.texts)  # type: ignore[union-attr]
     lora: dict[str, Any] = {"rate": 2e-2, "adapter": 8, "epochs": 3, "measurements": 5}
-    yield _trained("dense", "dense", base, labelled_rows(), home, texts, rate=8e-3)
-    yield _trained("LoRA adapter", "dense", base, labelled_rows(), home, texts, **lora)
+    if "dense" in only:
+        yield _trained("dense", "dense", base, labelled_rows(), home, texts, rate=8e-3)
+    if "lora" in only:
+        yield _trained("LoRA adapter", "dense", base, labelled_rows(), home, texts, **lora)
     words = [" ".join(WORDS[start : start + 5]) for start in range(0, 120, 5)]
-    reranker, splade = classifier("bert")(home / "reranker-base"), tiny_splade(home / "splade-base")
-    yield _trained("reranker", "scores", reranker, marked_rows(WORDS), home, words, rate=3e-3)
-    yield _trained("SPLADE", "sparse", splade, translated_rows(), home, texts, rate=3e-3, epochs=6, negatives=0)
+    if "reranker" in only:
+        reranker = classifier("bert")(home / "reranker-base")
+        yield _trained("reranker", "scores", reranker, marked_rows(WORDS), home, words, rate=3e-3)
+    if "splade" in only:
+        splade = _as_before_6(tiny_splade(home / "splade-base"))
+        yield _trained("SPLADE", "sparse", splade, translated_rows(), home, texts, rate=3e-3, epochs=6, negatives=0)
+
+
+def _as_before_6(folder: Path) -> Path:
+    """Rewrite a SPLADE folder to the layout that public models have: version 5 does not know class names of 6."""
+    kinds = ("models.MLMTransformer", "models.SpladePooling")
+    stages = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    for stage, kind in zip(stages, kinds, strict=True):
+        stage["type"] = f"sentence_transformers.sparse_encoder.{kind}"
+    (folder / "modules.json").write_text(json.dumps(stages), encoding="utf-8")
+    settings = {"max_seq_length": 40, "do_lower_case": False}
+    (folder / "sentence_bert_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    pooling = {"pooling_strategy": "max", "activation_function": "relu"}
+    (folder / "1_SpladePooling" / "config.json").write_text(json.dumps(pooling), encoding="utf-8")
+    return folder
 
 
 def write_real_forms(home: Path, model: str, data: Path) -> Iterator[WrittenForm]:
@@ -122,11 +143,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", default=sys.executable, help="Python with the other versions.")
     parser.add_argument("--model", help="Model of the catalogue that is trained too.")
+    parser.add_argument("--only", nargs="+", choices=FORMS, default=FORMS, help="Tiny models to train.")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         home = Path(place)
-        writers: list[Callable[[], Iterator[WrittenForm]]] = [lambda: write_tiny_forms(home)]
+        writers: list[Callable[[], Iterator[WrittenForm]]] = [lambda: write_tiny_forms(home, options.only)]
         if options.model:
             writers.append(lambda: write_real_forms(home, options.model, options.data))
         forms = [form for writer in writers for form in writer()]
