@@ -33,7 +33,13 @@ def test_names_become_features() -> None:
 
 
 def test_parameters_set_parts_of_the_definition() -> None:
-    video = {"split_method": "scene", "time_split_interval": 4, "max_segment_duration": 20, "run_ocr": True}
+    video: dict[str, Any] = {
+        "split_method": "scene",
+        "time_split_interval": 4,
+        "max_segment_duration": 20,
+        "run_ocr": True,
+    }
+    video["run_transcription"] = True
     text = {"model": "minilm", "chunk_strategy": "sentence", "chunk_size": 100, "chunk_overlap": 10, "language": "de"}
     config = extract(
         {"feature_extractor_name": "multimodal_extractor", "version": "v1", "parameters": {**video, "fps": 2}},
@@ -42,6 +48,7 @@ def test_parameters_set_parts_of_the_definition() -> None:
     segments = config.segments.video
     assert (segments.split_method, segments.time_split_interval, segments.max_segment_duration) == ("scene", 4, 20)
     assert (segments.fps, config.ocr, config.language) == (2, True, "de")
+    assert config.speech is True
     assert (config.chunks.by, config.chunks.tokens, config.chunks.overlap) == ("sentence", 100, 10)
     assert config.features["text"].model == "minilm"
 

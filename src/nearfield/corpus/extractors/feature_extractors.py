@@ -25,6 +25,8 @@ _SPLIT_PARAMETERS = ("split_method", "time_split_interval", "max_segment_duratio
 _VIDEO_PARAMETERS: Mapping[str, str] = {
     **{name: f"segments.video.{name}" for name in (*_SPLIT_PARAMETERS, "fps", "max_frames")},
     "run_ocr": "ocr",
+    "run_transcription": "speech",
+    "transcription_language": "language",
 }
 #: Parameters of other systems for which there is no step here, with the reason; they may be false or empty.
 _NO_LANGUAGE_MODEL = "Nearfield describes no files with language models"
