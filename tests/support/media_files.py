@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from tests.support import tiny_pictures, tiny_sounds
+from tests.support import tiny_pictures, tiny_sounds, tiny_towers
 
 #: Seconds of the sound and of the video of ``write_media``.
 SOUND_SECONDS, VIDEO_SECONDS = 5.0, 6.0
@@ -91,6 +91,15 @@ def write_models(folder: Path) -> dict[str, str]:
     }
 
 
+def write_dino(folder: Path) -> str:
+    """Write a tiny model that reads pictures alone; return its folder."""
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    tiny_towers.MODELS["dinov2"](folder)
+    CLIPImageProcessorPil(size={"shortest_edge": 42}, crop_size={"height": 42, "width": 42}).save_pretrained(folder)
+    return str(folder)
+
+
 def media_config(models: dict[str, str], store: str) -> dict[str, Any]:
     """Return a definition with a feature of texts, one of pictures, pages and videos, and one of sounds."""
     return {
@@ -102,3 +111,18 @@ def media_config(models: dict[str, str], store: str) -> dict[str, Any]:
         "segments": {"audio": {"time_split_interval": 2.0}, "video": {"time_split_interval": 2.0}},
         "store": store,
     }
+
+
+def index_media(home: str, address: str, files: str, models: str) -> None:
+    """Index a folder once, in float32, with the models in a folder of ``write_models``."""
+    from nearfield.corpus.collection import Collection
+    from nearfield.corpus.sources.spec import parse_source
+    from nearfield.encoder import Encoder
+
+    paths = {name: str(Path(models) / name) for name in ("text", "clip", "clap")}
+    encoders = {path: Encoder(path, compile_cache=False, precision="float32") for path in paths.values()}
+    config = media_config(paths, address)
+    with Collection.ensure("media", config, home=Path(home), encoder_of=encoders.__getitem__) as collection:
+        collection.index([parse_source(files)])
+    for encoder in encoders.values():
+        encoder.close()

@@ -313,16 +313,18 @@ def group_passes(features: Sequence[Feature]) -> list[tuple[EncodePass, list[Fea
 
 
 def measuring_feature(features: Mapping[str, Feature]) -> Feature:
-    """Return the feature by whose tokens texts are measured: the first one that reads texts, or whose model does."""
+    """Return the feature by whose tokens texts are measured: the first one that reads texts, if there is one."""
     readers = (feature for feature in features.values() if TEXT in feature.reads)
-    others = (feature for feature in features.values() if feature.reads_texts)
-    return next(readers, None) or next(others, None) or next(iter(features.values()))
+    return next(readers, None) or next(iter(features.values()))
 
 
 def token_counter(feature: Feature) -> TokenCounter:
-    """Return a counter of a feature's tokens; the tokens of its document prompt are left free."""
+    """Return a counter of a feature's tokens; the tokens of its document prompt are left free.
+
+    Texts that no feature reads are measured in words: they are searched by keywords alone.
+    """
     encoder = feature.encoder
-    if not feature.reads_texts:
+    if TEXT not in feature.reads:
         return WordCounter()
     empty = encoder.tokenize([""], role="document", outputs=(feature.kind,), **feature.config.options)[0].ids
     return TokenCounter(encoder.tokenizer, frame=len(empty))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -12,14 +13,17 @@ import numpy as np
 import pytest
 
 from nearfield.corpus.collection import Collection
-from nearfield.corpus.features import table_from_dict
+from nearfield.corpus.config import parse_config
+from nearfield.corpus.features import check_models, table_from_dict
 from nearfield.corpus.sources.spec import parse_source
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.media.image import Image
+from nearfield.strict_toml import parse_toml
 from tests.support import media_files
 from tests.support.collection_state import collection_state
 from tests.support.databases import DATABASES
+from tests.support.paths import ROOT
 
 pytest.importorskip("transformers")
 pytest.importorskip("soundfile")
@@ -278,6 +282,55 @@ def test_filters_by_kind_and_time(collection: Collection, where: Any, kinds: set
     assert {hit.kind for hit in collection.search("blue cat dog", 50, where=where)} == kinds
 
 
+def test_a_model_without_a_text_tower_is_left_out_of_searches_by_text(
+    tmp_path: Path, files: Path, models: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    dino = media_files.write_dino(tmp_path / "dino")
+    features = {"text": {"model": models["text"]}, "alike": {"model": dino, "kind": "image"}}
+    config = {"features": features, "store": f"memory:{tmp_path}"}
+    with Collection.create("alike", config, home=tmp_path / "home") as collection:
+        report = collection.index([parse_source(str(files))])
+        assert Counter(chunk.kind for chunk in chunks_of(collection)) == {"text": 2, "image": 4}, report.to_text()
+        assert {hit.kind for hit in collection.search("blue cat", 20)} == {"text"}
+        assert "'alike' has vectors of pictures, and its model reads no texts" in caplog.text
+        with pytest.raises(InputError, match="reads no texts"):
+            collection.search("blue cat", mode="alike")
+        assert collection.verify()["whole"]
+
+
+def test_a_collection_of_pictures_alone_has_keywords_for_texts(
+    tmp_path: Path, files: Path, models: dict[str, str], encoders: dict[str, Encoder]
+) -> None:
+    features = {
+        "image": {"model": models["clip"], "kind": "image"},
+        "bits": {"of": "image", "dtype": "binary"},
+    }
+    config = {"features": features, "store": f"memory:{tmp_path}"}
+    with Collection.create("alone", config, home=tmp_path / "home", encoder_of=encoders.__getitem__) as collection:
+        collection.index([parse_source(str(files))])
+        assert Counter(chunk.kind for chunk in chunks_of(collection)) == {"text": 2, "image": 4}
+        pictures = {chunk.id for chunk in chunks_of(collection) if chunk.kind == "image"}
+        assert records(collection, "image").keys() == records(collection, "bits").keys() == pictures
+        assert [hit.fields["path"] for hit in collection.search("cat", 1, mode="bm25")] == ["cat.txt"]
+        assert len(collection.search("cat", 10, mode="two-stage")) == 4
+        assert {hit.kind for hit in collection.search("cat", 10)} == {"text", "image"}
+        assert collection.verify()["whole"]
+
+
+def test_a_feature_of_texts_and_pictures_has_one_table(
+    tmp_path: Path, files: Path, models: dict[str, str], encoders: dict[str, Encoder]
+) -> None:
+    features = {"both": {"model": models["clip"], "reads": ["text", "image"]}}
+    config = {"features": features, "store": f"memory:{tmp_path}"}
+    with Collection.create("both", config, home=tmp_path / "home", encoder_of=encoders.__getitem__) as collection:
+        collection.index([parse_source(str(files))])
+        kinds = Counter(record.payload.get("kind", "text") for record in records(collection, "both").values())
+        assert kinds["image"] == 4 and kinds["text"] >= 2  # its model reads few tokens at a time
+        assert {hit.kind for hit in collection.search("cat", 10)} == {"text", "image"}
+        assert {hit.kind for hit in collection.search("cat", 10, where={"kind": "text"})} == {"text"}
+        assert collection.verify()["whole"]
+
+
 # -- definitions -------------------------------------------------------------------------------------------------
 
 
@@ -344,3 +397,35 @@ def test_export_import_and_move(collection: Collection, tmp_path: Path, encoders
         after = collection_state(copy)
         assert after["vectors"] == before["vectors"] and after["chunks"] == before["chunks"]
         assert copy.manifest.keywords.is_consistent() and copy.manifest.keywords.count() == 2
+
+
+# -- the guide ---------------------------------------------------------------------------------------------------
+
+
+def test_the_definitions_of_the_guide_are_valid() -> None:
+    page = (ROOT / "docs" / "guides" / "media-collections.md").read_text(encoding="utf-8")
+    album, segments = (parse_toml(block) for block in re.findall(r"```toml\n(.*?)```", page, re.S))
+    assert len(re.findall(r"```toml\n(.*?)```", page, re.S)[0].splitlines()) <= 6
+    config = parse_config({**album, **segments})
+    assert config.media_kinds == ("image",)
+    assert config.segments.video.rule.split_method == "scene" and config.segments.video.fps == 2
+    check_models(config)
+
+
+def test_the_program_of_the_guide_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "guides" / "media-collections.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    for name, model in (
+        ("openai/clip-vit-base-patch32", "clip"),
+        ("all-MiniLM-L6-v2", "text"),
+        ("laion/clap-htsat-unfused", "clap"),
+    ):
+        program = program.replace(f'"{name}"', repr(models[model]))
+    media_files.write_media(tmp_path / "album")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NEARFIELD_COLLECTIONS", str(tmp_path / "home"))
+    exec(program, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5 and all(line.split()[1].partition(".")[2] for line in lines)

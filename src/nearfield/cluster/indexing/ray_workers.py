@@ -32,6 +32,7 @@ from nearfield.corpus.indexing.context import IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent, split_task
 from nearfield.corpus.indexing.report import ClusterCounts
 from nearfield.corpus.indexing.stages.embed_stage import EmbedStage
+from nearfield.corpus.indexing.stages.media_segments import type_of
 from nearfield.corpus.indexing.workers import (
     QUEUE_CAPACITY,
     IndexSession,
@@ -151,7 +152,7 @@ class RaySession(IndexSession):
         """Yield contents with their documents; some are in memory at a time."""
         pending: deque[tuple[ItemContent, WorkUnit]] = deque()
         for group in group_items(iter(contents), _weight, 1.0):
-            units = [WorkUnit(_message(content)) for content in group]
+            units = [WorkUnit(self._message(content)) for content in group]
             self._pool.submit(WorkJob("extract", units))
             pending.extend(zip(group, units, strict=True))
             while len(pending) > self._window:
@@ -169,6 +170,10 @@ class RaySession(IndexSession):
         if reply.extracted is not None:
             yield replace(content, extracted=reply.extracted)
 
+    def _message(self, content: ItemContent) -> ContentMessage:
+        has_media = bool(self._setup.config.reading.kinds_of(type_of(content)))
+        return _message(content, has_media=has_media)
+
     def _wait(self, job: WorkJob) -> WorkReply:
         self._pool.submit(job)
         return job.units[0].future.result()
@@ -182,7 +187,7 @@ class RaySession(IndexSession):
     def _submit_documents(self, tasks: Iterator[DocumentTask]) -> Iterator[DocumentTask]:
         for group in group_items(tasks, _task_weight, 1.0):
             contents = [(task, task.content) for task in group if task.content is not None]
-            units = [WorkUnit(_split_request(task, _message(content))) for task, content in contents]
+            units = [WorkUnit(_split_request(task, self._message(content))) for task, content in contents]
             if units:
                 self._pool.submit(WorkJob("split", units, (self._lines_of(task for task, _ in contents),)))
             for (task, _), unit in zip(contents, units, strict=True):
@@ -284,9 +289,12 @@ class RemoteEmbedStage:
         return task.fail(reply.error) if reply.error else self._stage.fill(task, reply.rows)
 
 
-def _message(content: ItemContent) -> ContentMessage:
-    """Return a content for a worker: without the bytes if it is extracted already, or if the worker can read them."""
-    if content.extracted is not None:
+def _message(content: ItemContent, *, has_media: bool) -> ContentMessage:
+    """Return a content for a worker: without the bytes if the worker can read them.
+
+    It has none either if it is extracted already, unless it ``has_media``, whose segments are listed.
+    """
+    if content.extracted is not None and not has_media:
         return ContentMessage(replace(content, data=b""))
     if content.path is None or isinstance(content.data, Document) or len(content.data) < _MIN_REFERENCED:
         return ContentMessage(content)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from nearfield.corpus.document import TEXT, Document, MediaContent, SourceItem
 from nearfield.corpus.extractors import SOUND, VIDEO, kind_of
-from nearfield.corpus.extractors.media.kinds import FILES_WITHOUT_TEXT, KINDS_BY_TYPE, media_type
+from nearfield.corpus.extractors.media.kinds import FILES_WITHOUT_TEXT, KINDS_BY_TYPE, PICTURE, media_type
 from nearfield.corpus.extractors.options import OcrMode, SpeechMode
 from nearfield.corpus.extractors.reader import uses_ocr, uses_speech
 from nearfield.corpus.indexing.context import UNREADABLE, IndexContext
@@ -75,7 +75,7 @@ class ChangeDetector:
             try:
                 for number, item in enumerate(source.items()):
                     total += 1
-                    if undecided and not (self._has_media and media_type(item.name) in FILES_WITHOUT_TEXT):
+                    if undecided and not self._is_without_text(item.name):
                         _add_to_sample(sample, number, item)
             except UNREADABLE:  # reported by ``changed``
                 continue
@@ -86,6 +86,10 @@ class ChangeDetector:
             lines = self._manifest.boilerplate(source.name) or []
             self._report.dropped_lines += [(line, share) for line, share, _ in lines[:_MAX_NAMED_LINES]]
         return total
+
+    def _is_without_text(self, name: str) -> bool:
+        kind = media_type(name) if self._has_media else ""
+        return kind in FILES_WITHOUT_TEXT or (kind == PICTURE and not self._context.config.ocr)
 
     def _sampled_documents(self, source: Source, items: Iterable[SourceItem]) -> Iterator[Document]:
         """Yield the documents of a sample. They stay in memory if there is space, so that each is read once."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from nearfield.corpus.config import CollectionConfig
+from nearfield.corpus.document import TEXT
 from nearfield.corpus.manifest.keyword_index import PAGE
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.reading_text import ReadingText, read_text, shared_ranges, shift_highlights
@@ -67,7 +68,7 @@ class HitPlaces:
 
     def _location(self, chunk: ChunkRecord) -> Location:
         location = Location(chunk.document, **place_of(chunk.payload))
-        if "place" in chunk.payload:
+        if "place" in chunk.payload or chunk.kind != TEXT:
             return location
         start, end = self._text(chunk.document).places.get(chunk.id, (location.start, location.end))
         return replace(location, start=start, end=end)

@@ -175,7 +175,7 @@ class SearchPlanner:
             rankings=rankings,
             rescored=rescored,
             dense=self._dense(rerank, highlight, options.mmr),
-            tokens=self._first_of("multivector") if rerank == "multivector" else None,
+            tokens=self._tokens() if rerank == "multivector" else None,
             where=self._where(where),
             rerank=rerank,
             mmr=None if options.mmr is None else _number("mmr", options.mmr),
@@ -263,12 +263,17 @@ class SearchPlanner:
             raise _missing_feature(option, kind)
         return name
 
+    def _tokens(self) -> str | None:
+        """Return the multivector feature that reranks texts: others have vectors of pages alone."""
+        name = self._first_of("multivector")
+        return name if name is not None and TEXT in self._features[name].reads else None
+
     def _rerank(self, name: str | None) -> str | None:
         if name == "maxsim":
-            name = "multivector" if self._first_of("multivector") else "sentences"
-        if name == "multivector":
-            self._require("multivector", "Rerank 'multivector'")
-        elif name not in (None, *RERANKS) and not self._rerankers:
+            name = "multivector" if self._tokens() else "sentences"
+        if name == "multivector" and self._tokens() is None:
+            raise _missing_feature("Rerank 'multivector'", "multivector")
+        if name not in (None, *RERANKS) and not self._rerankers:
             raise InputError(f"No cross-encoder {name!r} can be loaded here. {nearest(name, RERANKS)}", param="rerank")
         return name
 
