@@ -292,6 +292,7 @@ def memory(bench: Bench) -> dict[str, object]:
         )
         shutil.rmtree(bench.place / "many")
         peaks[f"{rows:,}"] = round(int(done.stdout.split()[-1]) / 1024)
+        print(f"{rows:,} rows: {peaks[f'{rows:,}']} MB", file=sys.stderr, flush=True)
     return {"MB of the driver by rows": peaks, "growth": round(max(peaks.values()) / min(peaks.values()) - 1, 3)}
 
 
