@@ -278,6 +278,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_key_batches: Annotated[
         int, Meta(ge=0, description="Maximum number of unfinished batches of one API key; 0 is no limit.")
     ] = 100
+    max_upload_bytes: Annotated[
+        ByteSize,
+        Meta(description="Maximum size of a file that is sent to a collection, such as 16GiB; 0 is no limit."),
+    ] = ByteSize(16 * 2**30)
+    max_key_uploads: Annotated[
+        int, Meta(ge=0, description="Maximum number of unfinished uploads of one API key; 0 is no limit.")
+    ] = 16
+    upload_seconds: Annotated[
+        float, Meta(ge=60, description="Seconds after which an unfinished upload that does not grow is removed.")
+    ] = 86_400.0
     webhook_hosts: Annotated[
         Names,
         Meta(

@@ -20,7 +20,7 @@ from nearfield.corpus.directory import CollectionDirectory, create_collection, h
 from nearfield.corpus.features import EncoderOf, Feature, build_features
 from nearfield.corpus.indexing import integrity
 from nearfield.corpus.indexing.context import DEFAULT_OPTIONS, IndexOptions
-from nearfield.corpus.indexing.indexer import Indexer, drop_unused, open_sources, own_folders
+from nearfield.corpus.indexing.indexer import Indexer, drop_unused, open_sources, own_folders, prepare_source
 from nearfield.corpus.indexing.quick_check import find_nothing_to_do, record_settled
 from nearfield.corpus.indexing.report import IndexReport
 from nearfield.corpus.indexing.workers import IndexWorkers
@@ -37,8 +37,9 @@ from nearfield.corpus.search.relevance import ANSWER_OPTIONS
 from nearfield.corpus.search.searcher import Searcher
 from nearfield.corpus.search.searcher_factory import create_searcher
 from nearfield.corpus.sources import Source
-from nearfield.corpus.sources.inline import InlineSource, document_ids, documents_list
+from nearfield.corpus.sources.inline import InlineSource, documents_list, resolve_ids
 from nearfield.corpus.sources.spec import split_piped
+from nearfield.corpus.sources.uploads import UploadSource
 from nearfield.errors import CollectionNotFound, InputError, NotThere, nearest
 from nearfield.fork_safety import PerProcess, ProcessLock
 from nearfield.stores import Store
@@ -320,18 +321,17 @@ class Collection:
             source = InlineSource(self.manifest, only=[document["id"] for document in added])
             return self._index([source], IndexOptions(shown))
 
-    def remove(self, documents: Sequence[str]) -> int:
-        """Remove documents by id, or by the id that ``put`` used; return the number of removed documents.
-
-        The next ``index`` adds documents again that their source still has.
-        """
-        prefix = f"{InlineSource.NAME}#"
+    def index_uploads(self, names: Sequence[str]) -> IndexReport:
+        """Index files that clients have sent, by their names in the folder ``uploads`` of the collection."""
         with self.folder.write_lock():
-            # An id that ``put`` used may have a number sign too.
-            documents = document_ids(documents)
-            known = (key.startswith(prefix) or self.manifest.document(key) is not None for key in documents)
-            ids = [key if is_id else f"{prefix}{key}" for key, is_id in zip(documents, known, strict=True)]
-            InlineSource(self.manifest).remove([key.removeprefix(prefix) for key in ids if key.startswith(prefix)])
+            return self._index([prepare_source(UploadSource(self.folder.path, names), self.config)])
+
+    def remove(self, documents: Sequence[str]) -> int:
+        """Remove documents by id, or that of ``put``; return how many. ``index`` adds those again that sources have."""
+        with self.folder.write_lock():
+            ids = resolve_ids(documents, self.manifest)
+            InlineSource(self.manifest).remove(ids)
+            UploadSource(self.folder.path).remove(ids)
             return self._indexer().remove(ids)
 
     def forget(self, source: str) -> int:

@@ -52,6 +52,15 @@ _EXPOSED_HEADERS = (
     "server-timing",
     "retry-after",
     "retry-after-ms",
+    "location",
+    "tus-resumable",
+    "tus-version",
+    "tus-extension",
+    "tus-max-size",
+    "upload-offset",
+    "upload-length",
+    "upload-expires",
+    "upload-document",
 )
 
 

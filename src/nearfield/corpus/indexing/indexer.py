@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 from nearfield.corpus import directory, transfer
 from nearfield.corpus.config import CollectionConfig, parse_config
@@ -23,9 +24,11 @@ from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.vector_tables import VectorTables
 from nearfield.corpus.sources import Source, open_source
 from nearfield.corpus.sources.inline import InlineSource, PlannedInlineSource
+from nearfield.corpus.sources.uploads import UploadSource
 from nearfield.fileio.disk_space import explain_full_disk
 from nearfield.stores import Store
 
+SourceT = TypeVar("SourceT", bound=Source)
 #: Manifest key of the digest of all settings that change chunks.
 _CHUNKING = "cutting"
 #: Files of the collection with the pages that OCR has read, and with the blocks of transcripts.
@@ -215,10 +218,17 @@ def own_folders(folder: CollectionDirectory, store: Store | None) -> list[Path]:
 def open_sources(config: CollectionConfig, manifest: Manifest, own: Sequence[Path]) -> list[Source]:
     """Return the sources of a definition, which skip the collection's own folders, and its inline documents."""
     sources = [open_source(spec.kind, spec.location, **spec.options) for spec in config.sources]
-    for source in sources:
-        source.without, source.pictures, source.recordings = own, bool(config.ocr), bool(config.speech)
-        source.media = config.reading.types
-    return [*sources, InlineSource(manifest)]
+    uploads = UploadSource(own[0])
+    if uploads.folder.is_dir():
+        sources.append(uploads)
+    return [*(prepare_source(source, config, own) for source in sources), InlineSource(manifest)]
+
+
+def prepare_source(source: SourceT, config: CollectionConfig, own: Sequence[Path] = ()) -> SourceT:
+    """Set what a definition reads of a source, and the collection's own folders, which the source skips."""
+    source.without, source.pictures, source.recordings = own, bool(config.ocr), bool(config.speech)
+    source.media = config.reading.types
+    return source
 
 
 def drop_unused(folder: CollectionDirectory, tables: VectorTables) -> None:

@@ -56,8 +56,10 @@ class InlineSource(Source):
         with self._manifest.writing():
             self._manifest.connection.executemany(_INSERT, rows)
 
-    def remove(self, keys: Sequence[str]) -> None:
-        """Delete stored documents."""
+    def remove(self, documents: Sequence[str]) -> None:
+        """Delete stored documents, by their ids; others are ignored."""
+        prefix = f"{self.NAME}#"
+        keys = [document.removeprefix(prefix) for document in documents if document.startswith(prefix)]
         sql = "DELETE FROM inline_documents WHERE key = ?"
         with self._manifest.writing():
             self._manifest.connection.executemany(sql, [(key,) for key in keys])
@@ -75,6 +77,19 @@ class InlineSource(Source):
             for key, value in rows:
                 yield _item(key, json.loads(value))
             after = rows[-1][0]
+
+
+def resolve_ids(documents: object, manifest: Manifest) -> list[str]:
+    """Return the ids of documents that a caller passes, by id or by the id that ``put`` used.
+
+    Raises:
+        InputError: it is no list of texts.
+    """
+    prefix = f"{InlineSource.NAME}#"
+    keys = document_ids(documents)
+    # An id that ``put`` used may have a number sign too.
+    known = (key.startswith(prefix) or manifest.document(key) is not None for key in keys)
+    return [key if is_id else f"{prefix}{key}" for key, is_id in zip(keys, known, strict=True)]
 
 
 def document_ids(documents: object) -> list[str]:

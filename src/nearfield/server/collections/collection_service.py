@@ -26,6 +26,7 @@ from nearfield.inference.loaded_model import LoadedModel
 from nearfield.reranker import Reranker
 from nearfield.server.collections.collection_errors import collection_version, convert_collection_errors
 from nearfield.server.collections.thread_pool import BoundedThreadPool
+from nearfield.server.collections.upload_store import UploadLimits
 from nearfield.server.models.description import ModelDescription
 from nearfield.server.models.lease import ModelLease
 from nearfield.server.models.model_pool import ModelPool
@@ -67,6 +68,7 @@ class CollectionService:
         names: names of the collections; ``all`` stands for all of them, present and future.
         home: folder of the collections; None: the user's own.
         endpoint: the chat endpoint that answers questions.
+        upload_limits: limits of the files that clients send.
     """
 
     def __init__(
@@ -75,7 +77,9 @@ class CollectionService:
         names: Sequence[str] = (),
         home: Path | None = None,
         endpoint: ChatEndpoint | None = None,
+        upload_limits: UploadLimits | None = None,
     ) -> None:
+        self.upload_limits = upload_limits or UploadLimits()
         self._models = models
         self._allowed_names = frozenset(names)
         self._home = home
@@ -106,7 +110,14 @@ class CollectionService:
                 settings.chat_max_tokens,
                 settings.chat_temperature,
             )
-        return cls(models, settings.served_collections, settings.collections_dir, endpoint)
+        limits = UploadLimits(
+            settings.max_upload_bytes,
+            settings.max_stored_bytes,
+            settings.max_key_files,
+            settings.max_key_uploads,
+            settings.upload_seconds,
+        )
+        return cls(models, settings.served_collections, settings.collections_dir, endpoint, limits)
 
     # -- names ---------------------------------------------------------------------------------------------------
 

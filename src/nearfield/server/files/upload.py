@@ -73,17 +73,37 @@ class MultipartUpload:
                 waiting.clear()
         return reader.end()
 
+    async def read_bytes(self, write: Callable[[bytes], None]) -> None:
+        """Pass the body to ``write``, in a thread, as it arrives: what has arrived is stored if the client leaves.
+
+        Raises:
+            UnsupportedMedia: the body is encoded.
+            Cancelled: the client disconnected.
+        """
+        self._require_unencoded()
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise Cancelled("The client disconnected before its file was complete.")
+            if message.get("body"):
+                await in_thread(write, message["body"])
+            more = message.get("more_body", False)
+
     def _boundary(self) -> bytes:
         kind, options = parse_options_header(self._headers.get("content-type", "").encode("latin-1", "replace"))
         boundary = options.get(b"boundary", b"")
         if kind != b"multipart/form-data" or not 0 < len(boundary) <= 200:
             raise UnsupportedMedia("The body must be a form with a file: multipart/form-data, with its boundary.")
+        self._require_unencoded()
+        return boundary
+
+    def _require_unencoded(self) -> None:
         encoding = self._headers.get("content-encoding", "").strip().lower() or "identity"
         if encoding != "identity":
             raise UnsupportedMedia(
                 f"The file's Content-Encoding {encoding[:100]!r} is not supported: send it unencoded."
             )
-        return boundary
 
 
 class _MultipartReader:

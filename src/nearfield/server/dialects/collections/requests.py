@@ -59,7 +59,7 @@ async def create_collection(request: CollectionRequest, context: RequestContext)
 
 async def describe_collection(_: None, context: RequestContext) -> JsonObject:
     """Return the description of a collection."""
-    return collection_to_dict(await _use_collection(context, lambda collection: collection.info(), models=False))
+    return collection_to_dict(await use_collection(context, lambda collection: collection.info(), models=False))
 
 
 async def drop_collection(_: None, context: RequestContext) -> JsonObject:
@@ -106,7 +106,7 @@ async def _search_collection(
 ) -> Sequence[SearchHit]:
     reranker = options.get("rerank")
     model = reranker if isinstance(reranker, str) and reranker not in _MODELLESS_RERANKERS else None
-    return await _use_collection(
+    return await use_collection(
         context,
         lambda collection: collection.search(query, k, **options),
         reranker=model,
@@ -118,9 +118,9 @@ async def _search_collection(
 
 async def list_documents(_: None, context: RequestContext) -> JsonObject:
     """Return a page of documents."""
-    limit = _query_number(context, "limit", default=100, min_value=1, max_value=MAX_LISTED_DOCUMENTS)
+    limit = query_number(context, "limit", default=100, min_value=1, max_value=MAX_LISTED_DOCUMENTS)
     state, after = context.query.get("state") or None, context.query.get("after") or None
-    documents = await _use_collection(
+    documents = await use_collection(
         context, lambda collection: collection.documents(state=state, limit=limit, after=after), models=False
     )
     next_id = documents[-1].id if len(documents) == limit else None
@@ -130,12 +130,10 @@ async def list_documents(_: None, context: RequestContext) -> JsonObject:
 async def read_document(_: None, context: RequestContext) -> JsonObject:
     """Return a document, and a part of its text."""
     document_id = context.query.get("id", "")
-    start = _query_number(context, "start", default=0, min_value=0, max_value=2**53)
-    length = _query_number(context, "length", default=MAX_TEXT_LENGTH, min_value=1, max_value=MAX_TEXT_LENGTH)
-    end = _query_number(context, "end", default=start + length, min_value=start, max_value=2**53)
-    info, text = await _use_collection(
-        context, lambda collection: _read_document(collection, document_id), models=False
-    )
+    start = query_number(context, "start", default=0, min_value=0, max_value=2**53)
+    length = query_number(context, "length", default=MAX_TEXT_LENGTH, min_value=1, max_value=MAX_TEXT_LENGTH)
+    end = query_number(context, "end", default=start + length, min_value=start, max_value=2**53)
+    info, text = await use_collection(context, lambda collection: _read_document(collection, document_id), models=False)
     part = text[start : min(start + length, end)]
     first = min(start, len(text))
     return {"document": asdict(info), "start": first, "end": first + len(part), "total": len(text), "text": part}
@@ -151,13 +149,13 @@ def _read_document(collection: Collection, document_id: str) -> tuple[DocumentIn
 async def put_documents(request: DocumentsRequest, context: RequestContext) -> JsonObject:
     """Index documents, and return how many were new, changed and failed."""
     _check_count(request.documents, context)
-    return report_to_dict(await _use_collection(context, lambda collection: collection.put(request.documents)))
+    return report_to_dict(await use_collection(context, lambda collection: collection.put(request.documents)))
 
 
 async def delete_documents(request: DeleteRequest, context: RequestContext) -> JsonObject:
     """Delete documents, and return how many there were."""
     _check_count(request.documents, context)
-    return {"deleted": await _use_collection(context, lambda collection: collection.remove(request.documents))}
+    return {"deleted": await use_collection(context, lambda collection: collection.remove(request.documents))}
 
 
 def _check_count(documents: Sequence[object], context: RequestContext) -> None:
@@ -174,7 +172,8 @@ def _check_count(documents: Sequence[object], context: RequestContext) -> None:
 # -- request context ---------------------------------------------------------------------------------------------------
 
 
-def _query_number(context: RequestContext, name: str, *, default: int, min_value: int, max_value: int) -> int:
+def query_number(context: RequestContext, name: str, *, default: int, min_value: int, max_value: int) -> int:
+    """Return a whole number of the query string; raise InputError if it is none, or not within the limits."""
     value = context.query.get(name)
     if value is None:
         return default
@@ -183,7 +182,7 @@ def _query_number(context: RequestContext, name: str, *, default: int, min_value
     return int(value)
 
 
-async def _use_collection(
+async def use_collection(
     context: RequestContext, work: Callable[[Collection], _T], *, reranker: str | None = None, models: bool = True
 ) -> _T:
     """Run ``work`` in a thread on the collection that the path names; ``models``: whether it needs its models."""

@@ -27,6 +27,7 @@ from nearfield.server.dialects.collections.responses import error_body
 from nearfield.server.dialects.collections.schemas import (
     AskReply,
     AskRequest,
+    CollectionFileForm,
     CollectionList,
     CollectionName,
     CollectionReply,
@@ -39,11 +40,22 @@ from nearfield.server.dialects.collections.schemas import (
     DocumentsRequest,
     SearchReply,
     SearchRequest,
+    UploadReply,
+)
+from nearfield.server.dialects.collections.uploads import (
+    OFFSET_STREAM,
+    continue_upload,
+    create_upload,
+    delete_upload,
+    describe_protocol,
+    describe_upload,
+    upload_file,
 )
 from nearfield.server.dialects.schemas import ErrorReply
 from nearfield.server.http.request_body import JSON
 
 _COLLECTION_PATH = "/collections/{name}"
+_UPLOAD_PATH = f"{_COLLECTION_PATH}/uploads/{{upload}}"
 _SEARCH_EXAMPLE = {"query": "how do I rotate keys?", "k": 5}
 _DOCUMENTS_EXAMPLE = [{"id": "keys", "text": "Keys are rotated with the rotate command.", "title": "Keys"}]
 
@@ -120,6 +132,55 @@ class CollectionsDialect:
             response_type=DocumentsReply,
             example={"documents": _DOCUMENTS_EXAMPLE},
             scope="manage",
+        ),
+        Route(
+            f"{_COLLECTION_PATH}/files",
+            "Send a file, which becomes a document",
+            upload_file,
+            request_type=CollectionFileForm,
+            response_type=UploadReply,
+            scope="manage",
+            upload=True,
+        ),
+        Route(
+            f"{_COLLECTION_PATH}/uploads",
+            "Describe resumable uploads (tus 1.0)",
+            describe_protocol,
+            method="OPTIONS",
+            public=True,
+            rate_limit_exempt=True,
+        ),
+        Route(
+            f"{_COLLECTION_PATH}/uploads",
+            "Begin a resumable upload (tus 1.0)",
+            create_upload,
+            scope="manage",
+            rate_limit_exempt=True,
+        ),
+        Route(
+            _UPLOAD_PATH,
+            "Say how much of an upload has arrived",
+            describe_upload,
+            method="HEAD",
+            scope="manage",
+            rate_limit_exempt=True,
+        ),
+        Route(
+            _UPLOAD_PATH,
+            "Continue an upload; the file is indexed once it is complete",
+            continue_upload,
+            method="PATCH",
+            scope="manage",
+            request_media=(OFFSET_STREAM,),
+            upload=True,
+        ),
+        Route(
+            _UPLOAD_PATH,
+            "End an upload, and remove what has arrived",
+            delete_upload,
+            method="DELETE",
+            scope="manage",
+            rate_limit_exempt=True,
         ),
         Route(
             f"{_COLLECTION_PATH}/documents/delete",

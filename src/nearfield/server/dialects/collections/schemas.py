@@ -304,6 +304,13 @@ class DocumentsRequest(msgspec.Struct):
     documents: list[dict[str, JsonValue]]
 
 
+class CollectionFileForm(msgspec.Struct):
+    """Body of POST /collections/{name}/files: a form with a file, and optionally another name for it."""
+
+    file: bytes
+    filename: str | None = None
+
+
 class CollectionFailure(msgspec.Struct):
     """A document that could not be indexed, and the reason."""
 
@@ -321,6 +328,12 @@ class DocumentsReply(msgspec.Struct):
     chunks: int
     tokens: int
     failures: list[CollectionFailure]
+
+
+class UploadReply(DocumentsReply):
+    """The same for the file that was sent, and its document."""
+
+    document: str
 
 
 class DeleteRequest(msgspec.Struct):

@@ -1,0 +1,166 @@
+"""Uploads of files to collections: in one request as a form, or resumable by the protocol tus 1.0 (tus.io)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from nearfield.errors import InputError, UnsupportedMedia
+from nearfield.server.collections.upload_store import CollectionUploads, UploadLimits, UploadState
+from nearfield.server.dialects import JsonObject, Reply
+from nearfield.server.dialects.collections.requests import use_collection
+from nearfield.server.dialects.collections.responses import report_to_dict
+from nearfield.server.files.file_threads import in_thread
+from nearfield.server.files.upload import MultipartUpload
+from nearfield.server.http.request_context import RequestContext
+
+if TYPE_CHECKING:
+    from nearfield.corpus.collection import Collection
+
+#: Media type of the body of PATCH, as the protocol states it.
+OFFSET_STREAM = "application/offset+octet-stream"
+_VERSION = "1.0.0"
+_HEADERS = {"tus-resumable": _VERSION, "cache-control": "no-store"}
+_MAX_METADATA = 4096
+
+
+async def upload_file(_: None, context: RequestContext) -> JsonObject:
+    """Store the file of a form as it arrives, and index it."""
+    uploads = await _uploads(context)
+    draft = await in_thread(uploads.draft)
+    try:
+        form = await _body(context).read(draft.write, uploads.max_bytes)
+        await in_thread(draft.close)
+        name = await in_thread(uploads.store, draft, form.fields.get("filename") or form.filename)
+    finally:
+        await in_thread(uploads.discard, draft)
+    return await _index(context, name)
+
+
+async def describe_protocol(_: None, context: RequestContext) -> Reply:
+    """Return the version and the extensions of the protocol."""
+    limit = _limits(context).file_bytes
+    headers = {"tus-version": _VERSION, "tus-extension": "creation,expiration,termination"}
+    return _empty(204, {**headers, **({"tus-max-size": str(limit)} if limit else {})})
+
+
+async def create_upload(_: None, context: RequestContext) -> Reply:
+    """Begin a resumable upload."""
+    length = _number_header(context, "upload-length")
+    filename = _metadata(context.headers.get("upload-metadata", "")).get("filename", "")
+    uploads = await _uploads(context)
+    state = await in_thread(uploads.create, context.owner, filename, length)
+    return _empty(201, {"location": f"/collections/{context.path['name']}/uploads/{state.id}", **_expiry(state)})
+
+
+async def describe_upload(_: None, context: RequestContext) -> Reply:
+    """Return how much of an upload has arrived."""
+    uploads = await _uploads(context)
+    state = await in_thread(uploads.find, context.path["upload"], context.owner)
+    lengths = {"upload-offset": str(state.offset), "upload-length": str(state.record.length)}
+    return _empty(200, {**lengths, **_expiry(state)})
+
+
+async def continue_upload(_: None, context: RequestContext) -> Reply:
+    """Store what the body has, from the offset on; index the file once it is complete."""
+    if context.headers.get("content-type", "").partition(";")[0].strip().lower() != OFFSET_STREAM:
+        raise UnsupportedMedia(f"The body continues a file: send 'Content-Type: {OFFSET_STREAM}'.")
+    offset, upload = _number_header(context, "upload-offset"), context.path["upload"]
+    uploads = await _uploads(context)
+    lock = uploads.locked(upload, context.owner, offset)
+    state = await in_thread(lock.__enter__)
+    try:
+        writer = await in_thread(uploads.open, state) if not state.is_complete else None
+        if writer is not None:
+            try:
+                await _body(context).read_bytes(writer.write)
+            finally:
+                await in_thread(writer.close)
+        reached = offset if writer is None else writer.size
+        headers = {"upload-offset": str(reached)}
+        if reached < state.record.length:
+            return _empty(204, {**headers, **_expiry(await in_thread(uploads.find, upload, context.owner))})
+        name = await in_thread(uploads.place, state)
+        report = await _index(context, name)
+        await in_thread(uploads.remove, upload)
+        return _empty(204, {**headers, "upload-document": _quoted(str(report["document"]))})
+    finally:
+        await in_thread(lock.__exit__, None, None, None)
+
+
+async def delete_upload(_: None, context: RequestContext) -> Reply:
+    """End an upload, and remove what has arrived."""
+    uploads = await _uploads(context)
+
+    def remove() -> None:
+        with uploads.locked(context.path["upload"], context.owner) as state:
+            uploads.remove(state.id)
+
+    await in_thread(remove)
+    return _empty(204, {})
+
+
+async def _index(context: RequestContext, name: str) -> JsonObject:
+    def index(collection: Collection) -> JsonObject:
+        report = report_to_dict(collection.index_uploads([name]))
+        return {"document": f"upload:#{name}", **report}
+
+    return await use_collection(context, index)
+
+
+async def _uploads(context: RequestContext) -> CollectionUploads:
+    limits = _limits(context)
+    return await use_collection(
+        context, lambda collection: CollectionUploads.of_collection(collection, limits), models=False
+    )
+
+
+def _limits(context: RequestContext) -> UploadLimits:
+    return UploadLimits() if context.collections is None else context.collections.upload_limits
+
+
+def _body(context: RequestContext) -> MultipartUpload:
+    if context.upload is None:
+        raise RuntimeError("the route needs an upload")
+    return context.upload
+
+
+def _empty(status: int, headers: dict[str, str]) -> Reply:
+    return Reply(b"", status, headers={**_HEADERS, **headers})
+
+
+def _expiry(state: UploadState) -> dict[str, str]:
+    return {"upload-expires": formatdate(state.expires, usegmt=True)}
+
+
+def _quoted(text: str) -> str:
+    from urllib.parse import quote
+
+    return quote(text, safe=":#")
+
+
+def _number_header(context: RequestContext, name: str) -> int:
+    value = context.headers.get(name, "")
+    if not (value.isascii() and value.isdigit() and len(value) < 20):
+        raise InputError(f"The header {name.title()} must be a number of bytes, not {value[:50]!r}.", param=name)
+    return int(value)
+
+
+def _metadata(header: str) -> dict[str, str]:
+    """Return the metadata of an upload: names, each with a value in base64.
+
+    Raises:
+        InputError: the header has another form.
+    """
+    if len(header) > _MAX_METADATA:
+        raise InputError(f"Upload-Metadata has more than {_MAX_METADATA} characters.", param="upload-metadata")
+    pairs = (pair.strip().partition(" ") for pair in header.split(",") if pair.strip())
+    try:
+        return {name: base64.b64decode(value.strip(), validate=True).decode() for name, _, value in pairs}
+    except (binascii.Error, ValueError) as error:
+        raise InputError(
+            "Upload-Metadata must be names with values in base64, such as 'filename ZmlsbS5tcDQ='.",
+            param="upload-metadata",
+        ) from error
