@@ -86,6 +86,8 @@ class Route:
     #: Type of the response body, for the OpenAPI document.
     response_type: Any = None
     method: str = "POST"
+    #: Status of a successful response, for the OpenAPI document.
+    status: int = 200
     example: Mapping[str, Any] | None = None
     #: Whether a request to a path shared with other APIs belongs to this one. Exactly one route of each path has None:
     #: it handles the requests that no other route matches.

@@ -105,7 +105,7 @@ def _operation(dialect: Dialect, route: Route, schemas: dict[Any, JsonObject]) -
         success["content"] = {media: content if media == JSON else {} for media in route.response_media}
     error = {JSON: {"schema": schemas[dialect.error_type]}}
     errors = {str(status): {"description": text, "content": error} for status, text in _ERRORS.items()}
-    return {**operation, "responses": {"200": success, **({} if route.public else errors)}}
+    return {**operation, "responses": {str(route.status): success, **({} if route.public else errors)}}
 
 
 def _merge(first: JsonObject, second: JsonObject) -> JsonObject:
