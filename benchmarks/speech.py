@@ -2,10 +2,11 @@
 
     python -m benchmarks.speech --model tiny.en
 
-speaks paragraphs of SQuAD (``../shared/data/squad-dev``), one recording for each; indexes the folder with ``speech``;
-and asks a question of each paragraph. The same questions are asked of the written paragraphs, and of recordings to
-which noise is added. It needs espeak-ng and the extra ``speech``. Synthetic speech is cleaner than people's: figures
-compare models and settings, and promise nothing about a meeting.
+speaks paragraphs of SQuAD (``../shared/data/squad-dev``), one recording for each; indexes the recordings with
+``speech`` beside other paragraphs of the set, which are written; and asks a question of each spoken paragraph. The same
+questions are asked where all paragraphs are written. ``--noise 10`` adds noise that is 10 dB weaker than the speech. It
+needs espeak-ng and the extra ``speech``. Synthetic speech is cleaner than people's: figures compare models and
+settings, and promise nothing about a meeting.
 """
 
 from __future__ import annotations
@@ -23,14 +24,17 @@ from pathlib import Path
 import numpy as np
 
 from nearfield import Collection
+from nearfield.corpus.sources.spec import parse_source
 from nearfield.hardware import cpu_name
 from nearfield.media.audio import Audio
 from nearfield.media.sound.sound_decoding import encode_wav
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "squad-dev"
 EMBEDDING_MODEL = "all-MiniLM-L6-v2"
-#: Words a minute, samples a second, and decibels of the speech above added noise.
-_PACE, _RATE, _NOISE = 160, 22_050, 10.0
+#: Words a minute, and samples a second of recordings with noise.
+_PACE, _RATE = 160, 22_050
+#: Written paragraphs beside those that questions are about.
+_OTHERS = 500
 _TIMES = re.compile(r"\[[\d:]+\] ")
 _WORDS = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
@@ -61,14 +65,24 @@ class SpeechResult:
         return f"| {self.name} | {errors} | {self.recall_at_1:.0%} | {self.recall_at_5:.0%} | {speed} |"
 
 
-def questions(count: int) -> list[SpokenQuestion]:
-    """Return a question for each of so many paragraphs, spread over the set."""
+@dataclass(frozen=True)
+class SpeechTask:
+    """Questions, each about one paragraph, and other paragraphs."""
+
+    questions: list[SpokenQuestion]
+    others: list[str]
+
+
+def speech_task(count: int) -> SpeechTask:
+    """Return a question for each of so many paragraphs, spread over the set, and some of the others."""
     texts = {row["_id"]: row["text"] for row in _rows("corpus.jsonl")}
     asked = {row["_id"]: row["text"] for row in _rows("queries.jsonl")}
     pairs = [line.split("\t")[:2] for line in (DATA / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]]
     first = {paragraph: query for query, paragraph in reversed(pairs)}
     chosen = list(first)[:: max(1, len(first) // count)][:count]
-    return [SpokenQuestion(texts[paragraph], asked[first[paragraph]]) for paragraph in chosen]
+    others = [text for paragraph, text in texts.items() if paragraph not in chosen]
+    questions = [SpokenQuestion(texts[paragraph], asked[first[paragraph]]) for paragraph in chosen]
+    return SpeechTask(questions, others[:: max(1, len(others) // _OTHERS)][:_OTHERS])
 
 
 def _rows(name: str) -> list[dict[str, str]]:
@@ -103,9 +117,9 @@ def speak(text: str, path: Path, noise: float | None = None) -> float:
     return sound.seconds
 
 
-def measure(asked: Sequence[SpokenQuestion], model: str, noise: float | None, folder: Path) -> SpeechResult:
+def measure(task: SpeechTask, model: str, noise: float | None, folder: Path) -> SpeechResult:
     """Return the figures of the paragraphs spoken, with or without noise."""
-    recordings = folder / "recordings"
+    recordings, asked = folder / "recordings", task.questions
     recordings.mkdir()
     sound = sum(speak(item.paragraph, recordings / f"{number}.wav", noise) for number, item in enumerate(asked))
     started = time.perf_counter()
@@ -114,19 +128,23 @@ def measure(asked: Sequence[SpokenQuestion], model: str, noise: float | None, fo
         texts = {int(Path(info.key).stem): collection.text(info.id) for info in collection.documents()}
         pairs = [(words_of(item.paragraph), words_of(texts.get(number, ""))) for number, item in enumerate(asked)]
         errors = sum(word_errors(*pair) for pair in pairs) / sum(len(expected) for expected, _ in pairs)
-        found = recalls(collection, asked)
+        found = recalls(collection, task, folder)
     name = "spoken" if noise is None else f"spoken, noise at {noise:g} dB"
     return SpeechResult(f"{name}, {Path(model).name}", errors, *found, sound, seconds)
 
 
-def measure_written(asked: Sequence[SpokenQuestion], folder: Path) -> SpeechResult:
+def measure_written(task: SpeechTask, folder: Path) -> SpeechResult:
     """Return the figures of the written paragraphs."""
-    texts = folder / "texts"
-    texts.mkdir()
-    for number, item in enumerate(asked):
-        (texts / f"{number}.txt").write_text(item.paragraph, encoding="utf-8")
+    texts = _written(folder / "texts", [item.paragraph for item in task.questions])
     with _indexed(folder, texts, {}) as collection:
-        return SpeechResult("written", 0.0, *recalls(collection, asked))
+        return SpeechResult("written", 0.0, *recalls(collection, task, folder))
+
+
+def _written(folder: Path, texts: Sequence[str]) -> Path:
+    folder.mkdir()
+    for number, text in enumerate(texts):
+        (folder / f"{number}.txt").write_text(text, encoding="utf-8")
+    return folder
 
 
 def _indexed(folder: Path, source: Path, definition: Mapping[str, object]) -> Collection:
@@ -141,34 +159,42 @@ def _indexed(folder: Path, source: Path, definition: Mapping[str, object]) -> Co
     return collection
 
 
-def recalls(collection: Collection, asked: Sequence[SpokenQuestion]) -> tuple[float, float]:
-    """Return the shares of questions whose paragraph is the first document, and among the first five."""
-    ranks = [_rank(collection, item.question, number) for number, item in enumerate(asked)]
+def recalls(collection: Collection, task: SpeechTask, folder: Path) -> tuple[float, float]:
+    """Return the shares of questions whose paragraph is the first document, and among the first five.
+
+    The other paragraphs are indexed too.
+    """
+    collection.index([parse_source(str(_written(folder / "others", task.others)))])
+    ranks = [_rank(collection, item.question, number) for number, item in enumerate(task.questions)]
     return sum(rank < 1 for rank in ranks) / len(ranks), sum(rank < 5 for rank in ranks) / len(ranks)
 
 
 def _rank(collection: Collection, question: str, number: int) -> int:
-    documents = dict.fromkeys(hit.document for hit in collection.search(question, 50))
-    keys = [Path(document.rpartition("#")[2]).stem for document in documents]
-    return keys.index(str(number)) if str(number) in keys else len(keys) + 5
+    """Return the place of a paragraph's document among those of a search, from 0; a large number if it is not there."""
+    documents = list(dict.fromkeys(hit.document for hit in collection.search(question, 50)))
+    right = [place for place, document in enumerate(documents) if _is_paragraph(document, number)]
+    return right[0] if right else len(documents) + 50
+
+
+def _is_paragraph(document: str, number: int) -> bool:
+    source, _, key = document.rpartition("#")
+    return not source.endswith("others") and Path(key).stem == str(number)
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="base", help="name, id on the Hub, or folder of a Whisper model [base]")
-    parser.add_argument("--count", type=int, default=50, help="paragraphs [50]")
+    parser.add_argument("--count", type=int, default=50, help="spoken paragraphs [50]")
+    parser.add_argument("--noise", type=float, help="decibels by which noise is weaker than the speech [none]")
     options = parser.parse_args()
-    asked = questions(options.count)
-    words = sum(len(words_of(item.paragraph)) for item in asked)
-    print(f"{cpu_name()}: {len(asked)} paragraphs of {words:,} words")
+    task = speech_task(options.count)
+    words = sum(len(words_of(item.paragraph)) for item in task.questions)
+    print(f"{cpu_name()}: {len(task.questions)} paragraphs of {words:,} words, {len(task.others):,} others")
     print("| paragraphs | word error rate | recall@1 | recall@5 | times real time |\n|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder:
-        for number, noise in enumerate((None, _NOISE)):
-            place = Path(folder, str(number))
-            place.mkdir()
-            print(measure(asked, options.model, noise, place).row(), flush=True)
-        print(measure_written(asked, Path(folder)).row())
+    with tempfile.TemporaryDirectory() as spoken, tempfile.TemporaryDirectory() as written:
+        print(measure(task, options.model, options.noise, Path(spoken)).row(), flush=True)
+        print(measure_written(task, Path(written)).row())
 
 
 if __name__ == "__main__":
