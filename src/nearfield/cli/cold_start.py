@@ -19,6 +19,7 @@ from nearfield.attach import server_url
 from nearfield.attach.attached_encoder import attach_encoder
 from nearfield.attach.server_choice import open_attached
 from nearfield.corpus.collection import Collection
+from nearfield.corpus.search.content.query import SearchQuery
 from nearfield.corpus.search.hit import SearchHit
 from nearfield.encoder import Encoder
 from nearfield.errors import NearfieldError
@@ -37,7 +38,7 @@ _UNUSED = (
 _MAX_PARAMETERS = 40_000_000
 
 
-def search(name: str, query: str, k: int, **options: Any) -> list[SearchHit]:
+def search(name: str, query: SearchQuery | None, k: int, **options: Any) -> list[SearchHit]:
     """Search a collection for one query, without reranking; options, results and errors as for ``Collection``."""
     try:
         with _without_unused_packages():
@@ -46,7 +47,7 @@ def search(name: str, query: str, k: int, **options: Any) -> list[SearchHit]:
         return _search(name, query, k, options)
 
 
-def _search(name: str, query: str, k: int, options: dict[str, Any]) -> list[SearchHit]:
+def _search(name: str, query: SearchQuery | None, k: int, options: dict[str, Any]) -> list[SearchHit]:
     def open_model(model: str) -> Encoder:
         uncompiled, url = read_model(model, accept_license=opened.config.accept_license), server_url()
         return _load(uncompiled) if url is None else open_attached(url, attach_encoder, _load, uncompiled, {})

@@ -18,6 +18,7 @@ from nearfield.strict_json import parse_json
 if TYPE_CHECKING:
     from nearfield.corpus.answering.answer import Answer
     from nearfield.corpus.collection import Collection
+    from nearfield.corpus.search.content.query import SearchQuery
     from nearfield.corpus.search.hit import SearchHit
 
 SEARCH_EXAMPLES = """Examples:
@@ -27,6 +28,10 @@ nearfield search "how do I rotate keys?"
 nearfield search "rotate keys" -c handbook -k 5 --mode hybrid --rerank maxsim --explain
 
 nearfield search "budget" -c papers --where '{"year": {"gte": 2020}, "type": "pdf"}' --json
+
+nearfield search --image shoe.jpg "but in red" --weight 2 --weight 1 -c catalogue
+
+nearfield search --like "files:/photos#beach.jpg" --group-by document -c photos
 
 nearfield search --queries questions.jsonl --field question --id-field id -c handbook -o found.jsonl"""
 
@@ -77,7 +82,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def search(
-    query: Annotated[str | None, typer.Argument(help="Text to search for.")] = None,
+    query: Annotated[
+        str | None, typer.Argument(help="Text to search for; together with files or --like, all are searched for.")
+    ] = None,
     collection: Name = None,
     k: Annotated[int, typer.Option("-k", help="Number of passages to show.")] = 10,
     mode: Mode = "auto",
@@ -100,22 +107,54 @@ def search(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="JSON lines file to write, one line per query [stdout].")
     ] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="Picture to search for; may be repeated.")] = None,
+    audio: Annotated[list[Path] | None, typer.Option(help="Sound to search for; may be repeated.")] = None,
+    video: Annotated[list[Path] | None, typer.Option(help="Video to search for; may be repeated.")] = None,
+    like: Annotated[
+        list[str] | None,
+        typer.Option(help="Id of a passage or document of the collection: search for more like it; may be repeated."),
+    ] = None,
+    weight: Annotated[
+        list[float] | None,
+        typer.Option(help="Weight of each part, in the order: text, pictures, sounds, videos, --like [1 each]."),
+    ] = None,
+    group_by: Annotated[
+        str | None, typer.Option(help="document: show the best passage of each document, and -k documents [off].")
+    ] = None,
+    others: Annotated[
+        int, typer.Option(help="With --group-by: further passages of each document, at most.", min=0)
+    ] = 3,
 ) -> None:
-    """Search a collection by meaning, by words, or by both."""
-    if (query is None) == (queries is None):
-        raise typer.BadParameter("give either a query, or a file of queries with --queries")
+    """Search a collection by meaning, by words, by pictures, sounds and videos, or by all of them."""
+    parts = _parts(query, image, audio, video)
+    if (not parts and not like) == (queries is None):
+        raise typer.BadParameter("give either a query (text, file or --like), or a file of queries with --queries")
     options = _options(mode, where, rerank, rerank_depth, mmr, min_score) | {"exact": exact, "explain": explain}
+    options |= {"like": like or None, "part_weights": weight or None, "group_by": group_by, "others": others}
     name = _collection_name(collection)
     if queries is not None:
         _search_all(name, k, options, _rows(queries, field, id_field), output)
         return
-    hits = _search(name, query or "", k, options)
+    hits = _search(name, parts[0] if len(parts) == 1 else parts or None, k, options)
     if as_json:
         typer.echo(to_json({"collection": name, "query": query, "results": [hit.to_dict() for hit in hits]}))
         return
     from nearfield.cli.terminal import passages
 
     passages.show(hits, full=full, explain=explain)
+
+
+def _parts(query: str | None, *files: list[Path] | None) -> list[SearchQuery]:
+    """Return the text and the files of a query."""
+    if not any(files):
+        return [] if query is None else [query]
+    from nearfield.media.audio import Audio
+    from nearfield.media.image import Image
+    from nearfield.media.video.video import Video
+
+    kinds = zip((Image, Audio, Video), files, strict=True)
+    media: list[SearchQuery] = [kind(path) for kind, paths in kinds for path in paths or ()]
+    return [*([] if query is None else [query]), *media]
 
 
 def ask(
@@ -215,7 +254,7 @@ def _collection_name(name: str | None) -> str:
     return name or known[0]
 
 
-def _search(name: str, query: str, k: int, options: Keywords) -> list[SearchHit]:
+def _search(name: str, query: SearchQuery | None, k: int, options: Keywords) -> list[SearchHit]:
     """Search a collection for one query; if a filter is why nothing is found, say which values there are."""
     hits = _search_fast(name, query, k, options)
     if not hits and "where" in options:
@@ -223,7 +262,7 @@ def _search(name: str, query: str, k: int, options: Keywords) -> list[SearchHit]
     return hits
 
 
-def _search_fast(name: str, query: str, k: int, options: Keywords) -> list[SearchHit]:
+def _search_fast(name: str, query: SearchQuery | None, k: int, options: Keywords) -> list[SearchHit]:
     """Search a collection for one query; without reranking, in less time and memory."""
     if "rerank" not in options:
         from nearfield.cli import cold_start

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ from typing import Any
 from nearfield import stores
 from nearfield.argument_checks import rename_keyword
 from nearfield.corpus import transfer
-from nearfield.corpus.answering.answer import Answer, ask, stream
-from nearfield.corpus.answering.chat_client import ChatEndpoint
+from nearfield.corpus.answering.collection_queries import CollectionQueries
 from nearfield.corpus.collection_models import ModelProvider, RerankerOf
-from nearfield.corpus.config import CollectionConfig, combine_config, merge_config, parse_config
+from nearfield.corpus.config import CollectionConfig, merge_config, parse_config
 from nearfield.corpus.directory import CollectionDirectory, create_collection, home, list_collections
 from nearfield.corpus.features import EncoderOf, Feature, build_features
 from nearfield.corpus.indexing import integrity
@@ -30,10 +28,6 @@ from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.migration import check_bridges, end_migration
 from nearfield.corpus.manifest.reading_text import read_text
 from nearfield.corpus.manifest.vector_tables import VectorTables
-from nearfield.corpus.search.hit import SearchHit
-from nearfield.corpus.search.hit_places import HitPlaces
-from nearfield.corpus.search.plan import known_options
-from nearfield.corpus.search.relevance import ANSWER_OPTIONS
 from nearfield.corpus.search.searcher import Searcher
 from nearfield.corpus.search.searcher_factory import create_searcher
 from nearfield.corpus.sources import Source
@@ -47,7 +41,7 @@ from nearfield.stores import Store
 __all__ = ["Collection", "DocumentInfo", "home", "list_collections"]
 
 
-class Collection:
+class Collection(CollectionQueries):
     """An open collection. Use ``create``, ``open`` or ``ensure``.
 
     Several processes may search it while one indexes it; a second writer is refused (CollectionBusy).
@@ -88,17 +82,16 @@ class Collection:
         name: str,
         config: CollectionConfig | Mapping[str, Any] | None = None,
         *,
-        feature_extractors: Sequence[str | Mapping[str, Any]] | None = None,
         home: Path | None = None,
         encoder_of: EncoderOf | None = None,
     ) -> Collection:
-        """Create an empty collection. ``feature_extractors`` are names, or objects with names and parameters.
+        """Create an empty collection.
 
         Raises:
             InputError: a collection of that name exists, or the name or the definition is not valid.
         """
         folder = CollectionDirectory.from_name(name, home)
-        create_collection(folder, combine_config(config, feature_extractors))
+        create_collection(folder, config if isinstance(config, CollectionConfig) else parse_config(config or {}))
         return cls(folder, encoder_of)
 
     @classmethod
@@ -375,29 +368,7 @@ class Collection:
         """Return a document's text, joined from its chunks; positions in it are those of ``SearchHit``."""
         return read_text(self.manifest, self.document(document).id).text
 
-    # -- searching ---------------------------------------------------------------------------------------------
-
-    def search(self, query: str, k: int = 10, **options: Any) -> list[SearchHit]:
-        """Return the ``k`` chunks that match a query best, the best first.
-
-        The query is encoded with the model's query prompt. Options are those of ``Searcher.search_many``: mode, where,
-        rerank, mmr, highlight, explain, exact, min_score. Scores are from 0 (unrelated) to 1; see ``SearchHit``.
-
-        Raises:
-            InputError: an option is wrong, or the collection has no feature for the mode.
-            SpaceMismatch: the model, its prompts or the definition changed since the vectors were computed.
-        """
-        return self.search_many([query], k, **options)[0]
-
-    def search_many(self, queries: Sequence[str], k: int = 10, **options: Any) -> list[list[SearchHit]]:
-        """Search for several queries; they are encoded together."""
-        options = dict(known_options(options))
-        with self._lock:
-            self._refresh()
-            searcher = self._searchers.get(self._create_searcher)
-        results = searcher.search_many(queries, k, **options)
-        places = HitPlaces(self.manifest, options.get("where"), self.config)
-        return [[places.complete(hit) for hit in hits] for hits in results]
+    # -- searching --------------------------------------------------------------------------------------------
 
     def _create_searcher(self) -> Searcher:
         reranker_of = partial(self._models.reranker, accept_license=self.config.accept_license)
@@ -414,22 +385,6 @@ class Collection:
             self._last_state = state
             self.config = parse_config(state[0])
             self.release()
-
-    def ask(self, question: str, endpoint: ChatEndpoint | None = None, *, k: int = 8, **options: Any) -> Answer:
-        """Answer a question from the collection, with citations; without an endpoint, return the passages alone.
-
-        Passages with a score below ``min_score`` (``MIN_ANSWER_SCORE``) are no evidence and not sent to the endpoint.
-
-        Raises:
-            AnswerFailed: the endpoint cannot be reached or returned no answer.
-        """
-        return ask(question, self.search(question, k, **{**ANSWER_OPTIONS, **options}), endpoint)
-
-    def ask_stream(
-        self, question: str, endpoint: ChatEndpoint | None = None, *, k: int = 8, **options: Any
-    ) -> Iterator[str | Answer]:
-        """Yield the answer's text as it arrives, and the ``Answer`` last; otherwise as ``ask``."""
-        return stream(question, self.search(question, k, **{**ANSWER_OPTIONS, **options}), endpoint)
 
     # -- the whole collection ----------------------------------------------------------------------------------
 
@@ -480,8 +435,11 @@ class Collection:
             InputError: the other store does not support them.
         """
         with self.folder.write_lock():
-            with closing(stores.connect(address)) as target:
+            target = stores.connect(address)
+            try:
                 transfer.copy_vectors(self.manifest, self.store, target)
+            finally:
+                target.close()
             own = "" if address == self.folder.address else address
             self.manifest.set("config", parse_config({**self.config.to_dict(), "store": own}).to_dict())
             for table in self.manifest.vector_tables():

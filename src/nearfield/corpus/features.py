@@ -144,6 +144,10 @@ class Feature:
             return self.vectors(outputs)
         return list(self.shape(self._query_map.apply(outputs[self.kind].data)))
 
+    def encode_media(self, items: Sequence[Any]) -> list[Vector]:
+        """Encode queries that are no texts: pictures, sounds, videos, or content of several parts that it fuses."""
+        return self.vectors(self._encode(items, "query"))
+
     def encode_documents(self, texts: Sequence[str]) -> list[Vector]:
         """Encode texts with the model's document prompt."""
         return self.vectors(self._encode(texts, "document"))
@@ -177,7 +181,7 @@ class Feature:
     def _query_space(self) -> str:
         return str(self._encode([], "query")[self.kind].fingerprint)
 
-    def _encode(self, texts: Sequence[str], role: str) -> Outputs:
+    def _encode(self, texts: Sequence[Any], role: str) -> Outputs:
         options = {"outputs": (self.kind,), "show_progress_bar": False, **self.config.options}
         with unread_unlogged():  # reports and searches warn, once for each script
             outputs: Outputs = self.encoder.encode(list(texts), role=role, **options)

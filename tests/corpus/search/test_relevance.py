@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from nearfield.checkpoint.tokenizer.tokenizer import find_unknown_id
 from nearfield.corpus.collection import Collection
-from nearfield.corpus.search.relevance import MIN_ANSWER_SCORE, _combine, _falling
+from nearfield.corpus.search.relevance import MIN_ANSWER_SCORE, _combine, falling
 from nearfield.corpus.search.unread_letters import UnreadLetters, script_of
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, SourceUnavailable
@@ -113,8 +113,8 @@ def test_more_words_are_more_relevant(near: float | None) -> None:
 
 
 def test_a_score_is_at_least_that_of_the_hits_below() -> None:
-    assert _falling([0.2, 0.5, 0.1, 0.3]) == [0.5, 0.5, 0.3, 0.3]
-    assert _falling([]) == []
+    assert falling([0.2, 0.5, 0.1, 0.3]) == [0.5, 0.5, 0.3, 0.3]
+    assert falling([]) == []
 
 
 # -- scripts that the model cannot read --------------------------------------------------------------------------------

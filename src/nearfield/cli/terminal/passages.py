@@ -37,8 +37,10 @@ def show(passages: Sequence[SearchHit], *, full: bool = False, explain: bool = F
         head.append(_name(hit), style="bold")
         console.print(head, soft_wrap=True)
         console.print(Text(f"    {_place(hit)}", style="dim"), soft_wrap=True)
-        for line in _snippet(hit, full=full).wrap(console, console.width - 4):
+        for line in _snippet(hit, full=full).wrap(console, console.width - 4) if hit.text else ():
             console.print(Text("    ") + line)
+        for other in hit.others:
+            console.print(Text(f"    also {_other(other)}", style="dim"), soft_wrap=True)
         if explain:
             console.print(Text(f"    {_stages(hit)}", style="dim"), soft_wrap=True)
         console.print()
@@ -102,6 +104,12 @@ def _place(hit: SearchHit) -> str:
     also = f"  (also in {'; '.join(others[:_PLACES])}{more})" if others else ""
     place = ", ".join(part for part in (quote_name(hit.document), hit.location.describe()) if part)
     return f"{place}{also}"
+
+
+def _other(hit: SearchHit) -> str:
+    """Return the place and the score of a hit that is folded into another."""
+    place = ", ".join(part for part in (_key(hit.document), hit.location.describe()) if part)
+    return f"{place} ({hit.kind}, {hit.score:.2f})"
 
 
 def _snippet(hit: SearchHit, *, full: bool) -> Text:

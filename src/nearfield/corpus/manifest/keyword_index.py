@@ -272,6 +272,11 @@ class KeywordIndex:
         values = (json.dumps(list(kinds)), count) if kinds else (count,)
         return [key for (key,) in self._connection.execute(sql, values)]
 
+    def count_kind(self, kind: str) -> int:
+        """Return the number of chunks of a kind."""
+        sql = "SELECT count(*) FROM chunks WHERE coalesce(json_extract(payload, '$.kind'), 'text') = ?"
+        return int(self._connection.execute(sql, (kind,)).fetchone()[0])
+
 
 def _distinct(terms: Iterable[str]) -> Iterator[str]:
     """Yield each term once."""

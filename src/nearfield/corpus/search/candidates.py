@@ -13,11 +13,12 @@ Stages = dict[str, dict[str, float]]
 
 @dataclass
 class SearchCandidate:
-    """A record, its score in the last stage, and the score and rank of each stage."""
+    """A record, its score in the last stage, the score and rank of each stage, and candidates folded into it."""
 
     record: Record
     score: float
     stages: Stages = field(default_factory=dict)
+    others: tuple[SearchCandidate, ...] = ()
 
     @property
     def id(self) -> str:
@@ -38,6 +39,7 @@ class SearchCandidate:
             highlights=highlights,
             stages=self.stages if explain else {},
             bridge=bridge,
+            others=tuple(other.to_hit((), explain=explain, bridge=bridge) for other in self.others),
             **place_of(payload),
         )
 

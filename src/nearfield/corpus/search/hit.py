@@ -97,7 +97,8 @@ class SearchHit:
     such as ``{"dense": {"score": 0.71, "rank": 2}}``. ``shared`` are the parts of ``text`` that were not compared with
     the query: passages that documents or pages share, which are separate chunks. ``bridge`` says what the search loses
     if it went through a bridge into the vectors of an earlier model; else it is empty. ``kind`` is that of the chunk: a
-    picture, page, sound or video has no text.
+    picture, page, sound or video has no text. ``others`` are further hits that are folded into this one: other parts of
+    its document with ``group_by``, or the page whose text it is; they have no highlights.
     """
 
     id: str
@@ -121,6 +122,7 @@ class SearchHit:
     start_time: float | None = None
     end_time: float | None = None
     kind: str = TEXT
+    others: tuple[SearchHit, ...] = ()
 
     @property
     def own_text(self) -> str:

@@ -11,8 +11,8 @@ from nearfield.corpus.manifest.keyword_index import PAGE
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.reading_text import ReadingText, read_text, shared_ranges, shift_highlights
 from nearfield.corpus.manifest.records import ChunkRecord
+from nearfield.corpus.search.content.media_filters import with_text_kind
 from nearfield.corpus.search.hit import Location, SearchHit, place_of
-from nearfield.corpus.search.media_filters import with_text_kind
 from nearfield.stores.filters import BUILT_IN, All, Compare, Either, Filter, Not, matches, parse_filter
 
 
@@ -58,6 +58,7 @@ class HitPlaces:
             start=location.start,
             end=location.end,
             also=tuple(self._location(chunk) for chunk in others),
+            others=tuple(map(self.complete, hit.others)),
         )
 
     def _matches(self, chunk: ChunkRecord) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 from nearfield.argument_checks import require_count, require_mapping, require_optional_texts, require_texts
@@ -11,6 +12,8 @@ from nearfield.arrays import Array
 from nearfield.corpus.document import TEXT
 from nearfield.corpus.extractors.media.kinds import MEDIA_FIELDS, NOUNS
 from nearfield.corpus.search import fusion
+from nearfield.corpus.search.content.query import ContentQuery
+from nearfield.corpus.search.content.readers import read_share, require_readers
 from nearfield.errors import InputError, nearest
 from nearfield.stores import Kind, TableSpec, Vector
 from nearfield.stores.filters import All, Compare, Either, FieldType, Filter, Not, parse_filter
@@ -23,8 +26,12 @@ FUSIONS: Mapping[str, Callable[..., dict[str, float]]] = {"rrf": fusion.reciproc
 #: The name of the keyword ranking.
 BM25 = "bm25"
 MAX_RESULTS = 1000
+#: Candidates of one ranking.
+MAX_CANDIDATES = 10 * MAX_RESULTS
 #: Candidates: of each fused ranking; for each result, of the first of two stages; for each result, to choose by MMR.
 FUSED, FIRST, VARIED = 100, 10, 4
+#: What results are grouped by, and the results of a group besides the best one that are returned.
+GROUPS, OTHERS = ("document",), 3
 #: Candidates that are reranked: sentences cost as much to encode as pairs, and gain little further down.
 RERANKED, RERANKED_SENTENCES = 50, 20
 #: The line of a collection's definition that makes a mode possible.
@@ -46,6 +53,8 @@ class Searchable:
     ``encode_documents`` encodes texts as documents, in the same form, for sentences. ``unread_script`` returns the
     script of a text that the model cannot read. ``note`` says what is lost where queries reach the vectors through a
     bridge. ``reads`` are the kinds of chunks with vectors, and ``reads_queries`` says whether the model reads texts.
+    ``modalities`` are all that it reads; ``encode_media`` encodes queries that are no texts, and ``fuses`` says whether
+    it reads content of several parts together.
     """
 
     table: TableSpec
@@ -59,6 +68,9 @@ class Searchable:
     note: str = ""
     reads: tuple[str, ...] = (TEXT,)
     reads_queries: bool = True
+    modalities: tuple[str, ...] = (TEXT,)
+    encode_media: Callable[[Sequence[Any]], Sequence[Vector]] | None = None
+    fuses: bool = False
 
     @property
     def media(self) -> tuple[str, ...]:
@@ -83,6 +95,8 @@ class SearchOptions:
     fuse: str = "weighted"
     depth: int | None = None
     min_score: float | None = None
+    group_by: str | None = None
+    others: int = OTHERS
 
 
 def known_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -91,7 +105,7 @@ def known_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
     Raises:
         TypeError: one of them is none; the message names the nearest option.
     """
-    known = [field.name for field in fields(SearchOptions) if field.name != "k"]
+    known = [*(field.name for field in fields(SearchOptions) if field.name != "k"), "like", "part_weights"]
     for name in options:
         if name not in known:
             raise TypeError(f"A search has no option {name!r}. {nearest(name, known)}")
@@ -105,7 +119,8 @@ class SearchPlan:
     ``rankings`` are the features, or ``bm25``, whose rankings are fused; ``rescored`` is the feature whose whole
     vectors score the candidates again; ``dense`` and ``tokens`` are the features that later stages need. ``depth`` is
     the number of candidates of each ranking, and ``pool`` the number that later stages take. Results with a score below
-    ``min_score`` are left out. ``notes`` say which features are left out, and why.
+    ``min_score`` are left out. ``notes`` say which features are left out, and why. ``kinds`` are the kinds of chunks
+    that are ranked one by one and then compared; empty where all are texts. ``others`` are returned of each group.
     """
 
     k: int
@@ -125,6 +140,9 @@ class SearchPlan:
     depth: int
     min_score: float | None = None
     notes: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    group_by: str | None = None
+    others: int = OTHERS
 
     @property
     def features(self) -> list[str]:
@@ -136,6 +154,13 @@ class SearchPlan:
     def sentences(self) -> bool:
         """Whether sentences are encoded."""
         return self.rerank == "sentences" or self.highlight == "meaning"
+
+    def deepened(self, factor: int) -> SearchPlan | None:
+        """Return the plan with more candidates, for groups that are too few; None if there can be no more."""
+        if self.rerank or self.pool >= MAX_CANDIDATES:
+            return None
+        pool = min(self.pool * factor, MAX_CANDIDATES)
+        return replace(self, pool=pool, depth=max(self.depth, pool))
 
 
 class SearchPlanner:
@@ -150,8 +175,16 @@ class SearchPlanner:
         rerankers: bool,
     ) -> None:
         self._features, self._keywords, self._rerankers = features, keywords, rerankers
+        #: The query, if it is more than texts.
+        self._query: ContentQuery | None = None
         first = next(iter(features.values()), None)
         self._fields = fields if fields is not None else (first.table.fields if first else {})
+
+    def for_query(self, query: ContentQuery) -> SearchPlanner:
+        """Return a planner for queries with parts like those of this one."""
+        planner = copy.copy(self)
+        planner._query = None if query.modalities == {TEXT} else query
+        return planner
 
     def plan(self, options: SearchOptions) -> SearchPlan:
         """Return the plan for these options.
@@ -160,16 +193,19 @@ class SearchPlanner:
             InputError: an option is unknown or out of range, or the collection lacks a feature that it needs.
         """
         require_texts(mode=options.mode, fuse=options.fuse)
-        require_optional_texts(rerank=options.rerank)
+        require_optional_texts(rerank=options.rerank, group_by=options.group_by)
         require_mapping("weights", options.weights)
         k, where = require_count("k", options.k, maximum=MAX_RESULTS), options.where
         rankings, rescored = self._mode(options.mode)
+        rankings = self._read_by(rankings, options.mode)
         rerank, highlight = self._rerank(options.rerank), _highlight(options.highlight)
         if options.fuse not in FUSIONS:
             raise InputError(f"Unknown fuse {options.fuse!r}. {nearest(options.fuse, FUSIONS)}", param="fuse")
+        _check_groups(options)
+        self._check_texts(options, rerank, highlight)
         pool = _pool(k, rerank, options)
         default_depth = max(FUSED, pool) if len(rankings) > 1 else FIRST * pool if rescored else pool
-        depth = None if options.depth is None else require_count("depth", options.depth, maximum=FIRST * MAX_RESULTS)
+        depth = None if options.depth is None else require_count("depth", options.depth, maximum=MAX_CANDIDATES)
         return SearchPlan(
             k=k,
             rankings=rankings,
@@ -187,8 +223,48 @@ class SearchPlanner:
             pool=pool,
             depth=default_depth if depth is None else max(pool, depth),
             min_score=None if options.min_score is None else _number("min_score", options.min_score),
-            notes=self._notes() if options.mode == "auto" else (),
+            notes=self._notes() if options.mode == "auto" and self._query is None else (),
+            kinds=self._kinds(rankings),
+            group_by=options.group_by,
+            others=require_count("others", options.others, minimum=0, maximum=MAX_RESULTS),
         )
+
+    def _kinds(self, rankings: Sequence[str]) -> tuple[str, ...]:
+        """Return the kinds of chunks that the rankings have; none where all are texts."""
+        read = [kind for name in rankings for kind in ((TEXT,) if name == BM25 else self._features[name].reads)]
+        return tuple(dict.fromkeys(read)) if set(read) - {TEXT} else ()
+
+    def _reads(self, name: str) -> bool:
+        """Return whether a feature, or the keyword index, reads a part of the query."""
+        if self._query is None:
+            return name == BM25 or self._features[name].reads_queries
+        return bool(self._query.text) if name == BM25 else read_share(self._features[name], self._query) > 0
+
+    def _read_by(self, rankings: tuple[str, ...], mode: str) -> tuple[str, ...]:
+        """Return the rankings that read a part of the query.
+
+        Raises:
+            InputError: no ranking reads a part.
+        """
+        if self._query is None:
+            return rankings
+        chosen = tuple(name for name in rankings if self._reads(name))
+        require_readers(self._query, chosen, self._features, mode)
+        return chosen
+
+    def _check_texts(self, options: SearchOptions, rerank: str | None, highlight: str | None) -> None:
+        """Refuse options that compare texts with the query's text, if it has none."""
+        if self._query is None or self._query.text:
+            return
+        if rerank not in (None, "multivector"):
+            raise InputError(
+                f"Rerank {options.rerank!r} compares texts, and the query has no text: leave rerank out.",
+                param="rerank",
+            )
+        if highlight == "meaning":
+            raise InputError(
+                "Highlight 'meaning' compares sentences with the query's text, and it has none.", param="highlight"
+            )
 
     def _notes(self) -> tuple[str, ...]:
         """Return which features cannot read a text, so that a search leaves them out."""
@@ -215,8 +291,7 @@ class SearchPlanner:
     def _mode(self, mode: str) -> tuple[tuple[str, ...], str | None]:
         """Return the rankings that a mode needs, and the feature that rescores."""
         if mode == "auto":
-            mode = self._auto()
-            rankings, rescored = self._mode(mode)
+            rankings, rescored = self._mode(self._auto())
             return (*rankings, *(name for name in self._media_rankings() if name not in rankings)), rescored
         if mode == BM25 and self._keywords:
             return (BM25,), None
@@ -231,7 +306,7 @@ class SearchPlanner:
         if mode in ("dense", "sparse", "multivector"):
             return (self._require(cast(Kind, mode), f"Mode {mode!r}"),), None
         if mode in self._features:
-            if not self._features[mode].reads_queries:
+            if self._query is None and not self._features[mode].reads_queries:
                 raise InputError(_unread_query(mode, self._features[mode]), param="mode")
             return (mode,), None
         if mode == BM25:
@@ -243,22 +318,28 @@ class SearchPlanner:
             return "hybrid" if self._keywords or self._first_of("sparse") else "dense"
         if self._keywords:
             return BM25
-        return next((name for name, feature in self._features.items() if feature.reads_queries), "dense")
+        return next((name for name in self._features if self._reads(name)), "dense")
 
     def _media_rankings(self) -> list[str]:
-        """Return the features of media that a text is compared with, without forms of others."""
+        """Return the features of media that the query is compared with, without forms of others.
+
+        A query that is more than texts is compared with texts too, by all features that read it.
+        """
         items = self._features.items()
-        return [name for name, one in items if one.media and one.reads_queries and one.of not in self._features]
+        chosen = [name for name, one in items if self._reads(name) and one.of not in self._features]
+        return chosen if self._query is not None else [name for name in chosen if self._features[name].media]
 
     def _first_of(self, kind: Kind) -> str | None:
         """Return the first feature of a kind that is not a form of another one: one that reads text, if there is."""
         items = self._features.items()
-        names = [name for name, one in items if one.table.kind == kind and one.of is None and one.reads_queries]
+        names = [name for name, one in items if one.table.kind == kind and one.of is None and self._reads(name)]
         return next((name for name in names if TEXT in self._features[name].reads), next(iter(names), None))
 
     def _require(self, kind: Kind, option: str) -> str:
         """Return the first feature of a kind, which this option needs."""
         name = self._first_of(kind)
+        if name is None and self._query is not None:
+            require_readers(self._query, [], self._features, option)
         if name is None:
             raise _missing_feature(option, kind)
         return name
@@ -296,6 +377,17 @@ def _fields_of(where: Filter | None) -> Iterator[str]:
             yield from _fields_of(part)
 
 
+def _check_groups(options: SearchOptions) -> None:
+    if options.group_by is None:
+        return
+    if options.group_by not in GROUPS:
+        raise InputError(
+            f"Unknown group_by {options.group_by!r}. {nearest(options.group_by, GROUPS)}", param="group_by"
+        )
+    if options.mmr is not None:
+        raise InputError("mmr chooses single passages: leave it or group_by out.", param="mmr")
+
+
 def _highlight(option: bool | str) -> str | None:
     name = "words" if option is True else option or None
     if name is not None and name not in HIGHLIGHTS:
@@ -309,6 +401,8 @@ def _pool(k: int, rerank: str | None, options: SearchOptions) -> int:
         default = RERANKED_SENTENCES if rerank == "sentences" else RERANKED
         depth = options.rerank_depth
         return max(k, default if depth is None else require_count("rerank_depth", depth, maximum=MAX_RESULTS))
+    if options.group_by is not None:
+        return min(FIRST * k, MAX_CANDIDATES)
     return k if options.mmr is None else max(k, min(VARIED * k, MAX_RESULTS))
 
 

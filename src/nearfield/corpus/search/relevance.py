@@ -59,9 +59,8 @@ _UNREAD_WARNING = (
 #: Coefficients of the logistic function: of nearness and coverage with an intercept; of nearness alone, as slope and
 #: value at 0.5, if a chunk has other words than the query or if words cannot be compared; the same of coverage alone.
 _BOTH, _NEAR_DESPITE_WORDS, _NEAR_ALONE, _COVERED = (8.0, 8.0, -6.1), (14.0, 0.51), (14.0, 0.39), (12.0, 0.45)
-#: Slope of the score of media, and the deviations above the mean at which it is 0.5.
-_MEDIA_SLOPE, _MEDIA_HALF = 1.5, 2.0
-_UNRELATED = (
+#: Texts that have nothing to do with any query.
+UNRELATED = (
     "The train to the coast leaves at seven in the morning.",
     "Whisk the eggs with sugar until the mixture is pale.",
     "The committee approved the budget for the coming year.",
@@ -86,7 +85,7 @@ class RelevanceScale:
 
     def __init__(self, store: Store, features: Mapping[str, Searchable], keywords: KeywordIndex) -> None:
         self._store, self._features, self._keywords = store, features, keywords
-        self._samples: dict[tuple[str, tuple[str, ...]], list[Vector]] = {}
+        self._samples: dict[str, list[Vector]] = {}
         #: Scripts that a warning has named.
         self._warned: set[str] = set()
 
@@ -106,12 +105,11 @@ class RelevanceScale:
         if name is not None:
             nearness = self._nearness(name, vectors[name], rankings)
             nearness = [
-                [None] * len(row) if self._is_unread(name, text) else row
+                [None] * len(row) if self.is_unread(name, text) else row
                 for text, row in zip(texts, nearness, strict=True)
             ]
         scores = []
-        media = self._media_scores(plan, vectors, rankings)
-        for text, near, ranking, seen in zip(texts, nearness, rankings, media, strict=True):
+        for text, near, ranking in zip(texts, nearness, rankings, strict=True):
             words = _QueryWords(self._keywords, text) if self._uses_words(plan) else None
             covered: list[float | None] = [None] * len(ranking)
             if words is not None:
@@ -119,31 +117,8 @@ class RelevanceScale:
             row = [_combine(*evidence) for evidence in zip(near, covered, strict=True)]
             if plan.rerank and plan.rerank not in ("multivector", "sentences"):
                 row = [max(score, _probability(candidate)) for score, candidate in zip(row, ranking, strict=True)]
-            row = [round(max(pair), _DIGITS) for pair in zip(row, seen, strict=True)]
-            scores.append(row if plan.mmr is not None else _falling(row))
-        return scores
-
-    def _media_scores(
-        self, plan: SearchPlan, vectors: Mapping[str, Sequence[Vector]], rankings: list[Ranking]
-    ) -> list[list[float]]:
-        """Return the scores of candidates that are media, by the features that found them; 0 for texts.
-
-        The query's scores with random chunks of the table are the scale: a picture is never as near to a text as
-        another text, whatever it shows.
-        """
-        scores = [[0.0] * len(ranking) for ranking in rankings]
-        for name in plan.rankings:
-            if name == BM25 or not self._features[name].media:
-                continue
-            table, sample = self._features[name].table, self._sample(name, self._features[name].media)
-            ids = (one.id for ranking in rankings for one in ranking if "kind" in one.record.payload)
-            stored = fetch_vectors(self._store, table, ids)
-            for row, query, ranking in zip(scores, vectors[name], rankings, strict=True):
-                places = [at for at, one in enumerate(ranking) if one.id in stored]
-                own = [stored[ranking[at].id] for at in places]
-                values = scoring.score(table, [query], [*own, *sample])[0].astype(np.float64)
-                for at, score in zip(places, _standardised(values, len(own)), strict=True):
-                    row[at] = max(row[at], score)
+            row = [round(score, _DIGITS) for score in row]
+            scores.append(row if plan.mmr is not None else falling(row))
         return scores
 
     def _feature(self, plan: SearchPlan) -> str | None:
@@ -153,7 +128,7 @@ class RelevanceScale:
         dense = (name for name in used if self._features[name].table.kind == "dense")
         return next(dense, used[0] if used else None)
 
-    def _is_unread(self, name: str, text: str) -> bool:
+    def is_unread(self, name: str, text: str) -> bool:
         """Return whether a model cannot read a query, so that its vector says nothing; warn once for each script."""
         feature = self._features[name]
         script = None if feature.unread_script is None else feature.unread_script(text)
@@ -184,16 +159,16 @@ class RelevanceScale:
             rows.append([places.get(candidate.id) for candidate in ranking])
         return rows
 
-    def _sample(self, name: str, kinds: tuple[str, ...] = ()) -> list[Vector]:
-        """Return vectors of texts that have nothing to do with a query; with ``kinds``, of media of these kinds."""
-        if (name, kinds) not in self._samples:
+    def _sample(self, name: str) -> list[Vector]:
+        """Return vectors of texts that have nothing to do with a query."""
+        if name not in self._samples:
             feature = self._features[name]
-            ids = self._keywords.sample_ids(_SAMPLE, kinds)
-            if not kinds and len(ids) < _MIN_SAMPLE and feature.encode_documents is not None:
-                self._samples[name, kinds] = list(feature.encode_documents(_UNRELATED))
+            ids = self._keywords.sample_ids(_SAMPLE)
+            if len(ids) < _MIN_SAMPLE and feature.encode_documents is not None:
+                self._samples[name] = list(feature.encode_documents(UNRELATED))
             else:  # ids are digests, so that their order is random
-                self._samples[name, kinds] = list(fetch_vectors(self._store, feature.table, ids).values())
-        return self._samples[name, kinds]
+                self._samples[name] = list(fetch_vectors(self._store, feature.table, ids).values())
+        return self._samples[name]
 
 
 class _QueryWords:
@@ -231,35 +206,25 @@ def _combine(near: float | None, covered: float | None) -> float:
     if near is None and covered is None:
         return 0.0
     if near is None:
-        return _logistic(_COVERED[0] * ((covered or 0.0) - _COVERED[1]))
+        return logistic(_COVERED[0] * ((covered or 0.0) - _COVERED[1]))
     if covered is None:
-        return _logistic(_NEAR_ALONE[0] * (near - _NEAR_ALONE[1]))
+        return logistic(_NEAR_ALONE[0] * (near - _NEAR_ALONE[1]))
     both = _BOTH[0] * near + _BOTH[1] * covered + _BOTH[2]
-    return _logistic(max(both, _NEAR_DESPITE_WORDS[0] * (near - _NEAR_DESPITE_WORDS[1])))
+    return logistic(max(both, _NEAR_DESPITE_WORDS[0] * (near - _NEAR_DESPITE_WORDS[1])))
 
 
-def _standardised(values: Array, count: int) -> list[float]:
-    """Return the first ``count`` scores on a scale from 0 to 1, by mean and deviation of those that follow them."""
-    others = values[count:]
-    spread = float(others.std()) if len(others) else 0.0
-    if spread <= 0:
-        return [0.5] * count
-    return [
-        _logistic(_MEDIA_SLOPE * ((value - float(others.mean())) / spread - _MEDIA_HALF)) for value in values[:count]
-    ]
-
-
-def _logistic(value: float) -> float:
+def logistic(value: float) -> float:
+    """Return 1 / (1 + e^-value)."""
     return 1 / (1 + math.exp(-max(-60.0, min(value, 60.0))))
 
 
 def _probability(candidate: object) -> float:
     """Return a cross-encoder's score as a probability; some models return the logit."""
     score = float(getattr(candidate, "score", 0.0))
-    return score if 0.0 <= score <= 1.0 else _logistic(score)
+    return score if 0.0 <= score <= 1.0 else logistic(score)
 
 
-def _falling(scores: Sequence[float]) -> list[float]:
+def falling(scores: Sequence[float]) -> list[float]:
     """Return scores of which each is at least as high as all that follow: a better hit is at least as relevant."""
     reversed_scores: Array = np.maximum.accumulate(np.asarray(scores[::-1], np.float64))
     return [float(score) for score in reversed_scores[::-1]]

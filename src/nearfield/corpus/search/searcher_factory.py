@@ -10,7 +10,7 @@ from nearfield.corpus.features import Feature, bridge_note, require_same_space, 
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.records import VectorTable
 from nearfield.corpus.manifest.stored_filters import stored_filter
-from nearfield.corpus.search.media_filters import with_text_kind
+from nearfield.corpus.search.content.media_filters import with_text_kind
 from nearfield.corpus.search.plan import Searchable
 from nearfield.corpus.search.relevance import RelevanceScale
 from nearfield.corpus.search.reranking import PairScorer
@@ -79,6 +79,9 @@ def _searchable(feature: Feature, table: VectorTable, derived_from: str | None) 
         unread_script=UnreadLetters(feature.encoder.tokenizer).script if feature.reads_texts else None,
         reads=feature.reads,
         reads_queries=feature.reads_texts,
+        modalities=tuple(feature.encoder.modalities),
+        encode_media=feature.encode_media,
+        fuses=feature.encoder.recipe.fuses,
     )
 
 

@@ -42,7 +42,8 @@ class McpHit(BaseModel):
     ``score`` is its relevance from 0 (unrelated) to 1. ``place`` is where a person finds it in the file: lines, pages,
     slides, sheets or times (``start_time`` and ``end_time`` in seconds). ``shared`` are the parts of ``text`` that
     documents share: they are separate results. ``bridge`` says what the search loses while the collection moves to
-    another model; else it is empty.
+    another model; else it is empty. ``kind`` is text, image, page, audio or video: all but the first have no text.
+    ``id`` is what the argument ``like`` takes. ``others`` are places that belong to this result.
     """
 
     document: str
@@ -61,6 +62,9 @@ class McpHit(BaseModel):
     start_time: float | None = None
     end_time: float | None = None
     bridge: str = ""
+    kind: str = "text"
+    id: str = ""
+    others: list[str] = []
 
 
 class McpHits(BaseModel):
@@ -189,7 +193,9 @@ def create_server(collections: OpenCollections) -> MCPServer:
 
 def _search_tool(collections: OpenCollections) -> Callable[..., CallToolResult]:
     def search(
-        query: Annotated[str, Field(description="What to search for: a question or keywords.", min_length=1)],
+        query: Annotated[
+            str | None, Field(description="What to search for: a question or keywords.", min_length=1)
+        ] = None,
         collection: Name = None,
         k: Annotated[int, Field(description="Number of passages to return.", ge=1, le=_MAX_RESULTS)] = 8,
         where: Annotated[
@@ -207,11 +213,19 @@ def _search_tool(collections: OpenCollections) -> Callable[..., CallToolResult]:
                 le=1,
             ),
         ] = None,
+        like: Annotated[
+            str | None,
+            Field(description="Id of a result or document: find more like it, in place of the query or beside it."),
+        ] = None,
+        by_document: Annotated[bool, Field(description="Return the best passage of each document only.")] = False,
     ) -> Annotated[CallToolResult, McpHits]:
-        """Find the passages of the user's documents that match a query best, by meaning and by words."""
+        """Find what matches a query best in the user's documents, pictures, sounds and videos."""
+        if query is None and like is None:
+            raise ToolError("search: give a query, or the id of a result in 'like'.")
 
         def run(opened: Collection) -> tuple[McpHits, str]:
-            hits = opened.search(query, k, where=where, min_score=min_score)
+            group_by = "document" if by_document else None
+            hits = opened.search(query, k, where=where, min_score=min_score, like=like, group_by=group_by)
             reason = "" if hits else describe_values(opened.manifest, where, opened.config.all_fields)
             return McpHits(collection=opened.name, results=[_convert_hit(hit) for hit in hits]), reason
 
@@ -300,13 +314,20 @@ def _convert_hit(hit: SearchHit) -> McpHit:
         start_time=hit.start_time,
         end_time=hit.end_time,
         bridge=hit.bridge,
+        kind=hit.kind,
+        id=hit.id,
+        others=[_place_of(other) for other in hit.others],
     )
+
+
+def _place_of(hit: SearchHit) -> str:
+    return ", ".join(part for part in (hit.document, hit.location.describe()) if part)
 
 
 def _format_hit(number: int, hit: McpHit) -> str:
     place = f"{hit.document}{f', {hit.place}' if hit.place else ''} (read: start {hit.start}, end {hit.end})"
     heading = " > ".join(dict.fromkeys(part for part in (hit.title, *hit.headings) if part))
-    text = hide_shared(hit.text, hit.shared)
+    text = hide_shared(hit.text, hit.shared) or f"({hit.kind}, id {hit.id})"
     return "\n".join(
         part for part in (f"[{number}] {heading}".rstrip(), f"document: {place}", f"score: {hit.score:.2f}", "", text)
     )

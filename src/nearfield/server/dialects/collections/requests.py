@@ -13,6 +13,7 @@ from nearfield.errors import InputError, NotThere, TooLarge
 from nearfield.message_text import count_of
 from nearfield.server.collections.collection_service import CollectionService
 from nearfield.server.dialects import JsonObject, Reply
+from nearfield.server.dialects.collections.query_parts import read_query
 from nearfield.server.dialects.collections.responses import (
     answer_to_dict,
     collection_to_dict,
@@ -32,6 +33,7 @@ from nearfield.server.http.request_context import RequestContext
 
 if TYPE_CHECKING:
     from nearfield.corpus.collection import Collection, DocumentInfo
+    from nearfield.corpus.search.content.query import SearchQuery
     from nearfield.corpus.search.hit import SearchHit
 
 SSE_TYPE = "text/event-stream"
@@ -74,7 +76,8 @@ async def drop_collection(_: None, context: RequestContext) -> JsonObject:
 async def search(request: SearchRequest, context: RequestContext) -> JsonObject:
     """Return the passages that best match the query."""
     names = [name for name in request.__struct_fields__ if name not in ("query", "k")]
-    hits = await _search_collection(context, request.query, request.k, _present_options(request, names))
+    query = read_query(request, context)
+    hits = await _search_collection(context, query, request.k, _present_options(request, names))
     return {"collection": context.path["name"], "results": [hit.to_dict() for hit in hits]}
 
 
@@ -102,7 +105,7 @@ def _present_options(request: SearchRequest | AskRequest, names: Sequence[str]) 
 
 
 async def _search_collection(
-    context: RequestContext, query: str, k: int, options: Mapping[str, object]
+    context: RequestContext, query: SearchQuery | None, k: int, options: Mapping[str, object]
 ) -> Sequence[SearchHit]:
     reranker = options.get("rerank")
     model = reranker if isinstance(reranker, str) and reranker not in _MODELLESS_RERANKERS else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from nearfield.errors import NearfieldError
 from nearfield.server.dialects import JsonObject, Route
+from nearfield.server.dialects.collections.query_parts import read_search_form
 from nearfield.server.dialects.collections.requests import (
     SSE_TYPE,
     ask,
@@ -38,6 +39,7 @@ from nearfield.server.dialects.collections.schemas import (
     DocumentReply,
     DocumentsReply,
     DocumentsRequest,
+    SearchForm,
     SearchReply,
     SearchRequest,
     UploadReply,
@@ -52,7 +54,7 @@ from nearfield.server.dialects.collections.uploads import (
     upload_file,
 )
 from nearfield.server.dialects.schemas import ErrorReply
-from nearfield.server.http.request_body import JSON
+from nearfield.server.http.request_body import JSON, MSGPACK
 
 _COLLECTION_PATH = "/collections/{name}"
 _UPLOAD_PATH = f"{_COLLECTION_PATH}/uploads/{{upload}}"
@@ -106,6 +108,9 @@ class CollectionsDialect:
             request_type=SearchRequest,
             response_type=SearchReply,
             example=_SEARCH_EXAMPLE,
+            request_media=(JSON, MSGPACK),
+            read_form=read_search_form,
+            form_type=SearchForm,
         ),
         Route(
             f"{_COLLECTION_PATH}/ask",

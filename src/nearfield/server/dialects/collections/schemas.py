@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -15,12 +15,22 @@ MAX_QUERY_LENGTH, MAX_LISTED_DOCUMENTS, MAX_TEXT_LENGTH = 32_768, 1000, 1_000_00
 MAX_RESULTS, MAX_PASSAGES = 1000, 100
 #: Candidates to rerank for one request: each needs a run of the model.
 MAX_RERANKED = 200
+#: A picture, sound or video: a data URI or base64 in JSON, and in msgpack the bytes of its file, too.
+FileContent = Annotated[
+    Any,
+    msgspec.Meta(
+        description="A file as a data URI or as base64; in msgpack also its bytes.",
+        extra_json_schema={"type": "string"},
+    ),
+]
+#: Parts of one query.
+MAX_PARTS = 16
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=8192)]
 Query = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_QUERY_LENGTH)]
 Model = Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)]
 Depth = Annotated[int, msgspec.Meta(ge=1, le=MAX_RESULTS)]
 Reranked = Annotated[int, msgspec.Meta(ge=1, le=MAX_RERANKED)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 Word = Annotated[str, msgspec.Meta(max_length=64)]
 _NAME_FORM = "a lower-case letter or a digit, then up to 62 lower-case letters, digits, - and _"
 
@@ -38,15 +48,10 @@ class CollectionList(msgspec.Struct):
 
 
 class CollectionFeature(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """One kind of vector that each passage has, as in the definition of a collection.
-
-    ``reads`` are the kinds of passages that have it; one of them but text as ``kind`` is short for a feature that reads
-    it.
-    """
+    """One kind of vector that each passage has, as in the definition of a collection."""
 
     model: Model | None = None
-    kind: Literal["dense", "sparse", "multivector", "image", "page", "audio", "video"] = "dense"
-    reads: Annotated[list[Literal["text", "image", "page", "audio", "video"]], msgspec.Meta(max_length=5)] | None = None
+    kind: Literal["dense", "sparse", "multivector"] = "dense"
     dimensions: Annotated[int, msgspec.Meta(ge=1, le=65_536)] | None = None
     force: bool = False
     dtype: Literal["float32", "float16", "binary"] = "float32"
@@ -64,50 +69,12 @@ class CollectionChunks(msgspec.Struct, forbid_unknown_fields=True, omit_defaults
     context: bool = True
 
 
-class CollectionExtractor(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """An extractor with parameters, which stands for a feature and the segments that it reads."""
-
-    feature_extractor_name: Word
-    version: Word | None = None
-    parameters: dict[str, JsonValue] = {}
-
-
-class CollectionSoundSegments(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How sounds are cut: equal parts of seconds, or parts between silences."""
-
-    split_method: Literal["time", "silence"] = "time"
-    time_split_interval: Seconds | None = None
-    max_segment_duration: Seconds | None = None
-
-
-class CollectionVideoSegments(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How videos are cut, and the frames that the model reads of each second and of each segment."""
-
-    split_method: Literal["time", "scene", "silence"] = "time"
-    time_split_interval: Seconds | None = None
-    max_segment_duration: Seconds | None = None
-    fps: Annotated[float, msgspec.Meta(gt=0, le=120)] | None = None
-    max_frames: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
-
-
-class CollectionSegments(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """How sounds and videos are cut into segments, which are passages."""
-
-    audio: CollectionSoundSegments = CollectionSoundSegments()
-    video: CollectionVideoSegments = CollectionVideoSegments()
-
-
 class CollectionRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Body of POST /collections; the default model of the first feature is all-MiniLM-L6-v2.
-
-    ``feature_extractors`` stand for ``features``: names, or objects with names and parameters.
-    """
+    """Body of POST /collections; the default model of the first feature is all-MiniLM-L6-v2."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description=_NAME_FORM)]
     features: Annotated[dict[str, CollectionFeature], msgspec.Meta(max_length=16)] = {}
-    feature_extractors: Annotated[list[Word | CollectionExtractor], msgspec.Meta(max_length=16)] | None = None
     chunks: CollectionChunks | None = None
-    segments: CollectionSegments | None = None
     fields: Annotated[dict[str, Literal["str", "int", "float", "bool"]], msgspec.Meta(max_length=64)] = {}
     language: Word | None = None
 
@@ -126,10 +93,24 @@ class CollectionReply(msgspec.Struct):
     tables: list[dict[str, JsonValue]]
 
 
-class SearchRequest(msgspec.Struct):
-    """Body of POST /collections/{name}/search; the defaults are those of ``Collection.search`` in Python."""
+class SearchContent(msgspec.Struct, forbid_unknown_fields=True):
+    """A part of a query: a text, or a picture, sound or video as a data URI, base64, or bytes in msgpack."""
 
-    query: Query
+    text: Query | None = None
+    image: FileContent = None
+    audio: FileContent = None
+    video: FileContent = None
+
+
+class SearchRequest(msgspec.Struct):
+    """Body of POST /collections/{name}/search; the defaults are those of ``Collection.search`` in Python.
+
+    ``query`` is a text, a part or a list of parts, whose vectors are added. ``like`` is the id of a passage or document
+    of the collection, or several, in its place or beside it. ``part_weights`` are those of the parts, then of ``like``.
+    ``group_by`` is ``document``, for the best passage of each document with at most ``others`` more.
+    """
+
+    query: Query | SearchContent | Annotated[list[SearchContent], msgspec.Meta(max_length=MAX_PARTS)] | None = None
     k: Depth = 10
     mode: Word | None = None
     where: dict[str, JsonValue] | None = None
@@ -143,6 +124,28 @@ class SearchRequest(msgspec.Struct):
     fuse: Word | None = None
     depth: Annotated[int, msgspec.Meta(ge=1, le=10 * MAX_RESULTS)] | None = None
     min_score: Share | None = None
+    like: Id | Annotated[list[Id], msgspec.Meta(max_length=MAX_PARTS)] | None = None
+    part_weights: Annotated[list[float], msgspec.Meta(max_length=2 * MAX_PARTS)] | None = None
+    group_by: Word | None = None
+    others: Annotated[int, msgspec.Meta(ge=0, le=MAX_RESULTS)] | None = None
+
+
+class SearchForm(msgspec.Struct):
+    """Form of a search: parts ``text``, ``image``, ``audio`` and ``video`` (files), and ``like``, in their order.
+
+    The other fields are those of the JSON body, as texts; ``where``, ``weights`` and ``part_weights`` are JSON.
+    """
+
+    text: list[str] | None = None
+    image: list[bytes] | None = None
+    audio: list[bytes] | None = None
+    video: list[bytes] | None = None
+    like: list[Id] | None = None
+    k: Depth = 10
+    mode: Word | None = None
+    where: str | None = None
+    part_weights: str | None = None
+    group_by: Word | None = None
 
 
 class CollectionPlace(msgspec.Struct):
@@ -157,6 +160,7 @@ class CollectionPlace(msgspec.Struct):
     lines: list[int] | None
     start_time: float | None
     end_time: float | None
+    kind: str
 
 
 class CollectionPassage(msgspec.Struct):
@@ -167,7 +171,8 @@ class CollectionPassage(msgspec.Struct):
     ``lines`` are the first and last line in a text file. ``highlights`` are pairs of positions in the passage's text,
     and so is ``shared``: what was not compared with the query, since it is a separate passage that documents share.
     ``bridge`` says what the search loses while the collection moves to another model; else it is empty. ``start_time``
-    and ``end_time`` are the seconds of a recording in which the passage is said.
+    and ``end_time`` are the seconds of a recording in which the passage is said. ``kind`` is text, image, page, audio
+    or video; all but the first have no text. ``others`` are passages that are folded into this one.
     """
 
     id: str
@@ -190,6 +195,8 @@ class CollectionPassage(msgspec.Struct):
     bridge: str
     start_time: float | None
     end_time: float | None
+    kind: str
+    others: list[CollectionPassage]
 
 
 class SearchReply(msgspec.Struct):
