@@ -104,6 +104,14 @@ class FileSource(Source):
         """Return the file or folder."""
         return [str(self._path)]
 
+    def path_of(self, key: str) -> Path | None:
+        """Return the path of the file of a document, by its key; None if it is no file, or outside of the folder."""
+        if self._path.is_file():
+            return self._path if key == self._path.name else None
+        path = self._path / key
+        inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self._path))
+        return path if inside and path.is_file() else None
+
     def _single_file(self) -> Iterator[SourceItem]:
         if self._path.suffix.lower() in TABLES:
             raise InputError(f"{self._path} is a table: add it as a source of kind 'table'.", param="location")

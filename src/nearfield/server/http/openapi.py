@@ -96,9 +96,6 @@ def _operation(dialect: Dialect, route: Route, schemas: dict[Any, JsonObject]) -
         operation["requestBody"] = {"required": True, "content": dict.fromkeys(media, body)}
         if route.form_type is not None:
             operation["requestBody"]["content"][FORM] = {"schema": schemas[route.form_type]}
-    elif route.upload:
-        binary = {"schema": {"type": "string", "format": "binary"}}
-        operation["requestBody"] = {"required": True, "content": dict.fromkeys(route.request_media, binary)}
     success: JsonObject = {"description": "The answer"}
     if route.response_type is not None:
         content = {"schema": schemas[route.response_type]}

@@ -17,6 +17,7 @@ from nearfield.server.dialects.collections.query_parts import read_query
 from nearfield.server.dialects.collections.responses import (
     answer_to_dict,
     collection_to_dict,
+    hit_to_dict,
     report_to_dict,
     stream_answer,
 )
@@ -78,7 +79,7 @@ async def search(request: SearchRequest, context: RequestContext) -> JsonObject:
     names = [name for name in request.__struct_fields__ if name not in ("query", "k")]
     query = read_query(request, context)
     hits = await _search_collection(context, query, request.k, _present_options(request, names))
-    return {"collection": context.path["name"], "results": [hit.to_dict() for hit in hits]}
+    return {"collection": context.path["name"], "results": [hit_to_dict(context.path["name"], hit) for hit in hits]}
 
 
 async def ask(request: AskRequest, context: RequestContext) -> object:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from nearfield.errors import NearfieldError
+from nearfield.server.collections.document_renderings import rendering_addresses
 from nearfield.server.dialects import JsonObject, shared_error_body
 
 if TYPE_CHECKING:
     from nearfield.corpus.answering.answer import Answer
     from nearfield.corpus.indexing.report import IndexReport
+    from nearfield.corpus.search.hit import SearchHit
 
 
 def collection_to_dict(info: Mapping[str, Any]) -> JsonObject:
@@ -34,7 +36,19 @@ def _without_paths(feature: Mapping[str, Any]) -> JsonObject:
 
 def answer_to_dict(name: str, answer: Answer) -> JsonObject:
     """Return an answer with the name of its collection."""
-    return {"collection": name, **answer.to_dict()}
+    data = answer.to_dict()
+    passages = [_with_addresses(name, passage) for passage in data["passages"]]
+    return {"collection": name, **data, "passages": passages}
+
+
+def hit_to_dict(name: str, hit: SearchHit) -> JsonObject:
+    """Return a hit with the addresses of its thumbnail and its clip."""
+    return _with_addresses(name, hit.to_dict())
+
+
+def _with_addresses(name: str, hit: Mapping[str, Any]) -> JsonObject:
+    others = [_with_addresses(name, other) for other in hit["others"]]
+    return {**hit, **rendering_addresses(name, hit), "others": others}
 
 
 async def stream_answer(name: str, first: str | Answer, pieces: AsyncIterator[str | Answer]) -> AsyncIterator[bytes]:

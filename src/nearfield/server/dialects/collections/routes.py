@@ -9,8 +9,10 @@ a request cannot.
 from __future__ import annotations
 
 from nearfield.errors import NearfieldError
+from nearfield.server.collections.document_renderings import THUMBNAIL_TYPES
 from nearfield.server.dialects import JsonObject, Route
 from nearfield.server.dialects.collections.query_parts import read_search_form
+from nearfield.server.dialects.collections.renderings import get_clip, get_thumbnail
 from nearfield.server.dialects.collections.requests import (
     SSE_TYPE,
     ask,
@@ -174,7 +176,7 @@ class CollectionsDialect:
         ),
         Route(
             _UPLOAD_PATH,
-            "Continue an upload; the file is indexed once it is complete",
+            "Continue an upload (application/offset+octet-stream); the file is indexed once it is complete",
             continue_upload,
             status=204,
             method="PATCH",
@@ -205,6 +207,21 @@ class CollectionsDialect:
             "Read a document (?id=)",
             read_document,
             response_type=DocumentReply,
+            method="GET",
+            rate_limit_exempt=True,
+        ),
+        Route(
+            f"{_COLLECTION_PATH}/document/thumbnail",
+            "Show a document: a picture, a page or a second (?id=&page=&time=&size=&format=)",
+            get_thumbnail,
+            method="GET",
+            rate_limit_exempt=True,
+            response_media=tuple(THUMBNAIL_TYPES.values()),
+        ),
+        Route(
+            f"{_COLLECTION_PATH}/document/clip",
+            "Return a part of a sound or video (?id=&start=&end=&format=)",
+            get_clip,
             method="GET",
             rate_limit_exempt=True,
         ),

@@ -173,6 +173,7 @@ class CollectionPassage(msgspec.Struct):
     ``bridge`` says what the search loses while the collection moves to another model; else it is empty. ``start_time``
     and ``end_time`` are the seconds of a recording in which the passage is said. ``kind`` is text, image, page, audio
     or video; all but the first have no text. ``others`` are passages that are folded into this one.
+    ``thumbnail`` and ``clip`` are the addresses on this server of a picture and of a part of the recording, or null.
     """
 
     id: str
@@ -197,6 +198,8 @@ class CollectionPassage(msgspec.Struct):
     end_time: float | None
     kind: str
     others: list[CollectionPassage]
+    thumbnail: str | None
+    clip: str | None
 
 
 class SearchReply(msgspec.Struct):
