@@ -16,8 +16,9 @@ from nearfield.units import format_clock
 _NO_SPEECH, _IMPROBABLE = 0.6, -1.0
 #: Ratio of compression above which a segment repeats itself, also Whisper's.
 _REPETITIVE = 2.4
-#: The same text in a row: from the second one after the first on, it is left out.
-_MAX_SAME = 2
+#: The same text in a row: from the second one after the first on, it is left out, unless there are so many seconds
+#: before it.
+_MAX_SAME, _FAR = 2, 30.0
 _MAX_NAMED = 3
 _WORDS = re.compile(r"\w+")
 _LARGER = 'Listen to them, or choose a larger model (speech = "small").'
@@ -34,6 +35,7 @@ class SpeechGuard:
     repeated: list[float] = field(default_factory=list)
     hard: list[float] = field(default_factory=list)
     _last: str = ""
+    _last_end: float = 0.0
     _same: int = 0
 
     def choose(self, segments: Iterable[SpeechSegment]) -> list[SpeechSegment]:
@@ -44,8 +46,9 @@ class SpeechGuard:
         words = " ".join(_WORDS.findall(segment.text.casefold()))
         if not words:
             return False
-        self._same = self._same + 1 if words == self._last else 0
-        self._last = words
+        is_near = segment.start - self._last_end < _FAR
+        self._same = self._same + 1 if words == self._last and is_near else 0
+        self._last, self._last_end = words, segment.end
         is_improbable = segment.log_probability < _IMPROBABLE
         if is_improbable and segment.no_speech > _NO_SPEECH:
             self.uncertain.append(segment.start)
