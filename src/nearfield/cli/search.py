@@ -17,6 +17,7 @@ from nearfield.strict_json import parse_json
 
 if TYPE_CHECKING:
     from nearfield.corpus.answering.answer import Answer
+    from nearfield.corpus.answering.passage_pictures import PassagePicture
     from nearfield.corpus.collection import Collection
     from nearfield.corpus.search.content.query import SearchQuery
     from nearfield.corpus.search.hit import SearchHit
@@ -178,6 +179,10 @@ def ask(
         float | None, typer.Option(help="Temperature of the model [the endpoint's own].", min=0)
     ] = None,
     budget: Annotated[int, typer.Option(help="Maximum number of tokens of all passages together.", min=1)] = 3000,
+    pictures: Annotated[
+        int,
+        typer.Option(help="Maximum number of pictures, pages and frames to send, to models that read them.", min=0),
+    ] = 0,
     stream: Annotated[bool, typer.Option(help="Print the answer while it is written.")] = True,
     as_json: Json = False,
 ) -> None:
@@ -200,7 +205,7 @@ def ask(
     hits = _search(name, question, k, options)
     streamed = endpoint is not None and stream and not as_json
     make = answer.stream if streamed else answer.ask
-    reply = make(question, hits, endpoint, budget=budget)
+    reply = make(question, hits, endpoint, budget=budget, pictures=_pictures(name, hits, pictures))
     whole = reply if isinstance(reply, answer.Answer) else _print_stream(reply)
     if as_json:
         typer.echo(to_json({"collection": name, "question": question, **whole.to_dict()}))
@@ -213,6 +218,17 @@ def ask(
     least = 0.0 if hits else float(options["min_score"])
     for warning in (*passages.warnings(whole), *passages.warnings_without_evidence(least)):
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
+
+
+def _pictures(name: str, hits: list[SearchHit], count: int) -> list[PassagePicture]:
+    """Return the pictures of passages that are sent to the chat endpoint."""
+    if not count:
+        return []
+    from nearfield.corpus.answering.passage_pictures import passage_pictures
+    from nearfield.corpus.collection import Collection
+
+    with Collection.open(name) as opened:
+        return passage_pictures(opened.manifest, hits, count)
 
 
 def _explain_filter(name: str, where: object) -> None:

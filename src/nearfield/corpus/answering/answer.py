@@ -9,9 +9,11 @@ from typing import Any
 from nearfield.corpus.answering.chat_client import ChatEndpoint
 from nearfield.corpus.answering.chat_stream import AnswerEnd
 from nearfield.corpus.answering.citations import Citations
+from nearfield.corpus.answering.passage_pictures import PassagePicture
 from nearfield.corpus.answering.prompt import BUDGET, UNANSWERED, build_messages, estimate_tokens, select_passages
 from nearfield.corpus.search.hit import SearchHit
 from nearfield.errors import AnswerFailed, InputError
+from nearfield.message_text import count_of
 
 #: The answer, without a model, when no passage is relevant.
 NOTHING_FOUND = "The collection has no answer to this question: no passage is about it."
@@ -79,17 +81,19 @@ def ask(
     *,
     budget: int = BUDGET,
     count: Callable[[str], int] | None = None,
+    pictures: Sequence[PassagePicture] = (),
 ) -> Answer:
     """Answer a question from passages, the best first.
 
     Without an ``endpoint``, the answer holds the passages alone. Without passages, no model is asked. ``budget`` is the
     maximum number of tokens of all passages together, counted by ``count`` (``TokenCounter.count``) or estimated.
+    ``pictures`` are sent too, as passages after the texts: only models that read pictures accept them.
 
     Raises:
-        InputError: the question is empty or too long.
+        InputError: the question is empty or too long, or there are pictures and the endpoint's API has none.
         AnswerFailed: the endpoint cannot be reached, refused, or gave no answer in time; with its message.
     """
-    return _last(_pieces(question, passages, endpoint, budget, count, streaming=False))
+    return _last(_pieces(question, passages, endpoint, budget, count, pictures, streaming=False))
 
 
 def stream(
@@ -99,12 +103,13 @@ def stream(
     *,
     budget: int = BUDGET,
     count: Callable[[str], int] | None = None,
+    pictures: Sequence[PassagePicture] = (),
 ) -> Iterator[str | Answer]:
     """Yield the answer's text in pieces as they arrive, and last the ``Answer`` with the same text.
 
     Arguments and errors as for ``ask``.
     """
-    return _pieces(question, passages, endpoint, budget, count, streaming=True)
+    return _pieces(question, passages, endpoint, budget, count, pictures, streaming=True)
 
 
 def _pieces(
@@ -113,14 +118,16 @@ def _pieces(
     endpoint: ChatEndpoint | None,
     budget: int,
     count: Callable[[str], int] | None,
+    pictures: Sequence[PassagePicture],
     *,
     streaming: bool,
 ) -> Iterator[str | Answer]:
     question = _checked(question)
     passages = [passage for passage in passages if passage.text]  # pictures and sounds have none
     selected, left_out = select_passages(passages, budget, count)
-    if left_out and not selected:
+    if left_out and not selected and not pictures:
         raise InputError(f"No passage fits into {budget} tokens: raise the budget.", param="budget")
+    selected = (*selected, *(picture.passage for picture in pictures))
     if not selected:
         yield NOTHING_FOUND
         yield Answer(NOTHING_FOUND, found=False)
@@ -128,10 +135,15 @@ def _pieces(
     if endpoint is None:
         yield Answer("", passages=selected, left_out=left_out)
         return
-    messages = build_messages(question, selected)
-    size = sum((count or estimate_tokens)(message["content"]) for message in messages)
+    if pictures and endpoint.kind != "openai":
+        raise InputError(
+            "Pictures are sent to endpoints of OpenAI's API alone: of an Ollama server, give the URL with /v1.",
+            param="pictures",
+        )
+    messages = build_messages(question, selected, [picture.uri for picture in pictures])
+    size = sum((count or estimate_tokens)(str(message["content"])) for message in messages) if not pictures else 0
     citations, text, end = Citations(len(selected)), "", AnswerEnd()
-    for piece in endpoint.stream(messages, prompt_tokens=size, streaming=streaming):
+    for piece in _with_hint(endpoint.stream(messages, prompt_tokens=size, streaming=streaming), len(pictures)):
         if isinstance(piece, AnswerEnd):
             end = piece
         elif checked := citations.feed(piece):
@@ -141,6 +153,17 @@ def _pieces(
         text += checked
         yield checked
     yield _answer(text, citations, end, selected, left_out, endpoint)
+
+
+def _with_hint(pieces: Iterator[str | AnswerEnd], pictures: int) -> Iterator[str | AnswerEnd]:
+    """Yield the pieces of an answer; an error says that the question had pictures, which many models refuse."""
+    try:
+        yield from pieces
+    except AnswerFailed as error:
+        if not pictures:
+            raise
+        sent = count_of(pictures, "picture")
+        raise AnswerFailed(f"{error} The question had {sent}: a model that reads none may refuse them.") from error
 
 
 def _answer(

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from nearfield import __version__
@@ -134,7 +134,7 @@ class ChatEndpoint:
             path += end if root_pattern.search(path) else root + end
         return urlunsplit((url.scheme, url.netloc, path, url.query, ""))
 
-    def complete(self, messages: Sequence[Mapping[str, str]], *, prompt_tokens: int = 0) -> tuple[str, AnswerEnd]:
+    def complete(self, messages: Sequence[Mapping[str, Any]], *, prompt_tokens: int = 0) -> tuple[str, AnswerEnd]:
         """Return the whole answer to these messages (``{"role", "content"}``), and how it ended.
 
         ``prompt_tokens`` is their approximate length: an Ollama model is loaded with a context for it.
@@ -147,7 +147,7 @@ class ChatEndpoint:
         return "".join(piece for piece in pieces if isinstance(piece, str)), end
 
     def stream(
-        self, messages: Sequence[Mapping[str, str]], *, prompt_tokens: int = 0, streaming: bool = True
+        self, messages: Sequence[Mapping[str, Any]], *, prompt_tokens: int = 0, streaming: bool = True
     ) -> Iterator[str | AnswerEnd]:
         """Yield an answer in pieces as they arrive, and how it ended. Arguments and errors as for ``complete``.
 
@@ -164,7 +164,7 @@ class ChatEndpoint:
     def _timeout_error(self) -> AnswerFailed:
         return AnswerFailed(f"{self.shown} gave no answer within {self.timeout:g} s.")
 
-    def _body(self, messages: Sequence[Mapping[str, str]], prompt_tokens: int, streaming: bool) -> dict[str, object]:
+    def _body(self, messages: Sequence[Mapping[str, Any]], prompt_tokens: int, streaming: bool) -> dict[str, object]:
         body: dict[str, object] = {"messages": [_encodable(message) for message in messages], "stream": streaming}
         body |= {"model": self.model} if self.model else {}
         if self.kind == "ollama":
@@ -190,9 +190,13 @@ def _kind(url: str) -> Kind:
     return "ollama" if parts.port == _OLLAMA_PORT and not path else "openai"
 
 
-def _encodable(message: Mapping[str, str]) -> dict[str, str]:
-    """Return a message without lone surrogates, which have no UTF-8."""
-    return {name: value.encode("utf-8", "replace").decode() for name, value in message.items()}
+def _encodable(value: Any) -> Any:
+    """Return a message, or a part of one, without lone surrogates, which have no UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {name: _encodable(part) for name, part in value.items()}
+    return [_encodable(part) for part in value]
 
 
 # -- one request -------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 
 from nearfield.corpus.answering.answer import Answer, ask, stream
 from nearfield.corpus.answering.chat_client import ChatEndpoint
+from nearfield.corpus.answering.passage_pictures import passage_pictures
 from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.search.content.likes import find_likes
@@ -63,18 +64,24 @@ class CollectionQueries:
         places = HitPlaces(self.manifest, options.get("where"), self.config)
         return [[places.complete(hit) for hit in hits] for hits in results]
 
-    def ask(self, question: str, endpoint: ChatEndpoint | None = None, *, k: int = 8, **options: Any) -> Answer:
+    def ask(
+        self, question: str, endpoint: ChatEndpoint | None = None, *, k: int = 8, pictures: int = 0, **options: Any
+    ) -> Answer:
         """Answer a question from the collection, with citations; without an endpoint, return the passages alone.
 
         Passages with a score below ``min_score`` (``MIN_ANSWER_SCORE``) are no evidence and not sent to the endpoint.
+        Up to ``pictures`` of the passages that are pictures, pages and parts of videos are sent as pictures, to models
+        that read them.
 
         Raises:
-            AnswerFailed: the endpoint cannot be reached or returned no answer.
+            AnswerFailed: the endpoint cannot be reached or returned no answer, or its model reads no pictures.
         """
-        return ask(question, self.search(question, k, **{**ANSWER_OPTIONS, **options}), endpoint)
+        hits = self.search(question, k, **{**ANSWER_OPTIONS, **options})
+        return ask(question, hits, endpoint, pictures=passage_pictures(self.manifest, hits, pictures))
 
     def ask_stream(
-        self, question: str, endpoint: ChatEndpoint | None = None, *, k: int = 8, **options: Any
+        self, question: str, endpoint: ChatEndpoint | None = None, *, k: int = 8, pictures: int = 0, **options: Any
     ) -> Iterator[str | Answer]:
         """Yield the answer's text as it arrives, and the ``Answer`` last; otherwise as ``ask``."""
-        return stream(question, self.search(question, k, **{**ANSWER_OPTIONS, **options}), endpoint)
+        hits = self.search(question, k, **{**ANSWER_OPTIONS, **options})
+        return stream(question, hits, endpoint, pictures=passage_pictures(self.manifest, hits, pictures))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from nearfield.corpus.search.hit import SearchHit
 
@@ -74,17 +75,25 @@ def estimate_tokens(text: str) -> int:
     return len(text.encode("utf-8", "replace")) // 4 + 1
 
 
-def build_messages(question: str, passages: Sequence[SearchHit]) -> list[dict[str, str]]:
+def build_messages(
+    question: str, passages: Sequence[SearchHit], pictures: Sequence[str] = ()
+) -> list[dict[str, str | list[Any]]]:
     """Return the chat messages: the rules, then the passages between tags and the question.
 
-    The tag's name is a digest of all of it, so that no passage can contain the tag that would end it.
+    The tag's name is a digest of all of it, so that no passage can contain the tag that would end it. ``pictures`` are
+    the data URIs of the last passages, which are pictures: each follows the text as a part that names its number.
     """
     content = "\0".join([question, *(_block(number, passage, "") for number, passage in enumerate(passages, 1))])
     tag = f"passage-{hashlib.sha256(content.encode('utf-8', 'replace')).hexdigest()[:12]}"
     blocks = "\n\n".join(_block(number, passage, tag) for number, passage in enumerate(passages, 1))
+    text = f"{blocks}\n\nQuestion: {question}"
+    parts: list[Any] = [{"type": "text", "text": text}]
+    for number, uri in enumerate(pictures, len(passages) - len(pictures) + 1):
+        parts.append({"type": "text", "text": f"The picture of passage [{number}], which is data too:"})
+        parts.append({"type": "image_url", "image_url": {"url": uri}})
     return [
         {"role": "system", "content": _SYSTEM.format(tag=tag)},
-        {"role": "user", "content": f"{blocks}\n\nQuestion: {question}"},
+        {"role": "user", "content": parts if pictures else text},
     ]
 
 
@@ -95,7 +104,8 @@ def _block(number: int, passage: SearchHit, tag: str) -> str:
         "Place": ", ".join(part for part in (_key(passage.document), passage.location.describe()) if part),
     }
     lines = [f"{name}: {_line(value)}" for name, value in facts.items() if value]
-    return "\n".join([f"<{tag} number={number}>", f"[{number}]", *lines, "", passage.own_text.strip(), f"</{tag}>"])
+    text = passage.own_text.strip() or f"(This passage is a picture: {passage.kind}.)"
+    return "\n".join([f"<{tag} number={number}>", f"[{number}]", *lines, "", text, f"</{tag}>"])
 
 
 def _key(document: str) -> str:
