@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from nearfield.corpus.sources import watcher
 from nearfield.corpus.sources.watcher import watch_paths
 from nearfield.errors import InputError
 from nearfield.testing import write_tiny_model
@@ -170,3 +171,33 @@ def test_changes_in_what_is_left_out_do_not_count(tmp_path: Path) -> None:
 def test_nothing_to_watch_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="can be watched"):
         next(watch_paths([str(tmp_path / "none")]))
+
+
+def test_changes_wait_for_a_video_that_is_being_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(watcher.time, "monotonic", lambda: clock[0])
+    film, text = tmp_path / "film.mp4", str(tmp_path / "a.txt")
+    growing = watcher._GrowingFiles()
+    assert growing.add({text}) == {text}
+    film.write_bytes(b"half")
+    assert growing.add({str(film)}) == set()
+    clock[0] += 1.5
+    film.write_bytes(b"half and more")
+    assert growing.add({str(film), text}) == set()
+    clock[0] += 1.5
+    assert growing.add(set()) == set()  # it grew 1.5 seconds ago
+    clock[0] += 1.0
+    assert growing.add(set()) == {str(film), text}
+    assert growing.add(set()) == set()
+
+
+def test_a_file_that_never_ends_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(watcher.time, "monotonic", lambda: clock[0])
+    growing, film = watcher._GrowingFiles(), tmp_path / "film.mp4"
+    for size in range(1000):
+        film.write_bytes(b"x" * size)
+        if growing.add({str(film)}):
+            break
+        clock[0] += 1.0
+    assert 590 <= clock[0] <= 610

@@ -7,20 +7,27 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from nearfield.corpus.extractors.media.kinds import PICTURE, SOUND, VIDEO, media_type
 from nearfield.errors import InputError, MissingExtra
 
 #: Milliseconds in which further changes are reported together with the first, and between two checks of single files.
 _DEBOUNCE, _INTERVAL = 1600, 1000
 
+#: Seconds for which a media file must not grow before changes are reported, and for which they are withheld at most.
+_QUIET_SECONDS, _MAX_WITHHELD_SECONDS = 2.0, 600.0
+
 #: Device and inode identify a file or folder; time and size show changes of a file. None: the file does not exist.
 _Identity = tuple[int, int] | None
 _FileState = tuple[int, int, int, int] | None
+#: Types of files that take long to copy.
+_COPIED_TYPES = (PICTURE, SOUND, VIDEO)
 
 
 def watch_paths(paths: Sequence[str], *, ignore: Sequence[Path] = ()) -> Iterator[set[str]]:
     """Yield sets of changed paths until the process is interrupted.
 
-    The first set has all paths, once they are watched: the caller checks for earlier changes.
+    The first set has all paths, once they are watched: the caller checks for earlier changes. While a picture, sound or
+    video among the changed files still grows, since it is being copied, the changes are withheld.
 
     Args:
         paths: files, and folders with everything below them.
@@ -36,15 +43,38 @@ def watch_paths(paths: Sequence[str], *, ignore: Sequence[Path] = ()) -> Iterato
     folders = [path for path in existing if path.is_dir()]
     # Saving often replaces a file by a new one of the same name, which only comparing its state shows.
     states: dict[Path, _FileState] = {path: None for path in existing if path not in folders}
+    growing = _GrowingFiles()
     try:
         for changed in _watch_folders(folders, ignore):
             current = {path: _file_state(path) for path in states}
             changed |= {str(path) for path in states if current[path] != states[path]}
             states = current
-            if changed:
-                yield changed
+            if settled := growing.add(changed):
+                yield settled
     except KeyboardInterrupt:
         return
+
+
+class _GrowingFiles:
+    """Withholds changes while media files among them are being written."""
+
+    def __init__(self) -> None:
+        self._changed: set[str] = set()
+        self._states: dict[str, _FileState] = {}
+        self._began = self._grew = 0.0
+
+    def add(self, changed: set[str]) -> set[str]:
+        """Add changed paths; return all of them once no media file has grown for a while, and nothing before that."""
+        now = time.monotonic()
+        self._began = self._began if self._changed else now
+        self._changed |= changed
+        states = {path: _file_state(Path(path)) for path in self._changed if media_type(path) in _COPIED_TYPES}
+        if states != self._states:
+            self._states, self._grew = states, now
+        if states and now - self._grew < _QUIET_SECONDS and now - self._began < _MAX_WITHHELD_SECONDS:
+            return set()
+        settled, self._changed, self._states = self._changed, set(), {}
+        return settled
 
 
 def _watch_folders(folders: Sequence[Path], ignore: Sequence[Path]) -> Iterator[set[str]]:

@@ -6,14 +6,14 @@ Its tools change nothing. It needs the SDK (extra ``mcp``), so that no other mod
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Collection as Container
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import CallToolResult, TextContent, ToolAnnotations
+from mcp_types import CallToolResult, ImageContent, TextContent, ToolAnnotations
 from pydantic import BaseModel, Field, ValidationError
 
 from nearfield import __version__
@@ -24,6 +24,7 @@ from nearfield.encoder import Encoder
 from nearfield.errors import CollectionNotFound, InputError, NearfieldError, nearest
 from nearfield.message_text import count_of
 from nearfield.server.collections.mcp_errors import describe_arguments
+from nearfield.server.collections.mcp_pictures import MAX_PICTURES, hit_pictures
 
 ResultT = TypeVar("ResultT")
 #: Maximum results of one search, and characters of a text in one reply.
@@ -218,21 +219,30 @@ def _search_tool(collections: OpenCollections) -> Callable[..., CallToolResult]:
             Field(description="Id of a result or document: find more like it, in place of the query or beside it."),
         ] = None,
         by_document: Annotated[bool, Field(description="Return the best passage of each document only.")] = False,
+        pictures: Annotated[
+            int,
+            Field(
+                description="Maximum number of results that are shown as pictures: photos, pages and frames of videos.",
+                ge=0,
+                le=MAX_PICTURES,
+            ),
+        ] = 4,
     ) -> Annotated[CallToolResult, McpHits]:
         """Find what matches a query best in the user's documents, pictures, sounds and videos."""
         if query is None and like is None:
             raise ToolError("search: give a query, or the id of a result in 'like'.")
 
-        def run(opened: Collection) -> tuple[McpHits, str]:
+        def run(opened: Collection) -> tuple[McpHits, str, list[TextContent | ImageContent]]:
             group_by = "document" if by_document else None
             hits = opened.search(query, k, where=where, min_score=min_score, like=like, group_by=group_by)
             reason = "" if hits else describe_values(opened.manifest, where, opened.config.all_fields)
-            return McpHits(collection=opened.name, results=[_convert_hit(hit) for hit in hits]), reason
+            results = McpHits(collection=opened.name, results=[_convert_hit(hit) for hit in hits])
+            return results, reason, hit_pictures(opened, hits, pictures)
 
-        hits, reason = collections.use(collection, run)
+        hits, reason, shown = collections.use(collection, run)
         notes = dict.fromkeys(f"note: {hit.bridge}" for hit in hits.results if hit.bridge)
         text = "\n\n".join((*(_format_hit(number, hit) for number, hit in enumerate(hits.results, 1)), *notes))
-        return _result(text or f"No passage matches. {reason}".rstrip(), hits)
+        return _result(text or f"No passage matches. {reason}".rstrip(), hits, shown)
 
     return search
 
@@ -333,5 +343,6 @@ def _format_hit(number: int, hit: McpHit) -> str:
     )
 
 
-def _result(text: str, content: BaseModel) -> CallToolResult:
-    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=content.model_dump())
+def _result(text: str, content: BaseModel, pictures: Sequence[TextContent | ImageContent] = ()) -> CallToolResult:
+    parts = [TextContent(type="text", text=text), *pictures]
+    return CallToolResult(content=parts, structured_content=content.model_dump())
