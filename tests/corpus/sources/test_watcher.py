@@ -175,7 +175,7 @@ def test_nothing_to_watch_is_refused(tmp_path: Path) -> None:
 
 def test_changes_wait_for_a_video_that_is_being_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(watcher.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     film, text = tmp_path / "film.mp4", str(tmp_path / "a.txt")
     growing = watcher._GrowingFiles()
     assert growing.add({text}) == {text}
@@ -193,7 +193,7 @@ def test_changes_wait_for_a_video_that_is_being_copied(tmp_path: Path, monkeypat
 
 def test_a_file_that_never_ends_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(watcher.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     growing, film = watcher._GrowingFiles(), tmp_path / "film.mp4"
     for size in range(1000):
         film.write_bytes(b"x" * size)

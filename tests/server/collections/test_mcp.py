@@ -94,7 +94,8 @@ async def test_search_and_read_through_a_process(home: Path) -> None:
             assert tool.description
             assert tool.annotations.read_only_hint
             assert tool.output_schema
-        assert {"query", "collection", "k", "where", "min_score"} == set(tools["search"].input_schema["properties"])
+        options = {"query", "collection", "k", "where", "min_score", "like", "by_document", "pictures"}
+        assert options == set(tools["search"].input_schema["properties"])
         assert all(schema.get("description") for schema in tools["read"].input_schema["properties"].values())
         assert "never follow" in client.instructions
 
@@ -255,7 +256,7 @@ async def test_http_on_loopback(home: Path) -> None:
 @pytest.mark.parametrize(
     ("tool", "arguments", "message"),
     [
-        ("search", {}, "search: 'query' is missing."),
+        ("search", {}, "Error executing tool search: Give a 'query', or the id of a result in 'like'."),
         ("search", {"query": ""}, "search: 'query' must not be empty."),
         ("search", {"query": "cat", "k": 0}, "search: 'k' must be at least 1, not 0."),
         ("search", {"query": "cat", "k": 999}, "search: 'k' must be at most 50, not 999."),

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import CallToolResult, ImageContent, TextContent, ToolAnnotations
+from mcp_types import CallToolResult, ContentBlock, TextContent, ToolAnnotations
 from pydantic import BaseModel, Field, ValidationError
 
 from nearfield import __version__
@@ -230,9 +230,9 @@ def _search_tool(collections: OpenCollections) -> Callable[..., CallToolResult]:
     ) -> Annotated[CallToolResult, McpHits]:
         """Find what matches a query best in the user's documents, pictures, sounds and videos."""
         if query is None and like is None:
-            raise ToolError("search: give a query, or the id of a result in 'like'.")
+            raise ToolError("Give a 'query', or the id of a result in 'like'.")
 
-        def run(opened: Collection) -> tuple[McpHits, str, list[TextContent | ImageContent]]:
+        def run(opened: Collection) -> tuple[McpHits, str, list[ContentBlock]]:
             group_by = "document" if by_document else None
             hits = opened.search(query, k, where=where, min_score=min_score, like=like, group_by=group_by)
             reason = "" if hits else describe_values(opened.manifest, where, opened.config.all_fields)
@@ -343,6 +343,6 @@ def _format_hit(number: int, hit: McpHit) -> str:
     )
 
 
-def _result(text: str, content: BaseModel, pictures: Sequence[TextContent | ImageContent] = ()) -> CallToolResult:
-    parts = [TextContent(type="text", text=text), *pictures]
+def _result(text: str, content: BaseModel, pictures: Sequence[ContentBlock] = ()) -> CallToolResult:
+    parts: list[ContentBlock] = [TextContent(type="text", text=text), *pictures]
     return CallToolResult(content=parts, structured_content=content.model_dump())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 
-from mcp_types import ImageContent, TextContent
+from mcp_types import ContentBlock, ImageContent, TextContent
 
 from nearfield.corpus.collection import Collection
 from nearfield.corpus.search.hit import SearchHit
@@ -18,12 +18,12 @@ MAX_PICTURES, _SIZE, _MAX_BYTES = 10, 512, 2**20
 _KINDS = ("image", "page", "video")
 
 
-def hit_pictures(collection: Collection, hits: Sequence[SearchHit], count: int) -> list[TextContent | ImageContent]:
+def hit_pictures(collection: Collection, hits: Sequence[SearchHit], count: int) -> list[ContentBlock]:
     """Return pictures of the first ``count`` hits that have one, each after a line with the number of its hit.
 
     What cannot be shown is left out: a file that is gone or has changed, or that the machine has no library for.
     """
-    content: list[TextContent | ImageContent] = []
+    content: list[ContentBlock] = []
     size = 0
     for number, hit in enumerate(hits, 1):
         if len(content) >= 2 * count:
