@@ -124,6 +124,10 @@ def _searching(name: str) -> Callable[[Parts, Any], object]:
     return lambda parts, value: parts["collection"].search("cat", **{name: value})
 
 
+def _copies(name: str) -> Callable[[Parts, Any], object]:
+    return lambda _, value: nearfield.find_duplicate_files(".", **{name: value})
+
+
 def _evaluating(name: str) -> Callable[[Parts, Any], object]:
     def options(value: object) -> dict[str, Any]:
         return {"samples": 0, name: value}
@@ -238,6 +242,8 @@ CALLS: dict[tuple[str, str], Callable[[Parts, Any], object]] = {
     ("Collection.search_many", "queries"): lambda parts, value: parts["collection"].search_many(value),
     ("Collection.index", "sources"): lambda parts, value: parts["collection"].index(value),
     **{("Collection.search", name): _searching(name) for name in _SEARCHING},
+    ("find_duplicate_files", "folders"): lambda parts, value: nearfield.find_duplicate_files(value),
+    **{("find_duplicate_files", name): _copies(name) for name in ("model", "threshold", "max_distance")},
     ("evaluate", "model"): lambda parts, value: nearfield.evaluate(value, parts["data"], samples=0),
     ("evaluate", "dataset"): lambda parts, value: nearfield.evaluate(parts["tiny"], value),
     **{("evaluate", name): _evaluating(name) for name in ("task", "k", "samples", "seed", "worst")},

@@ -35,7 +35,6 @@ _NO_TOKEN_ID = (
     'are an object, such as {"text": '
 )
 REQUESTS: list[tuple[type[Any], dict[str, Any], str, str]] = [
-    (SearchRequest, {}, "query", "'query' is missing."),
     (SearchRequest, {"query": ""}, "query", "'query' must not be empty."),
     (SearchRequest, {"query": "x", "k": 0}, "k", "'k' must be at least 1."),
     (SearchRequest, {"query": "x", "min_score": 5}, "min_score", "'min_score' must be at most 1."),

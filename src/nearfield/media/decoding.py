@@ -133,7 +133,7 @@ def decode_file(data: bytes, limits: PictureLimits, name: str, min_side: int = 0
 def decode_picture_task(file: BinaryIO, options: dict[str, Any]) -> tuple[dict[str, Any], list[Array]]:
     """Return fields and pixels of the picture in a file: what the child process does."""
     limits = convert(options["limits"], PictureLimits)
-    picture = decode_here(file.read(), limits, options["name"], page=options["page"])
+    picture = decode_here(file.read(), limits, options["name"], page=options.get("page", 0))
     names = ("width", "height", "format", "warnings", "header", "frames")
     values = {name: to_builtins(getattr(picture, name)) for name in names}
     return {**values, "content": picture.content}, [picture.pixels]

@@ -101,7 +101,7 @@ async def test_a_drain_of_the_router_answers_what_was_accepted(tmp_path: Path) -
     with tiny_encoder(tmp_path / "tiny") as encoder, serving([encoder]) as url:
         router = RouterProcess("--to", url)
         async with httpx.AsyncClient(base_url=router.url, timeout=60) as client:
-            body = {"model": "tiny", "input": ["cat " * 60] * 400}
+            body = {"model": "tiny", "input": ["cat " * 60] * 200}
             pending = [asyncio.create_task(client.post("/v1/embeddings", json=body)) for _ in range(8)]
             await asyncio.sleep(0.3)
             router.terminate()

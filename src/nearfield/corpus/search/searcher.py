@@ -160,7 +160,8 @@ class Searcher:
             others=others,
         )
         parsed = parse_queries(queries)
-        if not any(isinstance(query, ContentQuery) for query in parsed):
+        has_parts = isinstance(parsed, (list, tuple)) and any(isinstance(query, ContentQuery) for query in parsed)
+        if not has_parts:
             plan = self._plan(self._planner, options, ())
             return self._search_alike(plan, checked_texts(parsed))
         return self._search_each(options, parsed)

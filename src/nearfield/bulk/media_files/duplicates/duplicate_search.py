@@ -44,6 +44,7 @@ from nearfield.media.decoding import require_pillow
 from nearfield.message_text import count_of
 from nearfield.progress import Progress, Shown
 from nearfield.settings import cache_dir
+from nearfield.text_inputs import describe
 
 Folders: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
 _HashIndex: TypeAlias = PictureHashIndex | VideoHashIndex
@@ -207,7 +208,10 @@ class _Search:
 
 
 def _to_paths(folders: Folders) -> list[Path]:
-    return [Path(folders)] if isinstance(folders, (str, os.PathLike)) else list(map(Path, folders))
+    several = [folders] if isinstance(folders, (str, os.PathLike)) else folders
+    if not isinstance(several, (list, tuple)) or not all(isinstance(path, (str, os.PathLike)) for path in several):
+        raise InputError(f"folders must be a path or a list of paths, and is {describe(folders)}.", param="folders")
+    return [Path(path) for path in several]
 
 
 def _open_model(model: str | Encoder | None, listing: FolderListing, *, accept_license: bool) -> Encoder | None:
