@@ -161,7 +161,7 @@ def test_the_prompt(server: ChatServer, kind: str) -> None:
 
 def test_the_tag_depends_on_all_that_stands_between() -> None:
     tags = {
-        build_messages(f"Question {n}", [passage(1, f"text {m}")])[1]["content"].split()[0]
+        str(build_messages(f"Question {n}", [passage(1, f"text {m}")])[1]["content"]).split()[0]
         for n in (1, 2)
         for m in (1, 2)
     }
