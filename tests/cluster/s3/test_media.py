@@ -68,7 +68,7 @@ def test_files_are_the_same_bytes_although_requests_fail_and_a_worker_is_killed(
     """A run is begun on one machine, and continued on the cluster."""
     items = good_items(30) | {f"g0011-{name}.jpg": data for name, data in bad_items().items()}
     mark = tmp_path / "killed"
-    _put({**items, "g0017.png": items["g0017.png"] + ONCE_TRAILER + os.fsencode(mark)}, "photos/a")
+    _put({**items, "g0012.png": items["g0012.png"] + ONCE_TRAILER + os.fsencode(mark)}, "photos/a")
     mark.touch()
     source, whole, home = f"s3://{BUCKET}/photos/", S3Path(BUCKET, "media-whole"), S3Path(BUCKET, "media-out")
     assert _report(embed(source, "-o", f"{whole}/"))["set_aside"] == 5
