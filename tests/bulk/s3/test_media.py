@@ -20,9 +20,9 @@ from nearfield.bulk.media_files.media_table import find_place
 from nearfield.errors import InputError
 from nearfield.fileio.s3.path import S3Path
 from tests.support import tiny_pictures, tiny_sounds
-from tests.support.cli_runner import Ran, run
+from tests.support.cli_runner import run
 from tests.support.media_sets import BAD_REASONS, bad_items, good_items, write_folder, write_tar
-from tests.support.s3_bucket import OUT, Run, content, ids_of, manifest_of, names
+from tests.support.s3_bucket import OUT, Run, content, ids_of, manifest_of, names, put_files, report_of, shard_files
 from tests.support.s3_server import BUCKET, Faults
 
 pytest.importorskip("obstore", reason="needs nearfield[s3]")
@@ -54,19 +54,7 @@ def _mixed(count: int = 12) -> dict[str, bytes]:
 
 
 def _put(items: dict[str, bytes], folder: str = "photos/2024") -> None:
-    home = S3Path(BUCKET, folder)
-    for name, data in items.items():
-        home.client.put(home.child(name).key, data)
-
-
-def _report(ran: Ran, code: int = 0) -> dict[str, Any]:
-    assert ran.code == code, ran.err
-    report: dict[str, Any] = json.loads(ran.out)
-    return report
-
-
-def _parts(home: S3Path) -> list[bytes]:
-    return [content(home, name) for shard in manifest_of(home)["shards"] for name in shard["files"]]
+    put_files(items, folder)
 
 
 def _disk_parts(folder: str) -> list[bytes]:
@@ -83,20 +71,20 @@ def test_files_become_shards_and_what_cannot_be_read_is_set_aside(pictures: Run,
     _put({**items, "._g.png": b"", "notes.txt": b"no picture"})
     write_folder(tmp_path / "photos" / "2024", items)
     words = ("--shard-rows", 4, "--skip-unreadable")
-    report = _report(pictures(PHOTOS, "-o", OUT, "--shard-rows", 4), code=1)
+    report = report_of(pictures(PHOTOS, "-o", OUT, "--shard-rows", 4), code=1)
     assert (report["texts"], report["set_aside"], report["unit"], report["state"]) == (12, 5, "picture", "complete")
-    _report(pictures("photos", "-o", "whole/", *words))
-    assert _parts(home) == _disk_parts("whole")
+    report_of(pictures("photos", "-o", "whole/", *words))
+    assert shard_files(home) == _disk_parts("whole")
     lines = _set_aside(home)
     assert list(lines) == [f"2024/{name}" for name in items if "-" in name]
     for name, part in BAD_REASONS.items():
         line = lines[f"2024/g0003-{name}.jpg"]
         assert part in line["reason"] and line["where"] == f"{PHOTOS}2024/g0003-{name}.jpg"
     assert not any("set_aside_rows" in shard for shard in manifest_of(home)["shards"])
-    assert _report(pictures(PHOTOS, "-o", OUT, *words))["skipped"] == 5
-    assert _report(pictures(PHOTOS, "-o", OUT, *words, "--retry-set-aside"))["written"] == 2
+    assert report_of(pictures(PHOTOS, "-o", OUT, *words))["skipped"] == 5
+    assert report_of(pictures(PHOTOS, "-o", OUT, *words, "--retry-set-aside"))["written"] == 2
     _put({name: items["g0001.png"] for name in items if "-" in name})
-    report = _report(pictures(PHOTOS, "-o", OUT, "--shard-rows", 4))
+    report = report_of(pictures(PHOTOS, "-o", OUT, "--shard-rows", 4))
     assert (report["written"], report["skipped"], report["set_aside"]) == (2, 3, 0)
     assert "_set_aside.jsonl" not in names(home)
     assert ids_of(home) == [f"2024/{name}" for name in items]
@@ -106,9 +94,9 @@ def test_files_become_shards_and_what_cannot_be_read_is_set_aside(pictures: Run,
 def test_inputs_and_output_may_be_on_either_side(pictures: Run, home: S3Path, tmp_path: Path) -> None:
     _put(good_items(5))
     write_folder(tmp_path / "photos" / "2024", good_items(5))
-    assert _report(pictures(f"{PHOTOS}2024/*.png", "-o", "disk/"))["texts"] == 5
+    assert report_of(pictures(f"{PHOTOS}2024/*.png", "-o", "disk/"))["texts"] == 5
     assert parquet.read_table("disk")["id"].to_pylist() == [f"{PHOTOS}2024/{name}" for name in good_items(5)]
-    assert _report(pictures("photos", "-o", OUT))["texts"] == 5
+    assert report_of(pictures("photos", "-o", OUT))["texts"] == 5
     assert ids_of(home) == [f"2024/{name}" for name in good_items(5)]
 
 
@@ -131,19 +119,19 @@ def test_a_column_of_bytes_paths_and_urls(pictures: Run, home: S3Path) -> None:
     parquet.write_table(arrow.table({"key": [f"k{at}" for at in range(8)], "image": cells}), sink)
     home.client.put("data/rows.parquet", sink.getvalue())
     words = (f"s3://{BUCKET}/data/", "--media", "image", "--id-field", "key", "-o", OUT, "--shard-rows", 2)
-    report = _report(pictures(*words), code=1)
+    report = report_of(pictures(*words), code=1)
     assert (report["texts"], report["set_aside"], report["written"]) == (4, 4, 4)
     reasons = {key: line["reason"] for key, line in _set_aside(home).items()}
     assert reasons["k4"] == f"There is no object s3://{BUCKET}/data/photos/late.png."
     assert "no path below the bucket of the table" in reasons["k5"] and "no path below" in reasons["k6"]
     assert reasons["k7"] == "it holds nothing."
     write_folder(Path("photos"), dict(list(items.items())[:4]))
-    _report(pictures("photos", "-o", "disk/"))
+    report_of(pictures("photos", "-o", "disk/"))
     expected = parquet.read_table("disk")["embedding"].to_pylist()
-    tables = [parquet.read_table(arrow.BufferReader(part)) for part in _parts(home)]
+    tables = [parquet.read_table(arrow.BufferReader(part)) for part in shard_files(home)]
     assert [row for table in tables for row in table["embedding"].to_pylist()] == expected
     _put({"late.png": files[4]}, "data/photos")
-    report = _report(pictures(*words), code=1)
+    report = report_of(pictures(*words), code=1)
     assert (report["written"], report["skipped"], report["set_aside"]) == (1, 3, 3)
 
 
@@ -165,19 +153,19 @@ def test_samples_of_tars_are_those_of_the_same_tars_on_a_disk(
     _write_tars(tmp_path / "tars")
     _put({path.name: path.read_bytes() for path in (tmp_path / "tars").iterdir()}, "tars")
     words = ("--keep", "txt", "--shard-rows", 4, "--skip-unreadable")
-    report = _report(pictures(f"s3://{BUCKET}/tars/", "-o", OUT, *words))
-    whole = _report(pictures("tars", "-o", "whole/", *words))
+    report = report_of(pictures(f"s3://{BUCKET}/tars/", "-o", OUT, *words))
+    whole = report_of(pictures("tars", "-o", "whole/", *words))
     assert (report["texts"], report["set_aside"]) == (whole["texts"], whole["set_aside"])
     assert report["texts"] > 12 and report["set_aside"] >= 6
-    assert _parts(home) == _disk_parts("whole")
+    assert shard_files(home) == _disk_parts("whole")
     on_disk = map(json.loads, Path("whole/_set_aside.jsonl").read_text(encoding="utf-8").splitlines())
     assert {key: line["reason"] for key, line in _set_aside(home).items()} == {
         line["id"]: line["reason"] for line in on_disk
     }
-    assert _report(pictures(f"s3://{BUCKET}/tars/*.tar", "-o", OUT, *words))["skipped"] == whole["written"]
+    assert report_of(pictures(f"s3://{BUCKET}/tars/*.tar", "-o", OUT, *words))["skipped"] == whole["written"]
     for part in (2, 1):
-        _report(pictures(f"s3://{BUCKET}/tars/", "-o", f"s3://{BUCKET}/shares/", *words, "--shard", f"{part}/2"))
-    assert _parts(S3Path(BUCKET, "shares")) == _disk_parts("whole")
+        report_of(pictures(f"s3://{BUCKET}/tars/", "-o", f"s3://{BUCKET}/shares/", *words, "--shard", f"{part}/2"))
+    assert shard_files(S3Path(BUCKET, "shares")) == _disk_parts("whole")
 
 
 def test_segments_of_sounds(
@@ -198,15 +186,15 @@ def test_segments_of_sounds(
     _put({path.name: path.read_bytes() for path in Path("sounds").iterdir()}, "sounds")
     options = ("--model", clap, "--precision", "float32", "--json", "--segments", 0.5, "--shard-rows", 3)
     ran = run(capsys, monkeypatch, "embed", f"s3://{BUCKET}/sounds/", "-o", OUT, *options)
-    report = _report(ran, code=1)
+    report = report_of(ran, code=1)
     assert (report["unit"], report["set_aside"]) == ("segment", 1)
-    assert _report(run(capsys, monkeypatch, "embed", "sounds", "-o", "whole/", *options), code=1)["written"] > 1
-    assert _parts(home) == _disk_parts("whole")
+    assert report_of(run(capsys, monkeypatch, "embed", "sounds", "-o", "whole/", *options), code=1)["written"] > 1
+    assert shard_files(home) == _disk_parts("whole")
     assert ids_of(home)[:2] == ["0.wav#t=0,0.5", "0.wav#t=0.5,1"]
     read: list[str] = []
     faults.before = lambda method, path: read.append(path) if method == "GET" and path.endswith(".wav") else None
     ran = run(capsys, monkeypatch, "embed", f"s3://{BUCKET}/sounds/", "-o", OUT, *options)
-    assert (_report(ran, code=1)["written"], read) == (0, [])  # the plan is there
+    assert (report_of(ran, code=1)["written"], read) == (0, [])  # the plan is there
 
 
 def test_killed_runs_lose_and_double_nothing_while_requests_fail(
@@ -226,13 +214,13 @@ def test_killed_runs_lose_and_double_nothing_while_requests_fail(
                 time.sleep(0.01)
             process.send_signal(signal.SIGKILL)
         assert process.returncode == -signal.SIGKILL
-    report = _report(pictures(PHOTOS, "-o", OUT, "--shard-rows", 4), code=1)
+    report = report_of(pictures(PHOTOS, "-o", OUT, "--shard-rows", 4), code=1)
     faults.refused = 0.0
     assert faults.failures > 5
     assert (report["texts"], report["set_aside"], report["state"]) == (40, 5, "complete")
     assert 0 < report["skipped"] < report["shards"]
-    _report(pictures("photos", "-o", "whole/", "--shard-rows", 4, "--skip-unreadable"))
-    assert _parts(home) == _disk_parts("whole")
+    report_of(pictures("photos", "-o", "whole/", "--shard-rows", 4, "--skip-unreadable"))
+    assert shard_files(home) == _disk_parts("whole")
     named = [name for shard in manifest_of(home)["shards"] for name in shard["files"]]
     assert sorted(named) == [name for name in names(home) if name.startswith("part-")]
     assert len(_set_aside(home)) == 5
@@ -261,7 +249,7 @@ def test_a_picture_that_changes_or_goes_away_costs_its_shard_and_a_denied_one_it
     assert ids_of(home) == ["2024/g0000.png", "2024/g0001.png", "2024/g0006.png"]
     assert "denies to read it (AccessDenied)" in _set_aside(home)["2024/g0007.png"]["reason"]
     faults.answer = lambda method, path: None
-    report = _report(pictures(*words, "--retry-set-aside"))
+    report = report_of(pictures(*words, "--retry-set-aside"))
     assert (report["set_aside"], report["state"]) == (0, "complete")
     assert ids_of(home) == [f"2024/{name}" for name in items if name != "g0005.png"]
 
@@ -281,7 +269,7 @@ def test_keys_that_expire_set_nothing_aside(pictures: Run, home: S3Path, faults:
     assert (ran.code, "the access keys have expired" in ran.err) == (2, True), ran.err
     faults.answer = lambda method, path: None
     assert "_set_aside.jsonl" not in names(home)
-    assert _report(pictures(PHOTOS, "-o", OUT, "--shard-rows", 2))["texts"] == 8
+    assert report_of(pictures(PHOTOS, "-o", OUT, "--shard-rows", 2))["texts"] == 8
 
 
 def test_what_inputs_on_s3_are(home: S3Path, tmp_path: Path) -> None:

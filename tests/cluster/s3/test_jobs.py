@@ -19,7 +19,7 @@ from nearfield import Encoder
 from nearfield.fileio.s3.path import S3Path
 from tests.support import tiny_pictures
 from tests.support.media_sets import bad_items, good_items
-from tests.support.s3_bucket import content, ids_of, manifest_of, put_jsonl, some_rows
+from tests.support.s3_bucket import content, ids_of, put_jsonl, shard_files, some_rows
 from tests.support.s3_server import BUCKET, SECRET, Faults
 from tests.support.simulated_cluster import unconnected_cluster
 
@@ -63,10 +63,6 @@ def _submitted(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     job: dict[str, Any] = json.loads(done.stdout)
     return job
-
-
-def _parts(home: S3Path) -> list[bytes]:
-    return [content(home, name) for shard in manifest_of(home)["shards"] for name in shard["files"]]
 
 
 def test_a_job_of_texts_that_was_stopped_is_continued_by_the_same_command(
@@ -116,5 +112,5 @@ def test_a_job_of_pictures(address: str, nearfield: Nearfield, tmp_path: Path) -
     assert followed.returncode == 0, followed.stdout + followed.stderr
     assert f"5 pictures that cannot be read: see s3://{BUCKET}/job-vectors/_set_aside.jsonl" in followed.stdout
     assert clip.is_dir() and nearfield(*words, "-o", f"{whole}/").returncode == 0
-    assert _parts(home) == _parts(whole)
+    assert shard_files(home) == shard_files(whole)
     assert content(home, "_set_aside.jsonl") == content(whole, "_set_aside.jsonl")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,9 +13,9 @@ from nearfield import Encoder
 from nearfield.bulk.shard_encoder import ShardTask
 from nearfield.cluster.shard_worker import WorkerOrder
 from nearfield.fileio.s3.path import S3Path
-from tests.support.cli_runner import Ran, run
+from tests.support.cli_runner import run
 from tests.support.cluster_faults import DEADLY, ONCE
-from tests.support.s3_bucket import OUT, content, manifest_of, put_jsonl
+from tests.support.s3_bucket import OUT, put_jsonl, report_of, shard_files
 from tests.support.s3_server import BUCKET, SECRET, Faults
 
 pytest.importorskip("obstore", reason="needs nearfield[s3]")
@@ -47,16 +46,6 @@ def _put(name: str, count: int, special: dict[int, str] | None = None) -> None:
     put_jsonl(name, [{"id": f"n{at}", "text": text} for at, text in enumerate(texts)])
 
 
-def _report(ran: Ran, code: int = 0) -> dict[str, Any]:
-    assert ran.code == code, ran.err
-    report: dict[str, Any] = json.loads(ran.out)
-    return report
-
-
-def _shards(home: S3Path) -> list[bytes]:
-    return [content(home, name) for shard in manifest_of(home)["shards"] for name in shard["files"]]
-
-
 def test_workers_read_from_s3_and_commit_there_and_a_killed_one_is_replaced(
     cluster: Any, embed: Any, drafts: Path, tmp_path: Path
 ) -> None:
@@ -64,23 +53,23 @@ def test_workers_read_from_s3_and_commit_there_and_a_killed_one_is_replaced(
     _put("data/a.jsonl", 70, {50: f"{ONCE}{tmp_path / 'killed'}"})
     _put("data/b.jsonl", 50)
     (tmp_path / "killed").touch()
-    assert _report(embed(DATA, "-o", "whole/"))["written"] == 6
-    assert _report(embed(DATA, "-o", OUT, "--shard", "1/3"))["written"] == 2
+    assert report_of(embed(DATA, "-o", "whole/"))["written"] == 6
+    assert report_of(embed(DATA, "-o", OUT, "--shard", "1/3"))["written"] == 2
     (tmp_path / "killed").unlink()
-    report = _report(embed(DATA, "-o", OUT, "--ray", cluster.address))
+    report = report_of(embed(DATA, "-o", OUT, "--ray", cluster.address))
     assert (tmp_path / "killed").exists()
     assert (report["written"], report["skipped"], report["state"]) == (4, 2, "complete")
     assert report["cluster"]["retries"] == 1
-    assert _shards(S3Path(BUCKET, "out")) == [path.read_bytes() for path in sorted(Path("whole").glob("part-*"))]
+    assert shard_files(S3Path(BUCKET, "out")) == [path.read_bytes() for path in sorted(Path("whole").glob("part-*"))]
     assert not list(drafts.glob("nearfield-shards-*"))
-    assert _report(embed(DATA, "-o", OUT))["skipped"] == 6
+    assert report_of(embed(DATA, "-o", OUT))["skipped"] == 6
 
 
 def test_a_text_that_ends_its_process_is_named_by_its_object(cluster: Any, embed: Any) -> None:
     """Its worker's journal is on the worker's node."""
     _put("deadly/a.jsonl", 60, {25: DEADLY})
     home = S3Path(BUCKET, "deadly-out")
-    report = _report(embed(f"s3://{BUCKET}/deadly/a.jsonl", "-o", f"{home}/", "--ray", cluster.address), code=1)
+    report = report_of(embed(f"s3://{BUCKET}/deadly/a.jsonl", "-o", f"{home}/", "--ray", cluster.address), code=1)
     assert (report["written"], report["state"]) == (2, "partial")
     (message,) = report["cluster"]["set_aside"]
     assert message.startswith(f"shard 1: the text of s3://{BUCKET}/deadly/a.jsonl, line 26, id 'n25', ends the process")
@@ -114,5 +103,5 @@ def test_keys_that_expire_on_all_nodes_end_the_run_and_blame_no_shard(cluster: A
     faults.answer = lambda method, path: None
     assert (ran.code, "No worker can go on" in ran.err) == (1, True), ran.err
     assert "the access keys have expired. Get new ones, and repeat the command to continue." in ran.err
-    report = _report(embed(DATA, "-o", f"s3://{BUCKET}/expired/"))
+    report = report_of(embed(DATA, "-o", f"s3://{BUCKET}/expired/"))
     assert (report["state"], report["shards"]) == ("complete", report["written"] + report["skipped"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -165,12 +165,13 @@ def _is_raw(part: object) -> bool:
     return isinstance(part, (bytes, bytearray, memoryview, os.PathLike))
 
 
-def _weights(weights: Sequence[float] | None, count: int) -> Iterator[float]:
+def _weights(weights: Sequence[float] | None, count: int) -> list[float]:
     if weights is None:
-        return iter([1.0] * count)
-    if isinstance(weights, str) or not isinstance(weights, Iterable) or len(list(weights)) != count:
+        return [1.0] * count
+    listed = list(weights) if isinstance(weights, Iterable) and not isinstance(weights, str) else []
+    if len(listed) != count:
         raise InputError(f"part_weights has one number for each of the {count} parts of a query.", param="part_weights")
-    return iter([_weight(value) for value in weights])
+    return [_weight(value) for value in listed]
 
 
 def _weight(value: object) -> float:
