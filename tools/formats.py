@@ -17,10 +17,15 @@ from pathlib import Path
 
 from nearfield.corpus.document import Document, NamedBytes
 from nearfield.corpus.extractors import REGISTRY
+from nearfield.corpus.extractors.media.kinds import KINDS_BY_TYPE, PDF, PICTURE, SOUND, VIDEO, suffixes_of
 from nearfield.corpus.extractors.reader import kind_of
+from nearfield.corpus.extractors.sandbox import DEADLINE, MEMORY
 from nearfield.corpus.indexing.cleaning.document_cleaner import clean
-from nearfield.corpus.sources.files import FileSource
+from nearfield.corpus.sources.files import MAX_BYTES, MAX_RECORDING_BYTES, FileSource
 from nearfield.errors import InputError, NearfieldError
+from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, DEFAULT_PICTURE_LIMITS, LONG_VIDEO_LIMITS
+from nearfield.media.picture.pdf_pages import MAX_PAGES
+from nearfield.message_text import count_of
 from tests.corpus.truth.catalogue import libreoffice_files, truth_files
 from tests.corpus.truth.model import TruthFile
 from tests.corpus.truth.score import TruthScore, mean_score, score_document
@@ -57,6 +62,13 @@ _SHARES = """
 
 A dash stands where a format has no headings or tables. A file that is not read counts as 0.
 """
+_MEDIA = """
+Features of a collection that read pictures, pages, sounds or videos ([guide](../guides/media-collections.md)) read
+these files, whether or not they have a text. The format is that of the first bytes of a file, whatever its suffix says.
+`tests/corpus/media/test_media_files.py` indexes a sample of each suffix.
+"""
+#: What decodes the types of media files.
+_DECODERS = {PICTURE: "Pillow", PDF: "pypdfium2", SOUND: "libsndfile (soundfile), soxr", VIDEO: "FFmpeg (PyAV)"}
 _FAULTS = "Files that each have one thing that is easily lost."
 
 
@@ -125,7 +137,8 @@ def join_documents(documents: Sequence[Document]) -> Document:
 def render_page() -> str:
     """Return the text of the page."""
     results = list(map(measure, truth_files()))
-    parts = [_INTRODUCTION, "## Kinds of files", _kinds(), "## Scores by suffix", _SHARES, _by_suffix(results)]
+    parts = [_INTRODUCTION, "## Kinds of files", _limits(), _kinds(), "## Media", _MEDIA, _media()]
+    parts += ["## Scores by suffix", _SHARES, _by_suffix(results)]
     parts += ["## Single faults", _FAULTS, _by_fault(results)]
     version = libreoffice.version()
     if version:
@@ -146,6 +159,40 @@ def _kinds() -> str:
         lines += [f"- {label}: {note[field]}" for field, label in fields.items() if note.get(field)]
         parts.append(f"### {name}\n\n" + "\n".join(lines))
     return "\n\n".join(parts)
+
+
+def _limits() -> str:
+    return (
+        f"A file has at most {_size(MAX_BYTES)} (`largest` of a source), a recording of which speech is recognised "
+        f"{_size(MAX_RECORDING_BYTES)}. One that may hang or crash its parser is read in another process, for at most "
+        f"{DEADLINE:g} seconds and in {_size(MEMORY)} of memory. What has more is reported, with the reason."
+    )
+
+
+def _media() -> str:
+    pictures, sounds, videos = DEFAULT_PICTURE_LIMITS, DEFAULT_MEDIA_LIMITS.sounds, LONG_VIDEO_LIMITS
+    limits = {
+        PICTURE: f"{_size(pictures.max_bytes)}, {pictures.max_pixels // 10**6} million pixels, "
+        f"{pictures.max_frames:,} pages",
+        PDF: f"{_size(MAX_BYTES)}, {MAX_PAGES:,} pages",
+        SOUND: f"{_size(sounds.max_bytes)}, {_hours(sounds.max_seconds)}, {sounds.max_channels} channels",
+        VIDEO: f"{_size(videos.max_bytes)}, {_hours(videos.max_seconds)}, "
+        f"{videos.max_pixels // 10**6} million pixels a frame",
+    }
+    rows = [
+        (kind, ", ".join(f"`{suffix}`" for suffix in suffixes_of(kind)), *KINDS_BY_TYPE[kind], _DECODERS[kind], most)
+        for kind, most in limits.items()
+    ]
+    return render_table(("type", "suffixes", "chunks", "decoded by", "at most"), rows)
+
+
+def _size(count: int) -> str:
+    unit = 2**30 if count >= 2**30 else 2**20
+    return f"{count // unit} {'GiB' if unit == 2**30 else 'MiB'}"
+
+
+def _hours(seconds: int) -> str:
+    return count_of(seconds // 3600, "hour")
 
 
 def _first_line(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -61,21 +61,26 @@ class Film:
 
 def pictures(film: Film) -> list[Array]:
     """Return the frames before they are coded: smooth, each unlike the others, uint8 [height, width, 3]."""
+    return list(_frames(film))
+
+
+def _frames(film: Film) -> Iterator[Array]:
     random, (width, height) = np.random.default_rng(film.seed), film.size
     coarse = random.integers(0, 256, (film.count, 3, 4, 3))
     rows, columns = np.arange(height) * 3 // height, np.arange(width) * 4 // width
-    return [np.ascontiguousarray(one[rows][:, columns], np.uint8) for one in coarse]
+    return (np.ascontiguousarray(one[rows][:, columns], np.uint8) for one in coarse)
 
 
 def write_film(film: Film = Film()) -> bytes:
     """Return the bytes of a film."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "film")
-        _write(film, path)
+        write_film_file(film, path)
         return path.read_bytes()
 
 
-def _write(film: Film, path: Path) -> None:
+def write_film_file(film: Film, path: Path) -> None:
+    """Write a film."""
     form, codec = {**KINDS, **OLD_KIND}[film.kind]
     with av.open(path, "w", format=form, options=dict(film.options)) as container:
         stream = container.add_stream(codec, rate=film.rate, options=_OPTIONS.get(codec, {}))
@@ -89,7 +94,7 @@ def _write(film: Film, path: Path) -> None:
             if not hasattr(stream, "set_display_rotation"):
                 pytest.skip("this PyAV writes no rotation")
             stream.set_display_rotation(film.turn, hflip=film.mirrored)
-        for number, picture in enumerate(pictures(film)):
+        for number, picture in enumerate(_frames(film)):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             if film.times is not None:
                 frame.pts, frame.time_base = round(film.times[number] * 1000), Fraction(1, 1000)

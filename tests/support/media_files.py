@@ -15,6 +15,28 @@ from tests.support import tiny_pictures, tiny_sounds, tiny_towers
 
 #: Seconds of the sound and of the video of ``write_media``.
 SOUND_SECONDS, VIDEO_SECONDS = 5.0, 6.0
+#: By suffix: Pillow's formats of pictures, formats and codings of sounds of libsndfile, and kinds of films.
+_PICTURES = {
+    **{f".{name.lower()}": name for name in ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "AVIF")},
+    ".jpg": "JPEG",
+    ".tif": "TIFF",
+}
+_SOUNDS = {
+    **dict.fromkeys((".ogg", ".oga"), ("OGG", "VORBIS")),
+    **dict.fromkeys((".aif", ".aiff"), ("AIFF", "PCM_16")),
+    ".aifc": ("AIFF", "FLOAT"),
+    ".opus": ("OGG", "OPUS"),
+    ".mp3": ("MP3", "MPEG_LAYER_III"),
+    **{f".{name.lower()}": (name, "PCM_16") for name in ("WAV", "FLAC", "CAF", "W64")},
+}
+_FILMS = {
+    **dict.fromkeys((".mp4", ".m4v"), "mp4 h264"),
+    ".m2ts": "ts h264",
+    ".mov": "mov h264",
+    ".webm": "webm vp9",
+    ".mkv": "mkv hevc",
+    ".avi": "avi mjpeg",
+}
 
 
 def picture(seed: int, form: str = "PNG", size: tuple[int, int] = (48, 40)) -> bytes:
@@ -53,27 +75,50 @@ def sound(seconds: float = SOUND_SECONDS, pitch: float = 440.0) -> bytes:
     return file.getvalue()
 
 
-def video() -> bytes:
+def video(seed: int = 0) -> bytes:
     """Return a video of six seconds, four frames a second."""
     from fractions import Fraction
 
     from tests.support.films import Film, write_film
 
-    return write_film(Film(count=24, rate=Fraction(4)))
+    return write_film(Film(count=24, rate=Fraction(4), seed=seed))
 
 
-def write_media(folder: Path) -> Path:
-    """Write two texts, two pictures, a TIFF of two pages, a scanned PDF of three, a sound and a video."""
+def sample(suffix: str) -> bytes:
+    """Return a small file of a suffix of pictures, PDF files, sounds or videos."""
+    import soundfile  # type: ignore[import-untyped]
+
+    from tests.support import films, recordings
+
+    if suffix in _PICTURES:
+        return picture(1, _PICTURES[suffix])
+    if suffix == ".pdf":
+        return scan([1])
+    if suffix in _FILMS:
+        return films.write_film(films.Film(_FILMS[suffix]))
+    samples = tiny_sounds.tone(1.0, 440.0, recordings.RATE)
+    if suffix not in _SOUNDS:
+        return recordings.write_recording(samples, suffix)
+    (form, coding), file = _SOUNDS[suffix], io.BytesIO()
+    soundfile.write(file, samples, recordings.RATE, format=form, subtype=coding)
+    return file.getvalue()
+
+
+def write_media(folder: Path, seed: int = 0) -> Path:
+    """Write two texts, two pictures, a TIFF of two pages, a scanned PDF of three, a sound and a video.
+
+    Another seed, ten or more away, gives other media.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cat.txt").write_text("The cat sat on the mat. A blue dog said hello to the world.", encoding="utf-8")
     (folder / "dog.txt").write_text("A red dog sat on a blue mat and said hello to the other dog.", encoding="utf-8")
     files = {
-        "photo.png": picture(1),
-        "beach.jpg": picture(2, "JPEG"),
-        "fax.tiff": tiff([3, 4]),
-        "scan.pdf": scan([5, 6, 7]),
-        "tone.wav": sound(),
-        "clip.mp4": video(),
+        "photo.png": picture(seed + 1),
+        "beach.jpg": picture(seed + 2, "JPEG"),
+        "fax.tiff": tiff([seed + 3, seed + 4]),
+        "scan.pdf": scan([seed + 5, seed + 6, seed + 7]),
+        "tone.wav": sound(pitch=440.0 + seed),
+        "clip.mp4": video(seed),
     }
     for name, data in files.items():
         (folder / name).write_bytes(data)
@@ -111,18 +156,3 @@ def media_config(models: dict[str, str], store: str) -> dict[str, Any]:
         "segments": {"audio": {"time_split_interval": 2.0}, "video": {"time_split_interval": 2.0}},
         "store": store,
     }
-
-
-def index_media(home: str, address: str, files: str, models: str) -> None:
-    """Index a folder once, in float32, with the models in a folder of ``write_models``."""
-    from nearfield.corpus.collection import Collection
-    from nearfield.corpus.sources.spec import parse_source
-    from nearfield.encoder import Encoder
-
-    paths = {name: str(Path(models) / name) for name in ("text", "clip", "clap")}
-    encoders = {path: Encoder(path, compile_cache=False, precision="float32") for path in paths.values()}
-    config = media_config(paths, address)
-    with Collection.ensure("media", config, home=Path(home), encoder_of=encoders.__getitem__) as collection:
-        collection.index([parse_source(files)])
-    for encoder in encoders.values():
-        encoder.close()

@@ -123,6 +123,10 @@ class MediaLimits:
 DEFAULT_PICTURE_LIMITS = PictureLimits()
 DEFAULT_VIDEO_LIMITS = VideoLimits()
 DEFAULT_MEDIA_LIMITS = MediaLimits()
+#: Bytes and seconds of recordings of which a part at a time is read, so that their length takes no memory.
+_LONG_BYTES, _LONG_SECONDS = 2**36, 48 * 3600
+LONG_SOUND_LIMITS = SoundLimits(max_bytes=_LONG_BYTES, max_seconds=_LONG_SECONDS)
+LONG_VIDEO_LIMITS = VideoLimits(max_bytes=_LONG_BYTES, max_seconds=_LONG_SECONDS)
 
 
 class ByteSemaphore:

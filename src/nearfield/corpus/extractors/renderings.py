@@ -19,7 +19,7 @@ from nearfield.media.decoder_process.pool import DecoderJob, stream_decoder
 from nearfield.media.decoding import ThumbnailFormat
 from nearfield.media.files import open_regular_file
 from nearfield.media.image import Image
-from nearfield.media.limits import SoundLimits, VideoLimits
+from nearfield.media.limits import LONG_SOUND_LIMITS, LONG_VIDEO_LIMITS
 from nearfield.media.picture.pdf_pages import PdfPageImage, page_sizes
 from nearfield.media.sound.sound_decoding import SoundFileFormat, encode_sound
 from nearfield.media.sound.sound_formats import find_sound_format
@@ -32,10 +32,6 @@ from nearfield.message_text import count_of
 
 #: Seconds of a clip.
 MAX_CLIP_SECONDS = 600.0
-#: Limits of recordings, of which a part is read.
-_MAX_BYTES, _MAX_SECONDS = 2**36, 48 * 3600
-_SOUNDS = SoundLimits(max_bytes=_MAX_BYTES, max_seconds=_MAX_SECONDS)
-_VIDEOS = VideoLimits(max_bytes=_MAX_BYTES, max_seconds=_MAX_SECONDS)
 #: Samples a second of clips that FFmpeg decodes, and what it may take for them.
 _RATE, _MEMORY, _SECONDS = 44_100, 2**30, 120.0
 _MEDIA_TYPES: dict[SoundFileFormat, str] = {"WAV": "audio/wav", "OGG": "audio/ogg"}
@@ -78,7 +74,7 @@ def document_thumbnail(
     if kind == extractors.PICTURE:
         return Image(source).thumbnail(max_side, form)
     if kind == extractors.VIDEO:
-        return Video(source).thumbnail(at, max_side, form, _VIDEOS)
+        return Video(source).thumbnail(at, max_side, form, LONG_VIDEO_LIMITS)
     if kind == "pdf":
         return _page(source, name, page).thumbnail(max_side, form)
     raise InputError(f"{name}: thumbnails are of pictures, PDF files and videos.", param="name")
@@ -117,7 +113,7 @@ def document_clip(
         raise TooLarge(f"A clip has at most {MAX_CLIP_SECONDS:g} seconds, and not {end - start:g}.", param="end")
     kind = extractors.kind_of(name)
     if kind == extractors.VIDEO:
-        clip = Video(source, start=start, end=end).clip(limits=_VIDEOS)
+        clip = Video(source, start=start, end=end).clip(limits=LONG_VIDEO_LIMITS)
         return RecordingClip(clip.data, clip.media_type, clip.start)
     if kind == extractors.SOUND:
         return RecordingClip(_sound_clip(source, name, start, end, form), _MEDIA_TYPES.get(form, ""), start)
@@ -125,13 +121,14 @@ def document_clip(
 
 
 def _sound_clip(source: Path | bytes, name: str, start: float, end: float, form: SoundFileFormat) -> bytes:
+    most = LONG_SOUND_LIMITS.max_bytes
     with ExitStack() as opened:
-        file: Any = source if isinstance(source, bytes) else opened.enter_context(open_regular_file(source, _MAX_BYTES))
+        file: Any = source if isinstance(source, bytes) else opened.enter_context(open_regular_file(source, most))
         head = file[:HEAD] if isinstance(file, bytes) else file.read(HEAD)
         kind = None if find_sound_format(head) else find_recording_format(head)
         if kind is None:
-            return Audio(source, start=start, end=end).to_file(_SOUNDS, form)
-        part = VideoPart(name, kind, _VIDEOS, start, end)
+            return Audio(source, start=start, end=end).to_file(LONG_SOUND_LIMITS, form)
+        part = VideoPart(name, kind, LONG_VIDEO_LIMITS, start, end)
         return encode_sound(_decoded(file, part), _RATE, form)
 
 

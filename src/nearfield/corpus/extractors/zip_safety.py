@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from nearfield.corpus.document import Loss
 from nearfield.corpus.extractors.office.ole_files import is_encrypted
 from nearfield.errors import InputError
+from nearfield.message_text import count_of
 
 #: The first bytes of a zip file, and of the container of older and of encrypted Office documents.
 ZIP, OLD = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -53,8 +54,8 @@ def check_archive(data: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> list
     total = sum(entry.file_size for entry in entries if PurePosixPath(entry.filename).suffix.lower() not in _MEDIA)
     if total > max_bytes or len(entries) > _MAX_FILES:
         raise InputError(
-            f"{name}: would unpack to {total:,} bytes in {len(entries):,} files; the maximum is {max_bytes:,} bytes in "
-            f"{_MAX_FILES:,} files. It may be a zip bomb. If not, save it in several documents."
+            f"{name}: would unpack to {total:,} bytes in {count_of(len(entries), 'file')}; the maximum is "
+            f"{max_bytes:,} bytes in {_MAX_FILES:,} files. It may be a zip bomb. If not, save it in several documents."
         )
     if any(entry.flag_bits & 1 for entry in entries):
         raise InputError(f"{name}: encrypted. Save it without password.")

@@ -92,7 +92,7 @@ def account_again(record: DocumentRecord, listed: Sequence[Loss], pages: Collect
     Losses of the earlier segments are left out, and those of scanned pages that are now searched as pictures.
     """
     remaining = (loss for loss in record.losses if _UNDECODED not in loss.reason)
-    losses = (*(loss for loss in remaining if not _is_covered(loss, pages)), *listed)
+    losses = tuple(dict.fromkeys((*(loss for loss in remaining if not _is_covered(loss, pages)), *listed)))
     share = kept_share(record.visible_words, record.kept_words)
     is_short = share is not None and share < MIN_SHARE
     partial = is_short or not all(loss.may_be_decoration for loss in losses)

@@ -142,7 +142,8 @@ def decode_sound(source: bytes | BinaryIO, rate: int, limits: SoundLimits, name:
         MissingExtra: soundfile or soxr is not installed.
     """
     require_sound_format(source[:HEAD] if isinstance(source, bytes) else source.read(HEAD), name)
-    memory = 12 * limits.max_seconds * rate + (3 * len(source) if isinstance(source, bytes) else 0) + _OVERHEAD
+    seconds = limits.max_seconds if part.end is None else min(limits.max_seconds, part.end - part.start)
+    memory = 12 * int(seconds * rate) + (3 * len(source) if isinstance(source, bytes) else 0) + _OVERHEAD
     options = {"limits": limit_values(limits), "name": name, "rate": rate, "part": [part.start, part.end]}
     result = run_decoder(DecoderJob("sound", name, options, memory, _SECONDS), source)
     return Sound(result.arrays[0], **{**result.values, "warnings": tuple(result.values["warnings"])})
@@ -159,10 +160,7 @@ def decode_sound_task(file: BinaryIO, options: dict[str, Any]) -> tuple[dict[str
 def decode_sound_here(file: BinaryIO, rate: int, limits: SoundLimits, name: str, part: SoundPart = WHOLE) -> Sound:
     """Decode a file that can seek in this process; otherwise as ``decode_sound``."""
     kind = require_sound_format(file.read(HEAD), name)
-    content = _digest(file)
-    if not part.is_whole:
-        content = hashlib.sha256(content + f" part {part.start!r} {part.end!r}".encode()).digest()
-        name = f"{name} from {part.start:g} s on"
+    name = name if part.is_whole else f"{name} from {part.start:g} s on"
     with _opened(file, limits, name) as (opened, claimed):
         first, last = part.samples(opened.samplerate)
         expected = max(0, (claimed if last is None else min(claimed, last)) - first)
@@ -173,6 +171,8 @@ def decode_sound_here(file: BinaryIO, rate: int, limits: SoundLimits, name: str,
         is_cut = last is None and _lacks_bytes(opened.extra_info)
     is_cut = is_cut or counted.count < _COMPLETE * expected
     ends = [f"it ends before its header says: after {counted.count:,} samples"] if is_cut else []
+    # Of a part, the samples identify it: to read all of a long file for each of its parts would take longer than them.
+    content = _digest(file) if part.is_whole else hashlib.sha256(b"part %d " % rate + samples.tobytes()).digest()
     return Sound(samples, rate, content, kind, (*counted.warnings, *ends))
 
 

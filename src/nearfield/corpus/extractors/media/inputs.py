@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ from nearfield.errors import InputError
 from nearfield.media.audio import Audio
 from nearfield.media.decoding import Picture, decode_file, encode_png
 from nearfield.media.image import Image
-from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, PictureLimits
+from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, LONG_VIDEO_LIMITS, PictureLimits, VideoLimits
 from nearfield.media.picture.pdf_pages import PdfPageImage
-from nearfield.media.video.video import Video
+from nearfield.media.video.frame_choice import FrameRule
+from nearfield.media.video.frame_reading import VideoFrame
+from nearfield.media.video.video import DEFAULT_RULE, Video
 
 
 class TiffPageImage(Image):
@@ -34,6 +38,19 @@ class TiffPageImage(Image):
     def to_file(self, limits: PictureLimits = DEFAULT_PICTURE_LIMITS) -> bytes:
         """Return the page as the bytes of a PNG file; raises as ``read`` does."""
         return encode_png(self.read(limits))
+
+
+class VideoSegment(Video):
+    """A part of a video of any length: no more than the part is read."""
+
+    __slots__ = ()
+
+    def frames(
+        self, rule: FrameRule = DEFAULT_RULE, limits: VideoLimits = LONG_VIDEO_LIMITS
+    ) -> Generator[VideoFrame, None, None]:
+        """Yield the frames to read, as ``Video.frames`` does, of a video that may be longer than ``limits``."""
+        longest, largest = LONG_VIDEO_LIMITS.max_seconds, LONG_VIDEO_LIMITS.max_bytes
+        return super().frames(rule, replace(limits, max_seconds=longest, max_bytes=largest))
 
 
 def open_segment(content: MediaContent, payload: Mapping[str, Any], settings: SegmentSettings) -> Image | Audio | Video:
@@ -56,6 +73,13 @@ def open_segment(content: MediaContent, payload: Mapping[str, Any], settings: Se
     if kind == "audio":
         return Audio(source, start=start, end=end)
     if kind == "video":
+        video = Video(source) if isinstance(source, bytes) else _opened(source)
         frames = settings.video
-        return Video(source, start=start, end=end, fps=frames.fps, max_frames=frames.max_frames)
+        return VideoSegment(video, start=start, end=end, fps=frames.fps, max_frames=frames.max_frames)
     raise InputError(f"There is no kind {kind!r} of chunks.")
+
+
+@lru_cache(maxsize=4)
+def _opened(path: Path) -> Video:
+    """Return a video whose segments share the digest of its file: it is not hashed for each."""
+    return Video(path)

@@ -33,7 +33,7 @@ _SUFFIXES: Mapping[str, str] = {
     **dict.fromkeys(
         (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".caf", ".w64"), SOUND
     ),
-    **dict.fromkeys((".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mts", ".m2ts"), VIDEO),
+    **dict.fromkeys((".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".m2ts"), VIDEO),
 }
 #: Fields of chunks of media that filters may use, in collections with features that read media. ``start_time``,
 #: ``end_time`` and ``duration`` are seconds, the last that of the whole file; ``width`` and ``height`` are pixels.
@@ -61,3 +61,9 @@ def media_type(name: str, data: bytes = b"") -> str:
         return kind
     # Of the sounds and videos whose speech is recognised, models read some.
     return _SUFFIXES.get(PurePosixPath(name).suffix.lower(), "") if kind in (None, SOUND, VIDEO) else ""
+
+
+def suffixes_of(kind: str) -> list[str]:
+    """Return the suffixes of the files of a type: picture, pdf, sound or video."""
+    known = dict.fromkeys((*extractors.extractors_by_suffix(), *_SUFFIXES))
+    return sorted(suffix for suffix in known if suffix.startswith(".") and media_type(f"a{suffix}") == kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from nearfield.errors import InputError, NearfieldError
 from nearfield.media.audio import Audio
 from nearfield.media.formats import count_frames, find_format
 from nearfield.media.image import Image
-from nearfield.media.limits import DEFAULT_PICTURE_LIMITS
+from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, LONG_VIDEO_LIMITS, MediaLimits
 from nearfield.media.picture.pdf_pages import page_sizes
 from nearfield.media.segmentation import split_audio, split_video
 from nearfield.media.video.video import Video
@@ -56,54 +56,64 @@ class Segment:
         return {name: value for name, value in values.items() if value is not None}
 
 
-def list_segments(content: MediaContent, reading: MediaScope) -> list[Segment]:
-    """Return the segments of a file, in order; none if the collection reads nothing of its type.
+@dataclass(frozen=True)
+class SegmentList:
+    """The segments of a file, in order; and warnings, such as that a video ends before its time."""
+
+    segments: Sequence[Segment] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def list_segments(content: MediaContent, reading: MediaScope) -> SegmentList:
+    """Return the segments of a file; none if the collection reads nothing of its type.
 
     Raises:
         InputError: it cannot be read.
         MissingExtra: a library is not installed.
     """
     if not reading.kinds_of(content.type):
-        return []
+        return SegmentList()
     try:
         return _LISTS[content.type](content, reading.settings)
     except InputError as error:
         raise _renamed(error, content) from error
 
 
-def _picture(content: MediaContent, _: SegmentSettings) -> list[Segment]:
+def _picture(content: MediaContent, _: SegmentSettings) -> SegmentList:
     source = content.source()
     header = Image(source).header()
     if header.format != "TIFF":
-        return [Segment("image", width=header.width, height=header.height)]
+        return SegmentList([Segment("image", width=header.width, height=header.height)])
     data = source if isinstance(source, bytes) else source.read_bytes()
     most = DEFAULT_PICTURE_LIMITS.max_frames
     count = count_frames(data, find_format(data) or "", most)
     if count > most:
         raise InputError(f"{content.name} has more than {most:,} pages.")
     if count == 1:
-        return [Segment("image", width=header.width, height=header.height)]
-    return [Segment("image", page=number) for number in range(1, count + 1)]
+        return SegmentList([Segment("image", width=header.width, height=header.height)])
+    return SegmentList([Segment("image", page=number) for number in range(1, count + 1)])
 
 
-def _pages(content: MediaContent, _: SegmentSettings) -> list[Segment]:
+def _pages(content: MediaContent, _: SegmentSettings) -> SegmentList:
     sizes = page_sizes(content.source(), content.name, known_passwords())
-    return [Segment("page", page=number, width=w, height=h) for number, (w, h) in enumerate(sizes.tolist(), 1)]
+    pages = [Segment("page", page=number, width=w, height=h) for number, (w, h) in enumerate(sizes.tolist(), 1)]
+    return SegmentList(pages)
 
 
-def _sound_parts(content: MediaContent, settings: SegmentSettings) -> list[Segment]:
+def _sound_parts(content: MediaContent, settings: SegmentSettings) -> SegmentList:
     sound = Audio(content.source())
     seconds = _rounded(sound.header().seconds)
     parts = split_audio(sound, settings.audio.rule)
-    return [Segment("audio", None, *_times(part, seconds), seconds) for part in parts]
+    return SegmentList([Segment("audio", None, *_times(part, seconds), seconds) for part in parts])
 
 
-def _video_parts(content: MediaContent, settings: SegmentSettings) -> list[Segment]:
+def _video_parts(content: MediaContent, settings: SegmentSettings) -> SegmentList:
     video = Video(content.source())
-    header = video.header()
+    header = video.header(LONG_VIDEO_LIMITS)
     seconds = _rounded(header.seconds)
-    parts = split_video(video, settings.video.rule)
-    return [Segment("video", None, *_times(part, seconds), seconds, header.width, header.height) for part in parts]
+    parts = split_video(video, settings.video.rule, MediaLimits(videos=LONG_VIDEO_LIMITS))
+    segments = [Segment("video", None, *_times(part, seconds), seconds, header.width, header.height) for part in parts]
+    return SegmentList(segments, header.warnings)
 
 
 def _times(part: Audio | Video, end: float) -> tuple[float, float]:
@@ -123,7 +133,7 @@ def _renamed(error: NearfieldError, content: MediaContent) -> InputError:
     return InputError(text if content.name in text else f"{content.name}: {text}")
 
 
-_LISTS: Mapping[str, Callable[[MediaContent, SegmentSettings], list[Segment]]] = {
+_LISTS: Mapping[str, Callable[[MediaContent, SegmentSettings], SegmentList]] = {
     PICTURE: _picture,
     PDF: _pages,
     SOUND: _sound_parts,

@@ -93,7 +93,7 @@ class ExtractStage:
             document = WindowedDocument.from_document(extracted)
         if listed.media is not None and not document.length:
             deque(document.windows, maxlen=0)  # its file is closed after the last one
-        if listed.losses and not document.length:
+        if listed.losses and not listed.segments and not document.length:
             raise InputError(f"{content.name}: not read: {'; '.join(loss.reason for loss in listed.losses)}.")
         facts = document.document
         record = replace(task.document, title=facts.title, type=kind)

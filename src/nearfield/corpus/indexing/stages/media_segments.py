@@ -45,7 +45,8 @@ class SegmentLister:
         if media is None:
             return FileSegments()
         try:
-            return FileSegments(media, list_segments(media, self._reading))
+            listed = list_segments(media, self._reading)
+            return FileSegments(media, listed.segments, tuple(Loss(f"the end ({why})") for why in listed.warnings))
         except InputError as error:
             if not media.may_have_text(self._ocr, self._speech):
                 raise
