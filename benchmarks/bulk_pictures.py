@@ -27,6 +27,7 @@ from typing import Any
 import psutil
 
 from benchmarks.pictures import write_clip, write_photos
+from benchmarks.process_memory import resident
 from nearfield import Encoder
 from nearfield.bulk.embed import EmbedRequest, embed
 from nearfield.bulk.report import FolderReport
@@ -114,12 +115,8 @@ def memory(place: Path) -> dict[str, Any]:
     process, sizes = _start(source, output, model, PHOTOS // 20), {"a tenth": 0.0, "later": 0.0}
     watched, started = psutil.Process(process.pid), time.monotonic()
     while process.poll() is None:
-        try:
-            size = sum(one.memory_info().rss for one in (watched, *watched.children(recursive=True))) / 2**20
-        except psutil.NoSuchProcess:
-            continue
         part = "a tenth" if _records(output) <= 2 else "later"
-        sizes[part] = max(sizes[part], size)
+        sizes[part] = max(sizes[part], resident(watched))
         time.sleep(0.2)
     seconds = time.monotonic() - started
     return {"pictures": PHOTOS, "seconds": round(seconds), **{name: round(size) for name, size in sizes.items()}}

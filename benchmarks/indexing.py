@@ -13,11 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from benchmarks.process_memory import watch_memory
 from nearfield.corpus.collection import Collection
 from nearfield.corpus.document import embedded
 from nearfield.corpus.sources.spec import parse_source
@@ -25,7 +25,6 @@ from nearfield.encoder import Encoder
 from nearfield.testing import write_tiny_model
 
 MODEL = "all-MiniLM-L6-v2"
-_MIB = 2**20
 #: Documents of a round, and words of each.
 DOCUMENTS, WORDS = 160, 900
 _CHILD = "from benchmarks.indexing import grow; import sys; grow(sys.argv[1], sys.argv[2], int(sys.argv[3]))"
@@ -88,7 +87,8 @@ def memory(*, quick: bool = False) -> list[dict[str, Any]]:
             write_short(folder, chunks)
             command = [sys.executable, "-c", _CHILD, str(home), str(folder), str(chunks)]
             process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            told.append(_watched(process, chunks))
+            levels = watch_memory(process)
+            told.append({"chunks": int(process.communicate()[0].split()[-1]), **asdict(levels)})
             print(f"  {told[-1]}", flush=True)
     return told
 
@@ -110,27 +110,3 @@ def grow(home: str, folder: str, chunks: int) -> None:
     }
     with Collection.create(f"grow{chunks}", config, home=Path(home)) as collection:
         print(collection.index([parse_source(folder)]).chunks, flush=True)
-
-
-def _watched(process: subprocess.Popen[str], wanted: int) -> dict[str, Any]:
-    """Note a child's resident memory twice a second; levels are medians of the second and the last tenth."""
-    sizes: list[int] = []
-    child = psutil.Process(process.pid)
-    started = time.perf_counter()
-    while process.poll() is None:
-        try:
-            sizes.append(child.memory_info().rss)
-        except psutil.NoSuchProcess:
-            break
-        time.sleep(0.2)
-    out = process.communicate()[0]
-    if process.returncode:
-        raise RuntimeError(f"indexing {wanted} chunks ended with {process.returncode}")
-    tenth = max(1, len(sizes) // 10)
-    return {
-        "chunks": int(out.split()[-1]),
-        "seconds": round(time.perf_counter() - started, 1),
-        "early_mib": round(statistics.median(sizes[tenth : 2 * tenth] or sizes) / _MIB),
-        "late_mib": round(statistics.median(sizes[-tenth:]) / _MIB),
-        "peak_mib": round(max(sizes) / _MIB),
-    }

@@ -26,6 +26,7 @@ import msgspec
 import numpy as np
 from PIL import Image
 
+from benchmarks.process_memory import resident
 from tests.support import bad_media, odd_pictures, tiny_pictures
 from tests.support.serving import Process
 
@@ -101,12 +102,6 @@ def broken_uploads(port: int, count: int) -> int:
     return count
 
 
-def resident(server: Process) -> float:
-    """Return the resident memory of a server and its children, in MiB."""
-    processes = [server.process, *server.process.children(recursive=True)]
-    return sum(one.memory_info().rss for one in processes) / 2**20
-
-
 def measure(*, quick: bool) -> dict[str, Any]:
     """Run everything; return the report."""
     count, bad, clients, side, uploads = QUICK if quick else FULL
@@ -119,14 +114,18 @@ def measure(*, quick: bool) -> dict[str, Any]:
             # What the first requests load, they do not return.
             large_pictures(server.url, 4, side)
             broken_uploads(server.port, 12)
-            before = resident(server)
+            before = resident(server.process)
             send = partial(large_pictures, server.url, clients, side)
             report["large"] = send()
             report["uploads"] = broken_uploads(server.port, uploads)
             report["after"] = large_pictures(server.url, 1, side)
-            at_once = resident(server)
+            at_once = resident(server.process)
             time.sleep(0 if quick else IDLE_SECONDS)
-            report["memory"] = {"before": round(before), "after": round(at_once), "idle": round(resident(server))}
+            report["memory"] = {
+                "before": round(before),
+                "after": round(at_once),
+                "idle": round(resident(server.process)),
+            }
         finally:
             server.terminate()
             server.wait()

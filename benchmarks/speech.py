@@ -12,7 +12,6 @@ settings, and promise nothing about a meeting.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import subprocess
 import tempfile
@@ -23,28 +22,17 @@ from pathlib import Path
 
 import numpy as np
 
-from nearfield import Collection
-from nearfield.corpus.sources.spec import parse_source
+from benchmarks.known_answers import SearchTask, index_files, recalls, search_task, texts_read, write_texts
 from nearfield.hardware import cpu_name
 from nearfield.media.audio import Audio
 from nearfield.media.sound.sound_decoding import encode_wav
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "squad-dev"
-EMBEDDING_MODEL = "all-MiniLM-L6-v2"
 #: Words a minute, and samples a second of recordings with noise.
 _PACE, _RATE = 160, 22_050
-#: Written paragraphs beside those that questions are about.
-_OTHERS = 500
+#: Documents among which a paragraph must be.
+_DEPTHS = (1, 5)
 _TIMES = re.compile(r"\[[\d:]+\] ")
 _WORDS = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
-
-
-@dataclass(frozen=True)
-class SpokenQuestion:
-    """A paragraph that is spoken, and a question that it answers."""
-
-    paragraph: str
-    question: str
 
 
 @dataclass(frozen=True)
@@ -65,30 +53,6 @@ class SpeechResult:
         return f"| {self.name} | {errors} | {self.recall_at_1:.0%} | {self.recall_at_5:.0%} | {speed} |"
 
 
-@dataclass(frozen=True)
-class SpeechTask:
-    """Questions, each about one paragraph, and other paragraphs."""
-
-    questions: list[SpokenQuestion]
-    others: list[str]
-
-
-def speech_task(count: int) -> SpeechTask:
-    """Return a question for each of so many paragraphs, spread over the set, and some of the others."""
-    texts = {row["_id"]: row["text"] for row in _rows("corpus.jsonl")}
-    asked = {row["_id"]: row["text"] for row in _rows("queries.jsonl")}
-    pairs = [line.split("\t")[:2] for line in (DATA / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]]
-    first = {paragraph: query for query, paragraph in reversed(pairs)}
-    chosen = list(first)[:: max(1, len(first) // count)][:count]
-    others = [text for paragraph, text in texts.items() if paragraph not in chosen]
-    questions = [SpokenQuestion(texts[paragraph], asked[first[paragraph]]) for paragraph in chosen]
-    return SpeechTask(questions, others[:: max(1, len(others) // _OTHERS)][:_OTHERS])
-
-
-def _rows(name: str) -> list[dict[str, str]]:
-    return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
-
-
 def word_errors(expected: Sequence[str], read: Sequence[str]) -> int:
     """Return the least number of words to insert, remove or replace that turn one text into another."""
     row = np.arange(len(read) + 1)
@@ -99,6 +63,12 @@ def word_errors(expected: Sequence[str], read: Sequence[str]) -> int:
         steps = np.arange(len(read) + 1)
         row = np.minimum.accumulate(np.concatenate(([count], best)) - steps) + steps
     return int(row[-1])
+
+
+def error_rate(task: SearchTask, texts: Mapping[int, str]) -> float:
+    """Return the word errors of the texts that were read, by their numbers, as a share of the words."""
+    pairs = [(words_of(item.text), words_of(texts.get(number, ""))) for number, item in enumerate(task.answers)]
+    return sum(word_errors(*pair) for pair in pairs) / sum(len(expected) for expected, _ in pairs)
 
 
 def words_of(text: str) -> list[str]:
@@ -117,68 +87,26 @@ def speak(text: str, path: Path, noise: float | None = None) -> float:
     return sound.seconds
 
 
-def measure(task: SpeechTask, model: str, noise: float | None, folder: Path) -> SpeechResult:
+def measure(task: SearchTask, model: str, noise: float | None, folder: Path) -> SpeechResult:
     """Return the figures of the paragraphs spoken, with or without noise."""
-    recordings, asked = folder / "recordings", task.questions
+    recordings, spoken = folder / "recordings", task.answers
     recordings.mkdir()
-    sound = sum(speak(item.paragraph, recordings / f"{number}.wav", noise) for number, item in enumerate(asked))
+    sound = sum(speak(item.text, recordings / f"{number}.wav", noise) for number, item in enumerate(spoken))
     started = time.perf_counter()
-    with _indexed(folder, recordings, {"speech": model}) as collection:
+    with index_files(folder, recordings, {"speech": model}) as collection:
         seconds = time.perf_counter() - started
-        texts = {int(Path(info.key).stem): collection.text(info.id) for info in collection.documents()}
-        pairs = [(words_of(item.paragraph), words_of(texts.get(number, ""))) for number, item in enumerate(asked)]
-        errors = sum(word_errors(*pair) for pair in pairs) / sum(len(expected) for expected, _ in pairs)
-        found = recalls(collection, task, folder)
+        errors = error_rate(task, texts_read(collection))
+        first, fifth = recalls(collection, task, folder, _DEPTHS)
     name = "spoken" if noise is None else f"spoken, noise at {noise:g} dB"
-    return SpeechResult(f"{name}, {Path(model).name}", errors, *found, sound, seconds)
+    return SpeechResult(f"{name}, {Path(model).name}", errors, first, fifth, sound, seconds)
 
 
-def measure_written(task: SpeechTask, folder: Path) -> SpeechResult:
+def measure_written(task: SearchTask, folder: Path) -> SpeechResult:
     """Return the figures of the written paragraphs."""
-    texts = _written(folder / "texts", [item.paragraph for item in task.questions])
-    with _indexed(folder, texts, {}) as collection:
-        return SpeechResult("written", 0.0, *recalls(collection, task, folder))
-
-
-def _written(folder: Path, texts: Sequence[str]) -> Path:
-    folder.mkdir()
-    for number, text in enumerate(texts):
-        (folder / f"{number}.txt").write_text(text, encoding="utf-8")
-    return folder
-
-
-def _indexed(folder: Path, source: Path, definition: Mapping[str, object]) -> Collection:
-    config = {
-        "features": {"dense": {"model": EMBEDDING_MODEL}},
-        "store": f"memory:{folder}",
-        "sources": [{"kind": "files", "location": str(source)}],
-        **definition,
-    }
-    collection = Collection.create("speech", config, home=folder / "home")
-    collection.index()
-    return collection
-
-
-def recalls(collection: Collection, task: SpeechTask, folder: Path) -> tuple[float, float]:
-    """Return the shares of questions whose paragraph is the first document, and among the first five.
-
-    The other paragraphs are indexed too.
-    """
-    collection.index([parse_source(str(_written(folder / "others", task.others)))])
-    ranks = [_rank(collection, item.question, number) for number, item in enumerate(task.questions)]
-    return sum(rank < 1 for rank in ranks) / len(ranks), sum(rank < 5 for rank in ranks) / len(ranks)
-
-
-def _rank(collection: Collection, question: str, number: int) -> int:
-    """Return the place of a paragraph's document among those of a search, from 0; a large number if it is not there."""
-    documents = list(dict.fromkeys(hit.document for hit in collection.search(question, 50)))
-    right = [place for place, document in enumerate(documents) if _is_paragraph(document, number)]
-    return right[0] if right else len(documents) + 50
-
-
-def _is_paragraph(document: str, number: int) -> bool:
-    source, _, key = document.rpartition("#")
-    return not source.endswith("others") and Path(key).stem == str(number)
+    texts = write_texts(folder / "texts", [item.text for item in task.answers])
+    with index_files(folder, texts, {}) as collection:
+        first, fifth = recalls(collection, task, folder, _DEPTHS)
+        return SpeechResult("written", 0.0, first, fifth)
 
 
 def main() -> None:
@@ -188,9 +116,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=50, help="spoken paragraphs [50]")
     parser.add_argument("--noise", type=float, help="decibels by which noise is weaker than the speech [none]")
     options = parser.parse_args()
-    task = speech_task(options.count)
-    words = sum(len(words_of(item.paragraph)) for item in task.questions)
-    print(f"{cpu_name()}: {len(task.questions)} paragraphs of {words:,} words, {len(task.others):,} others")
+    task = search_task("squad-dev", options.count, titles=False)
+    words = sum(len(words_of(item.text)) for item in task.answers)
+    print(f"{cpu_name()}: {len(task.answers)} paragraphs of {words:,} words, {len(task.others):,} others")
     print("| paragraphs | word error rate | recall@1 | recall@5 | times real time |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as spoken, tempfile.TemporaryDirectory() as written:
         print(measure(task, options.model, options.noise, Path(spoken)).row(), flush=True)

@@ -49,8 +49,8 @@ class VideoSegment(Video):
         self, rule: FrameRule = DEFAULT_RULE, limits: VideoLimits = LONG_VIDEO_LIMITS
     ) -> Generator[VideoFrame, None, None]:
         """Yield the frames to read, as ``Video.frames`` does, of a video that may be longer than ``limits``."""
-        longest, largest = LONG_VIDEO_LIMITS.max_seconds, LONG_VIDEO_LIMITS.max_bytes
-        return super().frames(rule, replace(limits, max_seconds=longest, max_bytes=largest))
+        long = LONG_VIDEO_LIMITS
+        return super().frames(rule, replace(limits, max_seconds=long.max_seconds, max_bytes=long.max_bytes))
 
 
 def open_segment(content: MediaContent, payload: Mapping[str, Any], settings: SegmentSettings) -> Image | Audio | Video:
