@@ -15,7 +15,8 @@ import pytest
 from typer.main import get_command
 
 from nearfield import Encoder, settings
-from nearfield.cli import app, demo
+from nearfield.cli import app
+from nearfield.cli.demo import text as demo
 from nearfield.errors import SourceUnavailable
 from tests.parity import m3
 from tests.parity.scores import classifier
@@ -232,8 +233,9 @@ def test_every_command_in_the_pages_exists() -> None:
 def _parse(command: Any, words: list[str]) -> None:
     """Read a command's words without running it: an unknown option or a wrong value raises."""
     if hasattr(command, "commands"):
-        name = words[0] if words[0] in command.commands else getattr(command, "default_command", words[0])
-        command, words = command.commands[name], words[1:] if name == words[0] else words
+        first = words[0] if words else ""
+        name = first if first in command.commands else getattr(command, "default_command", first)
+        command, words = command.commands[name], words[1:] if name == first else words
     command.make_context(command.name, words)
 
 

@@ -267,8 +267,11 @@ def commands() -> dict[str, Any]:
 
 
 def _commands(command: Any, words: str) -> Iterator[tuple[str, Any]]:
-    arguments = [each for each in command.params if each.param_type_name == "argument"]
-    options = [each for each in command.params if each.param_type_name == "option" and not _of_shell(each)]
+    below = getattr(command, "commands", {})
+    # A group takes what its default command takes.
+    parameters = below.get(getattr(command, "default_command", ""), command).params
+    arguments = [each for each in parameters if each.param_type_name == "argument"]
+    options = [each for each in parameters if each.param_type_name == "option" and not _of_shell(each)]
     yield (
         words,
         {
@@ -276,8 +279,8 @@ def _commands(command: Any, words: str) -> Iterator[tuple[str, Any]]:
             "options": {name: _option(each) for each in options for name in (*each.opts, *each.secondary_opts)},
         },
     )
-    for name, below in getattr(command, "commands", {}).items():
-        yield from _commands(below, f"{words} {name}".strip())
+    for name, inner in below.items():
+        yield from _commands(inner, f"{words} {name}".strip())
 
 
 def _of_shell(option: Any) -> bool:

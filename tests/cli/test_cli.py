@@ -19,7 +19,8 @@ import pytest
 from typer.main import get_command
 
 from nearfield import Encoder, __version__, catalog, families
-from nearfield.cli import app, demo
+from nearfield.cli import app
+from nearfield.cli.demo import text as demo
 from nearfield.testing import write_tiny_model
 from tests.support.cli_runner import Ran, python, run
 from tests.support.serving import Process

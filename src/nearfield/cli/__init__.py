@@ -28,7 +28,6 @@ COMMANDS = (
     ("classify", "classify", "EXAMPLES"),
     ("rerank", "rerank", "EXAMPLES"),
     ("doctor", "doctor", "EXAMPLES"),
-    ("demo", "demo", "EXAMPLES"),
     ("top", "top", "EXAMPLES"),
     ("evaluate", "evaluate", "EXAMPLES"),
     ("judge", "judge", "EXAMPLES"),
@@ -43,15 +42,15 @@ COMMANDS = (
     ("capacity", "capacity", "EXAMPLES"),
 )
 #: The groups of commands: modules that have a typer application named ``app``.
-GROUPS = ("train", "convert", "cluster", "collections", "golden", "models", "keys")
+GROUPS = ("demo", "train", "convert", "cluster", "collections", "golden", "models", "keys")
 
 #: The exit status of all commands.
 EXIT_CODES = {
     0: "done. A search without results is done; so is an index run in which single documents failed or are partial, "
     "which its report names.",
     1: "failed: a model, a database or a server cannot be used, nothing could be indexed, a source could not be "
-    "listed, removals wait for --allow-removal, a check (verify, golden check) found a difference, or dedupe "
-    "lists files that cannot be read or linked.",
+    "listed, removals wait for --allow-removal, a check (verify, golden check) found a difference, demo media did not "
+    "find a file, or dedupe lists files that cannot be read or linked.",
     2: "wrong usage: an argument, option, setting or file is wrong, or a name (of a model, a collection) is unknown.",
     3: "not better: nothing was written, since the measured result does not allow it (train, convert).",
     130: "interrupted with Ctrl-C.",

@@ -12,6 +12,7 @@ import typer
 
 from nearfield.cli.terminal.chat_options import ChatKind, ChatModel, ChatUrl, configured_endpoint
 from nearfield.cli.terminal.json_types import Keywords
+from nearfield.cli.thumbnails.terminal_choice import AUTO, Thumbnails, choose_protocol, hit_thumbnails
 from nearfield.message_text import count_of, to_json
 from nearfield.strict_json import parse_json
 
@@ -125,8 +126,10 @@ def search(
     others: Annotated[
         int, typer.Option(help="With --group-by: further passages of each document, at most.", min=0)
     ] = 3,
+    thumbnails: Thumbnails = AUTO,
 ) -> None:
     """Search a collection by meaning, by words, by pictures, sounds and videos, or by all of them."""
+    protocol = choose_protocol(thumbnails)
     parts = _parts(query, image, audio, video)
     if (not parts and not like) == (queries is None):
         raise typer.BadParameter("give either a query (text, file or --like), or a file of queries with --queries")
@@ -142,7 +145,17 @@ def search(
         return
     from nearfield.cli.terminal import passages
 
-    passages.show(hits, full=full, explain=explain)
+    passages.show(hits, full=full, explain=explain, thumbnails=_thumbnails(name, hits, protocol))
+
+
+def _thumbnails(name: str, hits: list[SearchHit], protocol: str | None) -> dict[str, str]:
+    """Return what shows pictures of hits in the terminal, by their ids."""
+    if protocol is None:
+        return {}
+    from nearfield.corpus.collection import Collection
+
+    with Collection.open(name) as opened:
+        return hit_thumbnails(opened.manifest, hits, protocol)
 
 
 def _parts(query: str | None, *files: list[Path] | None) -> list[SearchQuery]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nearfield.message_text import count_of, is_unsafe, quote_name
@@ -25,8 +26,21 @@ def plain(text: str) -> str:
     return "".join(" " if is_unsafe(letter) and letter not in "\n\t" else letter for letter in text)
 
 
-def show(passages: Sequence[SearchHit], *, full: bool = False, explain: bool = False) -> None:
-    """Print passages with number, score, place, and text; the best sentences are marked."""
+def show(
+    passages: Sequence[SearchHit],
+    *,
+    full: bool = False,
+    explain: bool = False,
+    thumbnails: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Print passages with number, score, place, and text; the best sentences are marked.
+
+    Args:
+        passages: hits, the best first.
+        full: whether whole texts are shown.
+        explain: whether the scores of each stage are shown.
+        thumbnails: escape sequences that show pictures of passages, by their ids.
+    """
     from rich.text import Text
 
     console = _console()
@@ -37,6 +51,8 @@ def show(passages: Sequence[SearchHit], *, full: bool = False, explain: bool = F
         head.append(_name(hit), style="bold")
         console.print(head, soft_wrap=True)
         console.print(Text(f"    {_place(hit)}", style="dim"), soft_wrap=True)
+        if hit.id in thumbnails:
+            console.file.write(f"    {thumbnails[hit.id]}\n")
         for line in _snippet(hit, full=full).wrap(console, console.width - 4) if hit.text else ():
             console.print(Text("    ") + line)
         for other in hit.others:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
 
 import typer
-from typer.core import TyperGroup
+
+from nearfield.cli.default_command import DefaultCommandGroup
 
 #: The commands: the name, and the module in this package with a function of the module's name and ``EXAMPLES``.
 #: A new command is one module and one row.
@@ -17,26 +17,18 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("prune", "prune"),
     ("static", "static"),
 )
-#: The command that runs when the first argument is none of the commands.
-DEFAULT = "run"
 
 
-class DefaultCommandGroup(TyperGroup):
-    """A group of commands in which ``nearfield train MODEL`` means ``nearfield train run MODEL``."""
+class TrainGroup(DefaultCommandGroup):
+    """``nearfield train MODEL`` means ``nearfield train run MODEL``."""
 
-    default_command = DEFAULT
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the name of the default command before arguments that do not begin with a command."""
-        if args and DEFAULT in self.commands and args[0] not in (*self.commands, "--help"):
-            args = [DEFAULT, *args]
-        return super().parse_args(ctx, args)
+    default_command = "run"
 
 
 app = typer.Typer(
     help="Fit a model to your data: measured before and after, and written only if it is better. "
     "`nearfield train MODEL --data ROWS -o FOLDER` is `nearfield train run MODEL ...`.",
-    cls=DefaultCommandGroup,
+    cls=TrainGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
 )

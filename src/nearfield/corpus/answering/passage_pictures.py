@@ -45,7 +45,7 @@ def passage_pictures(manifest: Manifest, passages: Sequence[SearchHit], count: i
     for passage in _visible(passages):
         if len(pictures) == count:
             break
-        data = _picture(manifest, passage)
+        data = passage_picture(manifest, passage)
         if data is not None:
             pictures.append(PassagePicture(passage, data))
     return pictures
@@ -57,13 +57,20 @@ def _visible(passages: Sequence[SearchHit]) -> Iterator[SearchHit]:
         yield from (one for one in (passage, *passage.others) if one.kind in _VISIBLE)
 
 
-def _picture(manifest: Manifest, passage: SearchHit) -> bytes | None:
-    path = _path_of(manifest, passage.document)
+def passage_picture(manifest: Manifest, passage: SearchHit, max_side: int = MAX_SIDE) -> bytes | None:
+    """Return a JPEG of a passage that is a picture; None if it is none, or its file has gone or cannot be decoded.
+
+    Args:
+        manifest: that of the collection.
+        passage: a hit.
+        max_side: pixels of the longer side.
+    """
+    path = _path_of(manifest, passage.document) if passage.kind in _VISIBLE else None
     if path is None:
         return None
     at = 0.0 if passage.start_time is None else (passage.start_time + (passage.end_time or passage.start_time)) / 2
     try:
-        return document_thumbnail(path, path.name, page=passage.page or 1, at=at, max_side=MAX_SIDE)
+        return document_thumbnail(path, path.name, page=passage.page or 1, at=at, max_side=max_side)
     except (NearfieldError, OSError):
         return None
 

@@ -1,4 +1,4 @@
-"""nearfield demo: a small search, in a novel or in your own files."""
+"""nearfield demo text: a small search, in a novel or in your own files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ print(reply.data[0].embedding[:4])"""
 COLLECTION = "demo"
 
 
-def demo(
+def text(
     sources: Annotated[
         list[str] | None, typer.Argument(help="Files and folders to index and search [the opening of a novel].")
     ] = None,
@@ -86,7 +86,7 @@ def demo(
         scores = encoder.similarity(encoder.encode_query([query]), vectors)[0]
         for place in scores.argsort()[::-1][:2]:
             typer.echo(f"  {scores[place]:.3f}  {_shorten(passages[place])}")
-    typer.echo(f"\nServe it:\n\n{_command()} serve\n\nThen, from Python (pip install openai):\n\n{CLIENT}")
+    typer.echo(f"\nServe it:\n\n{command()} serve\n\nThen, from Python (pip install openai):\n\n{CLIENT}")
 
 
 def _search(sources: list[str], model: str, questions: Sequence[str] | None) -> None:
@@ -106,8 +106,8 @@ def _search(sources: list[str], model: str, questions: Sequence[str] | None) -> 
         for query in questions:
             _show_hits(query, collection.search(query, 2, mode="hybrid", rerank="maxsim", highlight=True))
     typer.echo(
-        f"\nSearch again: {_command()} search 'your question' -c {COLLECTION}; "
-        f"delete the collection: {_command()} collections drop {COLLECTION}"
+        f"\nSearch again: {command()} search 'your question' -c {COLLECTION}; "
+        f"delete the collection: {command()} collections drop {COLLECTION}"
     )
 
 
@@ -144,9 +144,9 @@ def _sentence(hit: SearchHit) -> str:
 
 def read_passages() -> list[str]:
     """Return the demo document, split at paragraphs into passages of about 55 words."""
-    text = files("nearfield.cli").joinpath("data/demo.txt").read_text(encoding="utf-8")
+    novel = files("nearfield.cli").joinpath("data/demo.txt").read_text(encoding="utf-8")
     passages, current = [], ""
-    for paragraph in (" ".join(block.split()) for block in text.split("\n\n") if block.strip()):
+    for paragraph in (" ".join(block.split()) for block in novel.split("\n\n") if block.strip()):
         current = f"{current} {paragraph}".strip()
         if len(current.split()) >= _WORDS:
             passages.append(current)
@@ -154,7 +154,7 @@ def read_passages() -> list[str]:
     return [*passages, current] if current else passages
 
 
-def _command() -> str:
+def command() -> str:
     """Return how to call ``nearfield``: after ``make demo`` it is in a folder that is not on the PATH."""
     return "nearfield" if shutil.which("nearfield") else os.path.relpath(sys.argv[0])
 
