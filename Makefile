@@ -2,10 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+# Python compiles a module when it is first imported. pip would compile all, most of them for nothing, for minutes.
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check -q install --no-compile
 # torch is needed by tests and benchmarks alone, to compare with. Its CPU build is far smaller than the usual one: where
 # your index has none, add one, such as TORCH="torch==2.13.0 --extra-index-url URL".
 TORCH ?= torch==2.13.0
+# What is compiled at an import is stored for the next process.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo serve test test-fast lint bench docs format clean
 
@@ -48,27 +51,27 @@ bench: $(VENV)/bench        ## compare with other engines; prints ratios and dra
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -U pip
+	$(INSTALL) -U pip
 
 $(VENV)/core: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt -e .
+	$(INSTALL) -c constraints.txt -e .
 	touch $@
 
 $(VENV)/corpus: $(VENV)/core
-	$(PIP) install -c constraints.txt -e ".[corpus]"
+	$(INSTALL) -c constraints.txt -e ".[corpus]"
 	touch $@
 
 $(VENV)/docs: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt -e ".[docs]"
+	$(INSTALL) -c constraints.txt -e ".[docs]"
 	touch $@
 
 $(VENV)/test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install $(TORCH)
-	$(PIP) install -c constraints.txt -e ".[test]"
+	$(INSTALL) $(TORCH)
+	$(INSTALL) -c constraints.txt -e ".[test]"
 	touch $@
 
 $(VENV)/bench: $(VENV)/test
-	$(PIP) install -c constraints.txt -e ".[bench]"
+	$(INSTALL) -c constraints.txt -e ".[bench]"
 	touch $@
 
 clean:
