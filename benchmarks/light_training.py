@@ -2,7 +2,8 @@
 
 Tasks: ``maps`` (query-side maps of German and Spanish sentences onto English ones, by number of pairs and prior),
 ``xquad`` (German and Spanish questions on English paragraphs, with a map fitted on Tatoeba's sentences), ``bridge``
-(from a model to a static distillation of it, and back). Each takes a few minutes on two cores and needs no torch.
+(from a model to a static distillation of it, and back; with ``--tuned FOLDER`` to what ``benchmarks.training`` has
+written). Each takes a few minutes on two cores and needs no torch.
 
 ``--data`` is the folder with the data sets, ``--seeds`` how many seeds, from 1 on.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -127,23 +129,30 @@ def xquad(data: Path, seeds: Sequence[int]) -> None:
 
 def bridge(data: Path, seeds: Sequence[int]) -> None:
     """Print what bridges keep between the model and a static distillation of it, on SQuAD."""
-    rows = load_dataset(data / "squad-dev").rows
-    assert isinstance(rows, Retrieval)
-    keys = list(rows.queries)
     with Encoder(MODEL) as model, tempfile.TemporaryDirectory() as place:
         distil(model).model.save_pretrained(Path(place) / "static")
         with Encoder(str(Path(place) / "static")) as static:
-            for seed in seeds:
-                order = [keys[number] for number in np.random.default_rng(seed).permutation(len(keys))]
-                queries = {key: rows.queries[key] for key in order[:500]}
-                test = Dataset(
-                    "squad-dev",
-                    "retrieval",
-                    Retrieval(rows.documents, queries, {key: rows.relevant[key] for key in queries}),
-                )
-                texts = [*rows.documents.values(), *(rows.queries[key] for key in order[500:4500])]
-                for old, new in ((model, static), (static, model)):
-                    print(f"seed {seed}\n{fit_bridge(old, new, texts, test=test, seed=seed).to_text()}", flush=True)
+            _compare_bridges(model, static, data, seeds)
+
+
+def tuned_bridge(tuned: Path, data: Path, seeds: Sequence[int]) -> None:
+    """Print what bridges keep between the model and one that `nearfield train` made of it, on SQuAD."""
+    with Encoder(MODEL) as model, Encoder(str(tuned)) as other:
+        _compare_bridges(model, other, data, seeds)
+
+
+def _compare_bridges(one: Encoder, other: Encoder, data: Path, seeds: Sequence[int]) -> None:
+    rows = load_dataset(data / "squad-dev").rows
+    assert isinstance(rows, Retrieval)
+    keys = list(rows.queries)
+    for seed in seeds:
+        order = [keys[number] for number in np.random.default_rng(seed).permutation(len(keys))]
+        queries = {key: rows.queries[key] for key in order[:500]}
+        relevant = {key: rows.relevant[key] for key in queries}
+        test = Dataset("squad-dev", "retrieval", Retrieval(rows.documents, queries, relevant))
+        texts = [*rows.documents.values(), *(rows.queries[key] for key in order[500:4500])]
+        for old, new in ((one, other), (other, one)):
+            print(f"seed {seed}\n{fit_bridge(old, new, texts, test=test, seed=seed).to_text()}", flush=True)
 
 
 TASKS = {"maps": maps, "xquad": xquad, "bridge": bridge}
@@ -155,8 +164,10 @@ def main() -> None:
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tuned", type=Path, help="a folder of `nearfield train`: bridges to it, not to the table")
     options = parser.parse_args()
-    TASKS[options.task](options.data, range(1, options.seeds + 1))
+    task = TASKS[options.task] if options.tuned is None else partial(tuned_bridge, options.tuned)
+    task(options.data, range(1, options.seeds + 1))
 
 
 if __name__ == "__main__":
