@@ -14,9 +14,10 @@ from tests.support.simulated_cluster import simulated_cluster
 
 
 @pytest.fixture(scope="package")
-def drafts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder for temporary files, also of the nodes."""
-    return tmp_path_factory.mktemp("drafts")
+def drafts() -> Iterator[Path]:
+    """The folder for temporary files, also of the nodes. It is short: paths of Ray's sockets have at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="nf", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="package")
