@@ -136,7 +136,7 @@ def bridge(data: Path, seeds: Sequence[int]) -> None:
 
 
 def tuned_bridge(tuned: Path, data: Path, seeds: Sequence[int]) -> None:
-    """Print what bridges keep between the model and one that `nearfield train` made of it, on SQuAD."""
+    """Print what bridges keep between the model and what `nearfield train` wrote, on SQuAD."""
     with Encoder(MODEL) as model, Encoder(str(tuned)) as other:
         _compare_bridges(model, other, data, seeds)
 
