@@ -38,8 +38,8 @@ def load(
         source: ``folder``, ``cache``, ``hub`` or ``index``: the only place to search.
         revision: commit, tag or branch on the Hub; by default the one that the catalogue pins.
         precision: ``auto`` (bf16 if the hardware multiplies it natively) or ``float32``; for torch also ``bfloat16``
-            and ``float16``; for OpenVINO also ``int8`` (weights) and ``int8-dynamic`` (inputs of matrix products too),
-            whose vectors are of another space.
+            and ``float16``; for OpenVINO also ``int8`` (weights), ``int8-dynamic`` (inputs of matrix products too) and
+            ``int4`` (matrices in four bits), whose vectors are of another space.
         backend: ``openvino``, ``torch`` or ``reference`` (plain numpy, slow).
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``, for torch.
         threads: cores to use; by default all that this process may use.

@@ -149,10 +149,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Port | None, Meta(description="Port for TEI's gRPC API; 0 selects a free port. No gRPC if not set.")
     ] = None
     precision: Annotated[
-        Literal["auto", "float32", "int8", "int8-dynamic"],
+        Literal["auto", "float32", "int8", "int8-dynamic", "int4"],
         Meta(
             description="Precision of the models: auto (bf16 where supported), float32, int8 (weights in a quarter of "
-            "the memory) or int8-dynamic (inputs of matrix products in int8 too)."
+            "the memory), int8-dynamic (inputs of matrix products in int8 too) or int4 (an eighth of the memory)."
         ),
     ] = "auto"
     backend: Annotated[str, Meta(description="Runtime that executes the models.")] = "openvino"

@@ -32,10 +32,10 @@ REGISTRY = Registry(
 class BackendOptions:
     """How a graph is to run: number format, cores, the folder of compiled graphs (None: do not cache), and the device.
 
-    float16, bfloat16 and devices other than the CPU are torch's alone, int8 and int8-dynamic those of OpenVINO.
+    float16, bfloat16 and devices other than the CPU are torch's alone, int8, int8-dynamic and int4 those of OpenVINO.
     """
 
-    precision: Literal["auto", "float32", "float16", "bfloat16", "int8", "int8-dynamic"] = "auto"
+    precision: Literal["auto", "float32", "float16", "bfloat16", "int8", "int8-dynamic", "int4"] = "auto"
     cpu: CpuPlan = field(default_factory=plan_cpu)
     cache: Path | None = None
     device: str = "auto"

@@ -9,12 +9,14 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from nearfield.arrays import Array
-from nearfield.backends import Backend, BackendOptions, Inputs, int8_weights
+from nearfield.backends import Backend, BackendOptions, Inputs
 from nearfield.backends.openvino_ops import Node, OpenVinoOps, op, ov
+from nearfield.checkpoint.weights import quantized
 from nearfield.errors import InputError, ModelRefused
 from nearfield.fileio.atomic import write_atomic
 from nearfield.hardware import has_bf16, has_int8, memory_limit, memory_used
@@ -25,6 +27,8 @@ from nearfield.units import format_bytes
 _KERNEL_CACHE = "50"
 #: Values of the input of a matrix product that share a scale in ``int8-dynamic``: OpenVINO's default.
 _GROUP = 32
+#: The form of the weights by precision; in others they are float32.
+_WEIGHTS: Mapping[str, Literal["int8", "int4"]] = {"int8": "int8", "int8-dynamic": "int8", "int4": "int4"}
 
 _LOG = logging.getLogger(__name__)
 _TYPES = {"int32": ov.Type.i32, "float32": ov.Type.f32}
@@ -65,11 +69,12 @@ class OpenVinoProgram:
 class OpenVinoBackend(Backend):
     """CPU by OpenVINO. ``auto`` means bf16 where the CPU multiplies it natively, else float32.
 
-    ``int8`` has the weights in int8 and computes as ``auto`` does. ``int8-dynamic`` quantises the inputs of matrix
-    products too, 32 values at a time, where the CPU multiplies int8 natively.
+    ``int8`` has the weights in int8 and computes as ``auto`` does, ``int4`` has matrices in int4 and tables in int8.
+    ``int8-dynamic`` quantises the inputs of matrix products too, 32 values at a time, where the CPU multiplies int8
+    natively.
     """
 
-    code_modules = (OpenVinoOps.__module__, int8_weights.__name__)
+    code_modules = (OpenVinoOps.__module__, quantized.__name__)
 
     def __init__(self, options: BackendOptions) -> None:
         super().__init__(options)
@@ -80,8 +85,8 @@ class OpenVinoBackend(Backend):
                 "and this one does not: use int8, which has the weights alone in int8.",
                 param="precision",
             )
-        self._computed = "bf16" if wished in ("auto", "int8") and has_bf16() else "float32"
-        self.precision = wished if wished.startswith("int8") else self._computed
+        self._computed = "bf16" if wished in ("auto", "int8", "int4") and has_bf16() else "float32"
+        self.precision = wished if wished in _WEIGHTS else self._computed
 
     def compile(self, graph: Graph) -> OpenVinoProgram:
         core = ov.Core()
@@ -93,7 +98,7 @@ class OpenVinoBackend(Backend):
         cpu = self.options.cpu
         run = OpenVinoOps(
             separate_gates=self._computed == "bf16" and cpu.threads < 2 * cpu.streams,
-            int8_weights=self.precision.startswith("int8"),
+            weights=_WEIGHTS.get(self.precision, "float"),
         )
         model, factors = _model(graph, run)
         compiled = core.compile_model(model, "CPU", self._config())

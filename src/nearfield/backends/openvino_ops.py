@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 
@@ -28,7 +28,8 @@ if _hidden:
     del sys.modules[_TELEMETRY]
 
 from nearfield.arrays import Array
-from nearfield.backends.int8_weights import is_quantized, quantize_rows
+from nearfield.checkpoint.weights.quantized.int4_groups import MIDDLE, Int4Groups, has_groups, quantize_groups
+from nearfield.checkpoint.weights.quantized.int8_rows import is_quantized, quantize_rows
 from nearfield.checkpoint.weights.weights import Norm
 from nearfield.ops import AttentionMask, Ops
 
@@ -60,6 +61,23 @@ def _ints(*values: int) -> Node:
     return op.constant(np.array(values, np.int64))
 
 
+def _grouped(matrix: Int4Groups) -> Node:
+    """Return a matrix [rows, columns] as nodes from which OpenVINO's matrix product reads four bits a value."""
+    rows, groups, size = matrix.shape
+    if matrix.zeros is None:
+        codes = op.convert(_half_bytes(matrix.codes ^ (MIDDLE * 17), (rows, groups, size), Type.i4), Type.f32)
+    else:
+        zeros = op.convert(op.constant(matrix.zeros[..., None]), Type.f32)
+        codes = op.subtract(op.convert(_half_bytes(matrix.codes, (rows, groups, size), Type.u4), Type.f32), zeros)
+    values = op.multiply(codes, op.constant(matrix.scales[..., None]))
+    return op.reshape(values, _ints(rows, groups * size), False)
+
+
+def _half_bytes(codes: Array, shape: tuple[int, ...], kind: Type) -> Node:
+    # By default the constant reads numpy's memory, also after that is freed: garbage, or the end of the process.
+    return ov.op.Constant(ov.Tensor(np.ascontiguousarray(codes), ov.Shape(shape), kind), shared_memory=False)
+
+
 def _last(x: Node) -> int:
     """Return the size of the last axis, which is always known."""
     shape = x.get_output_partial_shape(0)
@@ -71,13 +89,14 @@ class OpenVinoOps(Ops[Node]):
 
     OpenVINO 2026.4 merges the matrix products of a feed-forward that is gated by GELU into one operation where the CPU
     has AMX. With one thread a stream, the process then dies of a division by zero (SIGFPE) while the model is compiled.
-    ``separate_gates`` prevents the merge. With ``int8_weights``, matrices and tables of embeddings are constants of
-    int8 with a scale for each row, from which OpenVINO computes without a copy in float.
+    ``separate_gates`` prevents the merge. With ``weights`` int8, matrices and tables of embeddings are constants of
+    int8 with a scale for each row, from which OpenVINO computes without a copy in float. With int4, matrices whose rows
+    are whole groups are constants of four bits, and all others as with int8.
     """
 
-    def __init__(self, *, separate_gates: bool = False, int8_weights: bool = False) -> None:
+    def __init__(self, *, separate_gates: bool = False, weights: Literal["float", "int8", "int4"] = "float") -> None:
         self._separate_gates = separate_gates
-        self._int8_weights = int8_weights
+        self._weights = weights
         self._derived: dict[tuple[str, int], tuple[Node, Node]] = {}
         #: Adapters' factors: parameters of the graph, and the tensor that each is always fed with.
         self.factors: list[tuple[Node, ov.Tensor]] = []
@@ -86,14 +105,20 @@ class OpenVinoOps(Ops[Node]):
         return op.constant(np.ascontiguousarray(array))
 
     def _matrix(self, matrix: Array) -> Node:
-        """Return a matrix of weights [rows, columns] as a constant, or as int8 that is multiplied by its scales."""
-        if not self._int8_weights or not is_quantized(matrix):
-            return self.constant(matrix)
-        values, scales = quantize_rows(matrix)
-        return op.multiply(op.convert(op.constant(values), Type.f32), op.constant(scales))
+        """Return a matrix of weights [rows, columns], in int4 where it has groups."""
+        if self._weights == "int4" and has_groups(matrix.shape):
+            return _grouped(quantize_groups(matrix))
+        return self._table(matrix)
+
+    def _table(self, table: Array) -> Node:
+        """Return a matrix or table [rows, columns] as a constant, or as int8 that is multiplied by its scales."""
+        if self._weights == "float" or not is_quantized(table.shape):
+            return self.constant(table)
+        rows = quantize_rows(table)
+        return op.multiply(op.convert(op.constant(rows.codes), Type.f32), op.constant(rows.scales))
 
     def rows(self, table: Array, ids: Node) -> Node:
-        return op.gather(self._matrix(table), ids, op.constant(np.int64(0)))
+        return op.gather(self._table(table), ids, op.constant(np.int64(0)))
 
     def gather(self, table: Node, ids: Node) -> Node:
         return op.gather(table, ids, op.constant(np.int64(0)))

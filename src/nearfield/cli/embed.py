@@ -169,7 +169,7 @@ def embed(
         str, typer.Option(help="What to do with texts that are too long: report, error, left, right or chunk.")
     ] = "report",
     precision: Annotated[
-        str, typer.Option(help="Precision of the model's arithmetic: auto, float32, int8 or int8-dynamic.")
+        str, typer.Option(help="Precision of the model's arithmetic: auto, float32, int8, int8-dynamic or int4.")
     ] = "auto",
     shard_format: Annotated[
         str | None,

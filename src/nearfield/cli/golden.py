@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Precision = Annotated[
-    str, typer.Option(help="Precision of the model's arithmetic: auto, float32, int8 or int8-dynamic.")
+    str, typer.Option(help="Precision of the model's arithmetic: auto, float32, int8, int8-dynamic or int4.")
 ]
 Accept = Annotated[
     bool, typer.Option("--accept-license", help="Use a model whose licence does not allow commercial use.")

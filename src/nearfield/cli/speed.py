@@ -52,7 +52,7 @@ def speed(
     url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint, such as http://host:8080/v1.")] = None,
     key_env: Annotated[str | None, typer.Option(help="Environment variable with the key of the endpoint.")] = None,
     precision: Annotated[
-        str, typer.Option(help="Precision of the model's arithmetic: auto, float32, int8 or int8-dynamic.")
+        str, typer.Option(help="Precision of the model's arithmetic: auto, float32, int8, int8-dynamic or int4.")
     ] = "auto",
     dimensions: Annotated[int | None, typer.Option("--dims", help="Shorten vectors to so many dimensions.")] = None,
     dtype: Annotated[

@@ -42,8 +42,8 @@ from nearfield.ops import Graph, Ops, T
 from nearfield.packing import SHORT, pack_rows
 from nearfield.recipe import Recipe
 
-#: Number formats of backends: two are those of torch alone, two those of OpenVINO.
-PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8", "int8-dynamic")
+#: Number formats of backends: two are those of torch alone, three those of OpenVINO.
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", *QUANTIZED)
 _BACKENDS_OF: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("float16", "bfloat16"), ("torch", "transformers")),
     **dict.fromkeys(QUANTIZED, ("openvino",)),

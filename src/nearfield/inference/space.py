@@ -46,7 +46,7 @@ _USUAL_ACTIVATIONS = {
     "albert": "gelu_new",
 }
 #: Precisions whose vectors are not those of the model to the rounding of a matrix product.
-QUANTIZED = ("int8", "int8-dynamic")
+QUANTIZED = ("int8", "int8-dynamic", "int4")
 #: Names of one function.
 _SAME_ACTIVATIONS = {"gelu_new": "gelu_pytorch_tanh", "swish": "silu"}
 

@@ -42,7 +42,7 @@ BOUNDS: Mapping[str, float] = {
     "float16": 0.9999,
     "bf16": 0.999,
     "bfloat16": 0.999,
-    **dict.fromkeys(("int8", "int8-dynamic"), 0.999),
+    **dict.fromkeys(("int8", "int8-dynamic", "int4"), 0.999),
 }
 _FORMAT = 1
 _ROLES = ("query", "document")

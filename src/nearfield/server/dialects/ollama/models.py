@@ -33,6 +33,7 @@ _QUANTIZATION_LEVELS = {
     "float16": "F16",
     "int8": "Q8_0",
     "int8-dynamic": "Q8_0",
+    "int4": "Q4_0",
 }
 
 
