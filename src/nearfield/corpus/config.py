@@ -82,10 +82,14 @@ class ChunkingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
 
 
 class CleaningConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What is removed: boilerplate (lines repeated in many documents or pages) and near-duplicate chunks."""
+    """What is removed: boilerplate (lines repeated in many documents or pages), near-duplicate chunks, and copies.
+
+    ``copies`` is the cosine from which on pictures and parts of videos that look the same are stored once [never].
+    """
 
     boilerplate: bool = True
     duplicates: bool = True
+    copies: Annotated[float, msgspec.Meta(ge=0.9, le=1)] | None = None
 
 
 class SourceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -223,6 +227,8 @@ def _check(config: CollectionConfig) -> None:
         raise InputError(
             "The first feature must have a model: a feature with 'of' comes after the one it is derived from."
         )
+    if config.clean.copies is not None and not {"image", "video"} & set(config.media_kinds):
+        raise InputError("clean.copies is for collections with a feature that reads pictures or videos.")
     if isinstance(config.speech, str) and not config.speech.strip():
         raise InputError("speech: true, false, or the name of a model, not an empty text.", param="speech")
     for name, feature in config.features.items():

@@ -87,14 +87,15 @@ class IndexContext:
 
         Call it in the manifest's transaction.
         """
-        self._mark_stale(self.chunk_stage.remove(documents))
+        self.mark_stale(self.chunk_stage.remove(documents))
 
     def recheck_duplicates(self) -> None:
         """Mark documents stale whose chunks an older version took for duplicates."""
         with self.manifest.writing():
-            self._mark_stale(self.chunk_stage.find_false_duplicates())
+            self.mark_stale(self.chunk_stage.find_false_duplicates())
 
-    def _mark_stale(self, documents: Sequence[str]) -> None:
+    def mark_stale(self, documents: Sequence[str]) -> None:
+        """Mark documents stale that are done: they are processed again at the end of the run."""
         self.manifest.set_state([key for key in documents if self._is_done(key)], "stale")
 
     def _is_done(self, document: str) -> bool:

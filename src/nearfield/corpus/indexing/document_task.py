@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nearfield.corpus.document import Chunk, Document, MediaContent, SourceItem, file_stamp
 from nearfield.corpus.extractors.media.segments import Segment
@@ -16,6 +16,9 @@ from nearfield.corpus.features import Vector
 from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, DuplicateChunk
 from nearfield.stores import Record
 from nearfield.stores.filters import Value
+
+if TYPE_CHECKING:
+    from nearfield.corpus.indexing.media_copies import MediaLook
 
 #: Chunks of a long document that are embedded and written together: a killed run loses no more than these.
 PART_CHUNKS = 512
@@ -80,6 +83,8 @@ class DocumentTask:
     #: Set by the chunk stage.
     chunks: list[ChunkRecord] = field(default_factory=list)
     duplicates: list[DuplicateChunk] = field(default_factory=list)
+    #: Set by ``LookStage`` in collections that store copies once: what each chunk looks like, or None.
+    looks: list[MediaLook | None] = field(default_factory=list)
     #: Set by the embed stage: vectors by table, in the order of ``chunks``; None for a vector still to be computed.
     vectors: dict[str, list[Vector]] = field(default_factory=dict)
     embedded: int = 0
@@ -120,11 +125,16 @@ class DocumentTask:
         self.chunks, self.duplicates, self.vectors = [], [], {}
         return self
 
-    def leave_out(self, errors: Mapping[int, str]) -> None:
-        """Remove the chunks with these indices, which cannot be decoded."""
-        self.chunks = [chunk for at, chunk in enumerate(self.chunks) if at not in errors]
+    def leave_out(self, places: Collection[int]) -> None:
+        """Remove the chunks with these indices."""
+        self.chunks = [chunk for at, chunk in enumerate(self.chunks) if at not in places]
         for name, vectors in self.vectors.items():
-            self.vectors[name] = [vector for at, vector in enumerate(vectors) if at not in errors]
+            self.vectors[name] = [vector for at, vector in enumerate(vectors) if at not in places]
+
+    def set_aside(self, originals: Mapping[int, str]) -> None:
+        """Move the chunks with these indices to the duplicates, as copies of the chunks with these ids."""
+        self.duplicates += [DuplicateChunk(original, self.chunks[at]) for at, original in originals.items()]
+        self.leave_out(originals)
 
     def finished(self) -> DocumentRecord:
         """Return the document's record for the state ``done``."""

@@ -17,6 +17,7 @@ from nearfield.corpus.indexing.context import IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask
 from nearfield.corpus.indexing.pipeline import run_pipeline
 from nearfield.corpus.indexing.report import IndexReport
+from nearfield.corpus.indexing.stages.copy_stage import LookStage
 from nearfield.corpus.indexing.stages.embed_stage import ReuseStage
 from nearfield.corpus.indexing.stages.write_stage import WriteStage
 from nearfield.corpus.indexing.workers import IndexSession, Stage
@@ -94,6 +95,8 @@ class IndexRun:
         *first, split = self._session.split_stages()
         stages: list[Stage] = [*first, lambda items: self._set_up_chunks(split(items)), ReuseStage(self._context).run]
         stages += self._session.embed_stages(self._context)
+        if self._context.config.clean.copies is not None:
+            stages.append(LookStage(self._context).run)
         batch: list[DocumentTask] = []
         last = time.monotonic()
         # Closed, so that its threads end if the store fails.

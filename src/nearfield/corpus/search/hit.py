@@ -93,12 +93,13 @@ class SearchHit:
     the score of the last stage. ``document`` is the document's id, which names its source and key. ``start``, ``end``,
     pages, lines and times are its place, as in ``Location``: ``Collection.text(document)[start:end]`` is the text.
     ``highlights`` are the sentences of ``text`` that match best, each from start to end in characters of it, the best
-    first. ``also`` are other places with nearly the same text. ``stages`` are the score and rank (from 1) by stage,
-    such as ``{"dense": {"score": 0.71, "rank": 2}}``. ``shared`` are the parts of ``text`` that were not compared with
-    the query: passages that documents or pages share, which are separate chunks. ``bridge`` says what the search loses
-    if it went through a bridge into the vectors of an earlier model; else it is empty. ``kind`` is that of the chunk: a
-    picture, page, sound or video has no text. ``others`` are further hits that are folded into this one: other parts of
-    its document with ``group_by``, or the page whose text it is; they have no highlights.
+    first. ``also`` are other places with nearly the same text, or with copies of a picture or clip. ``stages`` are the
+    score and rank (from 1) by stage, such as ``{"dense": {"score": 0.71, "rank": 2}}``. ``shared`` are the parts of
+    ``text`` that were not compared with the query: passages that documents or pages share, which are separate chunks.
+    ``bridge`` says what the search loses if it went through a bridge into the vectors of an earlier model; else it is
+    empty. ``kind`` is that of the chunk: a picture, page, sound or video has no text. ``others`` are further hits that
+    are folded into this one: other parts of its document with ``group_by``, or the page whose text it is; they have no
+    highlights.
     """
 
     id: str

@@ -8,6 +8,7 @@ from functools import partial
 
 from nearfield.corpus.indexing.context import IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask
+from nearfield.corpus.indexing.stages.copy_stage import CopyStage
 from nearfield.message_text import count_of, quote_name
 from nearfield.stores.filters import All, Filter, Not, one_of
 
@@ -20,6 +21,8 @@ class WriteStage:
         self._manifest, self._store = context.manifest, context.store
         #: Documents of which a part failed: later parts are not written.
         self._failed: set[str] = set()
+        copies = context.config.clean.copies
+        self._copies = None if copies is None else CopyStage(context, copies)
 
     def write(self, batch: Sequence[DocumentTask]) -> None:
         """Write finished documents and parts of long ones, and record failed ones.
@@ -28,6 +31,8 @@ class WriteStage:
         """
         batch = self._without_failed(batch)
         finished = [task for task in batch if not task.error]
+        if self._copies is not None:
+            self._copies.set_aside(finished)
         for name, item in self._context.tables_by_name.items():
             tasks = [task for task in finished if name in task.tables]
             records = [record for task in tasks for record in task.records(name, item.feature.reads)]
@@ -56,7 +61,7 @@ class WriteStage:
         ended = [task.document.id for task in batch if task.document.id in known and task.is_last]
         if ended:  # the chunk stage has added the later parts to the index of near-duplicates
             with self._manifest.writing():
-                self._context.remove_from_duplicates(ended)
+                self._remove_from_duplicates(ended)
         self._failed |= {task.document.id for task in batch if task.error and not task.is_whole}
         parts = [task for task in batch if task.document.id not in known]
         return [task for task in parts if task.error or task.document.id not in self._failed]
@@ -80,11 +85,17 @@ class WriteStage:
         documents = [task.document.id for task in tasks]
         self._delete_from_store(documents)
         with self._manifest.writing():
-            self._context.remove_from_duplicates(documents)
+            self._remove_from_duplicates(documents)
             self._manifest.remove_chunks(documents)
             self._manifest.save(
                 replace(task.document, state="failed", error=task.error, chunks=0, tokens=0) for task in tasks
             )
+
+    def _remove_from_duplicates(self, documents: Sequence[str]) -> None:
+        """Remove documents from the indexes of near-duplicates and copies; call it in the manifest's transaction."""
+        self._context.remove_from_duplicates(documents)
+        if self._copies is not None:
+            self._copies.remove(documents)
 
     def _delete_from_store(self, documents: Sequence[str]) -> None:
         current = (item.table for item in self._context.tables.values())
@@ -116,14 +127,14 @@ class WriteStage:
         self._manifest.set_state(documents, "deleting")
         self._delete_from_store(documents)
         with self._manifest.writing():
-            self._context.remove_from_duplicates(documents)
+            self._remove_from_duplicates(documents)
             self._manifest.remove(documents)
 
     def recover(self) -> None:
         """Finish the removals of an interrupted run, drop what it had begun to write, and recheck old duplicates."""
         unfinished = self._manifest.in_state("new", "writing")
         with self._manifest.writing():
-            self._context.remove_from_duplicates(unfinished)
+            self._remove_from_duplicates(unfinished)
         self.remove(self._manifest.in_state("deleting"))
         self._context.recheck_duplicates()
 

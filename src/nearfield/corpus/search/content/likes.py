@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nearfield.corpus.document import TEXT
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.search.content.query import LikeChunks
 from nearfield.corpus.search.hit import SearchHit
@@ -15,7 +14,9 @@ from nearfield.text_inputs import describe
 #: Chunks of a long document whose vectors are averaged, evenly spread over it.
 _MAX_CHUNKS = 256
 _CHUNKS = "SELECT id, coalesce(json_extract(payload, '$.kind'), 'text') FROM chunks WHERE document = ? ORDER BY ordinal"
-_ORIGINAL = "SELECT kept_chunk FROM duplicates WHERE json_extract(value, '$.id') = ?"
+_DUPLICATES = "SELECT kept_chunk, coalesce(json_extract(value, '$.payload.kind'), 'text') FROM duplicates WHERE "
+_ORIGINAL = f"{_DUPLICATES} json_extract(value, '$.id') = ?"
+_ORIGINALS = f"{_DUPLICATES} document = ? ORDER BY ordinal"
 #: What precedes the ids of documents that a collection was given as texts.
 _INLINE = "put:"
 Like = str | SearchHit
@@ -48,13 +49,15 @@ def _find(manifest: Manifest, like: object) -> LikeChunks:
         return LikeChunks(f"chunk {name}", (chunk.id,), (chunk.kind,))
     record = manifest.document(like) or manifest.document(f"{_INLINE}#{like}")
     if record is not None:
-        rows = [(str(key), str(kind)) for key, kind in manifest.rows(_CHUNKS, (record.id,))]
+        own = manifest.rows(_CHUNKS, (record.id,))
+        rows = [(str(key), str(kind)) for key, kind in own or manifest.rows(_ORIGINALS, (record.id,))]
         if not rows:
-            raise InputError(f"Document {name} has no chunk to compare with: its text repeats others.", param="like")
-        ids = tuple(key for key, _ in _spread(rows))
-        return LikeChunks(f"document {name}", ids, tuple(dict.fromkeys(kind for _, kind in rows)), record.id)
-    for (original,) in manifest.rows(_ORIGINAL, (like,)):
-        return LikeChunks(f"chunk {name}", (str(original),), (TEXT,))
+            raise InputError(f"Document {name} has no chunk to compare with.", param="like")
+        ids, kinds = tuple(key for key, _ in _spread(rows)), tuple(dict.fromkeys(kind for _, kind in rows))
+        # Chunks that its own repeat are in other documents.
+        return LikeChunks(f"document {name}", ids, kinds, record.id if own else None)
+    for original, kind in manifest.rows(_ORIGINAL, (like,)):
+        return LikeChunks(f"chunk {name}", (str(original),), (str(kind),))
     raise NotThere(f"The collection has no chunk or document {name}: give an id of a search's results.", param="like")
 
 
