@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from nearfield.errors import LicenceRefused, SettingsError, nearest
-from nearfield.hub import ModelPackage, ModelPin, has_model
+from nearfield.hub import ModelPackage, ModelPin, StatedModel, has_model
 from nearfield.recipe import EncodeTask, RerankPrompt, Template
 
 if sys.version_info >= (3, 11):
@@ -146,6 +146,14 @@ def find_unless_folder(name: str, source: str | None = None) -> CatalogEntry | N
     Such a folder is loaded instead. It may have any model, so that nothing of the catalogue is valid for it.
     """
     return None if source in (None, "folder") and has_model(name) else find(name)
+
+
+def find_stated(stated: StatedModel | None) -> CatalogEntry | None:
+    """Return the entry of the model that a file says it holds; one with other dimensions is another model."""
+    if stated is None:
+        return None
+    known = (find(name) for name in stated.names)
+    return next((entry for entry in known if entry is not None and entry.dimensions == stated.dimensions), None)
 
 
 def pin_of(name: str, source: str | None = None) -> ModelPin | None:

@@ -10,6 +10,7 @@ from nearfield.checkpoint import modules
 from nearfield.checkpoint.folder_facts import FolderFacts
 from nearfield.checkpoint.json_file import JsonObject
 from nearfield.errors import ModelRefused
+from nearfield.hub.gguf import ORIGIN_KEY, missing_pooling
 from nearfield.recipe import Module, Normalize, Pooling
 
 #: Names that configs give to the size of a token's vector.
@@ -26,6 +27,9 @@ def dense_modules(
     if stages is None:
         return _default_modules(config, facts), width
     chain, dimensions = modules.read_modules(stages, width)
+    if ORIGIN_KEY in facts.meta and facts.entry and not facts.entry.normalize:
+        facts.origins["normalize"] = "catalogue"
+        chain = tuple(module for module in chain if not isinstance(module, Normalize))
     if _excludes_prompt(config, facts):
         facts.origins["include_prompt"] = "catalogue"
         chain = tuple(replace(part, include_prompt=False) if isinstance(part, Pooling) else part for part in chain)
@@ -70,6 +74,8 @@ def _default_modules(config: JsonObject, facts: FolderFacts) -> tuple[Module, ..
         facts.origins.update(pooling="catalogue", normalize="catalogue")
         pooling = Pooling((modules.check_mode(entry.pooling, "the catalogue"),))
         return (pooling, Normalize()) if entry.normalize else (pooling,)
+    if ORIGIN_KEY in facts.meta:
+        raise missing_pooling(Path(facts.meta[ORIGIN_KEY]))
     causal = architecture_of(config).endswith("ForCausalLM") and config.get("is_causal") is not False
     mode = "lasttoken" if causal else "mean"
     facts.origins.update(pooling="assumed", normalize="assumed")

