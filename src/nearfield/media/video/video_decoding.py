@@ -178,6 +178,7 @@ class FrameReader:
 
     def __init__(self, container: Any, stream: Any, plan: FramePlan) -> None:
         self._container, self._stream, self._plan = container, stream, plan
+        self._chosen = frozenset(plan.places)
         self._restart()
 
     def _restart(self) -> None:
@@ -220,6 +221,7 @@ class FrameReader:
         errors = import_module("av.error")
         number = 0
         for packet in packets_of(self._container, self._stream):
+            self._stream.codec_context.skip_frame = "DEFAULT" if self._is_needed(packet) else "NONREF"
             try:
                 frames: Sequence[Any] = packet.decode()
             except errors.FFmpegError:
@@ -229,6 +231,10 @@ class FrameReader:
                 number += 1
                 if place is not None:
                     yield place, frame
+
+    def _is_needed(self, packet: Any) -> bool:
+        """Return whether a packet is decoded even if no other frame refers to its own."""
+        return self._plan.is_counted or packet.pts is None or packet.pts in self._chosen
 
 
 class FramePixels:
