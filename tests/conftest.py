@@ -29,7 +29,12 @@ PROMPTS = {"query": "search: ", "passage": "hello "}
 #: Variables of libraries, which processes that tests start inherit. Test processes share the cores, so that threads of
 #: torch and onnxruntime would wait for each other, busily. Tiny models take longer to compile kernels than to run:
 #: those of a shape are compiled once for all models of a process. Neither changes a number.
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"}
+#: Models that Ollama has on this machine are not looked at.
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024",
+    "OLLAMA_MODELS": os.devnull,
+}
 #: New objects from which Python looks for garbage among the youngest; its default is 700.
 GARBAGE_THRESHOLD = 10_000
 

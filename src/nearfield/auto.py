@@ -31,11 +31,12 @@ def load(
     are computed there, and are the same.
 
     Args:
-        model: full id, short name or alias of the catalogue, id on the Hub, or path of a folder.
+        model: full id, short name or alias of the catalogue, id on the Hub, path of a folder or GGUF file, or
+            ``ollama:NAME``.
         truncate_dim: dimensions of vectors for calls that do not say; without effect for scores.
         force_truncate_dim: truncate even if the model was not trained for it.
         query_map: the folder of a query map (see ``Encoder``); refused for a model without vectors.
-        source: ``folder``, ``cache``, ``hub`` or ``index``: the only place to search.
+        source: ``folder``, ``cache``, ``hub``, ``index`` or ``ollama``: the only place to search.
         revision: commit, tag or branch on the Hub; by default the one that the catalogue pins.
         precision: ``auto`` (bf16 if the hardware multiplies it natively) or ``float32``; for torch also ``bfloat16``
             and ``float16``; for OpenVINO also ``int8`` (weights), ``int8-dynamic`` (inputs of matrix products too) and

@@ -31,7 +31,9 @@ Name = Annotated[str, typer.Argument(help="Name, alias, Hub id or folder.")]
 
 @app.command("list", epilog="Example: nearfield models list --language zh --max-parameters 50M")
 def list_models(
-    here: Annotated[bool, typer.Option("--here", help="Only models whose files are on this machine.")] = False,
+    here: Annotated[
+        bool, typer.Option("--here", "--local", help="Only models whose files are on this machine.")
+    ] = False,
     purpose: Annotated[
         str | None,
         typer.Option(

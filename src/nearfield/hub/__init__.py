@@ -1,4 +1,4 @@
-"""Where a model's files come from: a local folder, the Hub's cache, the Hugging Face Hub or a package index."""
+"""Where a model's files come from: a folder, a GGUF file, the Hub's cache, the Hub, a package index, Ollama's store."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from nearfield.errors import InputError, ModelNotFound, SourceUnavailable, neare
 from nearfield.hub.cached_models import CachedModel, cached_models, remove
 from nearfield.hub.huggingface import fetch_from_hub, find_in_cache
 from nearfield.hub.local import existing_path, find_in_folder, has_model, is_adapter
+from nearfield.hub.ollama_store import PREFIX, find_in_ollama
 from nearfield.hub.package_index import fetch_from_index, find_unpacked
 from nearfield.hub.sources import (
     LocatedModel,
@@ -41,8 +42,11 @@ _FINDERS: Mapping[str, Callable[[SourceSearch], LocatedModel | None]] = {
     "cache": find_in_cache,
     "hub": fetch_from_hub,
     "index": fetch_from_index,
+    "ollama": find_in_ollama,
 }
 SOURCES = tuple(_FINDERS)
+#: Those that are searched for a name without a source, in this order.
+_USUAL_SOURCES = ("folder", "cache", "hub", "index")
 
 
 def locate(
@@ -58,7 +62,7 @@ def locate(
     """Find a model's files, fetching them where needed.
 
     Args:
-        model: a folder, a GGUF file, or an id such as ``BAAI/bge-small-en-v1.5``.
+        model: a folder, a GGUF file, an id such as ``BAAI/bge-small-en-v1.5``, or ``ollama:NAME``.
         pin: what the catalogue knows about its files.
         source: look there and nowhere else; otherwise folder, cache, hub and index are tried in this order.
         revision: a commit, tag or branch; the pinned one when left out.
@@ -68,14 +72,16 @@ def locate(
 
     Raises:
         ModelNotFound: no source has it. SourceUnavailable: a source that should have it could not be read.
-        InputError: ``source`` is not one of the four.
+        InputError: ``source`` is unknown.
     """
     if source is not None and source not in SOURCES:
         raise InputError(f"Unknown source {source!r}. {nearest(source, SOURCES)}", param="source")
     known = pin or ModelPin(model)
     exact = ModelPin(known.repo, revision or known.revision, None if revision else known.package)
     search = SourceSearch(model, exact, progress, fetch, files)
-    for name in (source,) if source else SOURCES:
+    if source is None and model.startswith(PREFIX):
+        source = "ollama"
+    for name in (source,) if source else _USUAL_SOURCES:
         # A package that is unpacked on this machine spares the request to the Hub.
         located = (find_unpacked(search) if name == "hub" and not source else None) or _FINDERS[name](search)
         if located is not None:

@@ -6,6 +6,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from nearfield.errors import InputError
+from nearfield.hub.ollama_store import PREFIX, ollama_models
 from nearfield.settings import cache_dir
 
 
@@ -21,13 +23,21 @@ class CachedModel:
 
 
 def cached_models() -> list[CachedModel]:
-    """List the models in the Hub's cache and in our own, by name."""
-    return sorted([*_in_hub_cache(), *_in_own_cache()], key=lambda model: (model.name, model.revision))
+    """List the models in the Hub's cache, in our own and in Ollama's store, by name."""
+    return sorted(
+        [*_in_hub_cache(), *_in_own_cache(), *_in_ollama_store()], key=lambda model: (model.name, model.revision)
+    )
 
 
 def remove(model: str) -> list[CachedModel]:
-    """Delete a model's files from the caches and return what was deleted (nothing when it was not there)."""
+    """Delete a model's files from the caches and return what was deleted (nothing when it was not there).
+
+    Raises:
+        InputError: it is Ollama's.
+    """
     gone = [cached for cached in cached_models() if cached.name == model]
+    if any(cached.source == "ollama" for cached in gone):
+        raise InputError(f"{model} is in Ollama's store. Run: ollama rm {model.removeprefix(PREFIX)}", param="model")
     hub_revisions = [cached.revision for cached in gone if cached.source == "cache"]
     if hub_revisions:
         from huggingface_hub import scan_cache_dir
@@ -51,6 +61,13 @@ def _in_hub_cache() -> list[CachedModel]:
         for repo in repos
         if repo.repo_type == "model"
         for rev in repo.revisions
+    ]
+
+
+def _in_ollama_store() -> list[CachedModel]:
+    return [
+        CachedModel(f"{PREFIX}{model.name}", model.file, model.digest[:12], model.size, "ollama")
+        for model in ollama_models()
     ]
 
 

@@ -57,7 +57,7 @@ def locate_gguf(file: Path, name: str | None = None, source: str = "folder") -> 
     Raises:
         ModelRefused: the file is damaged, or holds what cannot be read.
     """
-    return LocatedModel(unpack_gguf(file), name or file.stem, None, source, file, stated_model(file))
+    return LocatedModel(unpack_gguf(file), name or file.stem, None, source, file, stated_model(file, name))
 
 
 def _locate(path: Path) -> LocatedModel:

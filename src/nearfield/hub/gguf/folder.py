@@ -71,14 +71,17 @@ def folder_files(header: GgufHeader) -> dict[str, Any]:
     return files if pooling in (None, RANK) else {**files, **_modules(header, pooling, config["hidden_size"])}
 
 
-def stated_model(file: Path) -> StatedModel:
-    """Return what a GGUF file calls its model: ids of the Hub first, then its own names, then that of the file."""
+def stated_model(file: Path, name: str | None = None) -> StatedModel:
+    """Return what a GGUF file calls its model: ids of the Hub first, then its own names, then that of the file.
+
+    The ``name`` by which it was requested, in place of the file's, counts before all.
+    """
     header = read_header(file)
     metadata = header.metadata
     urls = [str(metadata.get(key, "")) for key in ("general.repo_url", "general.source.repo_url")]
     ids = [url.partition("huggingface.co/")[2].strip("/") for url in urls]
     names = [str(metadata.get(f"general.{key}", "")).replace(" ", "-") for key in ("name", "basename")]
-    plain = (_TYPE_SUFFIX.sub("", name.removesuffix("-GGUF")) for name in (*ids, *names, file.stem))
+    plain = (_TYPE_SUFFIX.sub("", name.removesuffix("-GGUF")) for name in (name or "", *ids, *names, file.stem))
     return StatedModel(tuple(dict.fromkeys(filter(None, plain))), vector_size(header))
 
 
