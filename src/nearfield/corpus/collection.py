@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from nearfield.argument_checks import rename_keyword
 from nearfield.corpus import transfer
 from nearfield.corpus.answering.collection_queries import CollectionQueries
 from nearfield.corpus.collection_models import ModelProvider, RerankerOf
-from nearfield.corpus.config import CollectionConfig, merge_config, parse_config
+from nearfield.corpus.config import CollectionConfig, combine_config, merge_config, parse_config
 from nearfield.corpus.directory import CollectionDirectory, create_collection, home, list_collections
 from nearfield.corpus.features import EncoderOf, Feature, build_features
 from nearfield.corpus.indexing import integrity
@@ -82,16 +83,17 @@ class Collection(CollectionQueries):
         name: str,
         config: CollectionConfig | Mapping[str, Any] | None = None,
         *,
+        feature_extractors: Sequence[str | Mapping[str, Any]] | None = None,
         home: Path | None = None,
         encoder_of: EncoderOf | None = None,
     ) -> Collection:
-        """Create an empty collection.
+        """Create an empty collection. ``feature_extractors`` are names, or objects with names and parameters.
 
         Raises:
             InputError: a collection of that name exists, or the name or the definition is not valid.
         """
         folder = CollectionDirectory.from_name(name, home)
-        create_collection(folder, config if isinstance(config, CollectionConfig) else parse_config(config or {}))
+        create_collection(folder, combine_config(config, feature_extractors))
         return cls(folder, encoder_of)
 
     @classmethod
@@ -435,11 +437,8 @@ class Collection(CollectionQueries):
             InputError: the other store does not support them.
         """
         with self.folder.write_lock():
-            target = stores.connect(address)
-            try:
+            with closing(stores.connect(address)) as target:
                 transfer.copy_vectors(self.manifest, self.store, target)
-            finally:
-                target.close()
             own = "" if address == self.folder.address else address
             self.manifest.set("config", parse_config({**self.config.to_dict(), "store": own}).to_dict())
             for table in self.manifest.vector_tables():

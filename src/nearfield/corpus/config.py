@@ -13,6 +13,8 @@ import msgspec
 from nearfield.argument_checks import require_mapping, require_once
 from nearfield.corpus.chunkers import REGISTRY as CHUNKERS
 from nearfield.corpus.document import TEXT
+from nearfield.corpus.extractors.feature_extractors import KEY as EXTRACTORS_KEY
+from nearfield.corpus.extractors.feature_extractors import expand_extractors
 from nearfield.corpus.extractors.media.kinds import MEDIA_FIELDS, MEDIA_KINDS, MediaKind, Medium
 from nearfield.corpus.extractors.media.settings import MediaScope, SegmentSettings
 from nearfield.corpus.extractors.options import OcrMode, SpeechMode
@@ -154,19 +156,30 @@ class CollectionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 def parse_config(data: Mapping[str, object]) -> CollectionConfig:
-    """Parse and check a definition.
+    """Parse and check a definition; ``feature_extractors`` stand for features.
 
     Raises:
         InputError: a name or value is unknown, or features do not fit together.
     """
     require_mapping("config", data)
     try:
-        config = msgspec.convert(dict(data), CollectionConfig, strict=True)
+        config = msgspec.convert(expand_extractors(data), CollectionConfig, strict=True)
     except msgspec.ValidationError as error:
         reason = describe_validation(error, CollectionConfig)
         raise InputError(f"The collection's definition: {reason}", param="config") from error
     _check(config)
     return config
+
+
+def combine_config(
+    config: CollectionConfig | Mapping[str, Any] | None, extractors: Sequence[object] | None
+) -> CollectionConfig:
+    """Return a definition with features from ``feature_extractors``, if there are any. Raises as ``parse_config``."""
+    if extractors is None:
+        return config if isinstance(config, CollectionConfig) else parse_config(config or {})
+    parts = config.to_dict() if isinstance(config, CollectionConfig) else config or {}
+    require_mapping("config", parts)
+    return parse_config({**parts, EXTRACTORS_KEY: extractors})
 
 
 def load_config(path: Path) -> dict[str, Any]:
@@ -176,7 +189,7 @@ def load_config(path: Path) -> dict[str, Any]:
         InputError: the file cannot be read, or its definition is wrong.
     """
     try:
-        parts = dict(_parse_file(path))
+        parts = expand_extractors(_parse_file(path))
         parse_config(parts)
         return parts
     except OSError as error:
@@ -272,7 +285,7 @@ def merge_config(config: CollectionConfig, changes: Mapping[str, Any]) -> Collec
     Raises:
         InputError: as for ``parse_config``.
     """
-    base = config.to_dict()
+    base, changes = config.to_dict(), expand_extractors(changes)
     sources: Sequence[Any] = [*base.get("sources", ()), *changes.get("sources", ())]
     unique = {json.dumps([source["kind"], source["location"]]): source for source in sources}
     return parse_config({**base, **changes, "sources": list(unique.values())})

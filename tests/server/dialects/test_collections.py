@@ -322,6 +322,20 @@ def test_a_collection_needs_a_model_that_is_served(client: httpx.Client, home: P
     assert not (home / "other").exists()
 
 
+def test_a_collection_is_created_with_extractors(client: httpx.Client) -> None:
+    text = {"feature_extractor_name": "text_extractor", "parameters": {"model": "tiny", "chunk_size": 20}}
+    body: dict[str, Any] = {"name": "extracted", "feature_extractors": [text], "fields": {"year": "int"}}
+    created = client.post("/collections", json=body)
+    assert created.status_code == 200, created.text
+    assert list(created.json()["features"]) == ["text"]
+    assert client.post("/collections/extracted/documents", json={"documents": DOCUMENTS}).json()["new"] == 3
+    assert client.delete("/collections/extracted").status_code == 200
+    body = {"name": "extracted", "feature_extractors": ["face_identity_extractor"]}
+    assert "not offered" in error_message(client.post("/collections", json=body), 400)
+    body = {"name": "extracted", "feature_extractors": ["image_extractor"]}
+    assert "siglip-base-patch16-224" in error_message(client.post("/collections", json=body), 404)
+
+
 # -- served collections ------------------------------------------------------------------------------------------------
 
 

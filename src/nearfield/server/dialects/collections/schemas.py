@@ -31,6 +31,7 @@ Model = Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)]
 Depth = Annotated[int, msgspec.Meta(ge=1, le=MAX_RESULTS)]
 Reranked = Annotated[int, msgspec.Meta(ge=1, le=MAX_RERANKED)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 Word = Annotated[str, msgspec.Meta(max_length=64)]
 _NAME_FORM = "a lower-case letter or a digit, then up to 62 lower-case letters, digits, - and _"
 
@@ -48,10 +49,15 @@ class CollectionList(msgspec.Struct):
 
 
 class CollectionFeature(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """One kind of vector that each passage has, as in the definition of a collection."""
+    """One kind of vector that each passage has, as in the definition of a collection.
+
+    ``reads`` are the kinds of passages that have it; one of them but text as ``kind`` is short for a feature that reads
+    it.
+    """
 
     model: Model | None = None
-    kind: Literal["dense", "sparse", "multivector"] = "dense"
+    kind: Literal["dense", "sparse", "multivector", "image", "page", "audio", "video"] = "dense"
+    reads: Annotated[list[Literal["text", "image", "page", "audio", "video"]], msgspec.Meta(max_length=5)] | None = None
     dimensions: Annotated[int, msgspec.Meta(ge=1, le=65_536)] | None = None
     force: bool = False
     dtype: Literal["float32", "float16", "binary"] = "float32"
@@ -69,12 +75,50 @@ class CollectionChunks(msgspec.Struct, forbid_unknown_fields=True, omit_defaults
     context: bool = True
 
 
+class CollectionExtractor(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """An extractor with parameters, which stands for a feature and the segments that it reads."""
+
+    feature_extractor_name: Word
+    version: Word | None = None
+    parameters: dict[str, JsonValue] = {}
+
+
+class CollectionSoundSegments(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How sounds are cut: equal parts of seconds, or parts between silences."""
+
+    split_method: Literal["time", "silence"] = "time"
+    time_split_interval: Seconds | None = None
+    max_segment_duration: Seconds | None = None
+
+
+class CollectionVideoSegments(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How videos are cut, and the frames that the model reads of each second and of each segment."""
+
+    split_method: Literal["time", "scene", "silence"] = "time"
+    time_split_interval: Seconds | None = None
+    max_segment_duration: Seconds | None = None
+    fps: Annotated[float, msgspec.Meta(gt=0, le=120)] | None = None
+    max_frames: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
+
+
+class CollectionSegments(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """How sounds and videos are cut into segments, which are passages."""
+
+    audio: CollectionSoundSegments = CollectionSoundSegments()
+    video: CollectionVideoSegments = CollectionVideoSegments()
+
+
 class CollectionRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Body of POST /collections; the default model of the first feature is all-MiniLM-L6-v2."""
+    """Body of POST /collections; the default model of the first feature is all-MiniLM-L6-v2.
+
+    ``feature_extractors`` stand for ``features``: names, or objects with names and parameters.
+    """
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description=_NAME_FORM)]
     features: Annotated[dict[str, CollectionFeature], msgspec.Meta(max_length=16)] = {}
+    feature_extractors: Annotated[list[Word | CollectionExtractor], msgspec.Meta(max_length=16)] | None = None
     chunks: CollectionChunks | None = None
+    segments: CollectionSegments | None = None
     fields: Annotated[dict[str, Literal["str", "int", "float", "bool"]], msgspec.Meta(max_length=64)] = {}
     language: Word | None = None
 
