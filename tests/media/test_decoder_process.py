@@ -140,8 +140,9 @@ def test_headers() -> None:
         opened = Pillow.open(io.BytesIO(data))
         assert (header.width, header.height) == opened.size, name
         image = Image(data)
-        image.read()
+        picture = image.read()
         assert image.header() == header, name
+        assert header.upright_size == (picture.width, picture.height), name
 
 
 def test_a_killed_process_costs_its_file_alone() -> None:

@@ -74,6 +74,7 @@ def test_orientation(orientation: int, kind: str) -> None:
     data = odd.with_orientation(orientation, kind)
     expected = np.asarray(ImageOps.exif_transpose(opened(data)))
     assert expected.shape[0] == (97 if orientation > 4 else 61)
+    assert Image(data).header().upright_size == expected.shape[1::-1]
     np.testing.assert_array_equal(read_picture(data).pixels, expected)
     np.testing.assert_array_equal(read_picture(opened(data)).pixels, expected)
 

@@ -155,7 +155,7 @@ def _thumbnails(name: str, hits: list[SearchHit], protocol: str | None) -> dict[
     from nearfield.corpus.collection import Collection
 
     with Collection.open(name) as opened:
-        return hit_thumbnails(opened.manifest, hits, protocol)
+        return hit_thumbnails(opened.document_file, hits, protocol)
 
 
 def _parts(query: str | None, *files: list[Path] | None) -> list[SearchQuery]:
@@ -241,7 +241,7 @@ def _pictures(name: str, hits: list[SearchHit], count: int) -> list[PassagePictu
     from nearfield.corpus.collection import Collection
 
     with Collection.open(name) as opened:
-        return passage_pictures(opened.manifest, hits, count)
+        return passage_pictures(opened.document_file, hits, count)
 
 
 def _explain_filter(name: str, where: object) -> None:

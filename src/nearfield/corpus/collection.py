@@ -16,6 +16,7 @@ from nearfield.corpus.answering.collection_queries import CollectionQueries
 from nearfield.corpus.collection_models import ModelProvider, RerankerOf
 from nearfield.corpus.config import CollectionConfig, combine_config, merge_config, parse_config
 from nearfield.corpus.directory import CollectionDirectory, create_collection, home, list_collections
+from nearfield.corpus.document import DocumentFile
 from nearfield.corpus.features import EncoderOf, Feature, build_features
 from nearfield.corpus.indexing import integrity
 from nearfield.corpus.indexing.context import DEFAULT_OPTIONS, IndexOptions
@@ -28,10 +29,12 @@ from nearfield.corpus.manifest.document_info import DocumentInfo
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.manifest.migration import check_bridges, end_migration
 from nearfield.corpus.manifest.reading_text import read_text
+from nearfield.corpus.manifest.records import DocumentRecord
 from nearfield.corpus.manifest.vector_tables import VectorTables
 from nearfield.corpus.search.searcher import Searcher
 from nearfield.corpus.search.searcher_factory import create_searcher
 from nearfield.corpus.sources import Source
+from nearfield.corpus.sources.document_file import document_file
 from nearfield.corpus.sources.inline import InlineSource, documents_list, resolve_ids
 from nearfield.corpus.sources.spec import split_piped
 from nearfield.corpus.sources.uploads import UploadSource
@@ -360,11 +363,22 @@ class Collection(CollectionQueries):
         Raises:
             NotThere: there is no document with that id.
         """
+        return DocumentInfo.from_record(self._record(document))
+
+    def _record(self, document: str) -> DocumentRecord:
         self._refresh()
         record = self.manifest.document(document) or self.manifest.document(f"{InlineSource.NAME}#{document}")
         if record is None:
             raise NotThere(f"Collection {self.name!r} has no document {document!r:.200}.", param="document")
-        return DocumentInfo.from_record(record)
+        return record
+
+    def document_file(self, document: str) -> DocumentFile:
+        """Return the file of a document by its id, as it was indexed.
+
+        Raises:
+            NotThere: there is no such document, it is no file, or the file has gone or changed since.
+        """
+        return document_file(self._open_sources(), self._record(document))
 
     def text(self, document: str) -> str:
         """Return a document's text, joined from its chunks; positions in it are those of ``SearchHit``."""

@@ -15,7 +15,7 @@ from nearfield.corpus.chunkers import REGISTRY as CHUNKERS
 from nearfield.corpus.document import TEXT
 from nearfield.corpus.extractors.feature_extractors import KEY as EXTRACTORS_KEY
 from nearfield.corpus.extractors.feature_extractors import expand_extractors
-from nearfield.corpus.extractors.media.kinds import MEDIA_FIELDS, MEDIA_KINDS, MediaKind, Medium
+from nearfield.corpus.extractors.media.kinds import MEDIA_FIELDS, MEDIA_KINDS, TIME_FIELDS, MediaKind, Medium
 from nearfield.corpus.extractors.media.settings import MediaScope, SegmentSettings
 from nearfield.corpus.extractors.options import OcrMode, SpeechMode
 from nearfield.errors import InputError, MissingExtra, nearest
@@ -125,7 +125,7 @@ class CollectionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     @property
     def all_fields(self) -> dict[str, FieldType]:
         """The fields that filters may use, besides those of every record."""
-        media = MEDIA_FIELDS if self.media_kinds else {}
+        media = MEDIA_FIELDS if self.media_kinds else TIME_FIELDS if self.speech else {}
         return {**OWN_FIELDS, **media, **self.fields}
 
     @property

@@ -249,6 +249,30 @@ class SourceItem:
 
 
 @dataclass(frozen=True)
+class DocumentFile:
+    """The file of an indexed document, as it was indexed.
+
+    ``name`` is its key, whose suffix gives the type; ``digest`` is that of the content. ``item`` is the file as its
+    source has it now.
+    """
+
+    name: str
+    digest: str
+    item: SourceItem
+
+    def source(self) -> Path | bytes:
+        """Return its path; the bytes of a file in an archive.
+
+        Raises:
+            InputError, OSError: the archive cannot be read.
+        """
+        data = self.item.path or self.item.read()
+        if isinstance(data, Document):
+            raise InputError(f"{self.name} is no file.")
+        return data
+
+
+@dataclass(frozen=True)
 class Span:
     """A part of a document's text that becomes a chunk: from ``start`` up to ``end``, under ``headings``.
 

@@ -119,7 +119,7 @@ class Audio:
             InputError: ``seconds`` is not positive, or the sound cannot be read (see ``header``).
         """
         times = times_within(self.header(limits).seconds, self.start, self.end, seconds, "sound")
-        return [Audio(self, start=start, end=end) for start, end in times]
+        return [type(self)(self, start=start, end=end) for start, end in times]
 
     def read(self, rate: int, limits: SoundLimits = _DEFAULT_LIMITS) -> Sound:
         """Return the decoded sound, mono, at ``rate`` samples a second.
@@ -153,12 +153,16 @@ class Audio:
         """
         source = self._source
         if isinstance(source, np.ndarray) or not self._part.is_whole or form is not None:
-            rate = int(self._rate or 0) if isinstance(source, np.ndarray) else self.header(limits).rate
+            rate = self._own_rate(limits)
             return encode_sound(self.read(rate, limits).samples, rate, form or "WAV")
         if isinstance(source, Path):
             with open_regular_file(source, limits.max_bytes) as file:
                 return file.read(limits.max_bytes + 1)
         return self._bytes(limits)
+
+    def _own_rate(self, limits: SoundLimits) -> int:
+        """Return the samples a second of its array, or of its file."""
+        return int(self._rate or 0) if isinstance(self._source, np.ndarray) else self.header(limits).rate
 
     def _bytes(self, limits: SoundLimits) -> bytes:
         """Return the bytes of its file, where they are not in one on the disk."""

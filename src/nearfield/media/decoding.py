@@ -48,6 +48,7 @@ _TRANSPOSITIONS = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
+_QUARTER_TURNS = (5, 6, 7, 8)
 #: Rows that are copied at a time: Pillow's copy of all of them would double the memory.
 _ROWS = 256
 #: Locks of pictures that Pillow has opened and not yet decoded, which two threads must not do at the same time.
@@ -63,16 +64,23 @@ class PictureHeader:
     """What the file of a picture says of itself.
 
     Args:
-        width: pixels as they are stored, before the picture is turned upright.
+        width: pixels as they are stored, before the picture is turned upright; of a TIFF after that.
         height: the same.
         format: one of ``media.formats.FORMATS``.
         bits: bits of a pixel, such as 24 for RGB.
+        turned: whether it is displayed turned by a quarter, so that its sides change places.
     """
 
     width: int
     height: int
     format: str
     bits: int
+    turned: bool = False
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height of the picture as it is displayed."""
+        return (self.height, self.width) if self.turned else (self.width, self.height)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +154,8 @@ def decode_here(data: bytes, limits: PictureLimits, name: str, min_side: int = 0
     import_module(f"PIL.{plugin_of(kind)}")
     frames = count_frames(data, kind, limits.max_frames)
     _check_frames(frames, limits, name)
+    if page > frames:
+        raise InputError(f"{name} has {count_of(frames, 'page')}: there is no page {page}.", param="page")
     with own_errors(name, kind, limits), image.open(io.BytesIO(data), formats=(kind,)) as file:
         if page > 1:
             file.seek(page - 1)
@@ -171,7 +181,14 @@ def decode_here(data: bytes, limits: PictureLimits, name: str, min_side: int = 0
 def header_of(file: PillowImage, kind: str) -> PictureHeader:
     """Return the header of a file that Pillow has opened."""
     bits = 16 if file.mode.startswith("I;16") else _BITS.get(file.mode, _OTHER_BITS)
-    return PictureHeader(file.width, file.height, kind, bits)
+    return PictureHeader(file.width, file.height, kind, bits, _is_turned(file, kind))
+
+
+def _is_turned(file: PillowImage, kind: str) -> bool:
+    # Pillow states the sides of a TIFF upright. Where a PNG has no orientation before its pixels, it would decode them
+    # to look behind them.
+    is_stored = kind != "TIFF" and (kind != "PNG" or "exif" in file.info)
+    return is_stored and _orientation(file)[0] in _QUARTER_TURNS
 
 
 def convert_image(image: PillowImage, limits: PictureLimits, name: str) -> Picture:

@@ -14,6 +14,7 @@ from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, MediaLimits, stop_if_ab
 from nearfield.media.sound.silences import LEVEL, SHORTEST, find_silences
 from nearfield.media.video.scene_detection import THRESHOLD
 from nearfield.media.video.time_ranges import check_seconds_number, segment_times
+from nearfield.media.video.track_audio import TrackAudio
 from nearfield.media.video.video import Video
 
 SPLIT_METHODS = ("time", "scene", "silence")
@@ -84,7 +85,7 @@ def split_audio(sound: Audio, rule: SplitRule, limits: MediaLimits = DEFAULT_MED
     Raises:
         InputError: the rule is ``scene``, or the sound cannot be read (see ``Audio.header``).
     """
-    return [Audio(sound, start=start, end=end) for start, end in _sound_times(sound, rule, limits)]
+    return [type(sound)(sound, start=start, end=end) for start, end in _sound_times(sound, rule, limits)]
 
 
 def _video_times(video: Video, rule: SplitRule, limits: MediaLimits) -> list[tuple[float, float]]:
@@ -105,8 +106,14 @@ def _sound_times(sound: Audio, rule: SplitRule, limits: MediaLimits) -> list[tup
     end = seconds if sound.end is None else min(sound.end, seconds)
     if rule.split_method == "time":
         return _bounded(segment_times(sound.start, end, rule.time_split_interval), rule)
-    samples = sound.read(_RATE, limits.sounds).samples
-    return segments_between(_silence_cuts([samples], sound.start, rule), sound.start, end, rule)
+    blocks = _watched(_sound_blocks(sound, limits))
+    return segments_between(_silence_cuts(blocks, sound.start, rule), sound.start, end, rule)
+
+
+def _sound_blocks(sound: Audio, limits: MediaLimits) -> Iterable[Array]:
+    if isinstance(sound, TrackAudio):
+        return sound.blocks(_RATE)
+    return [sound.read(_RATE, limits.sounds).samples]
 
 
 def segments_between(cuts: Iterable[float], start: float, end: float, rule: SplitRule) -> list[tuple[float, float]]:

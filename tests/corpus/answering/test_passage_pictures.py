@@ -86,11 +86,11 @@ def test_endpoints_that_read_none_are_named(collection: Collection, server: Chat
 
 def test_files_that_have_gone_have_no_picture(collection: Collection, tmp_path: Path) -> None:
     hits = collection.search("a blue dog", 9, where={"kind": "image"})
-    assert len(passage_pictures(collection.manifest, hits, 9)) == 1
+    assert len(passage_pictures(collection.document_file, hits, 9)) == 1
     path = Path(hits[0].document.removeprefix("files:").replace("#", "/"))
     moved = path.rename(tmp_path / "moved.png")
     try:
-        assert passage_pictures(collection.manifest, hits, 9) == []
+        assert passage_pictures(collection.document_file, hits, 9) == []
         assert ask("a blue dog", hits).found is False
     finally:
         moved.rename(path)

@@ -94,7 +94,7 @@ def test_a_delayed_sound_track_keeps_the_times_of_the_video(tones: ToneTranscrib
 
 def test_further_sound_tracks_are_declared(tones: ToneTranscriber) -> None:
     document = extract(write_recording(sound_of(TONES, 10), ".mkv", tracks=2), "dubbed.mkv")
-    assert [loss.reason for loss in document.losses] == ["1 further sound track"]
+    assert [loss.reason for loss in document.losses] == ["1 further sound track (track 1)"]
 
 
 def test_a_file_that_is_cut_off_is_read_and_declared(tones: ToneTranscriber) -> None:

@@ -130,8 +130,8 @@ def test_a_collection_is_created_with_extractors(tmp_path: Path) -> None:
         assert list(films.config.features) == ["image", "text"]
     with Collection.open("films", home=tmp_path) as again:
         assert again.config.features["image"].model == EXTRACTORS["image"].model
+    wrong = {"name": "audio_fingerprint_extractor", "parameters": {"model": "minilm"}}
     with pytest.raises(InputError, match="reads sounds"):
-        wrong = {"name": "audio_fingerprint_extractor", "parameters": {"model": "minilm"}}
         Collection.create("songs", feature_extractors=[wrong], home=tmp_path)
     assert not (tmp_path / "songs").exists()
 

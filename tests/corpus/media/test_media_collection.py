@@ -17,13 +17,15 @@ from nearfield.corpus.config import parse_config
 from nearfield.corpus.features import check_models, table_from_dict
 from nearfield.corpus.sources.spec import parse_source
 from nearfield.encoder import Encoder
-from nearfield.errors import InputError
+from nearfield.errors import InputError, NotThere
+from nearfield.media.audio import Audio
 from nearfield.media.image import Image
 from nearfield.strict_toml import parse_toml
 from tests.support import media_files
 from tests.support.collection_state import collection_state
 from tests.support.databases import DATABASES
 from tests.support.paths import ROOT
+from tests.support.recordings import RATE, sound_of, write_recording
 
 pytest.importorskip("transformers")
 pytest.importorskip("soundfile")
@@ -172,7 +174,7 @@ def test_other_times_of_segments_keep_the_vectors_of_the_same_segments(
     report = collection.index()
     times = [chunk.payload["end_time"] for chunk in chunks_of(collection) if chunk.kind == "audio"]
     assert times == [4.0, 5.0]
-    assert (report.completed, len(seen)) == (1, 1)  # the part from 4 to 5 seconds is as before
+    assert (report.completed, len(seen)) == (2, 1)  # the part from 4 to 5 seconds is as before; the video has no sound
     assert collection.verify()["whole"]
 
 
@@ -243,6 +245,40 @@ def test_pictures_in_an_archive_are_read(tmp_path: Path, config: dict[str, Any],
         report = collection.index([parse_source(str(tmp_path / "zipped"))])
         assert not report.failures, report.to_text()
         assert Counter(chunk.kind for chunk in chunks_of(collection)) == {"image": 1, "audio": 3}
+        (document,) = (each.id for each in collection.documents() if each.key == "all.zip!/photo.png")
+        assert collection.document_file(document).source() == media_files.picture(1)
+        with zipfile.ZipFile(tmp_path / "zipped" / "all.zip", "w") as archive:
+            archive.writestr("photo.png", media_files.picture(2))
+        with pytest.raises(NotThere, match="has changed since it was indexed"):
+            collection.document_file(document)
+
+
+def test_the_sound_of_videos_and_of_m4a_files_is_read(
+    tmp_path: Path, config: dict[str, Any], models: dict[str, str], encoders: dict[str, Encoder]
+) -> None:
+    samples = sound_of([("alpha", 0, 2), ("delta", 2, 4), ("foxtrot", 4, 5)], 5)
+    films = tmp_path / "films"
+    films.mkdir()
+    for suffix, tracks in ((".mkv", 2), (".mp4", 1), (".m4a", 1), (".aac", 1), (".webm", 0)):
+        (films / f"film{suffix}").write_bytes(write_recording(samples, suffix, tracks))
+    heard = {**config, "features": {"sound": config["features"]["sound"]}}
+    with Collection.create("heard", heard, home=tmp_path / "home", encoder_of=encoders.__getitem__) as collection:
+        report = collection.index([parse_source(str(films))])
+        assert [reason for _, reason in report.failures] == [
+            "film.webm has no sound, and the collection reads nothing else of it."
+        ]
+        times = [(0.0, 2.0), (2.0, 4.0), (4.0, 5.0)]
+        for name in ("film.mkv", "film.mp4", "film.m4a", "film.aac"):
+            hits = collection.search("blue cat", 9, where={"path": name})
+            assert {hit.kind for hit in hits} == {"audio"}
+            places = sorted((hit.start_time or 0.0, hit.end_time or 0.0) for hit in hits)
+            np.testing.assert_allclose(places, times, atol=0.1)
+            assert sorted(hit.segment or 0 for hit in hits) == [1, 2, 3]
+        (film,) = (each for each in collection.documents() if each.key == "film.mkv")
+        assert [loss.reason for loss in film.losses] == ["1 further sound track (track 1)"]
+        part = Audio(samples, rate=RATE, start=2, end=4)
+        (hit,) = collection.search(part, 1, where={"path": "film.mp4"})
+        assert hit.start_time == 2.0
 
 
 # -- searching ---------------------------------------------------------------------------------------------------
@@ -267,6 +303,33 @@ def test_hits_say_where_they_are(collection: Collection) -> None:
     hits = collection.search("blue cat", 50)
     described = {hit.location.describe() for hit in hits if hit.kind in ("audio", "video", "page")}
     assert {"0:00-0:02", "0:04-0:05", "page 3"} <= described
+
+
+def test_hits_name_the_frames_that_their_vectors_come_from(
+    collection: Collection, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def frames() -> dict[int | None, list[tuple[int | None, float]]]:
+        hits = collection.search("blue cat", 50, where={"kind": "video"})
+        return {hit.segment: [(frame.number, frame.seconds) for frame in hit.frames] for hit in hits}
+
+    expected = {n + 1: [(8 * n, 2.0 * n), (8 * n + 4, 2.0 * n + 1)] for n in range(3)}
+    assert frames() == expected
+    halves = {**config["segments"], "video": {"time_split_interval": 4.0}}
+    collection.configure({"segments": halves})
+    seen = counting(monkeypatch)
+    collection.index()
+    reused = frames()
+    assert len(seen) == 1  # the part from 4 to 6 seconds is as before
+    assert reused == {1: [(4 * n, float(n)) for n in range(4)], 2: expected[3]}
+    bits = {"of": "visual", "dtype": "binary"}
+    collection.configure({"features": {**config["features"], "bits": bits}})
+    collection.index()
+    derived = {
+        record.payload["segment"]: record.payload.get("frames")
+        for record in records(collection, "bits").values()
+        if record.payload["kind"] == "video"
+    }
+    assert derived[2] == [[16, 4.0], [20, 5.0]]
 
 
 @pytest.mark.parametrize(

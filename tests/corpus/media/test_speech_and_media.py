@@ -70,14 +70,26 @@ def test_a_recording_has_a_transcript_and_segments(collection: Collection) -> No
     assert kinds_of(collection) == {
         "talk.wav": {"text", "audio"},
         "quiet.wav": {"audio"},
-        "film.mp4": {"text", "video"},
+        "film.mp4": {"text", "video", "audio"},
         "silent.mp4": {"video"},
-        "note.m4a": {"text"},  # no model reads M4A
+        "note.m4a": {"text", "audio"},
     }
     assert Counter(info.state for info in collection.documents()) == {"done": 5}
     assert collection.verify()["whole"]
     (hit,) = [hit for hit in collection.search("delta", 10, mode="bm25") if "Delta" in hit.text]
     assert (hit.kind, hit.location.describe()) == ("text", "0:01-0:05")
+
+
+def test_transcripts_are_filtered_by_their_times(collection: Collection) -> None:
+    said = {"path": "talk.wav", "kind": "text"}
+    for times, count in (
+        ({"start_time": {"lt": 2.0}, "end_time": {"gt": 4.0}}, 1),
+        ({"start_time": {"gte": 2.0}}, 0),
+        ({"duration": {"gt": 5.5, "lt": 6.5}}, 1),
+        ({"duration": {"gt": 6.5}}, 0),
+    ):
+        for mode in ("bm25", "text"):
+            assert len(collection.search("alpha delta", 9, mode=mode, where={**said, **times})) == count, (mode, times)
 
 
 def test_speech_that_is_switched_off_and_on_keeps_the_segments(collection: Collection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def client(folder: Path, tiny: Encoder) -> Iterator[httpx.Client]:
     files, models = media_files.write_media(folder / "files"), media_files.write_models(folder / "models")
+    with zipfile.ZipFile(files / "old.zip", "w") as archive:
+        archive.writestr("in/photo.png", media_files.picture(1))
+        archive.writestr("tone.wav", media_files.sound())
     encoders = {path: Encoder(path, compile_cache=False, precision="float32") for path in models.values()}
     config = media_files.media_config(models, "")
     with Collection.create("media", config, home=folder / "home", encoder_of=encoders.__getitem__) as collection:
@@ -54,7 +58,14 @@ def get(client: httpx.Client, path: str, folder: Path, name: str, **options: Any
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("photo.png", {}), ("beach.jpg", {"format": "webp"}), ("scan.pdf", {"page": 2}), ("clip.mp4", {"time": 3.5})],
+    [
+        ("photo.png", {}),
+        ("beach.jpg", {"format": "webp"}),
+        ("scan.pdf", {"page": 2}),
+        ("clip.mp4", {"time": 3.5}),
+        ("fax.tiff", {"page": 2}),
+        ("old.zip!/in/photo.png", {}),
+    ],
 )
 def test_a_thumbnail(client: httpx.Client, folder: Path, name: str, options: dict[str, Any]) -> None:
     reply = get(client, "/thumbnail", folder, name, size=40, **options)
@@ -71,9 +82,18 @@ def test_a_thumbnail(client: httpx.Client, folder: Path, name: str, options: dic
     assert get(client, "/thumbnail", folder, name, size=41, **options).headers["etag"] != reply.headers["etag"]
 
 
+def test_pages_of_a_tiff_and_members_of_an_archive(client: httpx.Client, folder: Path) -> None:
+    pages = [get(client, "/thumbnail", folder, "fax.tiff", page=page).content for page in (1, 2)]
+    assert pages[0] != pages[1]
+    zipped, plain = (get(client, "/thumbnail", folder, name) for name in ("old.zip!/in/photo.png", "photo.png"))
+    assert zipped.content == plain.content
+
+
 def test_clips(client: httpx.Client, folder: Path) -> None:
     sound = get(client, "/clip", folder, "tone.wav", start=1, end=2, format="wav")
     assert (sound.status_code, sound.headers["content-type"], sound.content[:4]) == (200, "audio/wav", b"RIFF")
+    zipped = get(client, "/clip", folder, "old.zip!/tone.wav", start=1, end=2, format="wav")
+    assert zipped.content == sound.content
     video = get(client, "/clip", folder, "clip.mp4", start=2, end=4)
     assert (video.status_code, video.headers["content-type"]) == (200, "video/mp4")
     assert 0 <= float(video.headers["x-nearfield-clip-start"]) <= 2
@@ -84,6 +104,8 @@ def test_clips(client: httpx.Client, folder: Path) -> None:
     [
         ("/thumbnail", "scan.pdf", {"page": 4}, 400),
         ("/thumbnail", "scan.pdf", {"page": 0}, 400),
+        ("/thumbnail", "fax.tiff", {"page": 3}, 400),
+        ("/thumbnail", "old.zip!/none.png", {}, 404),
         ("/thumbnail", "photo.png", {"size": 5000}, 400),
         ("/thumbnail", "photo.png", {"format": "bmp"}, 400),
         ("/thumbnail", "clip.mp4", {"time": 100}, 400),
@@ -124,5 +146,7 @@ def test_addresses_of_hits() -> None:
     assert parse_qs(clip.query) == {"id": ["upload:#a b.mp4"], "start": ["2.0"], "end": ["4.0"]}
     page = {"document": "files:/a#b.pdf", "page": 3, "start_time": None, "end_time": None}
     assert (rendering_addresses("films", page)["thumbnail"] or "").endswith("page=3")
-    for other in ("put:#b.pdf", "files:/a#b.zip/c.png", "files:/a#b.txt"):
+    zipped = rendering_addresses("films", {**page, "document": "files:/a#b.zip!/c.tiff"})["thumbnail"] or ""
+    assert parse_qs(urlsplit(zipped).query) == {"id": ["files:/a#b.zip!/c.tiff"], "page": ["3"]}
+    for other in ("put:#b.pdf", "files:/a#b.txt"):
         assert rendering_addresses("films", {**page, "document": other}) == {"thumbnail": None, "clip": None}

@@ -58,7 +58,7 @@ def show(
         for other in hit.others:
             console.print(Text(f"    also {_other(other)}", style="dim"), soft_wrap=True)
         if explain:
-            console.print(Text(f"    {_stages(hit)}", style="dim"), soft_wrap=True)
+            console.print(Text(f"    {_stages(hit)}{_frames(hit)}", style="dim"), soft_wrap=True)
         console.print()
     for note in dict.fromkeys(hit.bridge for hit in passages if hit.bridge):
         console.print(Text(plain(note), style="yellow"), soft_wrap=True)
@@ -141,6 +141,11 @@ def _snippet(hit: SearchHit, *, full: bool) -> Text:
     start = max(0, min(middle - _WINDOW // 2, len(text) - _WINDOW))
     part = text[start : start + _WINDOW]
     return Text("... " if start else "") + part + Text(" ..." if start + _WINDOW < len(text) else "")
+
+
+def _frames(hit: SearchHit) -> str:
+    """Return the seconds of the frames that the vector of a hit comes from."""
+    return f"; frames at {', '.join(f'{frame.seconds:g}' for frame in hit.frames)} s" if hit.frames else ""
 
 
 def _stages(hit: SearchHit) -> str:

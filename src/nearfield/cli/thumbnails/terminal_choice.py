@@ -12,7 +12,7 @@ import typer
 from nearfield.errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from nearfield.corpus.manifest.manifest import Manifest
+    from nearfield.corpus.answering.passage_pictures import FileOpener
     from nearfield.corpus.search.hit import SearchHit
 
 #: The option of commands that show pictures.
@@ -75,12 +75,12 @@ def _detect(environment: Mapping[str, str]) -> str | None:
     return None
 
 
-def hit_thumbnails(manifest: Manifest, hits: Sequence[SearchHit], protocol: str | None) -> dict[str, str]:
+def hit_thumbnails(open_file: FileOpener, hits: Sequence[SearchHit], protocol: str | None) -> dict[str, str]:
     """Return the sequences that show pictures of hits, by their ids; those without a picture are left out."""
     if protocol is None:
         return {}
     from nearfield.cli.thumbnails.protocols import PIXELS, PROTOCOLS
     from nearfield.corpus.answering.passage_pictures import passage_picture
 
-    pictures = {hit.id: passage_picture(manifest, hit, 2 * PIXELS) for hit in hits}
+    pictures = {hit.id: passage_picture(open_file, hit, 2 * PIXELS) for hit in hits}
     return {key: PROTOCOLS[protocol](data) for key, data in pictures.items() if data is not None}

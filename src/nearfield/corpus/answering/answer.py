@@ -11,6 +11,7 @@ from nearfield.corpus.answering.chat_stream import AnswerEnd
 from nearfield.corpus.answering.citations import Citations
 from nearfield.corpus.answering.passage_pictures import PassagePicture
 from nearfield.corpus.answering.prompt import BUDGET, UNANSWERED, build_messages, estimate_tokens, select_passages
+from nearfield.corpus.document import TEXT
 from nearfield.corpus.search.hit import SearchHit
 from nearfield.errors import AnswerFailed, InputError
 from nearfield.message_text import count_of
@@ -42,6 +43,7 @@ class Citation:
     lines: tuple[int, int] | None = None
     start_time: float | None = None
     end_time: float | None = None
+    kind: str = TEXT
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,7 @@ def _citation(number: int, passage: SearchHit, places: Sequence[tuple[int, int]]
         lines=passage.lines,
         start_time=passage.start_time,
         end_time=passage.end_time,
+        kind=passage.kind,
     )
 
 

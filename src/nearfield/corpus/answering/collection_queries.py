@@ -9,6 +9,7 @@ from nearfield.corpus.answering.answer import Answer, ask, stream
 from nearfield.corpus.answering.chat_client import ChatEndpoint
 from nearfield.corpus.answering.passage_pictures import passage_pictures
 from nearfield.corpus.config import CollectionConfig
+from nearfield.corpus.document import DocumentFile
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.search.content.likes import find_likes
 from nearfield.corpus.search.content.query import SearchQuery, parse_queries
@@ -32,6 +33,10 @@ class CollectionQueries:
         raise NotImplementedError
 
     def _refresh(self) -> None:
+        raise NotImplementedError
+
+    def document_file(self, document: str) -> DocumentFile:
+        """Return the file of a document by its id."""
         raise NotImplementedError
 
     def search(self, query: SearchQuery | None = None, k: int = 10, **options: Any) -> list[SearchHit]:
@@ -77,11 +82,11 @@ class CollectionQueries:
             AnswerFailed: the endpoint cannot be reached or returned no answer, or its model reads no pictures.
         """
         hits = self.search(question, k, **{**ANSWER_OPTIONS, **options})
-        return ask(question, hits, endpoint, pictures=passage_pictures(self.manifest, hits, pictures))
+        return ask(question, hits, endpoint, pictures=passage_pictures(self.document_file, hits, pictures))
 
     def ask_stream(
         self, question: str, endpoint: ChatEndpoint | None = None, *, k: int = 8, pictures: int = 0, **options: Any
     ) -> Iterator[str | Answer]:
         """Yield the answer's text as it arrives, and the ``Answer`` last; otherwise as ``ask``."""
         hits = self.search(question, k, **{**ANSWER_OPTIONS, **options})
-        return stream(question, hits, endpoint, pictures=passage_pictures(self.manifest, hits, pictures))
+        return stream(question, hits, endpoint, pictures=passage_pictures(self.document_file, hits, pictures))

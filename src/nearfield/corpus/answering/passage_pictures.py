@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from nearfield.argument_checks import require_count
+from nearfield.corpus.document import DocumentFile
 from nearfield.corpus.extractors.renderings import document_thumbnail
-from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.corpus.search.hit import SearchHit
 from nearfield.errors import NearfieldError
 
 #: Pictures of one question, at most, and pixels of their longer side.
 MAX_PICTURES, MAX_SIDE = 16, 1024
 _VISIBLE = ("image", "page", "video")
-_FILES = "files:"
+#: Returns the file of a document by its id; raises NotThere if it has none.
+FileOpener = Callable[[str], DocumentFile]
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,11 @@ class PassagePicture:
         return f"data:image/jpeg;base64,{base64.b64encode(self.data).decode()}"
 
 
-def passage_pictures(manifest: Manifest, passages: Sequence[SearchHit], count: int) -> list[PassagePicture]:
+def passage_pictures(open_file: FileOpener, passages: Sequence[SearchHit], count: int) -> list[PassagePicture]:
     """Return pictures of the best passages that have one, at most ``count``, of at most 1,024 pixels a side.
 
-    Files of folders are read again. Those in archives, and files that have gone or cannot be decoded, have none.
+    Files are read again by ``Collection.document_file``. Those that have gone, have changed or cannot be decoded have
+    none.
 
     Raises:
         InputError: ``count`` is no number from 0 to 16.
@@ -45,7 +46,7 @@ def passage_pictures(manifest: Manifest, passages: Sequence[SearchHit], count: i
     for passage in _visible(passages):
         if len(pictures) == count:
             break
-        data = passage_picture(manifest, passage)
+        data = passage_picture(open_file, passage)
         if data is not None:
             pictures.append(PassagePicture(passage, data))
     return pictures
@@ -57,29 +58,27 @@ def _visible(passages: Sequence[SearchHit]) -> Iterator[SearchHit]:
         yield from (one for one in (passage, *passage.others) if one.kind in _VISIBLE)
 
 
-def passage_picture(manifest: Manifest, passage: SearchHit, max_side: int = MAX_SIDE) -> bytes | None:
+def passage_picture(open_file: FileOpener, passage: SearchHit, max_side: int = MAX_SIDE) -> bytes | None:
     """Return a JPEG of a passage that is a picture; None if it is none, or its file has gone or cannot be decoded.
 
     Args:
-        manifest: that of the collection.
+        open_file: ``Collection.document_file``.
         passage: a hit.
         max_side: pixels of the longer side.
     """
-    path = _path_of(manifest, passage.document) if passage.kind in _VISIBLE else None
-    if path is None:
+    if passage.kind not in _VISIBLE:
         return None
-    at = 0.0 if passage.start_time is None else (passage.start_time + (passage.end_time or passage.start_time)) / 2
     try:
-        return document_thumbnail(path, path.name, page=passage.page or 1, at=at, max_side=max_side)
+        file = open_file(passage.document)
+        at = _second(passage)
+        return document_thumbnail(file.source(), file.name, page=passage.page or 1, at=at, max_side=max_side)
     except (NearfieldError, OSError):
         return None
 
 
-def _path_of(manifest: Manifest, document: str) -> Path | None:
-    """Return the file of a document; None if it is in no folder."""
-    record = manifest.document(document)
-    if record is None or not record.source.startswith(_FILES):
-        return None
-    place = Path(record.source.removeprefix(_FILES))
-    path = place if place.is_file() else place / record.key
-    return path if path.is_file() else None
+def _second(passage: SearchHit) -> float:
+    """Return the second of a video that is shown: that of the frame in the middle of those that its vector has."""
+    if passage.frames:
+        return passage.frames[len(passage.frames) // 2].seconds
+    start = passage.start_time or 0.0
+    return (start + (passage.end_time or start)) / 2

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from msgspec import to_builtins
-
-from nearfield.arrays import Array
-from nearfield.corpus import extractors
+from nearfield.corpus.extractors.media.inputs import TiffPageImage
+from nearfield.corpus.extractors.media.kinds import PDF, PICTURE, SOUND, VIDEO, media_type
 from nearfield.corpus.extractors.pdf.pages import known_passwords
 from nearfield.errors import InputError, TooLarge
-from nearfield.media.audio import Audio
-from nearfield.media.decoder_process.pool import DecoderJob, stream_decoder
 from nearfield.media.decoding import ThumbnailFormat
-from nearfield.media.files import open_regular_file
 from nearfield.media.image import Image
 from nearfield.media.limits import LONG_SOUND_LIMITS, LONG_VIDEO_LIMITS
 from nearfield.media.picture.pdf_pages import PdfPageImage, page_sizes
-from nearfield.media.sound.sound_decoding import SoundFileFormat, encode_sound
-from nearfield.media.sound.sound_formats import find_sound_format
-from nearfield.media.video.sound_track import TrackJob
+from nearfield.media.sound.sound_decoding import SoundFileFormat
 from nearfield.media.video.time_ranges import check_range
+from nearfield.media.video.track_audio import open_sound
 from nearfield.media.video.video import Video
-from nearfield.media.video.video_formats import HEAD, find_recording_format
-from nearfield.media.video.video_packets import VideoPart
 from nearfield.message_text import count_of
 
 #: Seconds of a clip.
 MAX_CLIP_SECONDS = 600.0
-#: Samples a second of clips that FFmpeg decodes, and what it may take for them.
-_RATE, _MEMORY, _SECONDS = 44_100, 2**30, 120.0
 _MEDIA_TYPES: dict[SoundFileFormat, str] = {"WAV": "audio/wav", "OGG": "audio/ogg"}
 
 
@@ -55,12 +42,12 @@ def document_thumbnail(
     max_side: int = 256,
     form: ThumbnailFormat = "JPEG",
 ) -> bytes:
-    """Return the bytes of a small picture of a document: of a picture, of a page of a PDF, or of a frame of a video.
+    """Return the bytes of a small picture of a document: of a picture, of a page, or of a frame of a video.
 
     Args:
         source: the path or the bytes of the file.
         name: its name, whose suffix says what it is.
-        page: the page of a PDF, from 1.
+        page: the page of a PDF or TIFF, from 1.
         at: the second of a video.
         max_side: pixels of the longer side, 1 to 4,096. What is smaller keeps its size.
         form: the format of the thumbnail.
@@ -70,14 +57,18 @@ def document_thumbnail(
         TooLarge: it is larger than what is decoded.
         MissingExtra: the library that decodes it is not installed.
     """
-    kind = extractors.kind_of(name)
-    if kind == extractors.PICTURE:
-        return Image(source).thumbnail(max_side, form)
-    if kind == extractors.VIDEO:
+    kind = media_type(name)
+    if kind == PICTURE:
+        return _picture(source, page).thumbnail(max_side, form)
+    if kind == VIDEO:
         return Video(source).thumbnail(at, max_side, form, LONG_VIDEO_LIMITS)
-    if kind == "pdf":
+    if kind == PDF:
         return _page(source, name, page).thumbnail(max_side, form)
     raise InputError(f"{name}: thumbnails are of pictures, PDF files and videos.", param="name")
+
+
+def _picture(source: Path | bytes, page: int) -> Image:
+    return Image(source) if page == 1 else TiffPageImage(source, page)
 
 
 def _page(source: Path | bytes, name: str, page: int) -> PdfPageImage:
@@ -111,32 +102,11 @@ def document_clip(
     check_range(start, end)
     if end - start > MAX_CLIP_SECONDS:
         raise TooLarge(f"A clip has at most {MAX_CLIP_SECONDS:g} seconds, and not {end - start:g}.", param="end")
-    kind = extractors.kind_of(name)
-    if kind == extractors.VIDEO:
+    kind = media_type(name)
+    if kind == VIDEO:
         clip = Video(source, start=start, end=end).clip(limits=LONG_VIDEO_LIMITS)
         return RecordingClip(clip.data, clip.media_type, clip.start)
-    if kind == extractors.SOUND:
-        return RecordingClip(_sound_clip(source, name, start, end, form), _MEDIA_TYPES.get(form, ""), start)
+    if kind == SOUND:
+        data = open_sound(source, start, end).to_file(LONG_SOUND_LIMITS, form)
+        return RecordingClip(data, _MEDIA_TYPES[form], start)
     raise InputError(f"{name}: clips are of sounds and videos.", param="name")
-
-
-def _sound_clip(source: Path | bytes, name: str, start: float, end: float, form: SoundFileFormat) -> bytes:
-    most = LONG_SOUND_LIMITS.max_bytes
-    with ExitStack() as opened:
-        file: Any = source if isinstance(source, bytes) else opened.enter_context(open_regular_file(source, most))
-        head = file[:HEAD] if isinstance(file, bytes) else file.read(HEAD)
-        kind = None if find_sound_format(head) else find_recording_format(head)
-        if kind is None:
-            return Audio(source, start=start, end=end).to_file(LONG_SOUND_LIMITS, form)
-        part = VideoPart(name, kind, LONG_VIDEO_LIMITS, start, end)
-        return encode_sound(_decoded(file, part), _RATE, form)
-
-
-def _decoded(file: Any, part: VideoPart) -> Array:
-    """Return the samples of a part of a file that FFmpeg decodes, float32 [n] at ``_RATE``."""
-    job = DecoderJob("video sound", part.name, to_builtins(TrackJob(part, _RATE)), _MEMORY, _SECONDS)
-    with closing(stream_decoder(job, file)) as results:
-        blocks = [array for result in results for array in result.arrays]
-    if not blocks:
-        raise InputError(f"{part.name} ends before {part.start:g} s, or has no sound.", param="start")
-    return np.concatenate(blocks)

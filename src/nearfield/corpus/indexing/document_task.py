@@ -14,6 +14,7 @@ from nearfield.corpus.document import Chunk, Document, MediaContent, SourceItem,
 from nearfield.corpus.extractors.media.segments import Segment
 from nearfield.corpus.features import Vector
 from nearfield.corpus.manifest.records import ChunkRecord, DocumentRecord, DuplicateChunk
+from nearfield.media.video.time_ranges import FramePlace
 from nearfield.stores import Record
 from nearfield.stores.filters import Value
 
@@ -87,6 +88,8 @@ class DocumentTask:
     looks: list[MediaLook | None] = field(default_factory=list)
     #: Set by the embed stage: vectors by table, in the order of ``chunks``; None for a vector still to be computed.
     vectors: dict[str, list[Vector]] = field(default_factory=dict)
+    #: Set by the embed stage: by table and id of a chunk, the frames of a video that its vector comes from.
+    frames: dict[str, dict[str, Sequence[FramePlace]]] = field(default_factory=dict)
     embedded: int = 0
     reused: int = 0
     tokens: int = 0
@@ -117,7 +120,8 @@ class DocumentTask:
 
     def part(self, chunks: list[ChunkRecord], *, is_first: bool, is_last: bool, share: float) -> DocumentTask:
         """Return the task of a part of the document."""
-        return replace(self, chunks=chunks, duplicates=[], vectors={}, is_first=is_first, is_last=is_last, share=share)
+        filled: dict[str, Any] = {"chunks": chunks, "duplicates": [], "vectors": {}, "frames": {}}
+        return replace(self, **filled, is_first=is_first, is_last=is_last, share=share)
 
     def fail(self, error: BaseException | str) -> DocumentTask:
         """Mark the document as failed and drop its chunks; the manifest will have the reason."""
@@ -145,13 +149,19 @@ class DocumentTask:
 
     def records(self, table: str, reads: Sequence[str]) -> list[Record]:
         """Return the chunks of the kinds that a table's feature reads as records of the table."""
+        frames = self.frames.get(table, {})
         return [
-            Record(
-                c.id, c.document, c.version, c.ordinal, c.text, c.fields, {**c.payload, "context": c.context}, vector
-            )
-            for c, vector in zip(self.chunks, self.vectors[table], strict=True)
-            if c.kind in reads
+            _table_record(chunk, vector, frames.get(chunk.id, ()))
+            for chunk, vector in zip(self.chunks, self.vectors[table], strict=True)
+            if chunk.kind in reads
         ]
+
+
+def _table_record(chunk: ChunkRecord, vector: Vector, frames: Sequence[FramePlace]) -> Record:
+    payload = {**chunk.payload, "context": chunk.context}
+    if frames:
+        payload["frames"] = [[frame.number, frame.seconds] for frame in frames]
+    return Record(chunk.id, chunk.document, chunk.version, chunk.ordinal, chunk.text, chunk.fields, payload, vector)
 
 
 def split_task(task: DocumentTask) -> Iterator[DocumentTask]:
@@ -184,7 +194,6 @@ def segment_records(
     for number, segment in enumerate(segments, ordinal):
         salt = salts.get(segment.kind, "")
         name = f"{document.id}\0{media.digest}\0{segment.key}\0{salt}"
-        fields = segment.fields()
         records.append(
             ChunkRecord(
                 id=str(uuid.uuid5(_NAMESPACE, name)),
@@ -193,8 +202,8 @@ def segment_records(
                 ordinal=number,
                 text="",
                 context="",
-                fields={**document.fields, **fields},
-                payload={"title": document.title, "start": 0, "end": 0, **fields},
+                fields={**document.fields, **segment.fields()},
+                payload={"title": document.title, "start": 0, "end": 0, **segment.payload()},
                 tokens=0,
             )
         )
@@ -202,12 +211,17 @@ def segment_records(
 
 
 def chunk_records(
-    document: DocumentRecord, chunks: Sequence[Chunk], salt: str = "", seen: Counter[bytes] | None = None
+    document: DocumentRecord,
+    chunks: Sequence[Chunk],
+    salt: str = "",
+    seen: Counter[bytes] | None = None,
+    places: Collection[str] = ("page",),
 ) -> list[ChunkRecord]:
     """Return the manifest's records of chunks.
 
     A chunk's id is derived from its document and its embedded text, so that an unchanged chunk keeps its vectors.
     ``salt`` has whatever else its vectors depend on; ``seen`` counts the texts of the document's earlier chunks.
+    ``places`` are the parts of its place that filters may use.
     """
     seen = Counter() if seen is None else seen
     records = []
@@ -216,7 +230,7 @@ def chunk_records(
         # A digest, since the texts of a very long document would fill the memory.
         key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:_KEY_BYTES]
         seen[key] += 1
-        page = {"page": chunk.page} if chunk.page is not None else {}
+        payload = chunk.payload()
         records.append(
             ChunkRecord(
                 id=str(uuid.uuid5(_NAMESPACE, f"{document.id}\0{text}\0{seen[key]}\0{salt}")),
@@ -225,8 +239,8 @@ def chunk_records(
                 ordinal=chunk.ordinal,
                 text=chunk.text,
                 context=chunk.context,
-                fields={**document.fields, **page},
-                payload={"title": document.title, **chunk.payload()},
+                fields={**document.fields, **{name: payload[name] for name in places if name in payload}},
+                payload={"title": document.title, **payload},
                 tokens=chunk.tokens,
             )
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nearfield.corpus.search.hit import SearchHit, place_of
+from nearfield.corpus.search.hit import SearchHit, frames_of, place_of
 from nearfield.stores import Record
 
 Stages = dict[str, dict[str, float]]
@@ -40,6 +40,8 @@ class SearchCandidate:
             stages=self.stages if explain else {},
             bridge=bridge,
             others=tuple(other.to_hit((), explain=explain, bridge=bridge) for other in self.others),
+            frames=frames_of(payload),
+            segment=payload.get("segment"),
             **place_of(payload),
         )
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nearfield.corpus.extractors import kind_of
+from nearfield.corpus.extractors.media.kinds import MEDIA_FIELDS
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.message_text import quote_name
 from nearfield.stores.filters import All, Compare, Either, FieldType, Filter, parse_filter
@@ -16,6 +17,7 @@ from nearfield.stores.filters import All, Compare, Either, FieldType, Filter, pa
 _MAX_NAMED, _MAX_READ, _LONGEST = 10, 1000, 200
 _ANY = "SELECT 1 FROM documents WHERE json_extract(fields, ?) IN (SELECT value FROM json_each(?)) LIMIT 1"
 _TEXTS = "SELECT DISTINCT json_extract(fields, ?) FROM documents WHERE chunks > 0 ORDER BY 1 LIMIT ?"
+_KINDS = "SELECT DISTINCT coalesce(json_extract(payload, '$.kind'), 'text') FROM chunks ORDER BY 1"
 _NUMBERS = "SELECT min(json_extract(fields, ?1)), max(json_extract(fields, ?1)) FROM documents WHERE chunks > 0"
 
 
@@ -30,9 +32,13 @@ def describe_values(manifest: Manifest, where: object, fields: Mapping[str, Fiel
     sentences = []
     for condition in _conditions(parse_filter(where, fields)):
         kind = fields.get(condition.field)
-        if kind == "str":
+        if condition.field == "kind" and kind:
+            sentences.append(_describe_kinds(manifest, condition))
+        elif condition.field == "page" or condition.field in MEDIA_FIELDS:  # these are fields of chunks
+            continue
+        elif kind == "str":
             sentences.append(_describe_texts(manifest, condition))
-        elif kind in ("int", "float") and condition.field != "page":  # pages are those of chunks
+        elif kind in ("int", "float"):
             sentences.append(_describe_numbers(manifest, condition))
     return " ".join(dict.fromkeys(filter(None, sentences)))
 
@@ -57,6 +63,14 @@ def _describe_texts(manifest: Manifest, condition: Compare) -> str:
     relative = " (relative to its source)" if condition.field == "path" else ""
     guess = _guess(condition.field, needed, values)
     return f"No document has this {condition.field!r}{relative}. {guess}Values: {named}{more}"
+
+
+def _describe_kinds(manifest: Manifest, condition: Compare) -> str:
+    values = [kind for (kind,) in manifest.rows(_KINDS)]
+    needed = [condition.value] if condition.op == "eq" else list(condition.value) if condition.op == "in" else values
+    if set(needed) & set(values):
+        return ""
+    return f"No passage has this 'kind'. {_guess('kind', needed, values)}Values: {', '.join(values)}."
 
 
 def _guess(field: str, needed: Sequence[str], values: Sequence[str]) -> str:

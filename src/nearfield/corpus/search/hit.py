@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from nearfield.corpus.document import TEXT
+from nearfield.media.video.time_ranges import FramePlace
 from nearfield.stores.filters import Value
 from nearfield.units import format_clock
 
@@ -30,6 +31,11 @@ def place_of(payload: Mapping[str, Any]) -> dict[str, Any]:
         "end_time": payload.get("end_time"),
         "kind": payload.get("kind", TEXT),
     }
+
+
+def frames_of(payload: Mapping[str, Any]) -> tuple[FramePlace, ...]:
+    """Return the frames of a video that the vector of a chunk comes from, from the payload of its record."""
+    return tuple(FramePlace(number, seconds) for number, seconds in payload.get("frames", ()))
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,8 @@ class SearchHit:
     ``bridge`` says what the search loses if it went through a bridge into the vectors of an earlier model; else it is
     empty. ``kind`` is that of the chunk: a picture, page, sound or video has no text. ``others`` are further hits that
     are folded into this one: other parts of its document with ``group_by``, or the page whose text it is; they have no
-    highlights.
+    highlights. ``frames`` are those of a video that the vector comes from, each with its number in the video (from 0;
+    None if it is unknown) and its second; ``segment`` is the number of the part of a sound or video, from 1.
     """
 
     id: str
@@ -124,6 +131,8 @@ class SearchHit:
     end_time: float | None = None
     kind: str = TEXT
     others: tuple[SearchHit, ...] = ()
+    frames: tuple[FramePlace, ...] = ()
+    segment: int | None = None
 
     @property
     def own_text(self) -> str:

@@ -90,5 +90,7 @@ def _as_duplicate(hit: SearchHit, chunk: ChunkRecord) -> SearchHit:
         headings=tuple(chunk.payload.get("headings", ())),
         fields=dict(chunk.fields),
         highlights=hit.highlights if chunk.text == hit.text else (),
+        frames=(),
+        segment=chunk.payload.get("segment"),
         **place_of(chunk.payload),
     )

@@ -152,6 +152,17 @@ class ArchiveListing:
         return io.BytesIO(latest[2])
 
 
+def find_member(path: Path, key: str, max_bytes: int) -> SourceItem | None:
+    """Return the member of an archive with a key such as ``archive.zip!/photo.png``; None if there is none."""
+
+    def skip_reason(member: str) -> str | None:
+        return "" if key == member or key.startswith(f"{member}{SEPARATOR}") else None
+
+    listing = ArchiveListing(skip_reason, lambda *_: None, max_bytes)
+    members = listing.items(path, key.partition(SEPARATOR)[0], "")
+    return next((item for item in members if item.key == key), None)
+
+
 def _too_many() -> str:
     return f"since an archive may have {_MAX_MEMBERS:,} with those of archives in it. Unpack it, and index the folder."
 

@@ -16,7 +16,7 @@ from nearfield.corpus.document import Document, MediaContent, NamedBytes, Source
 from nearfield.corpus.extractors.media.kinds import FILES_WITHOUT_TEXT, media_type
 from nearfield.corpus.extractors.text_encoding import require_encoding, to_utf8
 from nearfield.corpus.sources import TABLES, Source, slack_export
-from nearfield.corpus.sources.archive import ARCHIVES, ArchiveListing
+from nearfield.corpus.sources.archive import ARCHIVES, SEPARATOR, ArchiveListing, find_member
 from nearfield.corpus.sources.file_parts import FilePart, part_item, split_file
 from nearfield.errors import InputError, MissingExtra
 from nearfield.media.files import file_digest
@@ -104,8 +104,17 @@ class FileSource(Source):
         """Return the file or folder."""
         return [str(self._path)]
 
-    def path_of(self, key: str) -> Path | None:
-        """Return the path of the file of a document, by its key; None if it is no file, or outside of the folder."""
+    def file_of(self, key: str) -> SourceItem | None:
+        """Return the file or the member of an archive with a key, as it is now; None if the folder has none."""
+        path = self._path_of(key)
+        if path is not None:
+            return SourceItem(key, key, path.read_bytes, _stamp(path.stat()), path=path)
+        archive, _, member = key.partition(SEPARATOR)
+        path = self._path_of(archive) if member else None
+        return None if path is None else find_member(path, key, self._max_bytes)
+
+    def _path_of(self, key: str) -> Path | None:
+        """Return the path of a file by its key; None if it is no file, or outside of the folder."""
         if self._path.is_file():
             return self._path if key == self._path.name else None
         path = self._path / key
@@ -211,7 +220,7 @@ class FileSource(Source):
 
     def _documents(self, path: Path, key: str, status: os.stat_result) -> Iterator[SourceItem]:
         """Yield the document of a file; of an archive or mailbox all its documents."""
-        stamp = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
+        stamp = _stamp(status)
         stamp = stamp if self._encoding is None else f"{stamp}-{self._encoding}"
         if path.suffix.lower() in ARCHIVES:
             listing = ArchiveListing(self._member_reason, self._record_skipped, self._max_bytes)
@@ -272,6 +281,11 @@ def _read_decoded(item: SourceItem, encoding: str) -> bytes | Document:
         return data
     text = to_utf8(data, encoding)
     return NamedBytes(text, data.name) if isinstance(data, NamedBytes) else text
+
+
+def _stamp(status: os.stat_result) -> str:
+    """Return what changes when a file changes: size and time first."""
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
 
 
 def _stamps(entries: Sequence[os.DirEntry[str]]) -> dict[str, str]:

@@ -130,6 +130,17 @@ class Timeline:
         last = float(np.median(gaps)) * self.tick if len(gaps) else 1 / self.rate if self.rate else 0.0
         return float(self.seconds[-1]) + last
 
+    def numbers(self, chosen: Array) -> list[int | None]:
+        """Return the numbers of frames in the whole video, from 0.
+
+        Of a part of a video, earlier frames are not counted: the numbers are known if all frames are shown equally
+        long, as the container says, and else None.
+        """
+        if self.times[0] == 0:
+            return [int(index) for index in chosen]
+        is_constant = self.rate > 0 and self.constant_rate == self.rate
+        return [round(self.seconds[index] * self.rate) if is_constant else None for index in chosen]
+
     def choose(self, rule: FrameRule, start: float = 0.0, end: float | None = None) -> Array:
         """Return the indices of the frames that a rule chooses between two times in seconds, int64, in order.
 

@@ -23,12 +23,15 @@ from nearfield.media.video.clips import ClipJob, VideoClip
 from nearfield.media.video.frame_choice import FrameRule
 from nearfield.media.video.scene_detection import SceneJob
 from nearfield.media.video.sound_track import TrackJob
+from nearfield.media.video.time_ranges import FramePlace
 from nearfield.media.video.video_decoding import FrameJob, FramePlan, VideoHeader
 from nearfield.media.video.video_formats import HEAD, require_video_format
 from nearfield.media.video.video_packets import VideoPart
 
 #: Bytes that the process may take to decode a video, and seconds for its plan or one of its frames.
 _MEMORY, _SECONDS = 2 * 2**30, 120.0
+#: Digits of the second of a frame: a thousandth is less than a frame.
+_DIGITS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +42,18 @@ class VideoFrame:
         picture: its pixels, upright. ``content`` is a digest of the file and of the frame's place in it.
         seconds: when it is shown, after the first frame of the video.
         chosen: frames that are read of the video, those that cannot be decoded among them.
+        number: its number in the video, from 0; None where frames are shown for different times, and a part is read.
     """
 
     picture: Picture
     seconds: float
     chosen: int
+    number: int | None = None
+
+    @property
+    def place(self) -> FramePlace:
+        """Where it is in the video."""
+        return FramePlace(self.number, round(self.seconds, _DIGITS))
 
 
 class VideoFile:
@@ -100,7 +110,7 @@ class VideoFile:
                 for result in results:
                     yield result.values["cuts"], result.values["until"]
 
-    def sound(self, part: VideoPart, rate: int, track: int) -> Iterator[Array]:
+    def sound(self, part: VideoPart, rate: int, track: int | None) -> Iterator[Array]:
         """Yield blocks of the samples of a sound track, mono, from ``part.start`` on; none if the video has no sound.
 
         Raises as ``read`` does; InputError too if there are tracks, but not this one.
@@ -160,4 +170,4 @@ def _frame_of(plan: FramePlan, result: DecoderResult, digest: bytes, form: str) 
     number, (pixels,) = result.values["number"], result.arrays
     height, width = pixels.shape[:2]
     picture = Picture(pixels, width, height, form, frame_digest(digest, plan.places[number]))
-    return VideoFrame(picture, plan.seconds[number], len(plan.places))
+    return VideoFrame(picture, plan.seconds[number], len(plan.places), plan.numbers[number])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -13,6 +14,14 @@ from nearfield.errors import InputError
 _SHORTEST = 0.1
 #: The largest number of seconds, or frames a second: ticks of any container are counted in 64 bits.
 _LARGEST = 10**9
+
+
+@dataclass(frozen=True)
+class FramePlace:
+    """Where a frame is in a video: its number, from 0, or None if that is unknown; and the second when it is shown."""
+
+    number: int | None
+    seconds: float
 
 
 def segment_times(start: float, end: float, seconds: float) -> list[tuple[float, float]]:

@@ -21,7 +21,7 @@ from nearfield.media.video.clips import MAX_CLIP_BYTES, VideoClip
 from nearfield.media.video.frame_choice import FrameRule, Timeline
 from nearfield.media.video.frame_reading import VideoFile, VideoFrame, frame_digest
 from nearfield.media.video.scene_detection import THRESHOLD as CUT_THRESHOLD
-from nearfield.media.video.time_ranges import check_range, check_seconds_number, times_within
+from nearfield.media.video.time_ranges import FramePlace, check_range, check_seconds_number, times_within
 from nearfield.media.video.video_decoding import FramePlan, VideoHeader
 from nearfield.media.video.video_packets import VideoPart, check_frame_size, check_seconds
 
@@ -79,7 +79,7 @@ class _FrameArray:
             content = frame_digest(digest.digest(), index)
             pixels = np.ascontiguousarray(self.pixels[index])
             picture = Picture(pixels, header.width, header.height, "frames", content)
-            yield VideoFrame(picture, index / self.rate, len(indices))
+            yield VideoFrame(picture, index / self.rate, len(indices), index)
 
 
 class Video:
@@ -109,7 +109,7 @@ class Video:
         InputError: there is no video or more than one, it has another type, or a number is wrong.
     """
 
-    __slots__ = ("_choice", "_pixels", "_source")
+    __slots__ = ("_choice", "_pixels", "_places", "_source")
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class Video:
         if rate is not None and not isinstance(self._source, _FrameArray):
             raise InputError("rate= is for arrays of frames: a file says its own rate.", param="rate")
         self._choice = _FrameOptions(fps, max_frames, 0.0 if start is None else start, end)
-        self._pixels = 0
+        self._pixels, self._places = 0, list[FramePlace]()
 
     @property
     def name(self) -> str:
@@ -153,6 +153,11 @@ class Video:
     def pixels_read(self) -> int:
         """Pixels of the frames that were read when it was last encoded, before they were resized."""
         return self._pixels
+
+    @property
+    def frames_read(self) -> tuple[FramePlace, ...]:
+        """The frames that were read when it was last encoded, each once; none if its vector was known already."""
+        return tuple(dict.fromkeys(self._places))
 
     def header(self, limits: VideoLimits = DEFAULT_VIDEO_LIMITS) -> VideoHeader:
         """Return sides, seconds, rate and number of frames of the whole video. One frame is decoded.
@@ -178,10 +183,11 @@ class Video:
             TooLarge: it has more bytes, pixels, seconds or frames to read than the limits.
             MissingExtra: PyAV is not installed.
         """
-        self._pixels = 0
+        self._pixels, self._places = 0, []
         for frame in self._read(self._rule(rule, limits), self._video_part(limits)):
             stop_if_abandoned()
             self._pixels += frame.picture.width * frame.picture.height
+            self._places.append(frame.place)
             yield frame
 
     def _read(self, rule: FrameRule, part: VideoPart) -> Iterator[VideoFrame]:
@@ -230,7 +236,7 @@ class Video:
         yield from self._require_file("scenes").cuts(self._video_part(limits), threshold)
 
     def sound(
-        self, rate: int, track: int = 0, limits: VideoLimits = DEFAULT_VIDEO_LIMITS
+        self, rate: int, track: int | None = None, limits: VideoLimits = DEFAULT_VIDEO_LIMITS
     ) -> Generator[Array, None, None]:
         """Yield the samples of its sound from ``start`` to ``end`` in blocks, mono, float32 [n], ``rate`` a second.
 
@@ -238,7 +244,7 @@ class Video:
 
         Args:
             rate: samples a second.
-            track: which sound track, from 0.
+            track: which sound track, from 0; by default the one that the file calls default, or the first.
             limits: what the video may have at most.
 
         Raises:
@@ -315,7 +321,8 @@ class Video:
         """Return the part from one second to another, with the same choice of frames."""
         check_range(start, end)
         part = object.__new__(type(self))
-        part._source, part._choice, part._pixels = self._source, replace(self._choice, start=start, end=end), 0
+        part._source, part._choice = self._source, replace(self._choice, start=start, end=end)
+        part._pixels, part._places = 0, []
         return part
 
     def _rule(self, rule: FrameRule, limits: VideoLimits) -> FrameRule:

@@ -70,6 +70,7 @@ class FramePlan:
     Args:
         places: their times in ticks of the stream, or their numbers where the container has no times.
         seconds: their times after the first frame.
+        numbers: their numbers in the video, from 0; None where they are unknown.
         keys: the place of the last keyframe before each, where there is one.
         first: the place of the first frame of the video.
         is_counted: whether ``places`` are numbers.
@@ -78,6 +79,7 @@ class FramePlan:
 
     places: list[int]
     seconds: list[float]
+    numbers: list[int | None]
     keys: list[int | None]
     first: int
     is_counted: bool
@@ -152,6 +154,7 @@ def _plan_of(packets: VideoPackets, chosen: Array) -> FramePlan:
     return FramePlan(
         places=places,
         seconds=packets.timeline.seconds[chosen].tolist(),
+        numbers=packets.timeline.numbers(chosen),
         keys=[_key_before(packets.keys, place) for place in places],
         first=packets.first,
         is_counted=packets.places is None,

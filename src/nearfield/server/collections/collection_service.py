@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -35,6 +36,7 @@ from nearfield.settings import Settings
 if TYPE_CHECKING:
     from nearfield.corpus.answering.answer import Answer
     from nearfield.corpus.answering.chat_client import ChatEndpoint
+    from nearfield.corpus.answering.passage_pictures import PassagePicture
     from nearfield.corpus.collection import Collection
     from nearfield.corpus.search.hit import SearchHit
 
@@ -58,6 +60,14 @@ class _OpenCollection:
     collection: Collection
     version: tuple[int, int]
     models: dict[str, LoadedModel] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an answer may rest on: the passages of a search, and pictures of some of them."""
+
+    passages: Sequence[SearchHit]
+    pictures: Sequence[PassagePicture] = ()
 
 
 class CollectionService:
@@ -345,21 +355,22 @@ class CollectionService:
 
     # -- answers -------------------------------------------------------------------------------------------------
 
-    async def ask(self, question: str, passages: Sequence[SearchHit], seconds: float) -> Answer:
-        """Answer a question from passages within ``seconds``, through the chat endpoint if there is one."""
+    async def ask(self, question: str, evidence: Evidence, seconds: float) -> Answer:
+        """Answer a question from evidence within ``seconds``, through the chat endpoint if there is one."""
         from nearfield.corpus.answering import answer
 
         endpoint = self.endpoint
         if endpoint is not None:
             timeout = max(0.001, min(endpoint.timeout, seconds - _RESPONSE_SECONDS))
             endpoint = dataclasses.replace(endpoint, timeout=timeout)
-        return await self._chats.run(answer.ask, question, passages, endpoint)
+        ask = partial(answer.ask, pictures=evidence.pictures)
+        return await self._chats.run(ask, question, evidence.passages, endpoint)
 
-    async def stream(self, question: str, passages: Sequence[SearchHit]) -> AsyncIterator[str | Answer]:
+    async def stream(self, question: str, evidence: Evidence) -> AsyncIterator[str | Answer]:
         """Yield an answer in pieces, the ``Answer`` last."""
         from nearfield.corpus.answering import answer
 
-        pieces = answer.stream(question, passages, self.endpoint)
+        pieces = answer.stream(question, evidence.passages, self.endpoint, pictures=evidence.pictures)
         started = False
         while (piece := await self._chats.step(pieces, force=started)) is not None:
             started = True

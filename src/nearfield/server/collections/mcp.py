@@ -44,7 +44,8 @@ class McpHit(BaseModel):
     slides, sheets or times (``start_time`` and ``end_time`` in seconds). ``shared`` are the parts of ``text`` that
     documents share: they are separate results. ``bridge`` says what the search loses while the collection moves to
     another model; else it is empty. ``kind`` is text, image, page, audio or video: all but the first have no text.
-    ``id`` is what the argument ``like`` takes. ``others`` are places that belong to this result.
+    ``id`` is what the argument ``like`` takes. ``others`` are places that belong to this result. ``frames`` are the
+    seconds of the frames of a video that it was compared by.
     """
 
     document: str
@@ -66,6 +67,7 @@ class McpHit(BaseModel):
     kind: str = "text"
     id: str = ""
     others: list[str] = []
+    frames: list[float] = []
 
 
 class McpHits(BaseModel):
@@ -327,6 +329,7 @@ def _convert_hit(hit: SearchHit) -> McpHit:
         kind=hit.kind,
         id=hit.id,
         others=[_place_of(other) for other in hit.others],
+        frames=[frame.seconds for frame in hit.frames],
     )
 
 

@@ -10,7 +10,7 @@ from mcp_types import ContentBlock, ImageContent, TextContent
 from nearfield.corpus.collection import Collection
 from nearfield.corpus.search.hit import SearchHit
 from nearfield.errors import NearfieldError
-from nearfield.server.collections.document_renderings import ThumbnailPlace, find_document_file
+from nearfield.server.collections.document_renderings import ThumbnailPlace
 
 #: Maximum pictures of one reply, pixels of their longer side, and bytes of all of them.
 MAX_PICTURES, _SIZE, _MAX_BYTES = 10, 512, 2**20
@@ -41,6 +41,6 @@ def hit_pictures(collection: Collection, hits: Sequence[SearchHit], count: int) 
 def _picture(collection: Collection, hit: SearchHit) -> bytes:
     place = ThumbnailPlace(hit.page or 1, hit.start_time or 0.0, _SIZE)
     try:
-        return place.render(find_document_file(collection, hit.document)).data
+        return place.render(collection.document_file(hit.document)).data
     except NearfieldError:
         return b""

@@ -19,6 +19,7 @@ from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, LONG_VIDEO_LIMITS, Pi
 from nearfield.media.picture.pdf_pages import PdfPageImage
 from nearfield.media.video.frame_choice import FrameRule
 from nearfield.media.video.frame_reading import VideoFrame
+from nearfield.media.video.track_audio import open_sound
 from nearfield.media.video.video import DEFAULT_RULE, Video
 
 
@@ -71,7 +72,7 @@ def open_segment(content: MediaContent, payload: Mapping[str, Any], settings: Se
         return Image(source) if page is None else TiffPageImage(source, int(page))
     start, end = float(payload["start_time"]), float(payload["end_time"])
     if kind == "audio":
-        return Audio(source, start=start, end=end)
+        return open_sound(source, start, end)
     if kind == "video":
         video = Video(source) if isinstance(source, bytes) else _opened(source)
         frames = settings.video

@@ -24,27 +24,26 @@ NOUNS: Mapping[str, str] = {
 #: Types of media files, and the kinds of their chunks.
 PICTURE, PDF, SOUND, VIDEO = "picture", "pdf", "sound", "video"
 KINDS_BY_TYPE: Mapping[str, tuple[MediaKind, ...]] = {
-    PICTURE: ("image",), PDF: ("page",), SOUND: ("audio",), VIDEO: ("video",)
+    PICTURE: ("image",), PDF: ("page",), SOUND: ("audio",), VIDEO: ("video", "audio")
 }  # fmt: skip
 #: Types of files that have no text, so that they are not read as a whole.
 FILES_WITHOUT_TEXT = (SOUND, VIDEO)
 _SUFFIXES: Mapping[str, str] = {
     ".avif": PICTURE,
     **dict.fromkeys(
-        (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".caf", ".w64"), SOUND
+        (
+            *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".caf", ".w64"),
+            *(".m4a", ".aac"),
+        ),
+        SOUND,
     ),
     **dict.fromkeys((".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".m2ts"), VIDEO),
 }
-#: Fields of chunks of media that filters may use, in collections with features that read media. ``start_time``,
-#: ``end_time`` and ``duration`` are seconds, the last that of the whole file; ``width`` and ``height`` are pixels.
-MEDIA_FIELDS: Mapping[str, FieldType] = {
-    "kind": "str",
-    "start_time": "float",
-    "end_time": "float",
-    "duration": "float",
-    "width": "int",
-    "height": "int",
-}
+#: Fields of parts of recordings and of their transcripts that filters may use: seconds, the last of the whole file.
+TIME_FIELDS: Mapping[str, FieldType] = {"start_time": "float", "end_time": "float", "duration": "float"}
+#: Fields of chunks that filters may use in collections with features that read media. ``width`` and ``height`` are
+#: pixels.
+MEDIA_FIELDS: Mapping[str, FieldType] = {"kind": "str", **TIME_FIELDS, "width": "int", "height": "int"}
 
 
 def modality_of(kind: str) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nearfield.corpus.document import MediaContent
-from nearfield.corpus.extractors.media.kinds import PDF, PICTURE, SOUND, VIDEO
+from nearfield.corpus.document import Loss, MediaContent
 from nearfield.corpus.extractors.media.settings import MediaScope, SegmentSettings
 from nearfield.corpus.extractors.pdf.pages import known_passwords
+from nearfield.corpus.extractors.speech.sound_blocks import track_losses
 from nearfield.errors import InputError, NearfieldError
 from nearfield.media.audio import Audio
 from nearfield.media.formats import count_frames, find_format
@@ -17,6 +17,7 @@ from nearfield.media.image import Image
 from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, LONG_VIDEO_LIMITS, MediaLimits
 from nearfield.media.picture.pdf_pages import page_sizes
 from nearfield.media.segmentation import split_audio, split_video
+from nearfield.media.video.track_audio import TrackAudio, open_sound
 from nearfield.media.video.video import Video
 
 #: Digits of seconds: a thousandth is less than a frame.
@@ -35,6 +36,7 @@ class Segment:
         duration: seconds of the whole sound or video.
         width: pixels.
         height: pixels.
+        number: which part of the sound or video it is, from 1.
     """
 
     kind: str
@@ -44,6 +46,7 @@ class Segment:
     duration: float | None = None
     width: int | None = None
     height: int | None = None
+    number: int | None = None
 
     @property
     def key(self) -> str:
@@ -52,45 +55,52 @@ class Segment:
 
     def fields(self) -> dict[str, Any]:
         """Return the values for filters; None is left out."""
-        values = {**vars(self)}
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: value for name, value in vars(self).items() if value is not None and name != "number"}
+
+    def payload(self) -> dict[str, Any]:
+        """Return its place in the file."""
+        return {**self.fields(), **({} if self.number is None else {"segment": self.number})}
 
 
 @dataclass(frozen=True)
 class SegmentList:
-    """The segments of a file, in order; and warnings, such as that a video ends before its time."""
+    """The segments of a file, in order; and what of it is not read, such as further sound tracks."""
 
     segments: Sequence[Segment] = ()
-    warnings: tuple[str, ...] = ()
+    losses: tuple[Loss, ...] = ()
 
 
 def list_segments(content: MediaContent, reading: MediaScope) -> SegmentList:
-    """Return the segments of a file; none if the collection reads nothing of its type.
+    """Return the segments of a file, in order by kind; none if the collection reads nothing of its type.
 
     Raises:
         InputError: it cannot be read.
         MissingExtra: a library is not installed.
     """
-    if not reading.kinds_of(content.type):
-        return SegmentList()
+    kinds = reading.kinds_of(content.type)
     try:
-        return _LISTS[content.type](content, reading.settings)
+        lists = [_LISTS[kind](content, reading.settings) for kind in kinds]
     except InputError as error:
         raise _renamed(error, content) from error
+    segments = [segment for part in lists for segment in part.segments]
+    if not segments and "audio" in kinds:
+        raise InputError(f"{content.name} has no sound, and the collection reads nothing else of it.")
+    return SegmentList(segments, tuple(loss for part in lists for loss in part.losses))
 
 
 def _picture(content: MediaContent, _: SegmentSettings) -> SegmentList:
     source = content.source()
     header = Image(source).header()
+    width, height = header.upright_size
     if header.format != "TIFF":
-        return SegmentList([Segment("image", width=header.width, height=header.height)])
+        return SegmentList([Segment("image", width=width, height=height)])
     data = source if isinstance(source, bytes) else source.read_bytes()
     most = DEFAULT_PICTURE_LIMITS.max_frames
     count = count_frames(data, find_format(data) or "", most)
     if count > most:
         raise InputError(f"{content.name} has more than {most:,} pages.")
     if count == 1:
-        return SegmentList([Segment("image", width=header.width, height=header.height)])
+        return SegmentList([Segment("image", width=width, height=height)])
     return SegmentList([Segment("image", page=number) for number in range(1, count + 1)])
 
 
@@ -101,10 +111,13 @@ def _pages(content: MediaContent, _: SegmentSettings) -> SegmentList:
 
 
 def _sound_parts(content: MediaContent, settings: SegmentSettings) -> SegmentList:
-    sound = Audio(content.source())
+    sound = open_sound(content.source())
+    losses = track_losses(sound.track()) if isinstance(sound, TrackAudio) else ()
     seconds = _rounded(sound.header().seconds)
-    parts = split_audio(sound, settings.audio.rule)
-    return SegmentList([Segment("audio", None, *_times(part, seconds), seconds) for part in parts])
+    parts = split_audio(sound, settings.audio.rule) if seconds else []  # a video may have no sound
+    numbered = enumerate(parts, 1)
+    segments = [Segment("audio", None, *_times(part, seconds), seconds, number=number) for number, part in numbered]
+    return SegmentList(segments, losses)
 
 
 def _video_parts(content: MediaContent, settings: SegmentSettings) -> SegmentList:
@@ -112,8 +125,11 @@ def _video_parts(content: MediaContent, settings: SegmentSettings) -> SegmentLis
     header = video.header(LONG_VIDEO_LIMITS)
     seconds = _rounded(header.seconds)
     parts = split_video(video, settings.video.rule, MediaLimits(videos=LONG_VIDEO_LIMITS))
-    segments = [Segment("video", None, *_times(part, seconds), seconds, header.width, header.height) for part in parts]
-    return SegmentList(segments, header.warnings)
+    segments = [
+        Segment("video", None, *_times(part, seconds), seconds, header.width, header.height, number)
+        for number, part in enumerate(parts, 1)
+    ]
+    return SegmentList(segments, tuple(Loss(f"the end ({why})") for why in header.warnings))
 
 
 def _times(part: Audio | Video, end: float) -> tuple[float, float]:
@@ -134,8 +150,8 @@ def _renamed(error: NearfieldError, content: MediaContent) -> InputError:
 
 
 _LISTS: Mapping[str, Callable[[MediaContent, SegmentSettings], SegmentList]] = {
-    PICTURE: _picture,
-    PDF: _pages,
-    SOUND: _sound_parts,
-    VIDEO: _video_parts,
+    "image": _picture,
+    "page": _pages,
+    "audio": _sound_parts,
+    "video": _video_parts,
 }

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Literal
 
 import numpy as np
 from msgspec import to_builtins
 
 from nearfield.arrays import Array
+from nearfield.corpus.document import Loss
 from nearfield.errors import InputError
 from nearfield.media.limits import VideoLimits
-from nearfield.media.video.sound_track import TrackJob, read_track_task
+from nearfield.media.video.sound_track import TrackHeader, TrackJob, read_track_task
 from nearfield.media.video.video_formats import HEAD, find_recording_format
 from nearfield.media.video.video_packets import VideoPart
+from nearfield.message_text import count_of
 
 #: Samples a second that the models read.
 RATE = 16_000
@@ -48,20 +50,18 @@ class SoundBlock:
 
 @dataclass(frozen=True)
 class Recording:
-    """The sound of a file: its blocks, which can be read once, the number of its sound tracks, and its stated length.
+    """The sound of a file: its blocks, which can be read once, and what the file says of its sound.
 
-    ``seconds`` is 0 if the header does not state it, or only as an estimate. ``share`` is that of the bytes that the
-    header states which are there.
+    ``share`` is that of the bytes that the header states which are there.
     """
 
     blocks: Iterator[SoundBlock]
-    tracks: int
-    seconds: float
+    track: TrackHeader
     share: float = 1.0
 
 
 def open_recording(file: BinaryIO, name: str) -> Recording:
-    """Return the sound in a file that can seek; of several sound tracks it is the first. It is decoded as it is read.
+    """Return the sound in a file that can seek, which is decoded as it is read; of several tracks the default one.
 
     Raises:
         InputError: it is neither sound nor video of a known format, or is damaged; also while reading.
@@ -74,12 +74,20 @@ def open_recording(file: BinaryIO, name: str) -> Recording:
         raise InputError(f"{name}: damaged, or no sound or video of a format that is read.")
     job = TrackJob(VideoPart(name, form, _LIMITS), RATE)
     results = read_track_task(file, to_builtins(job))
-    values: dict[str, Any] = next(results)[0]
-    if not values["tracks"]:
-        return Recording(iter(()), 0, 0.0)
+    track = TrackHeader(**next(results)[0])
     samples = (array for _, arrays in results for array in arrays)
-    seconds = 0.0 if form in _ESTIMATED else values["seconds"]
-    return Recording(cut_blocks(samples), values["tracks"], seconds, _share_of_bytes(head, form, file))
+    if form in _ESTIMATED:
+        track = replace(track, seconds=0.0)
+    return Recording(cut_blocks(samples), track, _share_of_bytes(head, form, file))
+
+
+def track_losses(track: TrackHeader) -> tuple[Loss, ...]:
+    """Return the sound tracks of a file that are not read."""
+    if not track.others:
+        return ()
+    names = "; ".join(track.others)
+    reason = f"{count_of(len(track.others), 'further sound track')} ({names})"
+    return (Loss(reason, advice=f"The one that the file calls default is read: {track.names[track.chosen]}."),)
 
 
 def _share_of_bytes(head: bytes, form: str, file: BinaryIO) -> float:

@@ -15,9 +15,8 @@ from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.corpus.extractors.recognition_cache import RecognitionCache
 from nearfield.corpus.extractors.speech import require_speech, transcriber
 from nearfield.corpus.extractors.speech.guards import SpeechGuard
-from nearfield.corpus.extractors.speech.sound_blocks import Recording, SoundBlock, open_recording
+from nearfield.corpus.extractors.speech.sound_blocks import Recording, SoundBlock, open_recording, track_losses
 from nearfield.corpus.extractors.speech.transcriber import SpeechBlock, SpeechSegment
-from nearfield.message_text import count_of
 from nearfield.units import format_clock
 
 #: Version of the blocks and of the options of recognition: a change makes cached blocks invalid.
@@ -70,7 +69,7 @@ class SpeechReader:
             segments += chosen
             languages |= dict.fromkeys([said.language] if chosen and said.language else [])
         losses = [*guard.losses(), *_file_losses(recording, end)]
-        return Transcript(segments, end, tuple(languages), losses, recording.tracks > 0)
+        return Transcript(segments, end, tuple(languages), losses, bool(recording.track.names))
 
     def _blocks(self, recording: Recording) -> Iterator[SoundBlock]:
         self._on_page()
@@ -102,12 +101,11 @@ def _shifted(block: SpeechBlock, start: float) -> Iterator[SpeechSegment]:
 
 def _file_losses(recording: Recording, end: float) -> Iterator[Loss]:
     """Yield what a file has beside the sound that was read."""
-    stated = max(recording.seconds, end / recording.share)
+    stated = max(recording.track.seconds, end / recording.share)
     if end < min(_COMPLETE * stated, stated - _SLACK):
         last, whole = format_clock(round(end)), format_clock(round(stated))
         yield Loss(
             f"what follows {last}: the file ends before the {whole} that its header states",
             advice="It may be damaged, or copied in part.",
         )
-    if recording.tracks > 1:
-        yield Loss(f"{count_of(recording.tracks - 1, 'further sound track')}", advice="The first one is read.")
+    yield from track_losses(recording.track)

@@ -71,6 +71,9 @@ class DocumentSplitter:
         self._boilerplate_of = boilerplate_of
         self._chunkers: dict[Form, Chunker] = {}
         self._boilerplate: dict[str, Boilerplate] = {}
+        self._places = [
+            name for name in ("page", "start_time", "end_time") if name in {*config.all_fields} - {*config.fields}
+        ]
         self._set_sizes()
 
     def _set_sizes(self) -> None:
@@ -116,7 +119,7 @@ class DocumentSplitter:
             chunks = [replace(chunk, ordinal=number) for number, chunk in enumerate(chunks, ordinal)]
             ordinal += len(chunks)
             salt = record.digest if self.late else ""
-            yield replace(result, chunks=chunk_records(record, chunks, salt, seen))
+            yield replace(result, chunks=chunk_records(record, chunks, salt, seen, self._places))
 
     def _split_window(self, record: DocumentRecord, window: DocumentWindow) -> tuple[list[Chunk], SplitText]:
         """Return a window's chunks with their places in the whole document, and what was left out."""

@@ -11,6 +11,7 @@ from nearfield.corpus.features import EncodePass, Feature, Vector
 from nearfield.corpus.indexing.context import IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask
 from nearfield.corpus.indexing.stages.chunk_encoder import INPUT_ERRORS, ChunkEncoder, ChunkVectors
+from nearfield.corpus.search.hit import frames_of
 
 
 class ReuseStage:
@@ -25,7 +26,7 @@ class ReuseStage:
             for name in () if task.error else task.tables:
                 task.vectors[name] = [None] * len(task.chunks)
                 if task.in_store and task.chunks:
-                    task.vectors[name] = self._fetch(task, name)
+                    task.vectors[name] = self._fetch(task, name, name)
                 elif (full := self._full_table(name)) is not None and full not in task.tables:
                     self._derive(task, name, full)
             yield task
@@ -41,18 +42,22 @@ class ReuseStage:
         """Compute the vectors of a derived feature from stored full ones, if the store has all of them."""
         feature = self._context.tables_by_name[name].feature
         places = [at for at, chunk in enumerate(task.chunks) if chunk.kind in feature.reads]
-        vectors = self._fetch(task, full)
+        vectors = self._fetch(task, full, name)
         known = [vectors[at] for at in places]
         if known and not any(vector is None for vector in known):
             for at, vector in zip(places, feature.shape(np.stack(known)), strict=True):
                 task.vectors[name][at] = vector
 
-    def _fetch(self, task: DocumentTask, name: str) -> list[Vector]:
-        """Return a table's vectors of a document's chunks; None for those that it lacks."""
+    def _fetch(self, task: DocumentTask, source: str, name: str) -> list[Vector]:
+        """Return a table's vectors of a document's chunks; None for those that it lacks.
+
+        The frames that they come from are those of the table ``name``, too.
+        """
         ids = [chunk.id for chunk in task.chunks]
-        table = self._context.tables_by_name[name].table
+        table = self._context.tables_by_name[source].table
         records = self._context.retry(lambda: self._context.store.fetch(table, ids, vectors=True))
         vectors = {record.id: record.vector for record in records}
+        task.frames[name] = {record.id: frames for record in records if (frames := frames_of(record.payload))}
         return [vectors.get(key) for key in ids]
 
 

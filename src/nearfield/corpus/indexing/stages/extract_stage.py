@@ -23,6 +23,7 @@ from nearfield.stores.filters import FieldType, Value, typed
 
 #: Chunks of a document whose script is looked at.
 _SAMPLED_CHUNKS = 4
+_DURATION = "duration"
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -132,7 +133,8 @@ class ExtractStage:
                 pending, is_first, done = pending[PART_CHUNKS:], False, max(done, reached)
                 task.tiny = task.boilerplate = 0
         pending += self._segments.records(task.document, listed, count)
-        facts = replace(document.document, losses=(*document.document.losses, *listed.losses))
+        losses = dict.fromkeys((*document.document.losses, *listed.losses))
+        facts = replace(document.document, losses=tuple(losses))
         task.document = account(task.document, facts, words, has_chunks=bool(count or listed.segments))
         task.unread_script = None if self._letters is None else self._letters.script(sample)
         yield from _last_parts(task, pending, is_first, done)
@@ -145,6 +147,9 @@ class ExtractStage:
             for name, kind in self._config.fields.items()
             if meta.get(name) is not None
         }
+        seconds = meta.get(_DURATION)
+        if seconds is not None and _DURATION in self._config.all_fields:
+            declared.setdefault(_DURATION, seconds)
         return {**declared, "source": record.source, "path": record.key, "type": record.type}
 
 

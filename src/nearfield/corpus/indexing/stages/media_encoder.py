@@ -13,6 +13,8 @@ from nearfield.corpus.extractors.media.settings import SegmentSettings
 from nearfield.corpus.features import EncodePass, Feature
 from nearfield.corpus.indexing.stages.chunk_encoder import ChunkEncoder, ChunkVectors
 from nearfield.errors import InputError
+from nearfield.media.video.time_ranges import FramePlace
+from nearfield.media.video.video import Video
 
 #: Inputs that are decoded together.
 _WINDOW = 32
@@ -40,13 +42,21 @@ class MediaInput:
         return open_segment(self.media, self.payload, self.settings)
 
 
+@dataclass(frozen=True)
+class EncodedSegment:
+    """The vectors of a chunk, and of a part of a video the frames that they come from."""
+
+    vectors: ChunkVectors
+    frames: tuple[FramePlace, ...] = ()
+
+
 class MediaEncoder(ChunkEncoder):
     """Encodes segments of media, and texts where the same feature reads them too."""
 
     def __init__(self, encode_pass: EncodePass, features: Sequence[Feature]) -> None:
         super().__init__(encode_pass, features, late=False)
 
-    def stream_media(self, inputs: Iterable[MediaInput]) -> Iterator[list[ChunkVectors | str]]:
+    def stream_media(self, inputs: Iterable[MediaInput]) -> Iterator[list[EncodedSegment | str]]:
         """Yield the vectors of inputs in order, or in their place the reason why there are none.
 
         Raises:
@@ -68,6 +78,8 @@ class _OrderedResults:
     def __init__(self) -> None:
         #: For each input in order: why it cannot be opened, or None if the model has got it.
         self._order: deque[str | None] = deque()
+        #: The inputs that the model has got, and whose results are awaited.
+        self._values: deque[Any] = deque()
         #: Why inputs cannot be decoded, by their numbers among those that the model has got.
         self._refused: dict[int, str] = {}
         self._number = 0
@@ -80,21 +92,27 @@ class _OrderedResults:
                 self._order.append(str(error))
                 continue
             self._order.append(None)
+            self._values.append(value)
             yield value
 
     def refuse(self, number: int, error: InputError) -> None:
         self._refused[number] = str(error)
 
-    def take(self, rows: Iterable[ChunkVectors]) -> list[ChunkVectors | str]:
+    def take(self, rows: Iterable[ChunkVectors]) -> list[EncodedSegment | str]:
         """Return the results up to the last of these rows, and the errors that follow it."""
-        waiting, results = deque(rows), list[ChunkVectors | str]()
+        waiting, results = deque(rows), list[EncodedSegment | str]()
         while self._order:
-            error = self._order[0]
+            error, value = self._order[0], None
             if error is None:
                 error = self._refused.pop(self._number, None)
                 if error is None and not waiting:
                     break
                 self._number += 1
+                value = self._values.popleft()
             self._order.popleft()
-            results.append(waiting.popleft() if error is None else error)
+            results.append(EncodedSegment(waiting.popleft(), _frames_of(value)) if error is None else error)
         return results
+
+
+def _frames_of(value: object) -> tuple[FramePlace, ...]:
+    return value.frames_read if isinstance(value, Video) else ()

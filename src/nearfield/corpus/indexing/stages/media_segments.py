@@ -46,7 +46,7 @@ class SegmentLister:
             return FileSegments()
         try:
             listed = list_segments(media, self._reading)
-            return FileSegments(media, listed.segments, tuple(Loss(f"the end ({why})") for why in listed.warnings))
+            return FileSegments(media, listed.segments, listed.losses)
         except InputError as error:
             if not media.may_have_text(self._ocr, self._speech):
                 raise

@@ -10,13 +10,13 @@ from nearfield.corpus.features import EncodePass, Feature
 from nearfield.corpus.indexing.accounting import undecoded, with_undecoded
 from nearfield.corpus.indexing.context import IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask
-from nearfield.corpus.indexing.stages.chunk_encoder import INPUT_ERRORS, ChunkVectors
+from nearfield.corpus.indexing.stages.chunk_encoder import INPUT_ERRORS
 from nearfield.corpus.indexing.stages.embed_stage import EmbedStage
-from nearfield.corpus.indexing.stages.media_encoder import MediaEncoder, MediaInput
+from nearfield.corpus.indexing.stages.media_encoder import EncodedSegment, MediaEncoder, MediaInput
 from nearfield.errors import InputError
 
 #: The vectors of a chunk, or the reason why it has none.
-_Result = ChunkVectors | str
+_Result = EncodedSegment | str
 
 
 class MediaEmbedStage(EmbedStage):
@@ -84,8 +84,11 @@ class MediaEmbedStage(EmbedStage):
         if task.error:
             return task
         errors = {at: result for at, result in zip(missing, results, strict=True) if isinstance(result, str)}
-        good = [(at, result) for at, result in zip(missing, results, strict=True) if not isinstance(result, str)]
-        task = self._fill(task, [at for at, _ in good], [result for _, result in good])
+        good = {at: result for at, result in zip(missing, results, strict=True) if not isinstance(result, str)}
+        task = self._fill(task, list(good), [result.vectors for result in good.values()])
+        frames = {task.chunks[at].id: result.frames for at, result in good.items() if result.frames}
+        for table in self._tables:
+            task.frames.setdefault(table, {}).update(frames)
         if errors and not task.new_chunks:  # another feature has decoded it
             return task.fail(next(iter(errors.values())))
         if errors:

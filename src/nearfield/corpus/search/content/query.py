@@ -97,7 +97,7 @@ def modality_of(value: object) -> str:
 def is_content(value: object) -> bool:
     """Return whether a query is more than a text: a picture, sound or video, or several parts with one of them."""
     if isinstance(value, (list, tuple)):
-        return any(is_content(part) for part in value)
+        return any(isinstance(part, str) or is_content(part) for part in value)
     return is_image(value) or isinstance(value, (Audio, Video, MixedContent, ContentQuery, LikeChunks))
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _FIELD = "query"
 _KINDS = ("text", "image", "audio", "video")
+#: Fields of a form that may have several values.
+_REPEATED = ("like", "kind")
 #: Fields of a form whose values are JSON.
 _JSON_FIELDS = ("where", "weights", "part_weights")
 
@@ -42,7 +44,7 @@ def read_query(request: SearchRequest, context: RequestContext) -> SearchQuery |
         raise InputError(f"query has no part: send one with {', '.join(map(repr, _KINDS))}.", param=_FIELD)
     if addresses_of(parts):
         raise InputError("A query's files are not fetched from addresses: send them as data URIs.", param=_FIELD)
-    return parts
+    return parts[0] if len(parts) == 1 else parts
 
 
 def _values(part: SearchContent, field: str, context: RequestContext) -> list[Any]:
@@ -68,8 +70,8 @@ def read_search_form(parts: Sequence[FormPart]) -> dict[str, Any]:
     for part in parts:
         if part.name in _KINDS:
             body.setdefault(_FIELD, []).append({part.name: part.text if part.name == "text" else part.data})
-        elif part.name == "like":
-            body.setdefault("like", []).append(part.text)
+        elif part.name in _REPEATED:
+            body.setdefault(part.name, []).append(part.text)
         elif part.name in body or part.name == _FIELD:
             raise InputError(f"The form has {part.name!r} twice, or in place of 'text'.", param=part.name)
         else:

@@ -9,10 +9,9 @@ from nearfield.server.collections.document_renderings import (
     SOUND_FORMATS,
     THUMBNAIL_TYPES,
     ClipPlace,
-    DocumentFile,
     Rendering,
     ThumbnailPlace,
-    find_document_file,
+    rendering_tag,
 )
 from nearfield.server.dialects import Reply
 from nearfield.server.dialects.collections.requests import query_number, use_collection
@@ -47,10 +46,8 @@ async def get_clip(_: None, context: RequestContext) -> Reply:
 
 async def _render(context: RequestContext, place: ThumbnailPlace | ClipPlace) -> Reply:
     document = context.query.get("id", "")
-    file: DocumentFile = await use_collection(
-        context, lambda collection: find_document_file(collection, document), models=False
-    )
-    tag = file.tag(place)
+    file = await use_collection(context, lambda collection: collection.document_file(document), models=False)
+    tag = rendering_tag(file, place)
     headers = {"etag": tag, "cache-control": "private, max-age=300"}
     if tag in context.headers.get("if-none-match", ""):
         return Reply(b"", 304, headers=headers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,7 +11,7 @@ import msgspec
 
 from nearfield.errors import InputError, NotThere, TooLarge
 from nearfield.message_text import count_of
-from nearfield.server.collections.collection_service import CollectionService
+from nearfield.server.collections.collection_service import CollectionService, Evidence
 from nearfield.server.dialects import JsonObject, Reply
 from nearfield.server.dialects.collections.query_parts import read_query
 from nearfield.server.dialects.collections.responses import (
@@ -34,8 +34,6 @@ from nearfield.server.http.request_context import RequestContext
 
 if TYPE_CHECKING:
     from nearfield.corpus.collection import Collection, DocumentInfo
-    from nearfield.corpus.search.content.query import SearchQuery
-    from nearfield.corpus.search.hit import SearchHit
 
 SSE_TYPE = "text/event-stream"
 #: Rerankers that need no other model; any other name is that of a model.
@@ -76,9 +74,9 @@ async def drop_collection(_: None, context: RequestContext) -> JsonObject:
 
 async def search(request: SearchRequest, context: RequestContext) -> JsonObject:
     """Return the passages that best match the query."""
-    names = [name for name in request.__struct_fields__ if name not in ("query", "k")]
-    query = read_query(request, context)
-    hits = await _search_collection(context, query, request.k, _present_options(request, names))
+    names = [name for name in request.__struct_fields__ if name not in ("query", "k", "kind")]
+    query, options = read_query(request, context), _present_options(request, names)
+    hits = await _use_reranked(context, lambda collection: collection.search(query, request.k, **options), options)
     return {"collection": context.path["name"], "results": [hit_to_dict(context.path["name"], hit) for hit in hits]}
 
 
@@ -90,31 +88,43 @@ async def ask(request: AskRequest, context: RequestContext) -> object:
 
     names = ("mode", "where", "rerank", "rerank_depth", "mmr", "min_score")
     options = {"min_score": MIN_ANSWER_SCORE, **_present_options(request, names)}
-    hits = await _search_collection(context, request.question, request.k, options)
+    evidence = await _use_reranked(context, lambda collection: _evidence(collection, request, options), options)
     name, service = context.path["name"], _collection_service(context)
     if request.stream:
-        pieces = service.stream(request.question, hits)
+        pieces = service.stream(request.question, evidence)
         first = await anext(pieces)  # an error before the first piece still sets the status of the response
         return Reply(stream_answer(name, first, pieces), media_type=SSE_TYPE, headers={"cache-control": "no-cache"})
     seconds = _ANSWER_SECONDS if context.limits is None else context.limits.seconds - (time.monotonic() - started)
-    return answer_to_dict(name, await service.ask(request.question, hits, seconds))
+    return answer_to_dict(name, await service.ask(request.question, evidence, seconds))
 
 
 def _present_options(request: SearchRequest | AskRequest, names: Sequence[str]) -> JsonObject:
-    options = {name: getattr(request, name) for name in names}
+    options = {name: getattr(request, name) for name in names} | {"where": _where(request)}
     return {name: value for name, value in options.items() if value is not None}
 
 
-async def _search_collection(
-    context: RequestContext, query: SearchQuery | None, k: int, options: Mapping[str, object]
-) -> Sequence[SearchHit]:
+def _where(request: SearchRequest | AskRequest) -> JsonObject | None:
+    """Return the filter of a request, with its kinds of passages."""
+    if request.kind is None:
+        return request.where
+    kinds = [request.kind] if isinstance(request.kind, str) else request.kind
+    of_kind: JsonObject = {"kind": {"in": kinds}}
+    return {"and": [request.where, of_kind]} if request.where else of_kind
+
+
+def _evidence(collection: Collection, request: AskRequest, options: JsonObject) -> Evidence:
+    """Return the passages about a question, and pictures of the best of them."""
+    from nearfield.corpus.answering.passage_pictures import passage_pictures
+
+    hits = collection.search(request.question, request.k, **options)
+    return Evidence(hits, passage_pictures(collection.document_file, hits, request.pictures))
+
+
+async def _use_reranked(context: RequestContext, work: Callable[[Collection], _T], options: JsonObject) -> _T:
+    """Call ``work`` with the collection, and with the reranker that the options of a search name."""
     reranker = options.get("rerank")
     model = reranker if isinstance(reranker, str) and reranker not in _MODELLESS_RERANKERS else None
-    return await use_collection(
-        context,
-        lambda collection: collection.search(query, k, **options),
-        reranker=model,
-    )
+    return await use_collection(context, work, reranker=model)
 
 
 # -- documents ---------------------------------------------------------------------------------------------------------

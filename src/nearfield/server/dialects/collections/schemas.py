@@ -13,6 +13,8 @@ from nearfield.server.models.names import MAX_NAME_LENGTH
 MAX_QUERY_LENGTH, MAX_LISTED_DOCUMENTS, MAX_TEXT_LENGTH = 32_768, 1000, 1_000_000
 #: Passages in the results of a search, and passages for an answer.
 MAX_RESULTS, MAX_PASSAGES = 1000, 100
+#: Pictures of one question.
+MAX_PICTURES = 16
 #: Candidates to rerank for one request: each needs a run of the model.
 MAX_RERANKED = 200
 #: A picture, sound or video: a data URI or base64 in JSON, and in msgpack the bytes of its file, too.
@@ -33,6 +35,8 @@ Reranked = Annotated[int, msgspec.Meta(ge=1, le=MAX_RERANKED)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 Word = Annotated[str, msgspec.Meta(max_length=64)]
+#: Kinds of passages.
+PassageKind = Literal["text", "image", "page", "audio", "video"]
 _NAME_FORM = "a lower-case letter or a digit, then up to 62 lower-case letters, digits, - and _"
 
 
@@ -57,7 +61,7 @@ class CollectionFeature(msgspec.Struct, forbid_unknown_fields=True, omit_default
 
     model: Model | None = None
     kind: Literal["dense", "sparse", "multivector", "image", "page", "audio", "video"] = "dense"
-    reads: Annotated[list[Literal["text", "image", "page", "audio", "video"]], msgspec.Meta(max_length=5)] | None = None
+    reads: Annotated[list[PassageKind], msgspec.Meta(max_length=5)] | None = None
     dimensions: Annotated[int, msgspec.Meta(ge=1, le=65_536)] | None = None
     force: bool = False
     dtype: Literal["float32", "float16", "binary"] = "float32"
@@ -151,13 +155,15 @@ class SearchRequest(msgspec.Struct):
 
     ``query`` is a text, a part or a list of parts, whose vectors are added. ``like`` is the id of a passage or document
     of the collection, or several, in its place or beside it. ``part_weights`` are those of the parts, then of ``like``.
-    ``group_by`` is ``document``, for the best passage of each document with at most ``others`` more.
+    ``group_by`` is ``document``, for the best passage of each document with at most ``others`` more. ``kind`` are the
+    kinds of passages that are searched, all by default.
     """
 
     query: Query | SearchContent | Annotated[list[SearchContent], msgspec.Meta(max_length=MAX_PARTS)] | None = None
     k: Depth = 10
     mode: Word | None = None
     where: dict[str, JsonValue] | None = None
+    kind: PassageKind | list[PassageKind] | None = None
     rerank: Model | None = None
     rerank_depth: Reranked | None = None
     mmr: Share | None = None
@@ -177,7 +183,8 @@ class SearchRequest(msgspec.Struct):
 class SearchForm(msgspec.Struct):
     """Form of a search: parts ``text``, ``image``, ``audio`` and ``video`` (files), and ``like``, in their order.
 
-    The other fields are those of the JSON body, as texts; ``where``, ``weights`` and ``part_weights`` are JSON.
+    The other fields are those of the JSON body, as texts; ``where``, ``weights`` and ``part_weights`` are JSON, and
+    ``kind`` may be repeated.
     """
 
     text: list[str] | None = None
@@ -185,6 +192,7 @@ class SearchForm(msgspec.Struct):
     audio: list[bytes] | None = None
     video: list[bytes] | None = None
     like: list[Id] | None = None
+    kind: list[PassageKind] | None = None
     k: Depth = 10
     mode: Word | None = None
     where: str | None = None
@@ -204,7 +212,14 @@ class CollectionPlace(msgspec.Struct):
     lines: list[int] | None
     start_time: float | None
     end_time: float | None
-    kind: str
+    kind: PassageKind
+
+
+class CollectionFrame(msgspec.Struct):
+    """A frame of a video: its number, from 0, or null if that is unknown, and its second."""
+
+    number: int | None
+    seconds: float
 
 
 class CollectionPassage(msgspec.Struct):
@@ -216,7 +231,8 @@ class CollectionPassage(msgspec.Struct):
     and so is ``shared``: what was not compared with the query, since it is a separate passage that documents share.
     ``bridge`` says what the search loses while the collection moves to another model; else it is empty. ``start_time``
     and ``end_time`` are the seconds of a recording in which the passage is said. ``kind`` is text, image, page, audio
-    or video; all but the first have no text. ``others`` are passages that are folded into this one.
+    or video; all but the first have no text. ``others`` are passages that are folded into this one. ``frames`` are
+    those of a video that the vector comes from, ``segment`` is the number of the part of a sound or video, from 1.
     ``thumbnail`` and ``clip`` are the addresses on this server of a picture and of a part of the recording, or null.
     """
 
@@ -240,8 +256,10 @@ class CollectionPassage(msgspec.Struct):
     bridge: str
     start_time: float | None
     end_time: float | None
-    kind: str
+    kind: PassageKind
     others: list[CollectionPassage]
+    frames: list[CollectionFrame]
+    segment: int | None
     thumbnail: str | None
     clip: str | None
 
@@ -256,22 +274,25 @@ class SearchReply(msgspec.Struct):
 class AskRequest(msgspec.Struct):
     """Body of POST /collections/{name}/ask; the options are those of a search.
 
-    Passages with a score below ``min_score`` (0.5) are no evidence for an answer.
+    Passages with a score below ``min_score`` (0.5) are no evidence for an answer. Up to ``pictures`` of those that are
+    pictures, pages and parts of videos are sent to the chat model as pictures.
     """
 
     question: Annotated[str, msgspec.Meta(min_length=1, max_length=8000)]
     k: Annotated[int, msgspec.Meta(ge=1, le=MAX_PASSAGES)] = 8
     mode: Word | None = None
     where: dict[str, JsonValue] | None = None
+    kind: PassageKind | list[PassageKind] | None = None
     rerank: Model | None = None
     rerank_depth: Reranked | None = None
     mmr: Share | None = None
     min_score: Share | None = None
+    pictures: Annotated[int, msgspec.Meta(ge=0, le=MAX_PICTURES)] = 0
     stream: bool = False
 
 
 class CollectionCitation(msgspec.Struct):
-    """A passage that an answer cites; ``marks`` are pairs of positions in the answer's text."""
+    """A passage that an answer cites; ``marks`` are pairs of positions in the answer's text, ``kind`` is as there."""
 
     number: int
     id: str
@@ -287,6 +308,7 @@ class CollectionCitation(msgspec.Struct):
     lines: list[int] | None
     start_time: float | None
     end_time: float | None
+    kind: PassageKind
 
 
 class AskReply(msgspec.Struct):
