@@ -204,6 +204,26 @@ def test_a_feature_of_pictures_is_added_later(
         assert collection.verify()["whole"]
 
 
+def test_a_feature_of_texts_is_added_to_a_collection_of_media(
+    tmp_path: Path, files: Path, config: dict[str, Any], encoders: dict[str, Encoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    media = {**config, "features": {name: config["features"][name] for name in ("visual", "sound")}}
+    with Collection.create("media", media, home=tmp_path / "home", encoder_of=encoders.__getitem__) as collection:
+        collection.index([parse_source(str(files))])
+        before = records(collection, "visual")
+        seen = counting(monkeypatch)
+        collection.configure({"features": config["features"]})
+        report = collection.index()
+        assert [type(item) for item in seen] == [str, str]  # the two texts, and no picture, sound or video again
+        assert report.reused == sum(KINDS.values()) - KINDS["text"]
+        after = records(collection, "visual")
+        assert {key: (one.payload.get("frames"), np.asarray(one.vector).tobytes()) for key, one in after.items()} == {
+            key: (one.payload.get("frames"), np.asarray(one.vector).tobytes()) for key, one in before.items()
+        }
+        assert collection.verify()["whole"]
+        assert {hit.kind for hit in collection.search("blue cat", 50)} == KINDS.keys()
+
+
 def test_a_second_feature_of_pictures_reads_the_files_again(
     collection: Collection, files: Path, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

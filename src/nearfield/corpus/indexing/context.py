@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
@@ -59,6 +59,8 @@ class IndexContext:
     report: IndexReport = field(init=False)
     progress: Progress = field(default_factory=lambda: Progress(None, shown=False))
     status: Callable[[], str] = lambda: ""
+    #: By feature, the tables of the manifest that this one replaces, whose vectors are of the same space.
+    previous: Mapping[str, TableSpec] = field(default_factory=dict)
     #: Opens all sources of the collection, whichever of them are indexed.
     open_sources: Callable[[], Sequence[Source]] = lambda: ()
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from nearfield.corpus import directory, transfer
 from nearfield.corpus.config import CollectionConfig, parse_config
 from nearfield.corpus.directory import CollectionDirectory
-from nearfield.corpus.features import Feature, FeatureTable, measuring_feature, token_counter
+from nearfield.corpus.features import Feature, FeatureTable, measuring_feature, table_from_dict, token_counter
 from nearfield.corpus.indexing.changes import MEDIA_KEY, is_suspicious_removal
 from nearfield.corpus.indexing.context import DEFAULT_OPTIONS, IndexContext, IndexOptions
 from nearfield.corpus.indexing.report import IndexReport
@@ -26,7 +26,7 @@ from nearfield.corpus.sources import Source, open_source
 from nearfield.corpus.sources.inline import InlineSource, PlannedInlineSource
 from nearfield.corpus.sources.uploads import UploadSource
 from nearfield.fileio.disk_space import explain_full_disk
-from nearfield.stores import Store
+from nearfield.stores import Store, TableSpec
 
 SourceT = TypeVar("SourceT", bound=Source)
 #: Manifest key of the digest of all settings that change chunks.
@@ -164,12 +164,22 @@ class Indexer:
                     manifest.keywords.leave_out_media()
                     manifest.set(MEDIA_KEY, list(self._config.media_kinds))
             context = self._context(manifest, chunk_stage, tables, options)
+            context.previous = {} if manifest is self._manifest else self._previous_tables(tables)
             report = IndexRun(context, sources, session).run()
         for item in tables.values():
             self._store.index(item.table)
         manifest.activate([item.table.name for item in tables.values()])
         drop_unused(self._folder, self._tables(self._manifest))
         return report
+
+    def _previous_tables(self, tables: Mapping[str, FeatureTable]) -> dict[str, TableSpec]:
+        """Return the tables of the current manifest whose vectors those of a rebuild may be, by feature."""
+        previous = {}
+        for name, record in self._manifest.live_tables().items():
+            table, item = table_from_dict(record.described), tables.get(name)
+            if item is not None and table.kind == item.table.kind and record.space == item.feature.space():
+                previous[name] = table
+        return previous
 
     def _setup(self, chunk_stage: ChunkStage) -> IndexSetup:
         """Return what workers need.

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from nearfield.corpus.document import TEXT
 from nearfield.corpus.features import EncodePass, Feature, Vector
 from nearfield.corpus.indexing.context import IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask
 from nearfield.corpus.indexing.stages.chunk_encoder import INPUT_ERRORS, ChunkEncoder, ChunkVectors
 from nearfield.corpus.search.hit import frames_of
+from nearfield.stores import TableSpec
 
 
 class ReuseStage:
@@ -26,10 +28,22 @@ class ReuseStage:
             for name in () if task.error else task.tables:
                 task.vectors[name] = [None] * len(task.chunks)
                 if task.in_store and task.chunks:
-                    task.vectors[name] = self._fetch(task, name, name)
+                    task.vectors[name] = self._fetch(task, self._context.tables_by_name[name].table, name)
                 elif (full := self._full_table(name)) is not None and full not in task.tables:
                     self._derive(task, name, full)
+                self._take_previous(task, name)
             yield task
+
+    def _take_previous(self, task: DocumentTask, name: str) -> None:
+        """Take the vectors of chunks that an earlier manifest has too; those of late chunking depend on all chunks."""
+        feature = self._context.tables_by_name[name].feature
+        table = self._context.previous.get(feature.name)
+        if table is None or all(vector is not None for vector in task.vectors[name]):
+            return
+        known = self._fetch(task, table, name)
+        for at, chunk in enumerate(task.chunks):
+            if task.vectors[name][at] is None and not (self._context.chunk_stage.late and chunk.kind == TEXT):
+                task.vectors[name][at] = known[at]
 
     def _full_table(self, name: str) -> str | None:
         """Return the table whose vectors those of a derived feature are computed from."""
@@ -42,22 +56,22 @@ class ReuseStage:
         """Compute the vectors of a derived feature from stored full ones, if the store has all of them."""
         feature = self._context.tables_by_name[name].feature
         places = [at for at, chunk in enumerate(task.chunks) if chunk.kind in feature.reads]
-        vectors = self._fetch(task, full, name)
+        vectors = self._fetch(task, self._context.tables_by_name[full].table, name)
         known = [vectors[at] for at in places]
         if known and not any(vector is None for vector in known):
             for at, vector in zip(places, feature.shape(np.stack(known)), strict=True):
                 task.vectors[name][at] = vector
 
-    def _fetch(self, task: DocumentTask, source: str, name: str) -> list[Vector]:
+    def _fetch(self, task: DocumentTask, table: TableSpec, name: str) -> list[Vector]:
         """Return a table's vectors of a document's chunks; None for those that it lacks.
 
         The frames that they come from are those of the table ``name``, too.
         """
         ids = [chunk.id for chunk in task.chunks]
-        table = self._context.tables_by_name[source].table
         records = self._context.retry(lambda: self._context.store.fetch(table, ids, vectors=True))
         vectors = {record.id: record.vector for record in records}
-        task.frames[name] = {record.id: frames for record in records if (frames := frames_of(record.payload))}
+        frames = {record.id: frames_of(record.payload) for record in records}
+        task.frames.setdefault(name, {}).update({key: places for key, places in frames.items() if places})
         return [vectors.get(key) for key in ids]
 
 
