@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import http.client
+import io
 import json
 import signal
 import subprocess
@@ -125,6 +127,24 @@ def test_a_form_beyond_the_limit_is_refused(client: httpx.Client, home: Path) ->
     assert leftovers(home) == []
 
 
+def test_a_form_of_several_files(client: httpx.Client, home: Path) -> None:
+    files = [("file", (f"{name}.txt", f"{name} sat on the mat.".encode())) for name in ("cat", "dog")]
+    reply = client.post("/collections/pets/files", files=files)
+    assert reply.status_code == 200, reply.text
+    assert (reply.json()["documents"], reply.json()["new"]) == (["upload:#cat.txt", "upload:#dog.txt"], 2)
+    for wrong, message in (
+        ([files[0], ("file", ("film.xyz", CATS))], "no extractor"),
+        ([("file", ("a.txt", CATS)), ("file", ("a.txt", CATS))], "two files called 'a.txt'"),
+        ([("file", ("a.txt", b"x" * 60_000)), ("file", ("b.txt", b"x" * 60_000))], "larger"),
+    ):
+        refused = client.post("/collections/pets/files", files=wrong)
+        assert refused.status_code in (400, 413) and message in refused.json()["message"], refused.text
+    renamed = client.post("/collections/pets/files", files=files, data={"filename": "c.txt"})
+    assert renamed.status_code == 400 and "renames one file" in renamed.text
+    assert documents(client) == ["upload:#cat.txt", "upload:#dog.txt"]
+    assert leftovers(home) == []
+
+
 # -- resumable uploads -------------------------------------------------------------------------------------------------
 
 
@@ -164,6 +184,39 @@ def test_a_lost_connection_costs_nothing_that_arrived(client: httpx.Client) -> N
     while (reply := proceed(client, address, reached, CATS[reached:])).status_code == 409:
         assert time.monotonic() < until  # the lost request still has its lock
     assert reply.status_code == 204, reply.text
+    assert documents(client) == ["upload:#cats.txt"]
+
+
+def test_parts_with_another_checksum_are_not_stored(client: httpx.Client) -> None:
+    assert "sha1" in client.options("/collections/pets/uploads").headers["tus-checksum-algorithm"].split(",")
+    address = create(client).headers["location"]
+
+    def send(offset: int, data: bytes, checksum: str) -> int:
+        headers = {**STREAM, "Upload-Offset": str(offset), "Upload-Checksum": checksum}
+        return client.patch(address, headers=headers, content=data).status_code
+
+    def sha1(data: bytes) -> str:
+        return f"sha1 {base64.b64encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode()}"
+
+    assert send(0, CATS[:20], sha1(CATS[:20])) == 204
+    assert send(20, b"x" * 10, sha1(CATS[20:30])) == 460
+    assert offset_of(client, address) == 20
+    for wrong in ("crc32 AAAA", "sha1", "sha1 %%%"):
+        assert send(20, CATS[20:], wrong) in (400, 460)
+    assert offset_of(client, address) == 20
+    assert send(20, CATS[20:], sha1(CATS[20:])) == 204
+    assert documents(client) == ["upload:#cats.txt"]
+
+
+def test_a_client_of_the_protocol(client: httpx.Client, home: Path) -> None:
+    tus = pytest.importorskip("tusclient.client", reason="needs the package tuspy")
+    uploader = tus.TusClient(f"{client.base_url}/collections/pets/uploads").uploader(
+        file_stream=io.BytesIO(CATS), chunk_size=20, metadata={"filename": "cats.txt"}, upload_checksum=True
+    )
+    uploader.upload_chunk()
+    assert uploader.offset == 20
+    uploader.upload()
+    assert (home / "pets/uploads/cats.txt").read_bytes() == CATS
     assert documents(client) == ["upload:#cats.txt"]
 
 

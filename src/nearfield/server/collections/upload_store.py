@@ -7,11 +7,12 @@ is renamed to its name; the record remains until the file is indexed.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ import msgspec
 from nearfield.errors import InputError, NotThere, QuotaExceeded, StorageFull, TooLarge
 from nearfield.fileio.atomic import fsync_directory, write_atomic
 from nearfield.fileio.locks import release_lock, try_lock
+from nearfield.repeated_values import find_repeated
 from nearfield.server.files.storage_errors import convert_storage_errors, disk_bytes
 from nearfield.units import format_size
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from nearfield.corpus.sources.uploads import UploadSource
 
 _FOLDER = "uploads-unfinished"
+#: Algorithms of checksums.
+ALGORITHMS = ("sha1", "sha256", "md5")
 _ID = re.compile(r"[0-9a-f]{32}")
 #: Bytes of the disk that uploads leave free, and its maximum share.
 _DISK_RESERVE, _DISK_RESERVE_SHARE = 100 * 2**20, 0.01
@@ -40,6 +44,21 @@ class UploadConflict(InputError):
 
     status = 409
     code = "upload_conflict"
+
+
+class ChecksumMismatch(InputError):
+    """The bytes of a part are not those that its client sent. The status is that of the protocol tus."""
+
+    status = 460
+    code = "checksum_mismatch"
+
+
+@dataclass(frozen=True)
+class UploadChecksum:
+    """The checksum of a part of an upload: the name of the algorithm, one of ``ALGORITHMS``, and the digest."""
+
+    algorithm: str
+    digest: bytes
 
 
 @dataclass(frozen=True)
@@ -81,12 +100,16 @@ class UploadState:
 
 
 class UploadWriter:
-    """Appends to a file; ``check`` is called with its size before it grows."""
+    """Appends to a file; ``check`` is called with its size before it grows.
 
-    def __init__(self, path: Path, check: Callable[[int], None]) -> None:
-        self.path, self._check = path, check
+    With a ``checksum``, what was appended is removed again unless ``verify`` has confirmed it.
+    """
+
+    def __init__(self, path: Path, check: Callable[[int], None], checksum: UploadChecksum | None = None) -> None:
+        self.path, self._check, self._checksum = path, check, checksum
+        self._hash = None if checksum is None else hashlib.new(checksum.algorithm, usedforsecurity=False)
         self._file = path.open("ab", buffering=0)
-        self.size = self._file.tell()
+        self.size = self._verified = self._file.tell()
 
     def write(self, data: bytes) -> None:
         """Append bytes. Blocks.
@@ -95,16 +118,36 @@ class UploadWriter:
             TooLarge, StorageFull, StorageFailed: they cannot be stored; what was there before stays.
         """
         self._check(self.size + len(data))
+        if self._hash is not None:
+            self._hash.update(data)
         left = memoryview(data)
         with convert_storage_errors():
             while left:
                 written = self._file.write(left) or 0
                 left, self.size = left[written:], self.size + written
 
+    def verify(self) -> None:
+        """Compare what was appended with its checksum, if it has one.
+
+        Raises:
+            ChecksumMismatch: it has another.
+        """
+        if self._checksum is None or self._hash is None:
+            return
+        if self._hash.digest() != self._checksum.digest:
+            raise ChecksumMismatch(
+                f"The bytes that arrived have another {self._checksum.algorithm} than Upload-Checksum says: send them "
+                "again.",
+                param="upload-checksum",
+            )
+        self._verified = self.size
+
     def close(self) -> None:
         """Flush to the disk and close; without effect the second time."""
         if not self._file.closed:
             with convert_storage_errors(), self._file:
+                if self._checksum is not None:
+                    self._file.truncate(self._verified)
                 os.fsync(self._file.fileno())
 
 
@@ -188,15 +231,15 @@ class CollectionUploads:
         finally:
             release_lock(lock)
 
-    def open(self, state: UploadState) -> UploadWriter:
-        """Return the writer of an upload, which is locked."""
+    def open(self, state: UploadState, checksum: UploadChecksum | None = None) -> UploadWriter:
+        """Return the writer of an upload, which is locked; ``checksum`` is that of the bytes to come."""
 
         def check(size: int) -> None:
             if size > state.record.length:
                 raise TooLarge(f"The upload has {state.record.length} bytes (Upload-Length), and more were sent.")
 
         with convert_storage_errors():
-            return UploadWriter(self._part(state.id), check)
+            return UploadWriter(self._part(state.id), check, checksum)
 
     def place(self, state: UploadState) -> str:
         """Store a complete upload, which is locked, as a file of the collection; return its name."""
@@ -230,12 +273,16 @@ class CollectionUploads:
 
     # -- uploads in one request ----------------------------------------------------------------------------------
 
-    def draft(self) -> UploadWriter:
-        """Return the writer of a file that arrives in one request; ``store`` or ``discard`` ends it."""
+    def draft(self, others: Sequence[UploadWriter] = ()) -> UploadWriter:
+        """Return the writer of a file that arrives in one request, after others; ``store`` or ``discard`` ends it.
+
+        Raises:
+            QuotaExceeded: the collection may have no more files.
+        """
         self.sweep()
         with convert_storage_errors():
             self._folder.mkdir(mode=0o700, exist_ok=True)
-        used = self._used(self._states())
+        used = self._used(self._states(), len(others)) + sum(other.size for other in others)
 
         def check(size: int) -> None:
             self._check_length(size)
@@ -244,15 +291,21 @@ class CollectionUploads:
         with convert_storage_errors():
             return UploadWriter(self._part(secrets.token_hex(16)), check)
 
-    def store(self, draft: UploadWriter, filename: str) -> str:
-        """Store a draft, which is closed, as a file of the collection; return its name.
+    def store(self, drafts: Sequence[UploadWriter], filenames: Sequence[str]) -> list[str]:
+        """Store drafts as files of the collection; return their names. None is stored if one cannot be.
 
         Raises:
-            InputError: the name is wrong, or the collection does not read such files.
+            InputError: a name is wrong, or there twice, or the collection does not read such files.
         """
-        name = self._source.check_name(filename)
-        self._store(draft.path, name)
-        return name
+        names = [self._source.check_name(filename) for filename in filenames]
+        repeated = find_repeated(names)
+        if repeated is not None:
+            raise InputError(f"The form has two files called {repeated!r}: send one of them.", param="file")
+        for draft in drafts:
+            draft.close()
+        for draft, name in zip(drafts, names, strict=True):
+            self._store(draft.path, name)
+        return names
 
     def discard(self, draft: UploadWriter) -> None:
         """Remove a draft that was not stored."""
@@ -298,8 +351,8 @@ class CollectionUploads:
         if self._limits.file_bytes and length > self._limits.file_bytes:
             raise TooLarge(f"A file may have {format_size(self._limits.file_bytes)} (max_upload_bytes).", param="file")
 
-    def _used(self, unfinished: Iterable[UploadState]) -> int:
-        """Return the bytes that files and unfinished uploads take.
+    def _used(self, unfinished: Iterable[UploadState], others: int = 0) -> int:
+        """Return the bytes that files and unfinished uploads take; ``others`` are files that arrive too.
 
         Raises:
             QuotaExceeded: the collection may have no more files.
@@ -307,7 +360,7 @@ class CollectionUploads:
         folder = self._source.folder
         with convert_storage_errors():
             sizes = [entry.stat().st_size for entry in os.scandir(folder)] if folder.is_dir() else []
-        if self._limits.files and len(sizes) >= self._limits.files:
+        if self._limits.files and len(sizes) + others >= self._limits.files:
             raise QuotaExceeded(f"The collection has {len(sizes)} files, the maximum (max_key_files): remove some.")
         return sum(sizes) + sum(state.record.length for state in unfinished)
 

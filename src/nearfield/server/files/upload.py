@@ -1,4 +1,4 @@
-"""Read an uploaded form with one file (multipart/form-data, RFC 7578) as it arrives, without buffering the file."""
+"""Read an uploaded form with files (multipart/form-data, RFC 7578) as it arrives, without buffering a file."""
 
 from __future__ import annotations
 
@@ -23,10 +23,15 @@ _MAX_DISPOSITION_BYTES = 2048
 
 @dataclass
 class Form:
-    """The fields of a form beside its file, and the file's name."""
+    """The fields of a form beside its files, and the names of the files."""
 
     fields: dict[str, str] = field(default_factory=dict)
-    filename: str = ""
+    filenames: list[str] = field(default_factory=list)
+
+    @property
+    def filename(self) -> str:
+        """The name of the first file."""
+        return self.filenames[0]
 
 
 class MultipartUpload:
@@ -38,21 +43,24 @@ class MultipartUpload:
 
     async def read(
         self,
-        write: Callable[[bytes], None],
+        begin: Callable[[str], Callable[[bytes], None]],
         max_bytes: int,
         name: str = "file",
         *,
+        max_files: int = 1,
         run: Callable[[Callable[[bytes], None], bytes], Awaitable[None]] = in_thread,
     ) -> Form:
-        """Read the form; ``write`` gets the bytes of the file field ``name``, in a thread to which ``run`` passes it.
+        """Read the form; its files are the fields called ``name``.
+
+        ``begin`` gets the name of a file, and returns what gets its bytes; ``run`` calls both in a thread.
 
         Raises:
             UnsupportedMedia: the body is not a form.
-            TooLarge: the file has more than ``max_bytes`` bytes.
-            InputError: the form is malformed, or has no such file.
+            TooLarge: its files have more than ``max_bytes`` bytes together.
+            InputError: the form is malformed, or has no such file, or more than ``max_files``.
             Cancelled: the client disconnected.
         """
-        reader = _MultipartReader(self._boundary(), write, max_bytes, name)
+        reader = _MultipartReader(self._boundary(), begin, max_bytes, name, max_files)
         claimed = self._headers.get("content-length", "")
         if claimed.isdigit() and int(claimed) > max_bytes + _MAX_OTHER_BYTES:
             raise reader.too_large()
@@ -109,13 +117,21 @@ class MultipartUpload:
 class _MultipartReader:
     """Parses a form that arrives in pieces."""
 
-    def __init__(self, boundary: bytes, write: Callable[[bytes], None], max_bytes: int, name: str) -> None:
+    def __init__(
+        self,
+        boundary: bytes,
+        begin: Callable[[str], Callable[[bytes], None]],
+        max_bytes: int,
+        name: str,
+        max_files: int,
+    ) -> None:
         self._form = Form()
-        self._write = write
-        self._max_bytes = max_bytes
+        self._begin = begin
+        self._write: Callable[[bytes], None] | None = None
+        self._max_bytes, self._max_files = max_bytes, max_files
         self._name = name
         self._size = self._other_bytes = self._part_count = 0
-        self._has_file = self._complete = False
+        self._complete = False
         self._header = self._value = b""
         self._headers: dict[bytes, bytes] = {}
         #: Field that is being read, and its bytes; None for the file.
@@ -150,7 +166,7 @@ class _MultipartReader:
         """
         if not self._complete:
             raise InputError("The form is incomplete: its last boundary is missing.")
-        if not self._has_file:
+        if not self._form.filenames:
             raise InputError(f"The form has no file called {self._name!r}.", param=self._name)
         return self._form
 
@@ -177,18 +193,19 @@ class _MultipartReader:
         _, options = parse_options_header(disposition)
         name = options.get(b"name", b"").decode("utf-8", "replace")
         self._part_count += 1
-        if self._part_count > _MAX_FIELDS + 1:
+        if self._part_count > _MAX_FIELDS + self._max_files:
             raise InputError(f"The form has more than {_MAX_FIELDS} fields.")
         self._bytes.clear()
         self._field = name
         if name == self._name:
-            if self._has_file:
-                raise InputError(f"The form has more than one {name!r}.", param=name)
-            self._has_file, self._field = True, None
-            self._form.filename = options.get(b"filename", b"").decode("utf-8", "replace")[:512]
+            if len(self._form.filenames) == self._max_files:
+                most = "one" if self._max_files == 1 else self._max_files
+                raise InputError(f"The form has more than {most} {name!r}.", param=name)
+            self._form.filenames.append(options.get(b"filename", b"").decode("utf-8", "replace")[:512])
+            self._field, self._write = None, self._begin(self._form.filenames[-1])
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
-        if self._field is not None:
+        if self._field is not None or self._write is None:
             self._count_other(end - start)
             self._bytes += data[start:end]
             return

@@ -142,7 +142,7 @@ class CollectionsDialect:
         ),
         Route(
             f"{_COLLECTION_PATH}/files",
-            "Send a file, which becomes a document",
+            "Send files, which become documents",
             upload_file,
             request_type=CollectionFileForm,
             response_type=UploadReply,

@@ -381,9 +381,9 @@ class DocumentsRequest(msgspec.Struct):
 
 
 class CollectionFileForm(msgspec.Struct):
-    """Body of POST /collections/{name}/files: a form with a file, and optionally another name for it."""
+    """Body of POST /collections/{name}/files: a form with files, and optionally another name for one."""
 
-    file: bytes
+    file: list[bytes]
     filename: str | None = None
 
 
@@ -407,9 +407,10 @@ class DocumentsReply(msgspec.Struct):
 
 
 class UploadReply(DocumentsReply):
-    """The same for the file that was sent, and its document."""
+    """The same for the files that were sent, the first document, and all of them."""
 
     document: str
+    documents: list[str]
 
 
 class DeleteRequest(msgspec.Struct):

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from nearfield.errors import InputError, UnsupportedMedia
-from nearfield.server.collections.upload_store import CollectionUploads, UploadLimits, UploadState
+from nearfield.server.collections.upload_store import (
+    ALGORITHMS,
+    CollectionUploads,
+    UploadChecksum,
+    UploadLimits,
+    UploadState,
+    UploadWriter,
+)
 from nearfield.server.dialects import JsonObject, Reply
 from nearfield.server.dialects.collections.requests import use_collection
 from nearfield.server.dialects.collections.responses import report_to_dict
 from nearfield.server.files.file_threads import in_thread
-from nearfield.server.files.upload import MultipartUpload
+from nearfield.server.files.upload import Form, MultipartUpload
 from nearfield.server.http.request_context import RequestContext
 
 if TYPE_CHECKING:
@@ -24,25 +32,40 @@ OFFSET_STREAM = "application/offset+octet-stream"
 _VERSION = "1.0.0"
 _HEADERS = {"tus-resumable": _VERSION, "cache-control": "no-store"}
 _MAX_METADATA = 4096
+#: Files of one form.
+_MAX_FILES = 100
 
 
 async def upload_file(_: None, context: RequestContext) -> JsonObject:
-    """Store the file of a form as it arrives, and index it."""
+    """Store the files of a form as they arrive, and index them."""
     uploads = await _uploads(context)
-    draft = await in_thread(uploads.draft)
+    drafts: list[UploadWriter] = []
+
+    def begin(_: str) -> Callable[[bytes], None]:
+        drafts.append(uploads.draft(drafts))
+        return drafts[-1].write
+
     try:
-        form = await _body(context).read(draft.write, uploads.max_bytes)
-        await in_thread(draft.close)
-        name = await in_thread(uploads.store, draft, form.fields.get("filename") or form.filename)
+        form = await _body(context).read(begin, uploads.max_bytes, max_files=_MAX_FILES)
+        names = await in_thread(uploads.store, drafts, _filenames(form))
     finally:
-        await in_thread(uploads.discard, draft)
-    return await _index(context, name)
+        for draft in drafts:
+            await in_thread(uploads.discard, draft)
+    return await _index(context, names)
+
+
+def _filenames(form: Form) -> list[str]:
+    other = form.fields.get("filename")
+    if other and len(form.filenames) > 1:
+        raise InputError("filename renames one file, and the form has several: leave it out.", param="filename")
+    return [other] if other else form.filenames
 
 
 async def describe_protocol(_: None, context: RequestContext) -> Reply:
     """Return the version and the extensions of the protocol."""
     limit = _limits(context).file_bytes
-    headers = {"tus-version": _VERSION, "tus-extension": "creation,expiration,termination"}
+    headers = {"tus-version": _VERSION, "tus-extension": "creation,expiration,termination,checksum"}
+    headers["tus-checksum-algorithm"] = ",".join(ALGORITHMS)
     return _empty(204, {**headers, **({"tus-max-size": str(limit)} if limit else {})})
 
 
@@ -68,14 +91,16 @@ async def continue_upload(_: None, context: RequestContext) -> Reply:
     if context.headers.get("content-type", "").partition(";")[0].strip().lower() != OFFSET_STREAM:
         raise UnsupportedMedia(f"The body continues a file: send 'Content-Type: {OFFSET_STREAM}'.")
     offset, upload = _number_header(context, "upload-offset"), context.path["upload"]
+    checksum = _checksum(context.headers.get("upload-checksum", ""))
     uploads = await _uploads(context)
     lock = uploads.locked(upload, context.owner, offset)
     state = await in_thread(lock.__enter__)
     try:
-        writer = await in_thread(uploads.open, state) if not state.is_complete else None
+        writer = await in_thread(uploads.open, state, checksum) if not state.is_complete else None
         if writer is not None:
             try:
                 await _body(context).read_bytes(writer.write)
+                writer.verify()
             finally:
                 await in_thread(writer.close)
         reached = offset if writer is None else writer.size
@@ -83,7 +108,7 @@ async def continue_upload(_: None, context: RequestContext) -> Reply:
         if reached < state.record.length:
             return _empty(204, {**headers, **_expiry(await in_thread(uploads.find, upload, context.owner))})
         name = await in_thread(uploads.place, state)
-        report = await _index(context, name)
+        report = await _index(context, [name])
         await in_thread(uploads.remove, upload)
         return _empty(204, {**headers, "upload-document": _quoted(str(report["document"]))})
     finally:
@@ -102,10 +127,11 @@ async def delete_upload(_: None, context: RequestContext) -> Reply:
     return _empty(204, {})
 
 
-async def _index(context: RequestContext, name: str) -> JsonObject:
+async def _index(context: RequestContext, names: Sequence[str]) -> JsonObject:
     def index(collection: Collection) -> JsonObject:
-        report = report_to_dict(collection.index_uploads([name]))
-        return {"document": f"upload:#{name}", **report}
+        report = report_to_dict(collection.index_uploads(names))
+        documents = [f"upload:#{name}" for name in names]
+        return {"document": documents[0], "documents": documents, **report}
 
     return await use_collection(context, index)
 
@@ -146,6 +172,26 @@ def _number_header(context: RequestContext, name: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) < 20):
         raise InputError(f"The header {name.title()} must be a number of bytes, not {value[:50]!r}.", param=name)
     return int(value)
+
+
+def _checksum(header: str) -> UploadChecksum | None:
+    """Return the checksum of a part: the name of an algorithm, and a digest in base64; None without one.
+
+    Raises:
+        InputError: the header has another form, or the algorithm is unknown.
+    """
+    if not header:
+        return None
+    algorithm, _, value = header.strip().partition(" ")
+    try:
+        if algorithm in ALGORITHMS:
+            return UploadChecksum(algorithm, base64.b64decode(value.strip(), validate=True))
+    except (binascii.Error, ValueError):
+        pass
+    raise InputError(
+        f"Upload-Checksum must be {' or '.join(ALGORITHMS)} and a digest in base64, not {header[:100]!r}.",
+        param="upload-checksum",
+    )
 
 
 def _metadata(header: str) -> dict[str, str]:

@@ -93,7 +93,7 @@ async def upload_file(_: None, context: RequestContext) -> JsonObject:
     if context.upload is None:
         raise RuntimeError("the route needs an upload")
     async with files.draft(context.owner) as draft:
-        form = await context.upload.read(draft.write, MAX_BYTES, run=partial(files.run, context.owner))
+        form = await context.upload.read(lambda _: draft.write, MAX_BYTES, run=partial(files.run, context.owner))
         purpose, seconds = form.fields.get("purpose"), _expiry_seconds(form)
         if purpose != "batch":
             raise InputError(f"purpose must be 'batch', not {(purpose or '')[:100]!r}.", param="purpose")
