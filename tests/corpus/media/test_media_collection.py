@@ -494,9 +494,9 @@ def require_same(collection: Collection, expected: dict[str, Any]) -> None:
 
 def test_the_definitions_of_the_guide_are_valid() -> None:
     page = (ROOT / "docs" / "guides" / "media-collections.md").read_text(encoding="utf-8")
-    album, segments = (parse_toml(block) for block in re.findall(r"```toml\n(.*?)```", page, re.S))
+    album, *others = (parse_toml(block) for block in re.findall(r"```toml\n(.*?)```", page, re.S))
     assert len(re.findall(r"```toml\n(.*?)```", page, re.S)[0].splitlines()) <= 6
-    config = parse_config({**album, **segments})
+    config = parse_config({key: part for block in (album, *others) for key, part in block.items()})
     assert config.media_kinds == ("image",)
     assert config.segments.video.rule.split_method == "scene" and config.segments.video.fps == 2
     check_models(config)
