@@ -30,6 +30,11 @@ _VARIABLE_ROWS = (
         "`NEARFIELD_SERVER`",
         "URL (`http://...` or `unix:/path`) of the server that commands and `load` attach to; `auto` finds one.",
     ),
+    (
+        "`NEARFIELD_OLLAMA_REGISTRY`",
+        "Registry from which `ollama:NAME` is fetched if Ollama does not have it. Default: none.",
+    ),
+    ("`OLLAMA_MODELS`", "Ollama's own variable: its folder of models. Default: `~/.ollama/models`."),
     ("`HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`", "The Hugging Face Hub's own variables; they are honoured."),
 )
 

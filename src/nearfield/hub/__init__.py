@@ -8,7 +8,8 @@ from nearfield.errors import InputError, ModelNotFound, SourceUnavailable, neare
 from nearfield.hub.cached_models import CachedModel, cached_models, remove
 from nearfield.hub.huggingface import fetch_from_hub, find_in_cache
 from nearfield.hub.local import existing_path, find_in_folder, has_model, is_adapter
-from nearfield.hub.ollama_store import PREFIX, find_in_ollama
+from nearfield.hub.ollama_registry import find_in_ollama
+from nearfield.hub.ollama_store import PREFIX
 from nearfield.hub.package_index import fetch_from_index, find_unpacked
 from nearfield.hub.sources import (
     LocatedModel,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nearfield.errors import InputError
-from nearfield.hub.ollama_store import PREFIX, ollama_models
+from nearfield.hub.ollama_store import PREFIX, OllamaName, StoredOllamaModel, ollama_models, remove_pulled
 from nearfield.settings import cache_dir
 
 
@@ -46,6 +46,8 @@ def remove(model: str) -> list[CachedModel]:
     for cached in gone:
         if cached.source == "index":
             shutil.rmtree(cached.folder)
+        if cached.source == "registry":
+            remove_pulled(OllamaName.parse(cached.name))
     return gone
 
 
@@ -66,9 +68,13 @@ def _in_hub_cache() -> list[CachedModel]:
 
 def _in_ollama_store() -> list[CachedModel]:
     return [
-        CachedModel(f"{PREFIX}{model.name}", model.file, model.digest[:12], model.size, "ollama")
+        CachedModel(f"{PREFIX}{model.name}", model.file, model.digest[:12], model.size, _store_of(model))
         for model in ollama_models()
     ]
+
+
+def _store_of(model: StoredOllamaModel) -> str:
+    return "registry" if model.is_pulled else "ollama"
 
 
 def _in_own_cache() -> list[CachedModel]:

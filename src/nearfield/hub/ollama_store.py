@@ -1,4 +1,4 @@
-"""Models that Ollama has on this machine: its manifests, and the GGUF files that they name. Nothing is copied.
+"""Stores of models in Ollama's layout: its own on this machine, of which nothing is copied, and one in our cache.
 
 A manifest lists the parts of a model by their SHA-256: the weights, and what belongs to the generation of texts
 (template, parameters, system prompt), which changes no vector and is not read.
@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nearfield.errors import InputError, ModelNotFound, ModelRefused, nearest
-from nearfield.hub.local import locate_gguf
-from nearfield.hub.sources import LocatedModel, SourceSearch
+from nearfield.settings import cache_dir
 
 #: What begins the name of a model that is looked for in Ollama's store.
 PREFIX = "ollama:"
@@ -26,7 +25,7 @@ _NEEDED_TYPES = {"application/vnd.ollama.image.adapter": "an adapter"}
 _HOST, _NAMESPACE, _TAG = "registry.ollama.ai", "library", "latest"
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_MAX_MANIFEST_BYTES = 2**22
+MAX_MANIFEST_BYTES = 2**22
 
 
 @dataclass(frozen=True)
@@ -77,20 +76,20 @@ class StoredOllamaModel:
     size: int
     digest: str
 
+    @property
+    def is_pulled(self) -> bool:
+        """Whether it is in our own cache, not in Ollama's store."""
+        return self.file.is_relative_to(pulled_root())
 
-def find_in_ollama(search: SourceSearch) -> LocatedModel:
-    """Return the model of a name that Ollama has.
+
+def find_model(name: OllamaName) -> StoredOllamaModel | None:
+    """Return the model of a name from the first store that has it.
 
     Raises:
-        ModelNotFound: it has none of that name; the message names those that it has.
-        ModelRefused: its files are incomplete, or cannot be read as a model.
+        ModelRefused: its manifest is damaged, or its files are incomplete.
     """
-    name = OllamaName.parse(search.model)
-    for root in _roots():
-        model = read_model(root, name)
-        if model is not None:
-            return locate_gguf(model.file, str(name), "ollama")
-    raise _not_found(name)
+    models = (read_model(root, name) for root in _roots())
+    return next((model for model in models if model is not None), None)
 
 
 def ollama_models() -> list[StoredOllamaModel]:
@@ -108,10 +107,15 @@ def read_model(root: Path, name: OllamaName) -> StoredOllamaModel | None:
     if not manifest.is_file():
         return None
     layer = weights_layer(manifest, _read_manifest(manifest))
-    file = root / "blobs" / layer["digest"].replace(":", "-")
+    file = blob_path(root, layer["digest"])
     if not file.is_file() or file.stat().st_size != layer["size"]:
         raise ModelRefused(f"The weights of {name} ({file}) are missing or not whole. Run: ollama pull {name}")
     return StoredOllamaModel(name, file, layer["size"], layer["digest"].partition(":")[2])
+
+
+def blob_path(root: Path, digest: str) -> Path:
+    """Return where a store has the part with a digest."""
+    return root / "blobs" / digest.replace(":", "-")
 
 
 def weights_layer(origin: Path | str, manifest: Any) -> dict[str, Any]:
@@ -144,7 +148,7 @@ def _is_layer(layer: Any) -> bool:
 def _read_manifest(path: Path) -> Any:
     try:
         with path.open("rb") as file:
-            return json.loads(file.read(_MAX_MANIFEST_BYTES))
+            return json.loads(file.read(MAX_MANIFEST_BYTES))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelRefused(f"{path} cannot be read as a manifest of Ollama: {error}") from error
 
@@ -159,20 +163,36 @@ def _models_in(root: Path) -> Iterator[StoredOllamaModel]:
             yield model
 
 
+def pulled_root() -> Path:
+    """Return the store of our own cache, into which `nearfield.hub.ollama_registry` fetches models."""
+    return cache_dir() / "ollama"
+
+
 def _roots() -> list[Path]:
-    """Return the stores: the one that Ollama's own variable names, or where it puts them on this system."""
+    """Return the stores: the one that Ollama's own variable names, or where it puts them on this system; and ours."""
     stated = os.environ.get("OLLAMA_MODELS")
     if stated:
-        return [Path(stated).expanduser()]
+        return [Path(stated).expanduser(), pulled_root()]
     # The second is that of the service which Ollama's installer sets up on Linux.
-    return [Path.home() / ".ollama" / "models", Path("/usr/share/ollama/.ollama/models")]
+    return [Path.home() / ".ollama" / "models", Path("/usr/share/ollama/.ollama/models"), pulled_root()]
 
 
-def _not_found(name: OllamaName) -> ModelNotFound:
+def missing_model(name: OllamaName) -> ModelNotFound:
+    """Return the error for a model that no store has; it names those that they have."""
     names = [str(model.name) for model in ollama_models()]
-    places = ", ".join(map(str, _roots()))
+    places = ", ".join(map(str, _roots()[:-1]))
     if not names:
         return ModelNotFound(
             f"Ollama has no models in {places}. Run `ollama pull {name}`, or set OLLAMA_MODELS to its folder of models."
         )
     return ModelNotFound(f"Ollama has no model {str(name)!r} in {places}. {nearest(str(name), names)}")
+
+
+def remove_pulled(name: OllamaName) -> None:
+    """Delete a model from the store of our own cache."""
+    model = read_model(pulled_root(), name)
+    if model is None:
+        return
+    (pulled_root() / "manifests" / name.path).unlink()
+    if all(other.file != model.file for other in ollama_models()):
+        model.file.unlink()

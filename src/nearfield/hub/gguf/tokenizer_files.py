@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nearfield.errors import ModelRefused, nearest
-from nearfield.hub.gguf.architectures import find_architecture
+from nearfield.hub.gguf.architectures import find_architecture, pooling_of
 from nearfield.hub.gguf.header import GgufHeader
 from nearfield.hub.gguf.vocabulary import BYTE, CONTROL, UNKNOWN, USER_DEFINED, GgufVocabulary, read_vocabulary
 
@@ -200,7 +200,7 @@ _WRITERS: Mapping[str, Callable[[GgufHeader, GgufVocabulary], JsonDict]] = {
 
 
 def _frame(header: GgufHeader, vocabulary: GgufVocabulary) -> JsonDict | None:
-    """Return what puts BOS and EOS around a text, where the file asks for them; encoders need both."""
+    """Return what puts BOS and EOS around a text. Where old files say nothing, encoders and pooling need them."""
     encoder = not find_architecture(header).decoder
     by_scores = header.metadata.get("tokenizer.ggml.model") == "llama"
 
@@ -208,7 +208,7 @@ def _frame(header: GgufHeader, vocabulary: GgufVocabulary) -> JsonDict | None:
         is_set = header.metadata.get(f"tokenizer.ggml.add_{role}_token", usual)
         return [vocabulary.special[role]] if is_set and role in vocabulary.special else []
 
-    first, last = requested("bos", encoder or by_scores), requested("eos", encoder)
+    first, last = requested("bos", encoder or by_scores), requested("eos", encoder or pooling_of(header) == "lasttoken")
     if not first and not last:
         return None
     return _template(vocabulary.tokens, first, last, last * 2 if encoder else last)
