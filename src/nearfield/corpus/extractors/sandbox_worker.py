@@ -77,8 +77,11 @@ def main(memory: int) -> None:
 
 
 def _send(replies: BinaryIO, line: bytes) -> None:
-    replies.write(line + b"\n")
-    replies.flush()
+    try:
+        replies.write(line + b"\n")
+        replies.flush()
+    except BrokenPipeError:  # the parent was killed
+        os._exit(1)
 
 
 def _limit(memory: int) -> None:
