@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nearfield.cli.demo import demo_collection, finds
+from nearfield.cli.demo import demo_files, finds
 from nearfield.cli.demo.finds import Find
 from tests.support import cli_runner
 
@@ -27,7 +27,7 @@ def nearfield(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: p
     for name in ("NEARFIELD_CACHE", "HF_HUB_CACHE", "NEARFIELD_COLLECTIONS"):
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setenv("NEARFIELD_OFFLINE", "1")
-    monkeypatch.setattr(demo_collection, "find_spec", lambda name: None if name == "rapidocr" else find_spec(name))
+    monkeypatch.setattr(demo_files, "find_spec", lambda name: None if name == "rapidocr" else find_spec(name))
     return lambda *words: cli_runner.run(capsys, monkeypatch, "demo", "media", *words)
 
 

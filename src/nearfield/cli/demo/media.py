@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +15,8 @@ from nearfield.cli.thumbnails.terminal_choice import AUTO, Thumbnails, choose_pr
 from nearfield.message_text import count_of, escape_controls, to_json
 
 if TYPE_CHECKING:
-    from nearfield.cli.demo.demo_collection import DemoFiles, DemoPlan
+    from nearfield.cli.demo.demo_collection import DemoPlan
+    from nearfield.cli.demo.demo_files import DemoFiles
     from nearfield.cli.demo.finds import FindResult
     from nearfield.corpus.collection import Collection
 
@@ -60,23 +61,24 @@ def media(
 
     The exit status is 1 if one of them is not found.
     """
-    from nearfield.cli.demo.demo_collection import DemoFiles, DemoOptions, DemoPlan
+    from nearfield.cli.demo.demo_collection import DemoOptions, DemoPlan
+    from nearfield.cli.demo.demo_files import write_files
 
     protocol = choose_protocol(thumbnails)
     options = DemoOptions(image_model, audio_model, speech_model)
     with _folder(output) as home:
-        files = DemoFiles(home / "files", options)
+        files = write_files(home / "files", speech_model)
         plan = DemoPlan(home, files, options)
         with _collection(home, plan) as collection:
-            report = _index(collection, files)
-            if not as_json:
-                _introduce(files, plan, report)
+            summary = _index(collection, files)
             results = [find.run(collection) for find in plan.finds()]
-            if not as_json:
-                _show_pictures(collection, results, protocol)
-        typer.echo(_to_json(files, plan, results)) if as_json else _print_results(results)
-        if output is not None and not as_json:
-            typer.echo(_how_to_go_on(home))
+            pictures = _pictures(collection, results, None if as_json else protocol)
+    if as_json:
+        typer.echo(_to_json(None if output is None else files.folder, files, plan, results))
+    else:
+        _introduce(files, plan, summary)
+        _print_results(results, pictures)
+        typer.echo("" if output is None else _how_to_go_on(home))
     if not all(result.is_right for result in results):
         raise typer.Exit(1)
 
@@ -126,19 +128,20 @@ def _introduce(files: DemoFiles, plan: DemoPlan, report: str) -> None:
         typer.echo(f"- {line}")
 
 
-def _show_pictures(collection: Collection, results: Sequence[FindResult], protocol: str | None) -> None:
-    """Print a small picture of each hit that has one, where the terminal shows pictures."""
+def _pictures(collection: Collection, results: Sequence[FindResult], protocol: str | None) -> dict[str, str]:
+    """Return what shows small pictures of hits in the terminal, by their ids."""
     hits = [result.hit for result in results if result.hit is not None]
-    pictures = hit_thumbnails(collection.manifest, hits, protocol)
-    for result in results:
-        if result.hit is not None and result.hit.id in pictures:
-            typer.echo(f"\n{escape_controls(result.find.question)}\n{pictures[result.hit.id]}")
+    return hit_thumbnails(collection.document_file, hits, protocol)
 
 
-def _print_results(results: Sequence[FindResult]) -> None:
+def _print_results(results: Sequence[FindResult], pictures: Mapping[str, str]) -> None:
+    """Print the hits that have a picture with it, and a table of all."""
     from rich.console import Console
     from rich.table import Table
 
+    for result in results:
+        if result.hit is not None and result.hit.id in pictures:
+            typer.echo(f"\n{escape_controls(result.find.question)}\n{pictures[result.hit.id]}")
     console = Console(highlight=False, markup=False, emoji=False)
     table = Table(box=None, pad_edge=False)
     for name in ("search", "expected", "found", "score", "means"):
@@ -159,11 +162,11 @@ def _cells(result: FindResult) -> tuple[str, ...]:
     return find.question, find.expected, place, f"{hit.score:.2f}", find.means
 
 
-def _to_json(files: DemoFiles, plan: DemoPlan, results: Sequence[FindResult]) -> str:
+def _to_json(folder: Path | None, files: DemoFiles, plan: DemoPlan, results: Sequence[FindResult]) -> str:
     models = {"picture": vars(plan.picture), "sound": vars(plan.sound)}
     return to_json(
         {
-            "folder": str(files.folder),
+            "folder": None if folder is None else str(folder),
             "models": {
                 name: {"name": model["name"], "computed": model["is_computed"]} for name, model in models.items()
             },

@@ -96,19 +96,19 @@ PACKAGES = (
 EXTRA = "pip install 'nearfield[demo]'"
 
 
-def copy_shipped(folder: Path, packages: Sequence[SamplePackage] = PACKAGES) -> tuple[list[ShippedFile], list[str]]:
-    """Copy the files of packages to a folder; return those that are there, and the names of packages without any.
+def copy_shipped(folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Copy the files of packages to a folder; return the words of each by its name, and the packages without any.
 
     The packages are not imported.
     """
-    copied: list[ShippedFile] = []
+    words: dict[str, str] = {}
     missing = []
-    for package in packages:
+    for package in PACKAGES:
         files = [file for file in package.files for root in _folders(package.module) if _copy(root, file, folder)]
-        copied += files
+        words |= {file.name: file.words for file in files}
         if not files:
             missing.append(package.name)
-    return copied, missing
+    return words, missing
 
 
 def _folders(module: str) -> Iterable[Path]:
