@@ -28,12 +28,14 @@ _MODULE_MARKER = re.compile(rf"^pytestmark = (?:\[[^\]]*|[^\n]*)\.mark\.({'|'.jo
 PROMPTS = {"query": "search: ", "passage": "hello "}
 #: Variables of libraries, which processes that tests start inherit. Test processes share the cores, so that threads of
 #: torch and onnxruntime would wait for each other, busily. Tiny models take longer to compile kernels than to run:
-#: those of a shape are compiled once for all models of a process. Neither changes a number.
-#: Models that Ollama has on this machine are not looked at.
+#: those of a shape are compiled once for all models of a process. Neither changes a number. Models that Ollama has on
+#: this machine are not looked at. Servers of tests are on loopback, most without TLS: each client of httpx would read
+#: the authorities of the system, which takes 30 ms.
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024",
     "OLLAMA_MODELS": os.devnull,
+    "SSL_CERT_DIR": os.devnull,
 }
 #: New objects from which Python looks for garbage among the youngest; its default is 700.
 GARBAGE_THRESHOLD = 10_000
@@ -46,6 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Set variables before a library reads them."""
+    os.environ.pop("SSL_CERT_FILE", None)  # httpx would prefer it
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])

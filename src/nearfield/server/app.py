@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -84,15 +85,15 @@ def create_app(
     )
     server.batches = BatchRunner(server.files, RequestLineHandler(server), server.content_bounds, webhooks)
     handler = RequestHandler(server)
-    document = openapi.document(server.dialects)
+    document = cache(partial(openapi.document, server.dialects))
     routes = [
         Route(path, handler.endpoint(path_routes), methods=[method])
         for (path, method), path_routes in group_routes(server.dialects).items()
     ]
     routes += [
         *HealthEndpoints(server).routes(),
-        Route("/openapi.json", _constant_endpoint(json_response(document))),
-        Route("/docs", _constant_endpoint(HTMLResponse(openapi.page(document)))),
+        Route("/openapi.json", _constant_endpoint(lambda: json_response(document()))),
+        Route("/docs", _constant_endpoint(lambda: HTMLResponse(openapi.page(document())))),
     ]
     server.route_templates = {route.endpoint: route.path for route in routes}
     handlers: Mapping[Any, Any] = {
@@ -126,9 +127,12 @@ def _middleware(settings: Settings, server: ServerState, routes: Sequence[Route]
     return middleware
 
 
-def _constant_endpoint(response: Response) -> Endpoint:
+def _constant_endpoint(create: Callable[[], Response]) -> Endpoint:
+    """Return an endpoint with one response. It is created at the first request, in a thread: that takes a while."""
+    response = cache(create)
+
     async def endpoint(_: Request) -> Response:
-        return response
+        return await asyncio.to_thread(response)
 
     return endpoint
 
