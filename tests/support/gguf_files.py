@@ -97,10 +97,11 @@ def convert(
         from safetensors.numpy import load_file
 
         _add_tensor(writer, f"dense_{number}.weight", load_file(place / "model.safetensors")["linear.weight"], "F32")
-    return _close(writer, path)
+    return close(writer, path)
 
 
-def _close(writer: Any, path: Path) -> Path:
+def close(writer: Any, path: Path) -> Path:
+    """Write what a writer has, and return the file."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -119,7 +120,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Array], type_name: str = "F3
     kind = gguf.GGMLQuantizationType[type_name]
     for name, values in tensors.items():
         writer.add_tensor(name, values if raw else gguf.quants.quantize(values, kind), raw_dtype=kind)
-    return _close(writer, path)
+    return close(writer, path)
 
 
 def rounded(values: Array, type_name: str) -> Array:

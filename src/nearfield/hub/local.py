@@ -42,8 +42,7 @@ def find_in_folder(search: SourceSearch) -> LocatedModel | None:
     if path is not None and has_model(search.model):
         return _locate(path.resolve())
     if path is not None:
-        reason = "holds no config.json" if path.is_dir() else "is a file, and neither a folder nor in GGUF"
-        search.record("folder", f"{path} {reason}")
+        search.record("folder", f"{path} {_why_no_model(path)}")
     elif search.model.startswith((".", "/", "~")):
         search.record("folder", f"there is no {search.model}")
     else:
@@ -62,3 +61,10 @@ def locate_gguf(file: Path, name: str | None = None, source: str = "folder") -> 
 
 def _locate(path: Path) -> LocatedModel:
     return locate_gguf(path) if path.is_file() else LocatedModel(path, path.name, None, "folder")
+
+
+def _why_no_model(path: Path) -> str:
+    if not path.is_dir():
+        return "is a file, and neither a folder nor in GGUF"
+    file = next(iter(sorted(path.glob("*.gguf"))), None)
+    return "holds no config.json" + (f"; pass the path of its GGUF file, such as {file}" if file else "")
