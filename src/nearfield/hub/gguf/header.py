@@ -10,7 +10,7 @@ import mmap
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +106,19 @@ class GgufHeader:
         return str(self.metadata.get("general.architecture"))
 
     def setting(self, name: str, default: Any = None) -> Any:
-        """Return a setting of the architecture, such as ``embedding_length``."""
-        return self.metadata.get(f"{self.architecture}.{name}", default)
+        """Return a setting of the architecture, such as ``embedding_length``.
+
+        Raises:
+            ModelRefused: it is of another type than the default, or no positive number where that is a fraction.
+        """
+        key = f"{self.architecture}.{name}"
+        value = self.metadata.get(key, default)
+        fraction = isinstance(default, float)
+        if default is not None and not isinstance(value, (float, int) if fraction else type(default)):
+            raise ModelRefused(f"{self.path}: {key} is {value!r}, and must be like {default!r}.")
+        if fraction and not 0 < value < inf:
+            raise ModelRefused(f"{self.path}: {key} is {value!r}, and must be a positive number.")
+        return value
 
 
 def is_gguf(path: Path) -> bool:

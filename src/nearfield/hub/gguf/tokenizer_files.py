@@ -14,7 +14,15 @@ from typing import Any
 from nearfield.errors import ModelRefused, nearest
 from nearfield.hub.gguf.architectures import find_architecture, pooling_of
 from nearfield.hub.gguf.header import GgufHeader
-from nearfield.hub.gguf.vocabulary import BYTE, CONTROL, UNKNOWN, USER_DEFINED, GgufVocabulary, read_vocabulary
+from nearfield.hub.gguf.vocabulary import (
+    BYTE,
+    CONTROL,
+    UNKNOWN,
+    USER_DEFINED,
+    GgufVocabulary,
+    read_vocabulary,
+    stored_list,
+)
 
 JsonDict = dict[str, Any]
 #: The mark before a word in llama.cpp's WordPiece, whose other pieces have no mark, and in sentencepiece.
@@ -109,8 +117,8 @@ def _byte_level(header: GgufHeader, vocabulary: GgufVocabulary) -> JsonDict:
             f"{header.path} splits texts by the rule {split!r} (tokenizer.ggml.pre), which is not known. "
             f"{nearest(split, _SPLITS)} Load the model from its safetensors files."
         )
-    merges = header.metadata.get("tokenizer.ggml.merges")
-    if not isinstance(merges, list) or not all(isinstance(merge, str) and merge.count(" ") == 1 for merge in merges):
+    merges = stored_list(header, "merges", str)
+    if any(merge.count(" ") != 1 for merge in merges):
         raise ModelRefused(f"{header.path} is damaged: tokenizer.ggml.merges is no list of pairs of tokens.")
     pattern = _SPLITS[split]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": not pattern}
@@ -133,7 +141,7 @@ def _sentencepiece_bpe(header: GgufHeader, vocabulary: GgufVocabulary) -> JsonDi
     if not vocabulary.scores:
         raise _incomplete(header, "scores")
     prefix = header.metadata.get("tokenizer.ggml.add_space_prefix", True)
-    steps: list[JsonDict] = [{"type": "Prepend", "prepend": _WORD_START}] * prefix
+    steps: list[JsonDict] = [{"type": "Prepend", "prepend": _WORD_START}] if prefix else []
     steps += [{"type": "Replace", "pattern": {"String": " "}, "content": _WORD_START}]
     return {
         "added_tokens": _added_tokens(vocabulary),
@@ -168,7 +176,8 @@ def _unigram(header: GgufHeader, vocabulary: GgufVocabulary) -> JsonDict:
     if not vocabulary.scores:
         raise _incomplete(header, "scores")
     unknown = next(iter(vocabulary.of_kind(UNKNOWN)), vocabulary.special.get("unk"))
-    charsmap = bytes(header.metadata.get("tokenizer.ggml.precompiled_charsmap", b""))
+    # Some writers store these bytes as numbers with a sign.
+    charsmap = bytes(value & 0xFF for value in stored_list(header, "precompiled_charsmap", int))
     prefix = header.metadata.get("tokenizer.ggml.add_space_prefix", True)
     metaspace = {
         "type": "Metaspace",

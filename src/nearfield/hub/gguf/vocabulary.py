@@ -21,6 +21,8 @@ _ROLES = {
     "cls": ("cls_token_id",),
     "mask": ("mask_token_id",),
 }
+#: Characters of a token. The longest that are known are 256 spaces; work on BPE by scores grows with the square.
+_MAX_TOKEN_LENGTH = 512
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def read_vocabulary(header: GgufHeader) -> GgufVocabulary:
     Raises:
         ModelRefused: there is none, its lists differ in length, or it does not fit the embedding table.
     """
-    tokens = _stored(header, "tokens", str)
+    tokens = stored_list(header, "tokens", str)
     if not tokens:
         raise ModelRefused(f"{header.path} has no vocabulary (tokenizer.ggml.tokens): take a file of the whole model.")
     table = header.tensors.get("token_embd.weight")
@@ -58,14 +60,21 @@ def read_vocabulary(header: GgufHeader) -> GgufVocabulary:
             f"{header.path} has {len(tokens)} tokens and {rows} embeddings (token_embd.weight): tokenizer and weights "
             "do not belong together. Convert the model again."
         )
-    kinds, scores = _stored(header, "token_type", int), _stored(header, "scores", float)
+    if any(len(token) > _MAX_TOKEN_LENGTH for token in tokens):
+        raise ModelRefused(f"{header.path} is damaged: a token has more than {_MAX_TOKEN_LENGTH} characters.")
+    kinds, scores = stored_list(header, "token_type", int), stored_list(header, "scores", float)
     for name, values in (("token_type", kinds), ("scores", scores)):
         if values and len(values) != len(tokens):
             raise ModelRefused(f"{header.path} is damaged: {len(values)} values of {name} for {len(tokens)} tokens.")
     return GgufVocabulary(tokens, kinds or [NORMAL] * len(tokens), scores, _special(header, len(tokens)))
 
 
-def _stored(header: GgufHeader, name: str, kind: type) -> list[Any]:
+def stored_list(header: GgufHeader, name: str, kind: type) -> list[Any]:
+    """Return a list of the tokenizer's metadata, an empty one where there is none.
+
+    Raises:
+        ModelRefused: it is no list, or one of another type.
+    """
     values = header.metadata.get(f"tokenizer.ggml.{name}", [])
     if not isinstance(values, list) or (values and not isinstance(values[0], kind)):
         raise ModelRefused(f"{header.path} is damaged: tokenizer.ggml.{name} is no list of {kind.__name__}.")
