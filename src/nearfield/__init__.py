@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nearfield.media.video.video import Video
     from nearfield.reranker import Classifier, Reranker
     from nearfield.training.fine_tuning.train import train
+    from nearfield.training.light.quantize import quantize
     from nearfield.vectors.dense import Vectors
     from nearfield.vectors.multivector import MultiVectors, maxsim
     from nearfield.vectors.outputs import Outputs
@@ -47,6 +48,7 @@ __all__ = [
     "find_duplicate_files",
     "load",
     "maxsim",
+    "quantize",
     "read_multivectors",
     "similarity",
     "train",
@@ -73,6 +75,7 @@ _MODULES = {
     "calibrate": "nearfield.vectors.quantization",
     "compare": "nearfield.evaluation.comparison.compare",
     "similarity": "nearfield.vectors.similarity",
+    "quantize": "nearfield.training.light.quantize",
     "train": "nearfield.training.fine_tuning.train",
 }
 

@@ -301,6 +301,8 @@ class Recipe:
     centre: bool = False
     #: Number formats in which the model overflows (EmbeddingGemma: float16); ``forbid`` in the catalogue.
     unsupported_precisions: tuple[str, ...] = ()
+    #: The precision of the folder's weights, where they are quantised: int8 or int4.
+    quantized: str = ""
     #: Tasks with a prompt and an adapter, by name (jina-embeddings-v3).
     tasks: Mapping[str, EncodeTask] = field(default_factory=_empty)
     #: What the model reads: text or image.
@@ -318,6 +320,11 @@ class Recipe:
     #: Origins of facts that are not from the model's folder: ``{"prompts": "catalogue", "pooling": "assumed"}``.
     origins: Mapping[str, str] = field(default_factory=_empty)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def has_matrices(self) -> bool:
+        """Whether it has matrices that can be quantised: it is no table of word vectors, and no exported graph."""
+        return self.exported_graph is None and self.config.get("model_type") != "static"
 
     def __getstate__(self) -> dict[str, Any]:
         # Frozen mappings cannot be pickled: they are sent as plain ones.

@@ -34,9 +34,24 @@ def test_a_model_that_does_not_fit_is_refused(
     size = (folder / "model.safetensors").stat().st_size
     _limit(monkeypatch, size, cause)
     with pytest.raises(OutOfMemory, match=f"tiny takes at least .* of 512 MiB are free .*{action}"):
-        load(str(folder))
+        load(str(folder), precision="float32")
     _limit(monkeypatch, 2 * size, cause)
     load(str(folder), compile_cache=False).close()
+
+
+@pytest.mark.parametrize(("share", "precision"), [(0.5, "int8"), (0.2, "int4")])
+def test_a_model_that_does_not_fit_in_float_is_loaded_in_a_smaller_precision(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, share: float, precision: str
+) -> None:
+    size = (folder / "model.safetensors").stat().st_size
+    _limit(monkeypatch, round(share * size))
+    with load(str(folder), compile_cache=False) as model:
+        assert model.precision == precision
+        assert f"they are in {precision}" in model.recipe.warnings[-1] and model.recipe.warnings[-1] in caplog.text
+        assert model.load_arguments()["precision"] == precision
+    _limit(monkeypatch, round(0.1 * size))
+    with pytest.raises(OutOfMemory, match=r"tiny takes at least .* in int4"):
+        load(str(folder))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +84,7 @@ def test_a_compiled_model_is_saved_if_there_is_memory_for_it(
     (blob,) = (tmp_path / "cache" / "compiled").glob("*.ov")
     size = blob.stat().st_size
     blob.write_bytes(bytes(size))
-    monkeypatch.setattr(uncompiled_model, "_MIN_FACTOR", 0.0)
+    monkeypatch.setattr(uncompiled_model, "_FLOAT_BYTES", 0.0)
     _limit(monkeypatch, size - 1)
     load(str(folder)).close()
     assert blob.is_file(), "memory may be what was missing"

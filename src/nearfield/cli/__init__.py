@@ -34,6 +34,7 @@ COMMANDS = (
     ("synthetic", "synthetic", "EXAMPLES"),
     ("compare", "compare", "EXAMPLES"),
     ("mteb", "mteb", "EXAMPLES"),
+    ("quantize", "quantize", "EXAMPLES"),
     ("advise", "advise", "EXAMPLES"),
     ("verify", "verify", "EXAMPLES"),
     ("speed", "speed", "EXAMPLES"),
@@ -52,7 +53,7 @@ EXIT_CODES = {
     "listed, removals wait for --allow-removal, a check (verify, golden check) found a difference, demo media did not "
     "find a file, or dedupe lists files that cannot be read or linked.",
     2: "wrong usage: an argument, option, setting or file is wrong, or a name (of a model, a collection) is unknown.",
-    3: "not better: nothing was written, since the measured result does not allow it (train, convert).",
+    3: "not better: nothing was written, since the measured result does not allow it (train, convert, quantize).",
     130: "interrupted with Ctrl-C.",
 }
 _USAGE_ERRORS = (InputError, SettingsError, ModelNotFound, FileNotFoundError)

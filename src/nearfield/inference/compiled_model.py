@@ -410,9 +410,15 @@ def _check_precision(precision: str, backend: str, recipe: Recipe) -> None:
         raise InputError(
             f"precision {precision!r} is for {names}; {backend!r} has auto and float32.", param="precision"
         )
-    if precision in QUANTIZED and (recipe.exported_graph is not None or recipe.config.get("model_type") == "static"):
+    if precision in QUANTIZED and not recipe.has_matrices:
         what = "an exported graph" if recipe.exported_graph is not None else "a table of word vectors"
         raise InputError(f"{recipe.name} is {what}, whose weights are not quantised here. Use auto.", param="precision")
+    if recipe.quantized and backend == "transformers":
+        raise InputError(
+            f"{recipe.name} has weights in {recipe.quantized}, which transformers does not read: use another backend, "
+            "or the model that they are from.",
+            param="backend",
+        )
     if precision in recipe.unsupported_precisions:
         raise InputError(f"{recipe.name} overflows in {precision}. Use auto.", param="precision")
 

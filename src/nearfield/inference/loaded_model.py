@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,11 @@ from nearfield.settings import cache_dir
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+_LOG = logging.getLogger(__name__)
+_SMALLER = (
+    "there is not enough memory for its weights in float, so that they are in {precision}. Its vectors are of another "
+    "space than those of a machine with more memory: set precision to the one that you want on all"
+)
 #: More threads than any machine has: the runtime would fail in words that name nothing.
 _MAX_THREADS = 65_536
 
@@ -114,14 +121,14 @@ class LoadedModel:
             )
         self.recipe: Recipe = model.recipe
         self.check_kind(self.recipe)
+        if backend == "openvino":  # others may load the weights elsewhere
+            precision = self._fit(model, precision)
         self._arguments = {**model.arguments, "precision": precision, "backend": backend, "threads": threads}
         self._arguments |= {"streams": streams, "compile_cache": compile_cache, "device": device}
         self._arguments |= {"reproducible": reproducible, "modalities": modalities}
         self.default_adapter = model.default_adapter
         compile_model = _compiler(precision, backend, threads, streams, compile_cache, device, reproducible)
         main, space = select_towers(self.recipe, modalities)
-        if backend == "openvino":  # others may load the weights elsewhere
-            model.check_memory(precision)
         with model.reporting_memory():
             self._model = compile_model(main, max_length=max_length, adapters=model.adapters, space=space)
         self.recipe = self._model.recipe
@@ -131,6 +138,15 @@ class LoadedModel:
         self.load_seconds = time.perf_counter() - model.started
         before, after = model.memory_before, memory_used()
         self.bytes = max(1, after - before) if before is not None and after is not None else None
+
+    def _fit(self, model: UncompiledModel, precision: str) -> str:
+        """Return the precision that fits into the memory; warn if it is not the one that was requested."""
+        chosen = model.choose_precision(precision)
+        if chosen not in (precision, self.recipe.quantized):
+            warning = _SMALLER.format(precision=chosen)
+            _LOG.warning("%s: %s", self.recipe.name, warning)
+            self.recipe = replace(self.recipe, warnings=(*self.recipe.warnings, warning))
+        return chosen
 
     def _create_towers(
         self, compile_tower: Callable[[Recipe], CompiledModel], modalities: Sequence[str] | None

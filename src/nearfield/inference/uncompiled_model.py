@@ -6,8 +6,9 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -17,7 +18,9 @@ from nearfield.checkpoint import model_folder
 from nearfield.checkpoint.output_kinds import KINDS
 from nearfield.checkpoint.towers.joined_models import join_partner
 from nearfield.checkpoint.towers.page_retrievers import is_retriever_adapter
-from nearfield.checkpoint.weights import lora, weights
+from nearfield.checkpoint.weights import lora
+from nearfield.checkpoint.weights.quantized.quantization_record import read_record
+from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import (
     InputError,
     ModelNotFound,
@@ -34,10 +37,13 @@ from nearfield.recipe import MergedWeights, Recipe, RerankPrompt
 from nearfield.text_inputs import describe
 from nearfield.units import format_bytes
 
-#: A loaded model takes at least this many times the bytes of its weights (measured: 1.2 to 1.7 for files in float32).
-_MIN_FACTOR = 1.15
-#: The same for weights that are quantised to int8 while they are read.
-_QUANTIZED_FACTOR = 0.3
+#: Bytes of memory that a value of the weights takes at least, by precision. Measured: 4.8 to 6.8 for float32.
+_BYTES_PER_VALUE = {"int8": 1.1, "int8-dynamic": 1.1, "int4": 0.7}
+_FLOAT_BYTES = 4.6
+#: The same for a byte of an exported graph.
+_BYTES_PER_GRAPH_BYTE = 1.15
+#: Precisions that ``auto`` becomes if the memory would not hold the model otherwise, the one with the least loss first.
+_SMALL_PRECISIONS = ("int8", "int4")
 #: An error while a model is loaded is put down to memory if fewer bytes than these are left.
 _MIN_AVAILABLE = 256 * 2**20
 
@@ -69,17 +75,28 @@ class UncompiledModel:
     #: Arguments with which another process reads the same files.
     arguments: Mapping[str, Any]
 
-    def check_memory(self, precision: str = "auto") -> None:
-        """Check that OpenVINO can load the model: the system kills a process that takes more than its cgroup may.
+    def choose_precision(self, precision: str = "auto") -> str:
+        """Return the precision in which OpenVINO loads the model.
+
+        ``auto`` is that of the folder, if its weights are quantised. It becomes int8, and else int4, where the memory
+        would not hold the model otherwise: the system kills a process that takes more than its cgroup may.
 
         Raises:
             OutOfMemory: there is less memory than the model takes at the least.
         """
-        factor = _QUANTIZED_FACTOR if precision in QUANTIZED else _MIN_FACTOR
-        size, limit = round(factor * _weight_bytes(self.recipe)), memory_limit()
-        if limit is not None and size > limit.available:
-            needed = format_bytes(size, limit.bytes)
-            raise OutOfMemory(f"{self.recipe.name} takes at least {needed} of memory, but {_advice(limit)}")
+        limit, sizes = memory_limit(), {name: _needed_bytes(self.recipe, name) for name in self._forms(precision)}
+        for name, size in sizes.items():
+            if limit is None or size <= limit.available:
+                return name
+        assert limit is not None
+        needed = format_bytes(size, limit.bytes) + (f" in {name}" if name in QUANTIZED else "")
+        raise OutOfMemory(f"{self.recipe.name} takes at least {needed} of memory, but {_advice(limit)}")
+
+    def _forms(self, precision: str) -> tuple[str, ...]:
+        """Return the precisions in which a model that is requested in one may be loaded, the first that fits."""
+        if precision != "auto" or self.recipe.quantized:
+            return (self.recipe.quantized if precision == "auto" else precision,)
+        return ("auto", *_SMALL_PRECISIONS) if self.recipe.has_matrices else ("auto",)
 
     @contextmanager
     def reporting_memory(self) -> Iterator[None]:
@@ -92,7 +109,7 @@ class UncompiledModel:
         except NearfieldError:
             raise
         except (MemoryError, OSError, RuntimeError, SystemError, ValueError) as error:
-            limit, size = memory_limit(), max(_weight_bytes(self.recipe), _MIN_AVAILABLE)
+            limit, size = memory_limit(), max(_needed_bytes(self.recipe, "auto"), _MIN_AVAILABLE)
             if not isinstance(error, MemoryError) and (limit is None or limit.available >= size):
                 raise
             cause = " ".join(f"{type(error).__name__} {error}".split())[:200]
@@ -145,6 +162,7 @@ def read_model(
         catalog.check_licence(entry, accepted=accept_license)
     pin, files = entry.pin if entry else None, _required_files(file)
     located = hub.locate(model, pin=pin, source=source, revision=revision, progress=progress, files=files)
+    record = read_record(located.folder)
     name = entry.id if entry else located.name
     if entry is None and (entry := catalog.find_stated(located.stated)) is not None:
         catalog.check_licence(entry, accepted=accept_license)
@@ -162,12 +180,15 @@ def read_model(
         recipe, own = read_with_base(located, base, name=name, entry=entry, kind=kind)
         first, default = ((), None) if own is None else ((own,), own.name)
         return UncompiledModel(recipe, (*first, *loaded), default, started, memory_before, arguments)
+    if record is not None:  # what the catalogue says of the model holds for its quantised weights
+        entry = catalog.find_by_id(record.catalogue_id)
     recipe = model_folder.read_model_folder(
         located.folder, name=name, revision=located.revision, entry=entry, kind=kind, exported_graph=file, answer=answer
     )
     if entry is not None:
         read = partial(read_model, source=source, progress=progress, accept_license=accept_license)
         recipe = join_partner(recipe, entry, lambda partner: read(partner).recipe)
+    recipe = replace(recipe, quantized=record.precision if record else "")
     return UncompiledModel(recipe, tuple(loaded), None, started, memory_before, arguments)
 
 
@@ -178,16 +199,18 @@ def _place(model: str, located: hub.LocatedModel, revision: str | None) -> dict[
     return {"model": model, "revision": located.revision if located.source in ("cache", "hub") else revision}
 
 
-def _weight_bytes(recipe: Recipe) -> int:
-    """Return the size of the files with the weights; 0 if they have a format that only another backend reads."""
+def _needed_bytes(recipe: Recipe, precision: str) -> int:
+    """Return the bytes of memory that a model takes at least; 0 if its weights have a format of another backend."""
     graph = recipe.exported_graph
     if graph is not None:
-        return sum(file.stat().st_size for file in (graph, graph.with_suffix(".bin")) if file.is_file())
+        files = [file for file in (graph, graph.with_suffix(".bin")) if file.is_file()]
+        return round(_BYTES_PER_GRAPH_BYTE * sum(file.stat().st_size for file in files))
     try:
-        folder = recipe.merged.base if recipe.merged else recipe.folder
-        return sum(file.stat().st_size for file in weights.files(folder))
+        opened = Weights.open(recipe.merged.base if recipe.merged else recipe.folder)
     except WeightsError:
         return 0
+    values = sum(prod(opened.shape(name)) for name in opened.names())
+    return round(values * _BYTES_PER_VALUE.get(precision, _FLOAT_BYTES))
 
 
 def _advice(limit: MemoryLimit | None) -> str:

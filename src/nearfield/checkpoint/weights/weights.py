@@ -14,6 +14,7 @@ from nearfield.checkpoint import json_file
 from nearfield.checkpoint.weights import gguf_file, open_clip, safetensors_file, torch_file
 from nearfield.checkpoint.weights.digest import of_files
 from nearfield.checkpoint.weights.lazy_tensor import LazyTensor
+from nearfield.checkpoint.weights.quantized.stored_matrices import decoded_tensors
 from nearfield.errors import WeightsError, nearest
 
 #: Tried in this order; the first that exists is the model. An index names the shards beside it.
@@ -114,7 +115,7 @@ class Weights:
         for file in paths:
             tensors.update(_read(file))
         _check_index(path, tensors)
-        return cls(_Contents(path, paths, tensors, set()))
+        return cls(_Contents(path, paths, decoded_tensors(tensors), set()))
 
     def adapted(self, factors: Callable[[str], Lora | None]) -> Weights:
         """Return the same weights with adapters: ``factors`` gives what they add to the layer of a full name."""

@@ -89,6 +89,8 @@ def _refusal(recipe: Recipe, *, has_adapter: bool) -> str | None:
         return (
             "it looks up static vectors and has no layers. Train the model that it was distilled from, and distil that."
         )
+    if recipe.quantized:
+        return f"its weights are in {recipe.quantized}. Train the model that they are from, and quantise that."
     if recipe.exported_graph is not None:
         return f"it is an exported graph ({recipe.exported_graph.name}). Train the weights that it was exported from."
     if recipe.merged is not None or has_adapter:

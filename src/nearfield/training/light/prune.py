@@ -139,6 +139,8 @@ def _model_folder(encoder: Encoder) -> Path:
         raise ModelRefused(
             f"{recipe.name} is a table of tokens. Distil a new one for your texts: nearfield train static."
         )
+    if recipe.quantized:
+        raise ModelRefused(f"{recipe.name} has weights in {recipe.quantized}: prune the model first, then quantise it.")
     if recipe.exported_graph is not None or encoder.adapters:
         raise ModelRefused(f"{recipe.name} has an exported graph or adapters: prune the model itself.")
     folder = recipe.folder

@@ -16,11 +16,8 @@ from nearfield.checkpoint.model_folder import MATRYOSHKA_KEY
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.training.fine_tuning.base_model import BaseModel
 from nearfield.training.fine_tuning.torch_training.models import TorchModel, quiet
+from nearfield.training.model_files import copy_files, module_places
 
-#: Files of weights in any format, exported graphs, and what belongs to the base alone: not copied.
-_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".h5", ".msgpack", ".ot", ".onnx", ".onnx_data", ".gguf", ".pt", ".pth")
-_LEFT_NAMES = ("model.safetensors.index.json", "pytorch_model.bin.index.json", "README.md", ".gitattributes")
-_LEFT_FOLDERS = ("onnx", "openvino", ".git", ".cache")
 _CONFIG = "config_sentence_transformers.json"
 
 
@@ -38,21 +35,10 @@ def write_model(
         if adapter:
             _write_adapter(model, base, folder)
             return
-        _copy_files(base.folder, folder)
+        copy_files(base.folder, folder)
         _write_prompts(base, folder / _CONFIG)
         _write_sizes(base, folder / _CONFIG, matryoshka)
-        _write_modules(model, _module_places(base.folder), folder)
-
-
-def _copy_files(source: Path, target: Path) -> None:
-    for path in sorted(source.rglob("*")):
-        inner = path.relative_to(source)
-        if path.is_dir() or set(inner.parts[:-1]) & set(_LEFT_FOLDERS):
-            continue
-        if path.suffix in _WEIGHT_SUFFIXES or path.name in _LEFT_NAMES:
-            continue
-        (target / inner).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target / inner)
+        _write_modules(model, module_places(base.folder), folder)
 
 
 def _write_sizes(base: BaseModel, path: Path, matryoshka: Sequence[int]) -> None:
@@ -78,14 +64,6 @@ def _write_prompts(base: BaseModel, path: Path) -> None:
     config |= {"prompts": prompts, "default_prompt_name": base.recipe.default_prompt_name}
     config.setdefault("similarity_fn_name", base.recipe.similarity)
     path.write_text(json.dumps(config, ensure_ascii=False, indent=2), encoding="utf-8")
-
-
-def _module_places(folder: Path) -> list[str]:
-    """Return the subfolder of each module; a folder without ``modules.json`` has one module, in its root."""
-    path = folder / "modules.json"
-    if not path.is_file():
-        return [""]
-    return [module["path"] for module in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def _write_modules(model: TorchModel, places: list[str], folder: Path) -> None:
