@@ -49,6 +49,10 @@ _TRANSPOSITIONS = {
     8: "ROTATE_90",
 }
 _QUARTER_TURNS = (5, 6, 7, 8)
+#: EXIF tags of the directory of the camera, of the time at which the picture was taken there, and of its last change;
+#: and the form of such times.
+_EXIF_DIRECTORY, _TAKEN, _CHANGED = 0x8769, 0x9003, 0x0132
+_EXIF_TIME = re.compile(r"([12]\d{3}):(\d\d):(\d\d) (\d\d:\d\d:\d\d)")
 #: Rows that are copied at a time: Pillow's copy of all of them would double the memory.
 _ROWS = 256
 #: Locks of pictures that Pillow has opened and not yet decoded, which two threads must not do at the same time.
@@ -69,6 +73,7 @@ class PictureHeader:
         format: one of ``media.formats.FORMATS``.
         bits: bits of a pixel, such as 24 for RGB.
         turned: whether it is displayed turned by a quarter, so that its sides change places.
+        taken: when it was taken, by its EXIF data, such as 2024-05-06T12:34:56; empty if it does not say.
     """
 
     width: int
@@ -76,6 +81,7 @@ class PictureHeader:
     format: str
     bits: int
     turned: bool = False
+    taken: str = ""
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -181,14 +187,21 @@ def decode_here(data: bytes, limits: PictureLimits, name: str, min_side: int = 0
 def header_of(file: PillowImage, kind: str) -> PictureHeader:
     """Return the header of a file that Pillow has opened."""
     bits = 16 if file.mode.startswith("I;16") else _BITS.get(file.mode, _OTHER_BITS)
-    return PictureHeader(file.width, file.height, kind, bits, _is_turned(file, kind))
+    if kind == "PNG" and "exif" not in file.info:  # Pillow would decode the pixels to look for data behind them
+        return PictureHeader(file.width, file.height, kind, bits)
+    turned = kind != "TIFF" and _orientation(file)[0] in _QUARTER_TURNS  # of a TIFF, Pillow states the sides upright
+    return PictureHeader(file.width, file.height, kind, bits, turned, _taken(file))
 
 
-def _is_turned(file: PillowImage, kind: str) -> bool:
-    # Pillow states the sides of a TIFF upright. Where a PNG has no orientation before its pixels, it would decode them
-    # to look behind them.
-    is_stored = kind != "TIFF" and (kind != "PNG" or "exif" in file.info)
-    return is_stored and _orientation(file)[0] in _QUARTER_TURNS
+def _taken(file: PillowImage) -> str:
+    """Return when a picture was taken, or else last changed, by its EXIF data; empty if they do not say."""
+    try:
+        exif = file.getexif()
+        stated = exif.get_ifd(_EXIF_DIRECTORY).get(_TAKEN) or exif.get(_CHANGED)
+    except Exception:  # noqa: BLE001 - the pixels are there, whatever the data about them
+        return ""
+    match = _EXIF_TIME.match(str(stated))
+    return "{}-{}-{}T{}".format(*match.groups()) if match else ""
 
 
 def convert_image(image: PillowImage, limits: PictureLimits, name: str) -> Picture:

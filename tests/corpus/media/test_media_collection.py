@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import zipfile
 from collections import Counter
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from nearfield.corpus.collection import Collection
@@ -365,6 +367,22 @@ def test_hits_name_the_frames_that_their_vectors_come_from(
 )
 def test_filters_by_kind_and_time(collection: Collection, where: Any, kinds: set[str]) -> None:
     assert {hit.kind for hit in collection.search("blue cat dog", 50, where=where)} == kinds
+
+
+def test_filters_by_the_date_of_pictures_and_videos(
+    tmp_path: Path, config: dict[str, Any], encoders: dict[str, Encoder]
+) -> None:
+    exif = PIL.Image.Exif()
+    exif.get_ifd(0x8769)[0x9003] = "2024:05:06 12:34:56"
+    (tmp_path / "dated").mkdir()
+    with PIL.Image.open(io.BytesIO(media_files.picture(1))) as picture:
+        picture.save(tmp_path / "dated" / "photo.jpg", exif=exif)
+    (tmp_path / "dated" / "plain.jpg").write_bytes(media_files.picture(2, "JPEG"))
+    dated = {**config, "fields": {"date": "str"}}
+    with Collection.create("dated", dated, home=tmp_path / "home", encoder_of=encoders.__getitem__) as collection:
+        collection.index([parse_source(str(tmp_path / "dated"))])
+        (hit,) = collection.search("blue cat", 9, where={"date": {"gte": "2024-05", "lt": "2024-06"}})
+        assert (hit.fields["path"], hit.fields["date"]) == ("photo.jpg", "2024-05-06T12:34:56")
 
 
 def test_a_model_without_a_text_tower_is_left_out_of_searches_by_text(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -34,6 +35,9 @@ _DECODER_BYTES = 2 * 20 + 4 * 3
 #: Seconds before a keyframe at which to begin if the container does not lead to it; and seconds after the start of a
 #: video within which it is decoded from there.
 _MARGIN, _NEAR = 10.0, 60.0
+#: The form of times in metadata, and those that stand for none: the first of QuickTime's era and of Unix's.
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
+_NO_TIMES = ("1904-01-01", "1970-01-01")
 #: Bytes that are hashed at a time.
 _BLOCK = 1 << 20
 
@@ -51,6 +55,7 @@ class VideoHeader:
         format: one of ``VIDEO_FORMATS``, or ``frames`` for arrays.
         codec: FFmpeg's name of the decoder.
         warnings: what is not as it should be, such as the end of a file before its time.
+        taken: when it was recorded, as its file says, such as 2024-05-06T12:34:56 (UTC); empty if it does not.
     """
 
     width: int
@@ -61,6 +66,7 @@ class VideoHeader:
     format: str
     codec: str = ""
     warnings: tuple[str, ...] = ()
+    taken: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,8 +150,15 @@ def read_header_task(file: BinaryIO, options: dict[str, Any]) -> tuple[dict[str,
             format=part.format,
             codec=stream.codec_context.name,
             warnings=packets.warnings,
+            taken=_taken(container),
         )
     return asdict(header), []
+
+
+def _taken(container: Any) -> str:
+    """Return the time of recording that the metadata of a container state; empty if they do not."""
+    match = _TIME.match(container.metadata.get("creation_time", ""))
+    return match[0] if match and not match[0].startswith(_NO_TIMES) else ""
 
 
 def _plan_of(packets: VideoPackets, chosen: Array) -> FramePlan:

@@ -64,10 +64,14 @@ class Segment:
 
 @dataclass(frozen=True)
 class SegmentList:
-    """The segments of a file, in order; and what of it is not read, such as further sound tracks."""
+    """The segments of a file, in order; and what of it is not read, such as further sound tracks.
+
+    ``date`` is when it was taken, such as 2024-05-06T12:34:56; empty if it does not say.
+    """
 
     segments: Sequence[Segment] = ()
     losses: tuple[Loss, ...] = ()
+    date: str = ""
 
 
 def list_segments(content: MediaContent, reading: MediaScope) -> SegmentList:
@@ -85,7 +89,8 @@ def list_segments(content: MediaContent, reading: MediaScope) -> SegmentList:
     segments = [segment for part in lists for segment in part.segments]
     if not segments and "audio" in kinds:
         raise InputError(f"{content.name} has no sound, and the collection reads nothing else of it.")
-    return SegmentList(segments, tuple(loss for part in lists for loss in part.losses))
+    date = next((part.date for part in lists if part.date), "")
+    return SegmentList(segments, tuple(loss for part in lists for loss in part.losses), date)
 
 
 def _picture(content: MediaContent, _: SegmentSettings) -> SegmentList:
@@ -93,7 +98,7 @@ def _picture(content: MediaContent, _: SegmentSettings) -> SegmentList:
     header = Image(source).header()
     width, height = header.upright_size
     if header.format != "TIFF":
-        return SegmentList([Segment("image", width=width, height=height)])
+        return SegmentList([Segment("image", width=width, height=height)], date=header.taken)
     data = source if isinstance(source, bytes) else source.read_bytes()
     most = DEFAULT_PICTURE_LIMITS.max_frames
     count = count_frames(data, find_format(data) or "", most)
@@ -129,7 +134,7 @@ def _video_parts(content: MediaContent, settings: SegmentSettings) -> SegmentLis
         Segment("video", None, *_times(part, seconds), seconds, header.width, header.height, number)
         for number, part in enumerate(parts, 1)
     ]
-    return SegmentList(segments, tuple(Loss(f"the end ({why})") for why in header.warnings))
+    return SegmentList(segments, tuple(Loss(f"the end ({why})") for why in header.warnings), header.taken)
 
 
 def _times(part: Audio | Video, end: float) -> tuple[float, float]:

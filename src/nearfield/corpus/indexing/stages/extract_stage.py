@@ -23,7 +23,7 @@ from nearfield.stores.filters import FieldType, Value, typed
 
 #: Chunks of a document whose script is looked at.
 _SAMPLED_CHUNKS = 4
-_DURATION = "duration"
+_DURATION, _DATE = "duration", "date"
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -97,6 +97,8 @@ class ExtractStage:
         if listed.losses and not listed.segments and not document.length:
             raise InputError(f"{content.name}: not read: {'; '.join(loss.reason for loss in listed.losses)}.")
         facts = document.document
+        if listed.date:
+            facts = replace(facts, meta={_DATE: listed.date, **facts.meta})
         record = replace(task.document, title=facts.title, type=kind)
         task.document = replace(record, fields=self._fields(record, content, facts))
         return document

@@ -21,11 +21,15 @@ _MAX_IN_MEMORY = 2**20
 
 @dataclass(frozen=True)
 class FileSegments:
-    """The segments of a file, and what of it could not be listed. ``media`` is None if the collection reads none."""
+    """The segments of a file, what of it could not be listed, and when it was taken.
+
+    ``media`` is None if the collection reads none.
+    """
 
     media: MediaContent | None = None
     segments: Sequence[Segment] = ()
     losses: tuple[Loss, ...] = ()
+    date: str = ""
 
 
 class SegmentLister:
@@ -46,7 +50,7 @@ class SegmentLister:
             return FileSegments()
         try:
             listed = list_segments(media, self._reading)
-            return FileSegments(media, listed.segments, listed.losses)
+            return FileSegments(media, listed.segments, listed.losses, listed.date)
         except InputError as error:
             if not media.may_have_text(self._ocr, self._speech):
                 raise
