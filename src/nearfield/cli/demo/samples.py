@@ -44,11 +44,15 @@ class ShippedFile:
 
 @dataclass(frozen=True)
 class SamplePackage:
-    """A package with files: the name by which it is installed, that of its module, and the files."""
+    """A package with files: the name by which it is installed, that of its module, and the files.
+
+    ``is_needed`` says that the extra of the demo installs it; others are used where they are installed anyway.
+    """
 
     name: str
     module: str
     files: Sequence[ShippedFile]
+    is_needed: bool = True
 
 
 PACKAGES = (
@@ -79,8 +83,9 @@ PACKAGES = (
         "matplotlib",
         "matplotlib",
         (ShippedFile("mpl-data/sample_data/grace_hopper.jpg", "a woman in a navy uniform"),),
+        is_needed=False,
     ),
-    SamplePackage("plotext", "plotext", (ShippedFile("_data/puppy.jpg", "a puppy"),)),
+    SamplePackage("plotext", "plotext", (ShippedFile("_data/puppy.jpg", "a puppy"),), is_needed=False),
     SamplePackage(
         "pygame-ce",
         "pygame",
@@ -97,7 +102,7 @@ EXTRA = "pip install 'nearfield[demo]'"
 
 
 def copy_shipped(folder: Path) -> tuple[dict[str, str], list[str]]:
-    """Copy the files of packages to a folder; return the words of each by its name, and the packages without any.
+    """Copy the files of packages to a folder; return the words of each by its name, and needed packages without any.
 
     The packages are not imported.
     """
@@ -106,7 +111,7 @@ def copy_shipped(folder: Path) -> tuple[dict[str, str], list[str]]:
     for package in PACKAGES:
         files = [file for file in package.files for root in _folders(package.module) if _copy(root, file, folder)]
         words |= {file.name: file.words for file in files}
-        if not files:
+        if package.is_needed and not files:
             missing.append(package.name)
     return words, missing
 
