@@ -25,7 +25,7 @@ from nearfield.hardware import cpu_flags, has_int8
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SETS = {"stsb": "stsb/test.tsv", "scifact": "scifact", "banking77": "banking77"}
-PRECISIONS = ("float32", "auto", "int8", *(["int8-dynamic"] if has_int8() else []))
+PRECISIONS = ("float32", "auto", "int8", "int4", *(["int8-dynamic"] if has_int8() else []))
 #: Kinds of texts, as in the benchmark of throughput.
 WORKLOADS = ("short", "mixed", "long")
 _SINGLE = 50
