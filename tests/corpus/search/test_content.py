@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -257,7 +258,9 @@ def test_joined_vectors_score_as_the_weighted_sum(kind: str) -> None:
         (SHAPE, {"rerank": "sentences"}, "the query has no text"),
         (SHAPE, {"highlight": "meaning"}, "it has none"),
         ([SHAPE, 3], {}, "is a text, Image"),
-        ([SHAPE, b"x"], {}, r"give Image\(path\)"),
+        ([SHAPE, b"x"], {}, r"give Image\(path=...\)"),
+        (Path("shoe.jpg"), {}, r"give Image\(path=...\)"),
+        (None, {}, "is empty: give a text"),
         ("x", {"group_by": "author"}, "document"),
         ("x", {"group_by": "document", "mmr": 0.5}, "leave it or group_by out"),
         ("x", {"group_by": "document", "others": -1}, "others"),
@@ -309,6 +312,17 @@ def test_text_and_picture_of_a_page_are_one_result(world: World) -> None:
     assert {"text", "visual", "place"} <= joined.stages.keys()
     assert joined.score >= folded.score
     assert "place" not in by_id[elsewhere].stages
+
+
+def test_a_picture_comes_first_in_a_search_by_itself(world: World) -> None:
+    """Pages that are all alike, but for one that is a little nearer, make that one stand out more than the picture."""
+    world.vectors[id(SHAPE)] = toward({0: 1.0})
+    for number in range(8):
+        world.add(f"page{number}", toward({0: 0.1 + number / 1000}), kind="page")
+        world.add(f"photo{number}", toward({0: 0.2 + number / 10}), kind="image")
+    itself, page = world.add("same", toward({0: 1.0}), kind="image"), world.add("page", toward({0: 0.4}), kind="page")
+    first, second, *_ = world.search(SHAPE, 5)
+    assert (first.id, first.score) == (itself, 1.0) and (second.id, second.score) == (page, 0.99)
 
 
 def test_samples_are_of_the_kind(world: World) -> None:

@@ -251,6 +251,8 @@ class IndexReport:
         lines += self._unread_lines()
         lines += self._partial_lines()
         lines += _list_files("failed", self.failed, self.failures)
+        if self.failed > _MAX_PRINTED:
+            lines.append(f"    All of them: nearfield collections documents {self.collection} --state failed")
         return lines + ([f"  {escape_controls(self.held_back)}"] if self.held_back else [])
 
     def _removal_line(self, source: str, gone: int, total: int) -> str:

@@ -113,10 +113,16 @@ def parse_queries(queries: Any, *, likes: Sequence[LikeChunks] = (), weights: Se
         InputError: a query has no part or one of another type, or the weights do not fit.
     """
     plain = not likes and weights is None
-    if plain and not (isinstance(queries, (list, tuple)) and any(map(is_content, queries))):
+    if plain and not (isinstance(queries, (list, tuple)) and any(map(_is_no_text, queries))):
         return queries
     listed = queries if isinstance(queries, (list, tuple)) else many_texts(queries, "queries", "Query")
     return [_parse(query, number, likes, weights) for number, query in enumerate(listed)]
+
+
+def _is_no_text(query: object) -> bool:
+    """Return whether a query is content, or what was meant as content: a file, or nothing at all."""
+    is_nothing = query is None or (isinstance(query, (list, tuple)) and not query)
+    return is_nothing or is_content(query) or _is_raw(query)
 
 
 def checked_texts(queries: Sequence[str]) -> list[ContentQuery]:
@@ -137,7 +143,9 @@ def _parse(query: Any, number: int, likes: Sequence[LikeChunks], weights: Sequen
         return query
     several = query if isinstance(query, (list, tuple)) else () if query is None else (query,)
     values = [*(_value(part, f"Query {number}") for part in several), *likes]
-    if not 0 < len(values) <= _MAX_PARTS:
+    if not values:
+        raise InputError(f"Query {number} is empty: give a text, Image, Audio or Video, or like.", param="query")
+    if len(values) > _MAX_PARTS:
         raise InputError(f"Query {number} has {len(values)} parts: give 1 to {_MAX_PARTS}.", param="query")
     pairs = zip(values, _weights(weights, len(values)), strict=True)
     return ContentQuery(tuple(QueryPart(value, weight) for value, weight in pairs))
@@ -154,7 +162,7 @@ def _value(part: Any, name: str) -> Any:
         return part
     if is_image(part):
         return Image(part)
-    advice = " To search by a file, give Image(path), Audio(path) or Video(path)." if _is_raw(part) else ""
+    advice = " To search by a file, give Image(path=...), Audio(path=...) or Video(path=...)." if _is_raw(part) else ""
     raise InputError(
         f"{name} is a text, Image, Audio, Video, MixedContent or several of them, not {describe(part)}.{advice}",
         param="query",
