@@ -72,6 +72,11 @@ def test_a_report_has_one_line_for_each_fact() -> None:
     assert quote_name(FORGED) in report.to_text()
 
 
+def test_a_report_of_many_failures_says_how_to_list_them() -> None:
+    report = IndexReport("docs", failed=11, failures=[("a.png", "damaged")] * 11)
+    assert "    ...\n    All of them: nearfield collections documents docs --state failed" in report.to_text()
+
+
 def test_json_is_the_same_value_without_control_characters() -> None:
     value = {FORGED: ["Übersicht", "می\u200cخواهم", "\x7f\u2028\U000e0041"]}
     text = to_json(value)

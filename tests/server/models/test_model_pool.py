@@ -436,6 +436,14 @@ def test_a_folder_called_like_a_model_of_the_catalogue_is_another_model(
     assert memory_budget.estimated_bytes(full) > 0
 
 
+def test_each_of_several_folders_is_known_by_its_path(tmp_path: Path) -> None:
+    one, two = (str(write_tiny_model(tmp_path / name)) for name in ("one", "two"))
+    with Encoder(one, compile_cache=False) as first, Encoder(two, compile_cache=False) as second:
+        aliases = model_aliases([first, second], settings.load(models=[one, two]))
+        assert aliases == {"one": [one], "two": [two]}
+        assert ModelPool([first, second], aliases).entry(two).model is second
+
+
 def test_aliases_work_before_and_after_loading(loader: Loader, tiny: Encoder) -> None:
     aliases = {"text-embedding-3-small": "TINY", "embed-english-v3.0": "org/one", "voyage-3": "bge-small"}
     names = model_aliases([tiny], settings.load(models=["tiny"], aliases=aliases))

@@ -224,7 +224,8 @@ class CollectionService:
             return self._models.lease(model, _is_encoder, allowed=allowed, misfit="encodes no texts")
         except ModelNotFound as error:
             raise ModelNotFound(
-                f"The collection {collection!r} was created with {model!r}, and is searched with the same. {error}",
+                f"The collection {collection!r} was created with {model!r}, and is searched with the same. {error} "
+                "Name it in the command nearfield serve, beside the other models of the collection.",
                 name=model,
             ) from error
 

@@ -10,6 +10,7 @@ from nearfield import catalog
 from nearfield.auto import load
 from nearfield.engine.engine import Engine, EngineLimits
 from nearfield.hardware import plan_cpu
+from nearfield.hub import existing_path
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.logs import LOG
 from nearfield.server.models.names import full_id
@@ -56,12 +57,19 @@ def model_aliases(loaded: Sequence[LoadedModel], settings: Settings) -> dict[str
     """Return the further names of models by full id: the catalogue's, the settings', and the path it was loaded by."""
     aliases = {model.name: list(entry.names) if (entry := catalog.find_by_id(model.name)) else [] for model in loaded}
     for name in settings.models:
-        if catalog.find_unless_folder(name) is None and len(loaded) == 1:
-            aliases[loaded[0].name].append(name)
+        if catalog.find_unless_folder(name) is None:
+            for model in loaded if len(loaded) == 1 else _loaded_from(name, loaded):
+                aliases[model.name].append(name)
     for alias, name in settings.aliases.items():
         known = full_id(name)
         aliases.setdefault(_find_loaded(known, aliases) or known, []).append(alias)
     return aliases
+
+
+def _loaded_from(name: str, loaded: Sequence[LoadedModel]) -> list[LoadedModel]:
+    """Return the models of a folder: collections know them by its path, and others by its last part alone."""
+    path = existing_path(name)
+    return [] if path is None else [model for model in loaded if model.recipe.folder.resolve() == path.resolve()]
 
 
 def _find_loaded(name: str, aliases: Mapping[str, Sequence[str]]) -> str | None:
