@@ -72,6 +72,7 @@ def squad(folder: Path, out: Path, seed: int) -> Mapping[str, Any]:
     """Train on a third of SQuAD's questions, so that it takes minutes; articles are either trained on or tested."""
     options: dict[str, Any] = {
         "max_length": 160,
+        "negatives": 1,
         "guard": _guard(folder),
         "max_fall": 0.5,
         "seed": seed,
