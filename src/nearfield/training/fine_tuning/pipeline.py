@@ -16,6 +16,7 @@ from nearfield.errors import InputError
 from nearfield.evaluation.evaluate import evaluate
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.fileio.disk_space import explain_full_disk
+from nearfield.message_text import count_of
 from nearfield.training.fine_tuning import figures, negatives
 from nearfield.training.fine_tuning.batches import plan_batches
 from nearfield.training.fine_tuning.columns import TrainColumns, build_columns
@@ -127,7 +128,7 @@ class TrainingRun:
 
     def _mine(self) -> JsonDict:
         if negatives.wants_mining(self.prepared):
-            self.report(f"Mining {self.options.negatives} negatives for each query")
+            self.report(f"Mining {count_of(self.options.negatives, 'negative')} for each query")
         mined = negatives.mine(self.prepared, self.folder.path)
         if "scored" in mined:
             left_out = mined["counts"].get("left_out", {}).get("teacher", 0)
