@@ -110,6 +110,7 @@ def test_clips(client: httpx.Client, folder: Path) -> None:
         ("/thumbnail", "photo.png", {"format": "bmp"}, 400),
         ("/thumbnail", "clip.mp4", {"time": 100}, 400),
         ("/thumbnail", "clip.mp4", {"time": "nan"}, 400),
+        ("/clip", "clip.mp4", {"start": 100, "end": 101}, 400),
         ("/thumbnail", "tone.wav", {}, 400),
         ("/thumbnail", "cat.txt", {}, 400),
         ("/thumbnail", "none.png", {}, 404),
@@ -124,7 +125,8 @@ def test_bad_requests(
 ) -> None:
     reply = get(client, path, folder, name, **options)
     assert reply.status_code == status, reply.text
-    assert reply.json()["message"]
+    said = reply.json()["message"]
+    assert said and str(folder / name) not in said.replace(f"files:{folder}", "")
 
 
 def test_a_file_that_has_changed_is_not_shown(client: httpx.Client, folder: Path) -> None:

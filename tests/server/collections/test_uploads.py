@@ -152,6 +152,8 @@ def test_an_upload_in_parts_becomes_a_document(client: httpx.Client, home: Path)
     created = create(client)
     assert created.status_code == 201, created.text
     address = created.headers["location"]
+    other = client.head(address, headers={"Tus-Resumable": "0.2.2"})
+    assert (other.status_code, other.headers["tus-version"]) == (412, "1.0.0")
     assert offset_of(client, address) == 0
     first = proceed(client, address, 0, CATS[:20])
     assert (first.status_code, first.headers["upload-offset"]) == (204, "20")

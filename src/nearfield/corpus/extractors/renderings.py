@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from nearfield.corpus.extractors.media.inputs import TiffPageImage
 from nearfield.corpus.extractors.media.kinds import PDF, PICTURE, SOUND, VIDEO, media_type
+from nearfield.corpus.extractors.media.segments import with_name
 from nearfield.corpus.extractors.pdf.pages import known_passwords
 from nearfield.errors import InputError, TooLarge
 from nearfield.media.decoding import ThumbnailFormat
@@ -57,6 +60,11 @@ def document_thumbnail(
         TooLarge: it is larger than what is decoded.
         MissingExtra: the library that decodes it is not installed.
     """
+    with _errors_with_name(source, name):
+        return _thumbnail(source, name, page, at, max_side, form)
+
+
+def _thumbnail(source: Path | bytes, name: str, page: int, at: float, max_side: int, form: ThumbnailFormat) -> bytes:
     kind = media_type(name)
     if kind == PICTURE:
         return _picture(source, page).thumbnail(max_side, form)
@@ -65,6 +73,16 @@ def document_thumbnail(
     if kind == PDF:
         return _page(source, name, page).thumbnail(max_side, form)
     raise InputError(f"{name}: thumbnails are of pictures, PDF files and videos.", param="name")
+
+
+@contextmanager
+def _errors_with_name(source: Path | bytes, name: str) -> Iterator[None]:
+    """Give errors the name of the document: the path of its file is for those who may read its folder."""
+    try:
+        yield
+    except InputError as error:
+        error.args = (with_name(str(error), name, "" if isinstance(source, bytes) else str(source)),)
+        raise
 
 
 def _picture(source: Path | bytes, page: int) -> Image:
@@ -102,6 +120,11 @@ def document_clip(
     check_range(start, end)
     if end - start > MAX_CLIP_SECONDS:
         raise TooLarge(f"A clip has at most {MAX_CLIP_SECONDS:g} seconds, and not {end - start:g}.", param="end")
+    with _errors_with_name(source, name):
+        return _clip(source, name, start, end, form)
+
+
+def _clip(source: Path | bytes, name: str, start: float, end: float, form: SoundFileFormat) -> RecordingClip:
     kind = media_type(name)
     if kind == VIDEO:
         clip = Video(source, start=start, end=end).clip(limits=LONG_VIDEO_LIMITS)

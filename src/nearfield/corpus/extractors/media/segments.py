@@ -10,7 +10,7 @@ from nearfield.corpus.document import Loss, MediaContent
 from nearfield.corpus.extractors.media.settings import MediaScope, SegmentSettings
 from nearfield.corpus.extractors.pdf.pages import known_passwords
 from nearfield.corpus.extractors.speech.sound_blocks import track_losses
-from nearfield.errors import InputError, NearfieldError
+from nearfield.errors import InputError
 from nearfield.media.audio import Audio
 from nearfield.media.formats import count_frames, find_format
 from nearfield.media.image import Image
@@ -85,7 +85,7 @@ def list_segments(content: MediaContent, reading: MediaScope) -> SegmentList:
     try:
         lists = [_LISTS[kind](content, reading.settings) for kind in kinds]
     except InputError as error:
-        raise _renamed(error, content) from error
+        raise InputError(with_name(str(error), content.name, content.path)) from error
     segments = [segment for part in lists for segment in part.segments]
     if not segments and "audio" in kinds:
         raise InputError(f"{content.name} has no sound, and the collection reads nothing else of it.")
@@ -145,13 +145,13 @@ def _rounded(seconds: float) -> float:
     return round(float(seconds), _DIGITS)
 
 
-def _renamed(error: NearfieldError, content: MediaContent) -> InputError:
-    """Return the error of a file with its name: those of bytes in memory do not have it."""
-    text = str(error)
-    for noun in ("The picture", "The sound", "The video", "The PDF file", content.path):
-        if noun and text.startswith(noun):
-            return InputError(f"{content.name}{text[len(noun) :]}")
-    return InputError(text if content.name in text else f"{content.name}: {text}")
+def with_name(message: str, name: str, path: str = "") -> str:
+    """Return a message about a file with its name, in place of its path or of what bytes in memory are called."""
+    text = message.replace(path, name) if path else message
+    for noun in ("The picture", "The sound", "The video", "The PDF file"):
+        if text.startswith(noun):
+            return f"{name}{text[len(noun) :]}"
+    return text if name in text else f"{name}: {text}"
 
 
 _LISTS: Mapping[str, Callable[[MediaContent, SegmentSettings], SegmentList]] = {

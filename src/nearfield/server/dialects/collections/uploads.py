@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, TypeAlias
 
 from nearfield.errors import InputError, UnsupportedMedia
 from nearfield.server.collections.upload_store import (
@@ -34,6 +35,8 @@ _HEADERS = {"tus-resumable": _VERSION, "cache-control": "no-store"}
 _MAX_METADATA = 4096
 #: Files of one form.
 _MAX_FILES = 100
+
+_Handler: TypeAlias = Callable[[None, RequestContext], Awaitable[Reply]]
 
 
 async def upload_file(_: None, context: RequestContext) -> JsonObject:
@@ -69,6 +72,19 @@ async def describe_protocol(_: None, context: RequestContext) -> Reply:
     return _empty(204, {**headers, **({"tus-max-size": str(limit)} if limit else {})})
 
 
+def _versioned(handler: _Handler) -> _Handler:
+    """Return a handler that refuses other versions of the protocol, with status 412."""
+
+    @wraps(handler)
+    async def checked(body: None, context: RequestContext) -> Reply:
+        if context.headers.get("tus-resumable", _VERSION) != _VERSION:
+            return _empty(412, {"tus-version": _VERSION})
+        return await handler(body, context)
+
+    return checked
+
+
+@_versioned
 async def create_upload(_: None, context: RequestContext) -> Reply:
     """Begin a resumable upload."""
     length = _number_header(context, "upload-length")
@@ -78,6 +94,7 @@ async def create_upload(_: None, context: RequestContext) -> Reply:
     return _empty(201, {"location": f"/collections/{context.path['name']}/uploads/{state.id}", **_expiry(state)})
 
 
+@_versioned
 async def describe_upload(_: None, context: RequestContext) -> Reply:
     """Return how much of an upload has arrived."""
     uploads = await _uploads(context)
@@ -86,6 +103,7 @@ async def describe_upload(_: None, context: RequestContext) -> Reply:
     return _empty(200, {**lengths, **_expiry(state)})
 
 
+@_versioned
 async def continue_upload(_: None, context: RequestContext) -> Reply:
     """Store what the body has, from the offset on; index the file once it is complete."""
     if context.headers.get("content-type", "").partition(";")[0].strip().lower() != OFFSET_STREAM:
@@ -115,6 +133,7 @@ async def continue_upload(_: None, context: RequestContext) -> Reply:
         await in_thread(lock.__exit__, None, None, None)
 
 
+@_versioned
 async def delete_upload(_: None, context: RequestContext) -> Reply:
     """End an upload, and remove what has arrived."""
     uploads = await _uploads(context)
