@@ -95,6 +95,12 @@ def test_groups_by_file(collection: Collection) -> None:
     assert [hit.document.partition("#")[2] for hit in long] == ["tone.wav"]
 
 
+@pytest.mark.parametrize("where", [{"kind": "images"}, {"not": {"kind": {"in": ["text", "images"]}}}])
+def test_unknown_kinds_are_refused(collection: Collection, where: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="'images'. Did you mean 'image'?"):
+        collection.search("a blue dog", where=where)
+
+
 def test_what_no_model_reads_is_refused(collection: Collection, folder: Path) -> None:
     with pytest.raises(InputError, match=r"\(text\) reads pictures: .*searched by it: 'visual'"):
         collection.search(Image(folder / "photo.png"), mode="text")

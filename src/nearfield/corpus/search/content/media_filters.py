@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from nearfield.corpus.document import TEXT
-from nearfield.corpus.extractors.media.kinds import MEDIA_FIELDS
+from nearfield.corpus.extractors.media.kinds import MEDIA_FIELDS, MEDIA_KINDS
+from nearfield.errors import InputError, nearest
 from nearfield.stores.filters import All, Compare, Either, FieldType, Filter, Not, matches
 
 _ALWAYS, _NEVER = All(()), Either(())
@@ -17,7 +18,11 @@ _KIND = "kind"
 
 
 def with_text_kind(where: Filter) -> Filter:
-    """Return a filter that takes chunks without a kind for text."""
+    """Return a filter that takes chunks without a kind for text.
+
+    Raises:
+        InputError: it compares with a kind that there is not.
+    """
     return _mapped(where, _text_kind)
 
 
@@ -33,7 +38,15 @@ def _text_kind(part: Compare) -> Filter:
         return part
     if part.op == "exists":
         return _ALWAYS
+    _check_kinds(part)
     return Either((part, Not(Compare(_KIND, "exists", True)))) if matches(part, {_KIND: TEXT}) else part
+
+
+def _check_kinds(part: Compare) -> None:
+    kinds = part.values if part.op == "in" else {part.value} if part.op == "eq" else set()
+    unknown = sorted(map(str, kinds - {TEXT, *MEDIA_KINDS}))
+    if unknown:
+        raise InputError(f"Unknown kind {unknown[0]!r}. {nearest(unknown[0], (TEXT, *MEDIA_KINDS))}", param="where")
 
 
 def _mapped(where: Filter, change: Callable[[Compare], Filter]) -> Filter:
