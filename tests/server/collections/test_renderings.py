@@ -97,6 +97,12 @@ def test_clips(client: httpx.Client, folder: Path) -> None:
     video = get(client, "/clip", folder, "clip.mp4", start=2, end=4)
     assert (video.status_code, video.headers["content-type"]) == (200, "video/mp4")
     assert 0 <= float(video.headers["x-nearfield-clip-start"]) <= 2
+    size = len(video.content)
+    part = get(client, "/clip", folder, "clip.mp4", start=2, end=4, headers={"Range": "bytes=10-19"})
+    assert (part.status_code, part.content) == (206, video.content[10:20])
+    assert part.headers["content-range"] == f"bytes 10-19/{size}" and video.headers["accept-ranges"] == "bytes"
+    beyond = get(client, "/clip", folder, "clip.mp4", start=2, end=4, headers={"Range": f"bytes={size}-"})
+    assert (beyond.status_code, beyond.headers["content-range"]) == (416, f"bytes */{size}")
 
 
 @pytest.mark.parametrize(

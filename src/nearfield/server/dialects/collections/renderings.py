@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from nearfield.errors import InputError
 from nearfield.server.collections.document_renderings import (
@@ -15,6 +16,7 @@ from nearfield.server.collections.document_renderings import (
 )
 from nearfield.server.dialects import Reply
 from nearfield.server.dialects.collections.requests import query_number, use_collection
+from nearfield.server.http.byte_ranges import RangeNotSatisfiable, requested_range
 from nearfield.server.http.request_context import RequestContext
 
 #: Pixels of the longer side of a thumbnail: the default and the maximum.
@@ -54,7 +56,20 @@ async def _render(context: RequestContext, place: ThumbnailPlace | ClipPlace) ->
     rendering: Rendering = await use_collection(context, lambda _: place.render(file), models=False)
     if isinstance(place, ClipPlace):
         headers["x-nearfield-clip-start"] = f"{rendering.start:g}"
-    return Reply(rendering.data, media_type=rendering.media_type, headers=headers)
+    return _requested_part(Reply(rendering.data, media_type=rendering.media_type, headers=headers), context)
+
+
+def _requested_part(reply: Reply, context: RequestContext) -> Reply:
+    """Return the bytes that the request is for, or status 416 if there are none."""
+    size, headers = len(reply.content), {**reply.headers, "accept-ranges": "bytes"}
+    try:
+        part = requested_range(context.headers, size, reply.headers["etag"])
+    except RangeNotSatisfiable:
+        return Reply(b"", 416, headers={**headers, "content-range": f"bytes */{size}"})
+    if part is None:
+        return replace(reply, headers=headers)
+    headers["content-range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
+    return replace(reply, content=reply.content[part], status=206, headers=headers)
 
 
 def _seconds(context: RequestContext, name: str, default: float) -> float:
