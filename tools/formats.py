@@ -23,7 +23,7 @@ from nearfield.corpus.extractors.sandbox import DEADLINE, MEMORY
 from nearfield.corpus.indexing.cleaning.document_cleaner import clean
 from nearfield.corpus.sources.files import MAX_BYTES, MAX_RECORDING_BYTES, FileSource
 from nearfield.errors import InputError, NearfieldError
-from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, DEFAULT_PICTURE_LIMITS, LONG_VIDEO_LIMITS
+from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, LONG_SOUND_LIMITS, LONG_VIDEO_LIMITS
 from nearfield.media.picture.pdf_pages import MAX_PAGES
 from nearfield.message_text import count_of
 from tests.corpus.truth.catalogue import libreoffice_files, truth_files
@@ -170,7 +170,7 @@ def _limits() -> str:
 
 
 def _media() -> str:
-    pictures, sounds, videos = DEFAULT_PICTURE_LIMITS, DEFAULT_MEDIA_LIMITS.sounds, LONG_VIDEO_LIMITS
+    pictures, sounds, videos = DEFAULT_PICTURE_LIMITS, LONG_SOUND_LIMITS, LONG_VIDEO_LIMITS
     limits = {
         PICTURE: f"{_size(pictures.max_bytes)}, {pictures.max_pixels // 10**6} million pixels, "
         f"{pictures.max_frames:,} pages",

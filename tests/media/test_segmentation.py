@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nearfield.arrays import Array
-from nearfield.errors import InputError
+from nearfield.errors import InputError, TooLarge
 from nearfield.media.audio import Audio
 from nearfield.media.segmentation import SplitRule, segments_between, split_audio, split_video
 from nearfield.media.sound.silences import find_silences
+from nearfield.media.video.track_audio import open_sound
 from nearfield.media.video.video import Video
 from tests.support.scene_films import CONTAINERS, RATE, SOUND_RATE, SceneFilm, tone_with_silences, write_scenes
 
@@ -99,6 +101,29 @@ def test_silence_cuts_in_the_middle() -> None:
     np.testing.assert_allclose(segments, [(0, 1.4), (1.4, 3.85), (3.85, 6)], atol=0.05)
     audio = Audio(tone_with_silences(6, SILENCES), rate=SOUND_RATE)
     np.testing.assert_allclose(times(split_audio(audio, SplitRule("silence"))), segments, atol=0.05)
+
+
+def test_recordings_of_hours_are_cut_and_read_in_parts(tmp_path: Path) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    path, rate = tmp_path / "talk.wav", 1000
+    minutes = np.arange(90 * 60 * rate) // (60 * rate)
+    soundfile.write(path, (minutes / 100).astype(np.float32), rate, subtype="PCM_16")
+    with pytest.raises(TooLarge):
+        Audio(path).header()
+    sound = open_sound(path)
+    assert sound.header().seconds == 90 * 60
+    parts = split_audio(sound, SplitRule(time_split_interval=1800, max_segment_duration=1800))
+    np.testing.assert_allclose(times(parts), [(0, 1800), (1800, 3600), (3600, 5400)])
+    np.testing.assert_allclose(open_sound(path, 5000, 5010).read(rate).samples, 0.83, atol=1e-3)
+    with pytest.raises(TooLarge):
+        open_sound(path, 0, 5400).read(rate)
+
+
+def test_a_silence_between_two_parts_in_memory_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nearfield.media.segmentation._BLOCK_SECONDS", 2.0)
+    soundfile = pytest.importorskip("soundfile")
+    soundfile.write(path := tmp_path / "talk.wav", tone_with_silences(6, ((1.6, 2.4),)), SOUND_RATE)
+    np.testing.assert_allclose(times(split_audio(open_sound(path), SplitRule("silence"))), [(0, 2), (2, 6)], atol=0.05)
 
 
 def test_a_video_without_sound_has_no_silences() -> None:

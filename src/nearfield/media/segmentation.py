@@ -20,6 +20,8 @@ from nearfield.media.video.video import Video
 SPLIT_METHODS = ("time", "scene", "silence")
 #: Samples a second at which silences are searched for: loudness needs no more.
 _RATE = 16_000
+#: Seconds of a sound that are in memory at a time while silences are searched for.
+_BLOCK_SECONDS = 600.0
 _Part = TypeVar("_Part")
 
 
@@ -106,14 +108,17 @@ def _sound_times(sound: Audio, rule: SplitRule, limits: MediaLimits) -> list[tup
     end = seconds if sound.end is None else min(sound.end, seconds)
     if rule.split_method == "time":
         return _bounded(segment_times(sound.start, end, rule.time_split_interval), rule)
-    blocks = _watched(_sound_blocks(sound, limits))
+    blocks = _watched(_sound_blocks(sound, end, limits))
     return segments_between(_silence_cuts(blocks, sound.start, rule), sound.start, end, rule)
 
 
-def _sound_blocks(sound: Audio, limits: MediaLimits) -> Iterable[Array]:
+def _sound_blocks(sound: Audio, end: float, limits: MediaLimits) -> Iterator[Array]:
+    """Yield the samples of a sound, some minutes at a time: a long one does not fit into memory."""
     if isinstance(sound, TrackAudio):
-        return sound.blocks(_RATE)
-    return [sound.read(_RATE, limits.sounds).samples]
+        yield from sound.blocks(_RATE)
+        return
+    for first, last in segment_times(sound.start, end, _BLOCK_SECONDS):
+        yield type(sound)(sound, start=first, end=last).read(_RATE, limits.sounds).samples
 
 
 def segments_between(cuts: Iterable[float], start: float, end: float, rule: SplitRule) -> list[tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""``TrackAudio``: the sound of a video, of an M4A or of an AAC file, as an input of models that read sounds."""
+"""Sounds of long recordings as inputs of models: the sound of a video, of an M4A or AAC file, and long sound files."""
 
 from __future__ import annotations
 
@@ -103,6 +103,26 @@ class TrackAudio(Audio):
         return closing(file_in_memory(self._bytes(LONG_SOUND_LIMITS)))
 
 
+class LongAudio(Audio):
+    """A sound file of up to two days and 64 GiB, of which a part is read: limits are those of the part."""
+
+    __slots__ = ()
+
+    def header(self, limits: SoundLimits = _DEFAULT_LIMITS) -> SoundHeader:
+        """Return the header of the whole sound, as ``Audio.header`` does."""
+        return super().header(_for_long_files(limits))
+
+    def read(self, rate: int, limits: SoundLimits = _DEFAULT_LIMITS) -> Sound:
+        """Return the decoded part, as ``Audio.read`` does."""
+        is_short = self.end is not None and self.end - self.start <= limits.max_seconds
+        return super().read(rate, _for_long_files(limits) if is_short else limits)
+
+
+def _for_long_files(limits: SoundLimits) -> SoundLimits:
+    long = LONG_SOUND_LIMITS
+    return replace(limits, max_bytes=long.max_bytes, max_seconds=long.max_seconds)
+
+
 def open_sound(source: Path | bytes, start: float | None = None, end: float | None = None) -> Audio:
     """Return the sound of a file, or a part of it: that of a sound, or the default sound track of a video.
 
@@ -111,7 +131,7 @@ def open_sound(source: Path | bytes, start: float | None = None, end: float | No
     """
     head = source[:HEAD] if isinstance(source, bytes) else _head_of(source)
     is_track = find_sound_format(head) is None and find_recording_format(head) is not None
-    return (TrackAudio if is_track else Audio)(source, start=start, end=end)
+    return (TrackAudio if is_track else LongAudio)(source, start=start, end=end)
 
 
 def _head_of(path: Path) -> bytes:
