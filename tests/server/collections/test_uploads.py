@@ -53,6 +53,14 @@ def client(home: Path, tiny: Encoder) -> Iterator[httpx.Client]:
         yield http
 
 
+def test_a_server_without_the_models_refuses_files_before_they_arrive(home: Path, tiny: Encoder) -> None:
+    Collection.create("other", {"features": {"dense": {"model": "else"}}}, home=home, encoder_of=lambda _: tiny).close()
+    headers = {**TUS, "Upload-Length": str(2**20), "Upload-Metadata": metadata("cats.txt")}
+    with serving([tiny], served_collections="all", collections_dir=home) as url:
+        reply = httpx.post(f"{url}/collections/other/uploads", headers=headers)
+    assert reply.status_code == 404 and "'else'" in reply.json()["message"]
+
+
 def metadata(filename: str) -> str:
     return f"filename {base64.b64encode(filename.encode()).decode()}"
 

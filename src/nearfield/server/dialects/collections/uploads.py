@@ -41,7 +41,7 @@ _Handler: TypeAlias = Callable[[None, RequestContext], Awaitable[Reply]]
 
 async def upload_file(_: None, context: RequestContext) -> JsonObject:
     """Store the files of a form as they arrive, and index them."""
-    uploads = await _uploads(context)
+    uploads = await _new_uploads(context)
     drafts: list[UploadWriter] = []
 
     def begin(_: str) -> Callable[[bytes], None]:
@@ -89,7 +89,7 @@ async def create_upload(_: None, context: RequestContext) -> Reply:
     """Begin a resumable upload."""
     length = _number_header(context, "upload-length")
     filename = _metadata(context.headers.get("upload-metadata", "")).get("filename", "")
-    uploads = await _uploads(context)
+    uploads = await _new_uploads(context)
     state = await in_thread(uploads.create, context.owner, filename, length)
     return _empty(201, {"location": f"/collections/{context.path['name']}/uploads/{state.id}", **_expiry(state)})
 
@@ -155,11 +155,16 @@ async def _index(context: RequestContext, names: Sequence[str]) -> JsonObject:
     return await use_collection(context, index)
 
 
-async def _uploads(context: RequestContext) -> CollectionUploads:
+async def _uploads(context: RequestContext, *, models: bool = False) -> CollectionUploads:
     limits = _limits(context)
     return await use_collection(
-        context, lambda collection: CollectionUploads.of_collection(collection, limits), models=False
+        context, lambda collection: CollectionUploads.of_collection(collection, limits), models=models
     )
+
+
+async def _new_uploads(context: RequestContext) -> CollectionUploads:
+    """Return where files are stored. Those that no model of the server can read are refused before they are sent."""
+    return await _uploads(context, models=True)
 
 
 def _limits(context: RequestContext) -> UploadLimits:
