@@ -140,7 +140,7 @@ def test_videos(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def frames(film: Any) -> list[Any]:
         return [np.asarray(scene(100 * film.seed + number, *film.size)) for number in range(film.count)]
 
-    monkeypatch.setattr(films, "pictures", frames)
+    monkeypatch.setattr(films, "_frames", frames)
     size, rate = (160, 120), films.Fraction(12)
     film = films.Film(count=24, size=size, rate=rate)
     shorter = films.Film(count=16, size=size, rate=rate)

@@ -100,7 +100,7 @@ def test_the_path_of_a_log_line_is_cut(client: TestClient, caplog: pytest.LogCap
 
 
 def test_a_long_content_disposition_of_a_form_is_refused() -> None:
-    reader = _MultipartReader(b"x", lambda _: None, 1000, "file")
+    reader = _MultipartReader(b"x", lambda _: lambda _: None, 1000, "file", max_files=1)
     reader.feed(b'--x\r\nContent-Disposition: form-data; name="a"' + b";" * 1000 + b"\r\n\r\n1\r\n")
     with pytest.raises(InputError, match="Content-Disposition"):
         reader.feed(b'--x\r\nContent-Disposition: form-data; name="file"' + b";" * 3000 + b"\r\n\r\n1\r\n--x--\r\n")

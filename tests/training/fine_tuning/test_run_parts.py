@@ -166,10 +166,16 @@ def test_a_dense_model_can_be_trained_with_the_prompts_of_its_roles(tmp_path: Pa
     assert base.prompts == {"query": "search: ", "document": "text: ", "symmetric": ""}
 
 
-@pytest.mark.parametrize("name", ["model.gguf", "onnx/model.onnx"])
-def test_a_folder_without_weights_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("model.gguf", "its weights are in a GGUF file. Train the model that it was converted from"),
+        ("onnx/model.onnx", "has no weights .*It has onnx/model.onnx: that format is not read"),
+    ],
+)
+def test_a_folder_without_weights_to_train_is_refused(tmp_path: Path, name: str, reason: str) -> None:
     folder = write_tiny_model(tmp_path / "tiny")
     (folder / "onnx").mkdir()
     (folder / "model.safetensors").rename(folder / name)
-    with pytest.raises(ModelRefused, match=f"has no weights .*It has {name}: that format is not read"):
+    with pytest.raises(ModelRefused, match=reason):
         open_base(str(folder))

@@ -95,6 +95,8 @@ def _refusal(recipe: Recipe, *, has_adapter: bool) -> str | None:
         return f"it is an exported graph ({recipe.exported_graph.name}). Train the weights that it was exported from."
     if recipe.merged is not None or has_adapter:
         return "its folder is an adapter. Train its base model, or merge the adapter into it first."
+    if weights.files(recipe.folder)[0].suffix == ".gguf":
+        return "its weights are in a GGUF file. Train the model that it was converted from."
     if recipe.towers or recipe.fused or recipe.modality != "text":
         return "it reads pictures or sounds too, and only models of texts are trained."
     if recipe.outputs[0] == "scores":
