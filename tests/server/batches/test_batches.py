@@ -195,7 +195,8 @@ def test_a_file_is_never_held_whole() -> None:
     body = b'--b\r\ncontent-disposition: form-data; name="file"\r\n\r\n' + b"xy\r\n-" * 1000 + b"\r\n--b--\r\n"
     for step in (1, 7, 1000):
         got = bytearray()
-        reader = upload._MultipartReader(b"b", lambda _, got=got: got.extend, 10_000, "file", max_files=1)
+        writes = iter([got.extend])
+        reader = upload._MultipartReader(b"b", lambda _: next(writes), 10_000, "file", max_files=1)  # noqa: B023
         for at in range(0, len(body), step):
             reader.feed(body[at : at + step])
         reader.end()
