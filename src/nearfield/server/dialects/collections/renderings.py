@@ -15,8 +15,8 @@ from nearfield.server.collections.document_renderings import (
     rendering_tag,
 )
 from nearfield.server.dialects import Reply
+from nearfield.server.dialects.collections.byte_ranges import RangeNotSatisfiable, requested_range
 from nearfield.server.dialects.collections.requests import query_number, use_collection
-from nearfield.server.http.byte_ranges import RangeNotSatisfiable, requested_range
 from nearfield.server.http.request_context import RequestContext
 
 #: Pixels of the longer side of a thumbnail: the default and the maximum.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nearfield.server.http.byte_ranges import RangeNotSatisfiable, requested_range
+from nearfield.server.dialects.collections.byte_ranges import RangeNotSatisfiable, requested_range
 
 TAG = '"a"'
 
