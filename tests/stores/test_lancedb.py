@@ -81,9 +81,12 @@ def test_small_tables_and_those_without_index_have_none(store: Any, monkeypatch:
     assert all(not store._database.open_table(name).list_indices() for name in ("small", "none"))
 
 
+# LanceDB warns that no reader may use an older version. With a grace of a millisecond, a version that was that young
+# when the table was compacted stayed until the next time, in one run of 80.
+@pytest.mark.filterwarnings("ignore:optimize:UserWarning")
 def test_many_small_writes_are_joined(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lancedb, "_MIN_WRITES", 8)
-    monkeypatch.setattr(lancedb, "_GRACE", timedelta(milliseconds=1))
+    monkeypatch.setattr(lancedb, "_GRACE", timedelta(0))
     records = records_of(BASE, 60)
     store.create(BASE)
     for at in range(60):
