@@ -94,6 +94,14 @@ class MediaContent:
             return ocr or self.type == "pdf"
         return speech
 
+    def is_there(self) -> bool:
+        """Return whether it can be read, and is as it was listed."""
+        try:
+            self.source()
+        except InputError:
+            return False
+        return True
+
     def source(self) -> Path | bytes:
         """Return what it is read from.
 

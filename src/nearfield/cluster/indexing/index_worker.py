@@ -18,6 +18,7 @@ from nearfield.cluster.indexing.messages import (
     EmbedReply,
     ExtractReply,
     IndexOrder,
+    MediaReply,
     ModelOrder,
     SplitReply,
     SplitRequest,
@@ -26,7 +27,7 @@ from nearfield.cluster.model_parcel import FileBytes
 from nearfield.cluster.ray_runtime import import_ray
 from nearfield.cluster.shard_worker import WorkerFacts
 from nearfield.corpus.config import CollectionConfig, parse_config
-from nearfield.corpus.document import StoredFile
+from nearfield.corpus.document import Document, StoredFile
 from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.corpus.extractors.reader import DocumentReader
 from nearfield.corpus.features import build_features, group_passes, measuring_feature, token_counter
@@ -34,6 +35,7 @@ from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent
 from nearfield.corpus.indexing.stages.chunk_encoder import INPUT_ERRORS, ChunkEncoder, encode_dense
 from nearfield.corpus.indexing.stages.document_splitter import BoilerplateRow, DocumentSplitter
 from nearfield.corpus.indexing.stages.extract_stage import ExtractStage
+from nearfield.corpus.indexing.stages.media_encoder import MediaEncoder, MediaInput
 from nearfield.corpus.indexing.workers import extraction_options
 from nearfield.encoder import Encoder
 from nearfield.errors import ClusterFailed
@@ -158,11 +160,28 @@ class IndexWorker:
                 pass
         return [_encode(encoder, texts) for texts in documents]
 
+    def embed_media(self, parts: Sequence[Sequence[MediaInput]], names: tuple[str, ...]) -> list[MediaReply]:
+        """Decode and encode segments of files, those of each file that this machine sees."""
+        encoder = cast(MediaEncoder, self._encoder(names))
+        seen = [_is_seen(inputs) for inputs in parts]
+        rows = iter(
+            encoder.results([item for inputs, here in zip(parts, seen, strict=True) if here for item in inputs])
+        )
+        return [
+            MediaReply([next(rows) for _ in inputs]) if here else MediaReply(lacks_content=True)
+            for inputs, here in zip(parts, seen, strict=True)
+        ]
+
     def _encoder(self, names: tuple[str, ...]) -> ChunkEncoder:
         if names not in self._encoders:
-            ((encode_pass, group),) = group_passes([self._features[name] for name in names])
-            self._encoders[names] = ChunkEncoder(encode_pass, group, late=self._late)
+            self._encoders[names] = self._open_encoder(names)
         return self._encoders[names]
+
+    def _open_encoder(self, names: tuple[str, ...]) -> ChunkEncoder:
+        ((encode_pass, group),) = group_passes([self._features[name] for name in names])
+        if group[0].reads_media:
+            return MediaEncoder(encode_pass, group)
+        return ChunkEncoder(encode_pass, group, late=self._late)
 
 
 def _open_encoder(order: ModelOrder, model: UncompiledModel, node: str) -> Encoder:
@@ -192,7 +211,15 @@ def _content(message: ContentMessage | None) -> ItemContent | None:
 
 def _is_here(content: ItemContent) -> bool:
     """Return whether this machine sees the file that a content stands for, if it stands for one."""
+    if isinstance(content.data, Document):
+        return content.data.media is None or content.data.media.is_there()
     return not isinstance(content.data, StoredFile) or content.data.is_there()
+
+
+def _is_seen(inputs: Sequence[MediaInput]) -> bool:
+    """Return whether this machine sees the file of segments as it was listed, or has its bytes."""
+    media = inputs[0].media
+    return media is None or media.is_there()
 
 
 def _skip(parts: Iterator[DocumentTask], count: int) -> None:

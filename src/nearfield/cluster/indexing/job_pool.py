@@ -21,7 +21,7 @@ from nearfield.cluster.connection_watch import ConnectionWatch, cluster_ended, o
 from nearfield.cluster.indexing.index_tally import IndexTally
 from nearfield.cluster.indexing.index_worker import IndexWorker
 from nearfield.cluster.indexing.job_queue import DocumentSetAside, JobQueue, WorkJob
-from nearfield.cluster.indexing.messages import EmbedReply, IndexOrder, SplitReply
+from nearfield.cluster.indexing.messages import EmbedReply, IndexOrder, MediaReply, SplitReply
 from nearfield.cluster.shard_driver import OWNER_DIED, START_SECONDS
 from nearfield.cluster.shard_worker import WorkerFacts
 from nearfield.cluster.worker_options import StartFailures, WorkerPlan
@@ -223,7 +223,7 @@ class JobPool:
         job = self._queue.finish(number, values)
         if job is not None and worker.facts is not None:
             files = sum(isinstance(value, SplitReply) and value.is_complete for value in values)
-            chunks = sum(len(value.rows) for value in values if isinstance(value, EmbedReply))
+            chunks = sum(len(value.rows) for value in values if isinstance(value, EmbedReply | MediaReply))
             self._tally.add(worker.facts, files=files, chunks=chunks if job.is_counted else 0)
 
     def _refuse(self, number: int, worker: _PoolWorker, error: BaseException) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from nearfield.cluster.model_parcel import ModelParcel
-from nearfield.corpus.document import Document
+from nearfield.corpus.document import Document, MediaContent
 from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent
 from nearfield.corpus.indexing.stages.chunk_encoder import ChunkVectors
+from nearfield.corpus.indexing.stages.media_encoder import SegmentResult
+from nearfield.errors import InputError
+
+#: Bytes of a file up to which it is sent to workers that do not see it.
+_MAX_SENT_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -105,3 +110,34 @@ class EmbedReply:
 
     rows: list[ChunkVectors]
     error: str = ""
+
+
+def with_bytes(media: MediaContent) -> MediaContent:
+    """Return a media file for a worker that does not see it; raises as ``read_to_send`` does, or if it has changed."""
+    source = media.source()
+    return media if isinstance(source, bytes) else replace(media, data=read_to_send(source, media.name), path="")
+
+
+def read_to_send(path: Path, name: str) -> bytes:
+    """Return the bytes of a file for a worker that does not see it.
+
+    Raises:
+        InputError: it is too large to be sent, or cannot be read.
+    """
+    try:
+        if path.stat().st_size <= _MAX_SENT_BYTES:
+            return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({error.strerror or error}).") from error
+    raise InputError(
+        f"{name}: a worker does not see it at the same path, and files of more than {_MAX_SENT_BYTES:,} bytes are not "
+        "sent. Mount its folder on all machines, or index without a cluster."
+    )
+
+
+@dataclass(frozen=True)
+class MediaReply:
+    """The vectors of segments, or why one has none. ``lacks_content``: the worker does not see their file."""
+
+    rows: Sequence[SegmentResult] = ()
+    lacks_content: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -14,24 +14,24 @@ from nearfield.cluster.indexing.job_pool import JobPool
 from nearfield.cluster.indexing.job_queue import DocumentSetAside, WorkJob, WorkReply, WorkUnit, group_items
 from nearfield.cluster.indexing.messages import (
     ContentMessage,
-    EmbedReply,
     ExtractReply,
     FileReference,
     IndexOrder,
     ModelOrder,
     SplitReply,
     SplitRequest,
+    read_to_send,
+    with_bytes,
 )
+from nearfield.cluster.indexing.remote_stages import remote_stages, set_aside_reason
 from nearfield.cluster.model_parcel import ModelParcel
 from nearfield.cluster.ray_runtime import connected
 from nearfield.cluster.worker_options import NodeSize, WorkerPlan, WorkerSize, plan_workers
 from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.document import Document, StoredFile
-from nearfield.corpus.features import group_passes
 from nearfield.corpus.indexing.context import IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent, split_task
 from nearfield.corpus.indexing.report import ClusterCounts
-from nearfield.corpus.indexing.stages.embed_stage import EmbedStage
 from nearfield.corpus.indexing.stages.media_segments import type_of
 from nearfield.corpus.indexing.workers import (
     QUEUE_CAPACITY,
@@ -39,15 +39,16 @@ from nearfield.corpus.indexing.workers import (
     IndexSetup,
     IndexWorkers,
     Stage,
-    embed_stage,
+    embed_stages,
 )
 from nearfield.encoder import Encoder
+from nearfield.errors import InputError
 from nearfield.inference.uncompiled_model import ReadModelKeywords, read_model
 
 #: Bytes from which a file is read by its worker, if it sees the same file at the same path.
 _MIN_REFERENCED = 2**20
-#: Files, or bytes of files, of one job; chunks of one job.
-_FILES_PER_JOB, _BYTES_PER_JOB, _CHUNKS_PER_JOB = 16, 2**19, 256
+#: Files, or bytes of files, of one job.
+_FILES_PER_JOB, _BYTES_PER_JOB = 16, 2**19
 #: Documents and chunks that may wait between two stages, for each worker.
 _CAPACITY_PER_WORKER = 512
 
@@ -165,7 +166,7 @@ class RaySession(IndexSession):
             reply: ExtractReply = unit.future.result().value
             if reply.lacks_content:
                 reply = self._wait(WorkJob("extract", [WorkUnit(_whole(content))])).value
-        except DocumentSetAside:  # the run itself records it
+        except (DocumentSetAside, InputError):  # the run itself records it
             return
         if reply.extracted is not None:
             yield replace(content, extracted=reply.extracted)
@@ -209,9 +210,9 @@ class RaySession(IndexSession):
                 continue
             try:
                 yield from self._parts(task, unit)
-            except DocumentSetAside as error:
+            except (DocumentSetAside, InputError) as error:
                 task.content = None
-                yield task.fail(_set_aside(task, error))
+                yield task.fail(set_aside_reason(task, error) if isinstance(error, DocumentSetAside) else error)
 
     def _parts(self, task: DocumentTask, unit: WorkUnit) -> Iterator[DocumentTask]:
         """Yield the parts of a document; those of a very long one are requested as they are needed."""
@@ -238,55 +239,8 @@ class RaySession(IndexSession):
 
     def embed_stages(self, context: IndexContext) -> list[Stage]:
         """Return two stages for each forward pass: one that queues documents, and one that receives their vectors."""
-        features = [item.feature for item in context.tables.values()]
-        stages: list[Stage] = []
-        for number, (encode_pass, group) in enumerate(group_passes(features)):
-            if group[0].reads_media:  # files of media are read in this process
-                stages.append(embed_stage(context, encode_pass, group).run)
-                continue
-            names = tuple(feature.name for feature in group)
-            stage = RemoteEmbedStage(self._pool, EmbedStage(context, encode_pass, group), names, is_first=number == 0)
-            stages += [stage.submit, stage.receive]
-        return stages
-
-
-class RemoteEmbedStage:
-    """Computes missing vectors on workers.
-
-    Args:
-        pool: the workers.
-        stage: knows what is missing, and where it goes.
-        names: the features that share the forward pass.
-        is_first: whether its chunks are counted.
-    """
-
-    def __init__(self, pool: JobPool, stage: EmbedStage, names: tuple[str, ...], *, is_first: bool) -> None:
-        self._pool, self._stage, self._names, self._is_first = pool, stage, names, is_first
-
-    def submit(self, tasks: Iterator[DocumentTask]) -> Iterator[DocumentTask]:
-        """Queue the texts of documents, several documents in a job."""
-        with_texts = ((task, self._stage.texts(task)) for task in tasks)
-        for group in group_items(with_texts, lambda item: 1e-3 + len(item[1]), _CHUNKS_PER_JOB):
-            units: Sequence[WorkUnit] = [WorkUnit(texts) for _, texts in group if texts]
-            if units:
-                self._pool.submit(WorkJob("embed", units, (self._names,), is_urgent=True, is_counted=self._is_first))
-            remaining = iter(units)
-            for task, texts in group:
-                task.pending = next(remaining) if texts else None
-                yield task
-
-    def receive(self, tasks: Iterator[DocumentTask]) -> Iterator[DocumentTask]:
-        """Yield documents with their vectors, in the same order. A document that the model refuses fails alone."""
-        for task in tasks:
-            unit, task.pending = task.pending, None
-            yield self._stage.fill(task, []) if unit is None else self._filled(task, unit)
-
-    def _filled(self, task: DocumentTask, unit: WorkUnit) -> DocumentTask:
-        try:
-            reply: EmbedReply = unit.future.result().value
-        except DocumentSetAside as error:
-            return task.fail(_set_aside(task, error))
-        return task.fail(reply.error) if reply.error else self._stage.fill(task, reply.rows)
+        stages = remote_stages(self._pool, embed_stages(context))
+        return [part for stage in stages for part in (stage.submit, stage.receive)]
 
 
 def _message(content: ItemContent, *, has_media: bool) -> ContentMessage:
@@ -302,8 +256,16 @@ def _message(content: ItemContent, *, has_media: bool) -> ContentMessage:
 
 
 def _whole(content: ItemContent) -> ContentMessage:
-    """Return a content with all of its bytes, for a worker that does not see its file."""
-    data = content.data.path.read_bytes() if isinstance(content.data, StoredFile) else content.data
+    """Return a content with all of its bytes, for a worker that does not see its file.
+
+    Raises:
+        InputError: it is too large to be sent, or cannot be read.
+    """
+    data = content.data
+    if isinstance(data, StoredFile):
+        data = read_to_send(data.path, content.name)
+    elif isinstance(data, Document) and data.media is not None:
+        data = replace(data, media=with_bytes(data.media))
     return ContentMessage(replace(content, data=data))
 
 
@@ -320,10 +282,3 @@ def _weight(content: ItemContent) -> float:
 def _task_weight(task: DocumentTask) -> float:
     # Tasks with chunks are not sent, and do not wait for others.
     return 1.0 if task.content is None else _weight(task.content)
-
-
-def _set_aside(task: DocumentTask, error: DocumentSetAside) -> str:
-    return (
-        f"{task.document.name}: {error}, twice: its content may end the process, or take more memory than there is. "
-        "Other documents are not affected. To try again: --retry-failed"
-    )

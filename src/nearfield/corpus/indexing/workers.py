@@ -7,7 +7,7 @@ whatever the workers are. What an index run promises does therefore not depend o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from nearfield.corpus.extractors.options import ExtractionOptions
 from nearfield.corpus.extractors.reader import DocumentReader
 from nearfield.corpus.extractors.speech import require_speech
 from nearfield.corpus.extractors.speech.speech_model import locate_speech_model
-from nearfield.corpus.features import EncodePass, Feature, group_passes
+from nearfield.corpus.features import Feature, group_passes
 from nearfield.corpus.indexing.context import IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask, ItemContent, split_task
 from nearfield.corpus.indexing.report import ClusterCounts
@@ -121,10 +121,13 @@ class IndexWorkers(ABC):
         """Return a context manager of the workers of one run."""
 
 
-def embed_stage(context: IndexContext, encode_pass: EncodePass, group: Sequence[Feature]) -> EmbedStage:
-    """Return the stage of a forward pass in this process."""
-    stage = MediaEmbedStage if group[0].reads_media else EmbedStage
-    return stage(context, encode_pass, group)
+def embed_stages(context: IndexContext) -> list[EmbedStage]:
+    """Return the stage of each forward pass in this process."""
+    passes = group_passes([item.feature for item in context.tables.values()])
+    return [
+        (MediaEmbedStage if group[0].reads_media else EmbedStage)(context, encode_pass, group)
+        for encode_pass, group in passes
+    ]
 
 
 class LocalSession(IndexSession):
@@ -150,8 +153,7 @@ class LocalSession(IndexSession):
 
     def embed_stages(self, context: IndexContext) -> list[Stage]:
         """Return a stage for each forward pass."""
-        features = [item.feature for item in context.tables.values()]
-        return [embed_stage(context, encode_pass, group).run for encode_pass, group in group_passes(features)]
+        return [stage.run for stage in embed_stages(context)]
 
 
 class LocalWorkers(IndexWorkers):

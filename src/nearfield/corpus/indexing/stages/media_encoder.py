@@ -11,7 +11,7 @@ from nearfield.corpus.document import MediaContent
 from nearfield.corpus.extractors.media.inputs import open_segment
 from nearfield.corpus.extractors.media.settings import SegmentSettings
 from nearfield.corpus.features import EncodePass, Feature
-from nearfield.corpus.indexing.stages.chunk_encoder import ChunkEncoder, ChunkVectors
+from nearfield.corpus.indexing.stages.chunk_encoder import INPUT_ERRORS, ChunkEncoder, ChunkVectors
 from nearfield.errors import InputError
 from nearfield.media.video.time_ranges import FramePlace
 from nearfield.media.video.video import Video
@@ -50,13 +50,33 @@ class EncodedSegment:
     frames: tuple[FramePlace, ...] = ()
 
 
+#: The vectors of a chunk, or the reason why it has none.
+SegmentResult = EncodedSegment | str
+
+
 class MediaEncoder(ChunkEncoder):
     """Encodes segments of media, and texts where the same feature reads them too."""
 
     def __init__(self, encode_pass: EncodePass, features: Sequence[Feature]) -> None:
         super().__init__(encode_pass, features, late=False)
 
-    def stream_media(self, inputs: Iterable[MediaInput]) -> Iterator[list[EncodedSegment | str]]:
+    def results(self, inputs: Sequence[MediaInput]) -> list[SegmentResult]:
+        """Return the vectors of inputs in order, or the reason why one has none, whatever the model refuses."""
+        try:
+            return self._encode_all(inputs)
+        except INPUT_ERRORS:
+            return [self._encode_one(item) for item in inputs]
+
+    def _encode_all(self, inputs: Iterable[MediaInput]) -> list[SegmentResult]:
+        return [result for window in self.stream_media(inputs) for result in window]
+
+    def _encode_one(self, item: MediaInput) -> SegmentResult:
+        try:
+            return self._encode_all([item])[0]
+        except INPUT_ERRORS as error:
+            return str(error)
+
+    def stream_media(self, inputs: Iterable[MediaInput]) -> Iterator[list[SegmentResult]]:
         """Yield the vectors of inputs in order, or in their place the reason why there are none.
 
         Raises:
@@ -98,9 +118,9 @@ class _OrderedResults:
     def refuse(self, number: int, error: InputError) -> None:
         self._refused[number] = str(error)
 
-    def take(self, rows: Iterable[ChunkVectors]) -> list[EncodedSegment | str]:
+    def take(self, rows: Iterable[ChunkVectors]) -> list[SegmentResult]:
         """Return the results up to the last of these rows, and the errors that follow it."""
-        waiting, results = deque(rows), list[EncodedSegment | str]()
+        waiting, results = deque(rows), list[SegmentResult]()
         while self._order:
             error, value = self._order[0], None
             if error is None:

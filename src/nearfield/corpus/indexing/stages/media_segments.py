@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.document import Document, Loss, MediaContent, NamedBytes, StoredFile
@@ -49,7 +49,7 @@ class SegmentLister:
         if media is None:
             return FileSegments()
         try:
-            listed = list_segments(media, self._reading)
+            listed = list_segments(_readable(media, content.data), self._reading)
             return FileSegments(media, listed.segments, listed.losses, listed.date)
         except InputError as error:
             if not media.may_have_text(self._ocr, self._speech):
@@ -72,6 +72,13 @@ def type_of(content: ItemContent) -> str:
     if isinstance(data, Document):
         return "" if data.media is None else data.media.type
     return media_type(data.name if isinstance(data, NamedBytes) else content.name, data)
+
+
+def _readable(media: MediaContent, data: bytes | Document) -> MediaContent:
+    """Return a file as it can be read here: by its bytes, if a worker got these and does not see the file."""
+    if isinstance(data, Document | StoredFile) or media.is_there():
+        return media
+    return replace(media, data=data, path="")
 
 
 def media_content(content: ItemContent, reading: MediaScope) -> MediaContent | None:

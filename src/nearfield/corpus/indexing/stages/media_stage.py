@@ -12,11 +12,8 @@ from nearfield.corpus.indexing.context import IndexContext
 from nearfield.corpus.indexing.document_task import DocumentTask
 from nearfield.corpus.indexing.stages.chunk_encoder import INPUT_ERRORS
 from nearfield.corpus.indexing.stages.embed_stage import EmbedStage
-from nearfield.corpus.indexing.stages.media_encoder import EncodedSegment, MediaEncoder, MediaInput
+from nearfield.corpus.indexing.stages.media_encoder import MediaEncoder, MediaInput, SegmentResult
 from nearfield.errors import InputError
-
-#: The vectors of a chunk, or the reason why it has none.
-_Result = EncodedSegment | str
 
 
 class MediaEmbedStage(EmbedStage):
@@ -36,53 +33,53 @@ class MediaEmbedStage(EmbedStage):
     def run(self, tasks: Iterator[DocumentTask]) -> Iterator[DocumentTask]:
         """Compute the missing vectors of documents."""
         while True:
-            pending: deque[tuple[DocumentTask, list[int]]] = deque()
+            pending: deque[tuple[DocumentTask, int]] = deque()
             try:
                 yield from self._stream_media(tasks, pending)
                 return
             except INPUT_ERRORS:  # an input that the model refuses, or that was not there any more
-                for task, missing in pending:
-                    yield self._finish(task, missing, [self._embed_chunk(task, at) for at in missing])
+                yield from (self.finish(task, self.encode(self.inputs(task))) for task, _ in pending)
 
     def _stream_media(
-        self, tasks: Iterator[DocumentTask], pending: deque[tuple[DocumentTask, list[int]]]
+        self, tasks: Iterator[DocumentTask], pending: deque[tuple[DocumentTask, int]]
     ) -> Iterator[DocumentTask]:
         def inputs() -> Iterator[MediaInput]:
             for task in tasks:
-                missing = self._missing(task)
-                pending.append((task, missing))
-                yield from (self._input(task, at) for at in missing)
+                missing = self.inputs(task)
+                pending.append((task, len(missing)))
+                yield from missing
 
-        results: deque[_Result] = deque()
+        results: deque[SegmentResult] = deque()
         for window in self._media.stream_media(inputs()):
             results.extend(window)
             yield from self._finished(pending, results)
         yield from self._finished(pending, results)
 
     def _finished(
-        self, pending: deque[tuple[DocumentTask, list[int]]], results: deque[_Result]
+        self, pending: deque[tuple[DocumentTask, int]], results: deque[SegmentResult]
     ) -> Iterator[DocumentTask]:
         """Yield the documents all of whose missing vectors are there."""
-        while pending and len(pending[0][1]) <= len(results):
-            task, missing = pending.popleft()
-            yield self._finish(task, missing, [results.popleft() for _ in missing])
+        while pending and pending[0][1] <= len(results):
+            task, count = pending.popleft()
+            yield self.finish(task, [results.popleft() for _ in range(count)])
+
+    def inputs(self, task: DocumentTask) -> list[MediaInput]:
+        """Return what is to be encoded of a document: its chunks that lack a vector."""
+        return [self._input(task, at) for at in self._missing(task)]
 
     def _input(self, task: DocumentTask, at: int) -> MediaInput:
         chunk = task.chunks[at]
         return MediaInput(chunk.embedded if chunk.kind == TEXT else "", chunk.payload, task.media, self._settings)
 
-    def _embed_chunk(self, task: DocumentTask, at: int) -> _Result:
-        try:
-            return next(
-                result for window in self._media.stream_media(iter([self._input(task, at)])) for result in window
-            )
-        except INPUT_ERRORS as error:
-            return str(error)
+    def encode(self, inputs: Sequence[MediaInput]) -> list[SegmentResult]:
+        """Return the vectors of inputs, or the reason why one has none."""
+        return self._media.results(inputs)
 
-    def _finish(self, task: DocumentTask, missing: Sequence[int], results: Sequence[_Result]) -> DocumentTask:
-        """Set the vectors of a document, and leave out the segments that have none."""
+    def finish(self, task: DocumentTask, results: Sequence[SegmentResult]) -> DocumentTask:
+        """Set the vectors of a document from those of its ``inputs``, and leave out the segments that have none."""
         if task.error:
             return task
+        missing = self._missing(task)
         errors = {at: result for at, result in zip(missing, results, strict=True) if isinstance(result, str)}
         good = {at: result for at, result in zip(missing, results, strict=True) if not isinstance(result, str)}
         task = self._fill(task, list(good), [result.vectors for result in good.values()])
