@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.mining`` mines three negatives for each question of SQuAD (dev), with the same corpus, ranks and
 margin, each program in its own process, in turn. ``--documents 1000000`` measures the peak memory of our search over so
-many generated documents whose vectors come at once, so that the search alone is measured.
+many generated documents whose vectors come at once, so that the search alone is measured. ``--agreement`` prints the
+share of the negatives mined in float32 that are mined in our fastest precision too.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ _DIMENSIONS = 384
 
 
 def mine_here(data: TrainingData) -> int:
-    """Mine with Nearfield in its default precision."""
-    from nearfield import Encoder
+    """Mine with Nearfield in the precision that it mines in."""
+    from nearfield.training.miner import open_miner
 
-    with Encoder(MODEL) as encoder:
+    with open_miner(MODEL) as encoder:
         return mine_negatives(data, encoder).mined
 
 
@@ -81,6 +82,23 @@ class GeneratedVectors:
     encode_document = encode_query
 
 
+def agreement(queries: int) -> float:
+    """Return the share of the negatives in float32 that the precision in which we mine finds too."""
+    from nearfield import Encoder
+    from nearfield.training.miner import open_miner
+
+    data = _questions(queries)
+    with open_miner(MODEL) as fast, Encoder(MODEL, precision="float32") as exact:
+        ours, reference = (_negatives(mine_negatives(data, encoder).data) for encoder in (fast, exact))
+    return len(ours & reference) / len(reference)
+
+
+def _negatives(data: TrainingData) -> set[tuple[str, str]]:
+    rows = data.rows
+    assert isinstance(rows, Retrieval)
+    return {(query, name) for query, grades in rows.relevant.items() for name, grade in grades.items() if grade < 1}
+
+
 def search_memory(documents: int, queries: int = 10_000) -> dict[str, float]:
     """Return seconds, and peak memory with and without the search, in MB."""
     names = {f"d{n}": f"text {n}" for n in range(documents)}
@@ -97,14 +115,18 @@ def _peak() -> float:
 
 def _timed(program: str, queries: int) -> dict[str, float]:
     """Run one program in this process, on the first queries; loading the model counts."""
-    data = load_training_data(SQUAD)
-    rows = data.rows
+    data = _questions(queries)
+    started = time.perf_counter()
+    mined = PROGRAMS[program](data)
+    return {"seconds": time.perf_counter() - started, "mined": mined, "peak_mb": _peak()}
+
+
+def _questions(queries: int) -> TrainingData:
+    """Return the first questions of SQuAD, and all paragraphs."""
+    rows = load_training_data(SQUAD).rows
     assert isinstance(rows, Retrieval)
     chosen = dict(list(rows.relevant.items())[:queries])
-    part = Retrieval(rows.documents, {query: rows.queries[query] for query in chosen}, chosen)
-    started = time.perf_counter()
-    mined = PROGRAMS[program](TrainingData("squad", part))
-    return {"seconds": time.perf_counter() - started, "mined": mined, "peak_mb": _peak()}
+    return TrainingData("squad", Retrieval(rows.documents, {query: rows.queries[query] for query in chosen}, chosen))
 
 
 def _run(*arguments: str) -> dict[str, float]:
@@ -119,7 +141,11 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=10_533)
     parser.add_argument("--documents", type=int, help="measure the memory of the search over so many documents")
     parser.add_argument("--program", choices=list(PROGRAMS), help=argparse.SUPPRESS)
+    parser.add_argument("--agreement", action="store_true", help="compare the negatives with those in float32")
     options = parser.parse_args()
+    if options.agreement:
+        print(f"{agreement(options.queries):.1%} of the negatives in float32")
+        return
     if options.program or options.documents:
         result: Any = (
             search_memory(options.documents) if options.documents else _timed(options.program, options.queries)

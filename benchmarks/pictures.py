@@ -134,15 +134,15 @@ def _replace(folder: Path, model: Any, processor: Any) -> Path:
     return folder
 
 
-def write_photos(place: Path, name: str, *, quick: bool) -> list[Path]:
-    """Write JPEG files with edges, gradients and the noise of a camera."""
+def write_photos(place: Path, name: str, *, quick: bool = False, count: int | None = None) -> list[Path]:
+    """Write JPEG files with edges, gradients and the noise of a camera: ``count``, or as many as ``FILES`` says."""
     from PIL import Image
 
     from tests.support.odd_pictures import smooth
 
-    width, height, count = FILES[name]
+    width, height, usual = FILES[name]
     files = []
-    for number in range(max(2, count // 12) if quick else count):
+    for number in range(count or (max(2, usual // 12) if quick else usual)):
         pixels = np.asarray(smooth(width, height, number), np.int16)
         noise = np.random.default_rng(number).integers(-6, 7, pixels.shape, np.int16)
         files.append(place / f"{name}{number}.jpg")

@@ -63,13 +63,13 @@ def mine(
 
 
 def _mine(rows: TrainingData, model: str, teacher: str | None, options: JsonObject, *, shown: bool) -> MinedNegatives:
-    from nearfield.encoder import Encoder
+    from nearfield.training.miner import open_miner
     from nearfield.training.mining import mine_negatives
     from nearfield.training.teachers import open_teacher
 
     with ExitStack() as stack:
         judge = None if teacher is None else stack.enter_context(open_teacher(teacher))
-        encoder = stack.enter_context(Encoder(model, progress=shown))
+        encoder = stack.enter_context(open_miner(model, progress=shown))
         return mine_negatives(rows, encoder, teacher=judge, **options)
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nearfield.encoder import Encoder
 from nearfield.evaluation.datasets.dataset import Retrieval
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.training.fine_tuning.preparation import PreparedRun
 from nearfield.training.fine_tuning.torch_training.models import train_library
+from nearfield.training.miner import open_miner
 from nearfield.training.mining import mine_negatives
 from nearfield.training.teachers import ModelTeacher, open_teacher, score_judged
 from nearfield.training.training_data import TrainingData
@@ -74,9 +74,9 @@ def _mine(prepared: PreparedRun, teacher: ModelTeacher | None) -> tuple[Training
         assert teacher is not None  # see mine
         return replace(prepared.data, teacher_scores=score_judged(prepared.data, teacher)), {"counts": {}}
     model = prepared.base.requested if prepared.base.kind == "dense" else _MINER
-    with Encoder(model, accept_license=True) as encoder:
+    with open_miner(model, accept_license=True) as encoder:
         mined = mine_negatives(prepared.data, encoder, per_query=prepared.options.negatives, teacher=teacher)
-    return mined.data, {"counts": mined.to_dict(), "miner": model}
+    return mined.data, {"counts": mined.to_dict(), "miner": model, "precision": encoder.precision}
 
 
 @contextmanager
