@@ -311,7 +311,10 @@ def http() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         app, metrics = _app(Path(place))
     routes = sorted(
-        f"{method} {route.path}" for route in app.routes for method in (route.methods or ()) if method != "HEAD"
+        f"{method} {route.path}"
+        for route in app.routes
+        for method in getattr(route, "methods", None) or ()  # static files have none
+        if method != "HEAD"
     )
     return {"routes": routes, "bodies": _bodies(_document(app)), "metrics": metrics}
 

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from nearfield.console import app as console
 from nearfield.errors import MissingExtra
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.batches.batch_runner import BatchRunner
@@ -95,12 +96,15 @@ def create_app(
         Route("/openapi.json", _constant_endpoint(lambda: json_response(document()))),
         Route("/docs", _constant_endpoint(lambda: HTMLResponse(openapi.page(document())))),
     ]
-    server.route_templates = {route.endpoint: route.path for route in routes}
+    page, files = console.routes()
+    routes.append(page)
+    server.route_templates = {route.endpoint: route.path for route in routes} | {files.app: files.path}
     handlers: Mapping[Any, Any] = {
         HTTPException: routing_error_handler(server.dialects),
         Exception: unexpected_error_handler(server.dialects[-1]),
     }
-    app = Starlette(routes=routes, middleware=_middleware(settings, server, routes), exception_handlers=handlers)
+    middleware = _middleware(settings, server, routes)
+    app = Starlette(routes=[*routes, files], middleware=middleware, exception_handlers=handlers)
     app.state.server = server
     return app
 

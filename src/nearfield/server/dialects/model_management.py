@@ -30,7 +30,8 @@ class ModelRequest(msgspec.Struct):
 class ModelStatus(msgspec.Struct):
     """State of a model: ``bytes`` of memory, requests that use it (``users``), seconds since the last use (``idle``).
 
-    ``again`` is the number of seconds until a load that failed is tried again.
+    ``again`` is the number of seconds until a load that failed is tried again. What the model reads and how it pools
+    tokens is known once it is loaded, and so are its prompts by name, and the one of requests that name none.
     """
 
     id: str
@@ -42,6 +43,10 @@ class ModelStatus(msgspec.Struct):
     idle: float
     keep_alive: float | None
     outputs: list[str]
+    modalities: list[str]
+    pooling: list[str]
+    prompts: dict[str, str]
+    default_prompt: str
     error: str
     again: float
 
@@ -94,7 +99,7 @@ def _reference(entry: ModelEntry, created: int) -> JsonObject:
 
 
 def _entry_to_dict(entry: ModelEntry) -> JsonObject:
-    now = time.monotonic()
+    now, model = time.monotonic(), entry.description
     return {
         "id": entry.name,
         "state": entry.state,
@@ -104,7 +109,11 @@ def _entry_to_dict(entry: ModelEntry) -> JsonObject:
         "uses": entry.uses,
         "idle": 0.0 if entry.users else round(now - entry.last_used, 3),
         "keep_alive": entry.keep_alive,
-        "outputs": list(entry.description.outputs) if entry.description is not None else [],
+        "outputs": list(model.outputs) if model is not None else [],
+        "modalities": list(model.modalities) if model is not None else [],
+        "pooling": list(model.pooling) if model is not None else [],
+        "prompts": dict(model.prompts) if model is not None else {},
+        "default_prompt": model.default_prompt if model is not None else "",
         "error": entry.error,
         "again": round(max(0.0, entry.retry_at - now), 3),
     }

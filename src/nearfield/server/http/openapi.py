@@ -26,6 +26,7 @@ _SERVER_PATHS = {
     "/metrics": ("Prometheus metrics", "200", "Text"),
     "/openapi.json": ("This document", "200", "JSON"),
     "/docs": ("This page", "200", "HTML"),
+    "/console": ("Web console", "200", "HTML"),
 }
 
 

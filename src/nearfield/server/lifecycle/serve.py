@@ -198,7 +198,8 @@ def ready_line(address: str, loaded: Sequence[LoadedModel], seconds: float, grpc
     models = ", ".join(f"{model.name} ({_output_summary(model)}, {model.precision})" for model in loaded)
     also = f" and over gRPC (TEI) at {grpc}" if grpc is not None else ""
     return (
-        f"Nearfield serves {models or 'models on demand'} at {address}{also} (ready in {seconds:.1f} s; docs at /docs)"
+        f"Nearfield serves {models or 'models on demand'} at {address}{also} (ready in {seconds:.1f} s; docs at /docs, "
+        "console at /console)"
     )
 
 

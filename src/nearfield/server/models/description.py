@@ -57,6 +57,8 @@ class ModelDescription:
     pooling: tuple[str, ...] = ()
     #: Prompts by their names.
     prompts: Mapping[str, str] = field(default_factory=dict)
+    #: The prompt of requests that name none.
+    default_prompt: str = ""
     #: Prompts of the roles ``query`` and ``document`` that have one.
     role_prompts: Mapping[str, str] = field(default_factory=dict)
     #: What ``encode`` accepts as a task: tasks of the model, and names of prompts.
@@ -125,6 +127,7 @@ def _describe(model: LoadedModel) -> ModelDescription:
         and isinstance(multivector.modules[-1], Normalize),
         pooling=_pooling(recipe),
         prompts=recipe.prompts,
+        default_prompt=recipe.prompts.get(recipe.default_prompt_name or "", ""),
         role_prompts=_role_prompts(recipe),
         tasks=encoder.tasks if encoder is not None else (),
         labels=scorer.labels if scorer is not None else (),

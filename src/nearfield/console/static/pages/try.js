@@ -1,0 +1,139 @@
+// Try: how alike texts and pictures are to a model, what it reads of them, and the code to do the same.
+
+import { postJson, SERVER } from "../api.js";
+import { act, code, empty, failure, field, h, load, select, show, table } from "../dom.js";
+import { count, score, shorten } from "../format.js";
+import { fetchModels, sorted } from "../model-list.js";
+import { MEASURES, matrix } from "../similarity.js";
+import { SNIPPETS } from "../snippets.js";
+import { tokenView } from "../token-view.js";
+
+export const title = "Try";
+const EXAMPLE = "A cat sits on the mat.\nA kitten rests on a rug.\nInterest rates rose again.";
+/** A table with more rows would help nobody. */
+const MAX_INPUTS = 40;
+
+export function render(main, { signal }) {
+  const content = h("div", null);
+  main.append(content);
+  load(content, "Reading the models", () => fetchModels(signal), ({ models }) => trial(sorted(models), signal));
+}
+
+function trial(models, signal) {
+  if (!models.length) return empty("No models", "There is nothing to try until the server has a model.");
+  const controls = createControls(models);
+  const results = h("div", { "aria-live": "polite" });
+  const problem = h("div", null);
+  const button = h("button", { class: "main" }, "Compare");
+  const submit = (event) => {
+    event.preventDefault();
+    act(button, problem, async () => show(results, await compare(controls, models, signal)));
+  };
+  const form = h("form", { submit, class: "panel" }, controls.fields, h("div", { class: "row" }, button), problem);
+  return [form, results];
+}
+
+function createControls(models) {
+  const options = models.map((model) => [model.id, model.state === "loaded" ? model.id : `${model.id} (is loaded first)`]);
+  const texts = h("textarea", { rows: 6, spellcheck: "false" }, EXAMPLE);
+  const pictures = h("input", { type: "file", accept: "image/*", multiple: true });
+  const model = select(options);
+  const second = select([["", "none"], ...options]);
+  const prompt = select([]);
+  const offer = () => show(prompt, promptOptions(models.find(({ id }) => id === model.value)));
+  model.addEventListener("change", offer);
+  offer();
+  const fields = [
+    field("Texts, one on each line", texts, "A reranker ranks the others by the first."),
+    field("Pictures", pictures, "For models that read pictures."),
+    h("div", { class: "columns" }, field("Model", model), field("Prompt", prompt), field("Beside it", second)),
+  ];
+  return { texts, pictures, model, second, prompt, fields };
+}
+
+function promptOptions(model) {
+  const named = Object.entries(model.prompts).map(([name, text]) => [name, `${name}: ${quoted(text)}`]);
+  const options = [["", `default: ${quoted(model.default_prompt)}`], ...named];
+  return options.map(([value, label]) => h("option", { value }, label));
+}
+
+const quoted = (text) => (text ? `“${shorten(text, 60)}”` : "none");
+
+async function compare(controls, models, signal) {
+  const texts = controls.texts.value.split("\n").filter((line) => line.trim());
+  const pictures = await Promise.all([...controls.pictures.files].map(readPicture));
+  if (!texts.length && !pictures.length) return empty("Nothing to compare", "Type a text, or choose a picture.");
+  if (texts.length + pictures.length > MAX_INPUTS) return empty("Too many inputs", `At most ${MAX_INPUTS} are compared at a time.`);
+  const names = [...new Set([controls.model.value, controls.second.value])].filter(Boolean);
+  const inputs = { texts, pictures, prompt: controls.prompt.value };
+  const columns = await Promise.all(names.map((name) => column(name, models.find(({ id }) => id === name), inputs, signal)));
+  return [h("div", { class: columns.length > 1 ? "columns" : "" }, columns), codeView(names[0], texts)];
+}
+
+/** What one model says: a section, with the error in it if there is one, so that the other model is shown. */
+async function column(name, model, inputs, signal) {
+  const show = model.outputs.includes("scores") ? ranked : compared;
+  const content = await show(name, inputs, signal).catch((error) => failure(error));
+  const prompt = inputs.prompt ? model.prompts[inputs.prompt] : model.default_prompt;
+  const note = prompt && h("p", { class: "small" }, "Prompt before each text: ", h("q", null, prompt));
+  return h("section", { "aria-label": name }, h("h2", null, name), note, content);
+}
+
+// -- rerankers -------------------------------------------------------------------------------------------------------
+
+async function ranked(model, { texts: [query, ...documents] }, signal) {
+  if (!documents.length) return empty("One text", "A reranker needs a query and texts to rank: type at least two lines.");
+  const reply = await postJson("rank", { model, query, documents }, { signal });
+  const rows = reply.results.map(({ index, score: value }) => [score(value), shorten(documents[index], 200), cutNote(reply, index)]);
+  return [h("p", null, "By ", h("q", null, shorten(query, 200))), table(`Texts ranked by ${model}`, ["Score", "Text", "Cut"], rows)];
+}
+
+const cutNote = (reply, index) => (reply.dropped[index] ? count(reply.dropped[index], "token") : "–");
+
+// -- encoders --------------------------------------------------------------------------------------------------------
+
+async function compared(model, { texts, pictures, prompt }, signal) {
+  const input = [...texts, ...pictures.map(({ uri }) => ({ image: uri }))];
+  const options = prompt ? { prompt_name: prompt } : {};
+  const reply = await postJson("encode", { model, input, ...options }, { signal });
+  const kind = Object.keys(MEASURES).find((name) => reply[name]);
+  const [words, measure] = MEASURES[kind];
+  const labels = [...texts, ...pictures.map(({ name }) => name)];
+  const tokens = texts.length ? await tokenView(model, texts, reply, options, signal).catch((error) => failure(error)) : null;
+  return [h("p", { class: "small" }, `Similarity: ${words}.`), matrixTable(labels, matrix(reply[kind].data, measure)), tokens];
+}
+
+function matrixTable(labels, values) {
+  const head = (text, scope) => h("th", { scope, title: shorten(text, 500) }, shorten(text, 40));
+  const rows = values.map((row, number) => h("tr", null, head(labels[number], "row"), row.map(heatCell)));
+  const heads = h("tr", null, h("td", null), labels.map((text) => head(text, "col")));
+  const whole = h("table", { class: "matrix" }, h("caption", { class: "unseen" }, "Similarity"), h("thead", null, heads), h("tbody", null, rows));
+  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Similarity" }, whole);
+}
+
+function heatCell(value) {
+  const cell = h("td", { class: "heat" }, score(value));
+  cell.style.setProperty("--heat", `${Math.round(100 * Math.max(0, Math.min(1, value)))}%`);
+  return cell;
+}
+
+function readPicture(file) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.addEventListener("load", () => resolve({ name: file.name, uri: reader.result }));
+    reader.addEventListener("error", () => reject(new Error(`${file.name} cannot be read.`)));
+    reader.readAsDataURL(file);
+  });
+}
+
+// -- code ------------------------------------------------------------------------------------------------------------
+
+function codeView(model, texts) {
+  const values = { server: SERVER.href, model, texts: texts.map((text) => shorten(text, 200)), key: "YOUR_KEY" };
+  const choice = select(Object.keys(SNIPPETS).map((name) => [name]));
+  const shown = h("div", null);
+  const draw = () => show(shown, code(SNIPPETS[choice.value](values)));
+  choice.addEventListener("change", draw);
+  draw();
+  return h("section", null, h("h2", null, "The same in code"), field("Client", choice), shown);
+}
