@@ -237,6 +237,17 @@ class Ops(ABC, Generic[T]):
         """Pick columns of each row of [B, L, H] by ``order``, int32 [N]: the result is [B, N, H]."""
 
     @abstractmethod
+    def nonzero(self, x: T) -> T:
+        """Return the places of the values that are not zero, counted over all axes: int32 [N]."""
+
+    @abstractmethod
+    def add_rows(self, x: T, ids: T, rows: T) -> T:
+        """Add ``rows`` [N, H] to the rows of ``x`` [..., H] that ``ids`` [N] name, none of them twice.
+
+        Rows are counted over all axes before the last.
+        """
+
+    @abstractmethod
     def reshape(self, x: T, *sizes: int) -> T:
         """Return the same values, in the same order, with axes of these sizes after the first, which is the rest."""
 

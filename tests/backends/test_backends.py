@@ -102,6 +102,17 @@ def _disentangled(run: Ops[Any], inputs: Mapping[str, Any]) -> Any:
     return run.attention(q, k, v, AttentionMask(inputs["segments"]), bias=run.add(there, run.transpose(back)))
 
 
+def _doubled(run: Ops[Any], inputs: Mapping[str, Any]) -> Any:
+    """Double the rows that count, and then none."""
+    x = _x(run, inputs)
+    for count in (1, 0):
+        chosen = run.nonzero(run.multiply(inputs["pool.max"], run.constant(np.array([count], np.float32))))
+        x = run.add_rows(
+            x, chosen, run.affine(run.gather(run.reshape(x, H), chosen), np.eye(H, dtype=np.float32), None)
+        )
+    return x
+
+
 def _headed(change: Callable[[Ops[Any], Any, Mapping[str, Any]], Any]) -> Forward:
     """Change query and key as heads tensors, whose layout is the backend's own, and attend."""
 
@@ -175,6 +186,7 @@ CASES: dict[str, tuple[tuple[str, ...], Forward]] = {
         ("ids", "positions"),
         lambda run, inputs: run.add(_x(run, inputs), run.gather(run.reshape(_x(run, inputs), H), inputs["positions"])),
     ),
+    "add_rows": (("ids", "pool.max"), _doubled),
     "take": (("ids",), lambda run, inputs: run.take(_x(run, inputs), np.array([2, 0, 2, 6], np.int32))),
     "reshape": (("ids",), lambda run, inputs: run.reshape(run.take(_x(run, inputs), np.arange(6)), 3, 2 * H)),
     "matmul": (("ids", "pool.mean"), lambda run, inputs: run.matmul(inputs["pool.mean"], _x(run, inputs))),
@@ -188,8 +200,8 @@ CASES: dict[str, tuple[tuple[str, ...], Forward]] = {
         for name in ("identity", "gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "tanh", "sigmoid")
     },
 }
-# Tested within "attention with bias", "masked_max", "multiply" and the other attentions.
-WITHIN = {"move_last_first", "unseen", "constant", "activation", "split", "rope", "relative"}
+# Tested within "attention with bias", "masked_max", "multiply", "add_rows" and the other attentions.
+WITHIN = {"move_last_first", "unseen", "constant", "activation", "split", "rope", "relative", "nonzero"}
 SIZES = {"rope.cos": 4, "rope.sin": 4, "rope.local.cos": 2, "rope.local.sin": 2}
 
 

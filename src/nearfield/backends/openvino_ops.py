@@ -267,6 +267,14 @@ class OpenVinoOps(Ops[Node]):
     def take(self, x: Node, order: Array) -> Node:
         return op.gather(x, self.constant(order), op.constant(np.int64(1)))
 
+    def nonzero(self, x: Node) -> Node:
+        return op.reshape(op.non_zero(op.reshape(x, _ints(-1), False), "i32"), _ints(-1), False)
+
+    def add_rows(self, x: Node, ids: Node, rows: Node) -> Node:
+        flat = self.reshape(x, _last(x))
+        changed = op.scatter_update(flat, ids, op.add(self.gather(flat, ids), rows), op.constant(np.int64(0)))
+        return op.reshape(changed, op.shape_of(x), False)
+
     def reshape(self, x: Node, *sizes: int) -> Node:
         return op.reshape(x, _ints(-1, *sizes), False)
 

@@ -118,6 +118,14 @@ class NumpyOps(Ops[Array]):
     def take(self, x: Array, order: Array) -> Array:
         return x[:, order]
 
+    def nonzero(self, x: Array) -> Array:
+        return np.flatnonzero(x)
+
+    def add_rows(self, x: Array, ids: Array, rows: Array) -> Array:
+        flat = x.reshape(-1, x.shape[-1]).copy()
+        flat[ids] += rows
+        return flat.reshape(x.shape)
+
     def reshape(self, x: Array, *sizes: int) -> Array:
         return x.reshape(-1, *sizes)
 

@@ -202,6 +202,12 @@ class TorchOps(Ops[Tensor]):
     def take(self, x: Tensor, order: Array | Tensor) -> Tensor:
         return x.index_select(1, self._weight(order))
 
+    def nonzero(self, x: Tensor) -> Tensor:
+        return x.flatten().nonzero()[:, 0]
+
+    def add_rows(self, x: Tensor, ids: Tensor, rows: Tensor) -> Tensor:
+        return x.flatten(0, -2).index_add(0, ids, rows.to(x.dtype)).reshape(x.shape)
+
     def reshape(self, x: Tensor, *sizes: int) -> Tensor:
         return x.reshape(-1, *sizes)
 

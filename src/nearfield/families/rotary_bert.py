@@ -145,8 +145,8 @@ class RotaryBert(Family):
             own = weights.scope(layout.layer.format(number))
             a = self._attention(ops, own, x, inputs, mask, layout)
             x = self._norm(ops, own, ops.add(x, a), layout.attention_norm)
-            h = self._experts(ops, own, x) if self._has_experts(number) else self._feed(ops, own, x, layout)
-            x = self._norm(ops, own, ops.add(x, h), layout.output_norm)
+            feed = self._add_experts if self._has_experts(number) else self._add_feed
+            x = self._norm(ops, own, feed(ops, own, x, layout), layout.output_norm)
         return x
 
     def _embed(self, ops: Ops[T], weights: Weights, inputs: Mapping[str, T], layout: WeightLayout) -> T:
@@ -177,6 +177,9 @@ class RotaryBert(Family):
         q, k = (ops.rope(y, inputs["rope.cos"], inputs["rope.sin"]) for y in (q, k))
         return ops.linear(ops.attention(q, k, v, mask), weights.linear(layout.out, size, size, self.qkv_bias))
 
+    def _add_feed(self, ops: Ops[T], weights: Weights, x: T, layout: WeightLayout) -> T:
+        return ops.add(x, self._feed(ops, weights, x, layout))
+
     def _feed(self, ops: Ops[T], weights: Weights, x: T, layout: WeightLayout) -> T:
         size, inner = self.hidden_size, self.intermediate_size
         down = weights.linear(layout.gated[-1] if self.gated else layout.plain[1], inner, size, self.down_bias)
@@ -192,7 +195,7 @@ class RotaryBert(Family):
     def _has_experts(self, number: int) -> bool:
         return False
 
-    def _experts(self, ops: Ops[T], weights: Weights, x: T) -> T:
+    def _add_experts(self, ops: Ops[T], weights: Weights, x: T, layout: WeightLayout) -> T:
         raise ModelRefused("This architecture has no experts.")
 
     def _norm(self, ops: Ops[T], weights: Weights, x: T, name: str) -> T:
@@ -290,22 +293,26 @@ class Nomic(RotaryBert):
     def _has_experts(self, number: int) -> bool:
         return bool(self.every) and number % self.every == 1
 
-    def _experts(self, ops: Ops[T], weights: Weights, x: T) -> T:
-        """Weigh the experts by the router's largest probabilities; all are computed, those not chosen count nothing.
-
-        One after the other: what lies between an expert's two layers would fill eight times the memory for all at once.
-        """
-        size, inner, own = self.hidden_size, self.intermediate_size, weights.scope("mlp.")
+    def _add_experts(self, ops: Ops[T], weights: Weights, x: T, layout: WeightLayout) -> T:
+        """Add what experts say, weighed by the router's largest probabilities; each reads the tokens that chose it."""
+        size, own = self.hidden_size, weights.scope("mlp.")
         router = own.linear("router.layer", size, self.experts, bias=False)
         chances = ops.top(ops.softmax(ops.linear(x, router)), self.chosen)
-        ups = np.split(own.tensor("experts.mlp.w1", (self.experts * inner, size)), self.experts)
-        downs = np.split(own.tensor("experts.mlp.w2", (self.experts * inner, size)), self.experts)
-        total = ops.constant(own.tensor("experts.bias", (size,)))
+        tokens, total = ops.reshape(x, size), ops.add(x, ops.constant(own.tensor("experts.bias", (size,))))
+        ups, downs = (self._expert_matrices(own, name) for name in ("w1", "w2"))
         for up, down, pick in zip(ups, downs, np.eye(self.experts, dtype=np.float32), strict=True):
-            h = ops.activation(ops.affine(x, up, None), self.act)
-            h = ops.affine(h, np.ascontiguousarray(down.T), None)
-            total = ops.add(total, ops.multiply(h, ops.affine(chances, pick[None], None)))
+            chance = ops.reshape(ops.affine(chances, pick[None], None), 1)
+            chosen = ops.nonzero(chance)
+            h = self._expert(ops, ops.gather(tokens, chosen), up, down)
+            total = ops.add_rows(total, chosen, ops.multiply(h, ops.gather(chance, chosen)))
         return total
+
+    def _expert(self, ops: Ops[T], x: T, up: Array, down: Array) -> T:
+        return ops.affine(ops.activation(ops.affine(x, up, None), self.act), np.ascontiguousarray(down.T), None)
+
+    def _expert_matrices(self, weights: Weights, name: str) -> list[Array]:
+        shape = (self.experts * self.intermediate_size, self.hidden_size)
+        return np.split(weights.tensor(f"experts.mlp.{name}", shape), self.experts)
 
 
 class JinaV3(RotaryBert):

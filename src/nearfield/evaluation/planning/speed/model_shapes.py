@@ -25,7 +25,8 @@ class ModelShape:
     ``vocabulary`` and ``inner`` are rows; ``attention`` is the width of all heads, ``keys`` that of keys and values;
     0 means ``hidden``. ``untied``: the weights have the vocabulary twice. ``slower``: a layer computes more than its
     matrices (DeBERTa's distances), so that the estimated speed is too high. ``scores_words``: each token is also
-    multiplied with the vocabulary, as in sparse models.
+    multiplied with the vocabulary, as in sparse models. ``idle``: rows like ``inner``, of experts that a token does not
+    meet.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ModelShape:
     untied: bool = False
     slower: bool = False
     scores_words: bool = False
+    idle: int = 0
 
     @property
     def heads_width(self) -> int:
@@ -49,12 +51,16 @@ class ModelShape:
     def layer_weights(self) -> int:
         """The number of weights in the matrices of a layer; each is multiplied once per token."""
         both = self.heads_width + (self.keys or self.hidden)
-        return 2 * self.hidden * both + (3 if self.gated else 2) * self.hidden * self.inner
+        return 2 * self.hidden * both + self._inner_weights(self.inner)
 
     @property
     def parameters(self) -> int:
         """The number of weights in all matrices and the vocabulary, without norms, biases and positions."""
-        return self.layers * self.layer_weights + self.vocabulary * self.hidden * (2 if self.untied else 1)
+        layer = self.layer_weights + self._inner_weights(self.idle)
+        return self.layers * layer + self.vocabulary * self.hidden * (2 if self.untied else 1)
+
+    def _inner_weights(self, rows: int) -> int:
+        return (3 if self.gated else 2) * self.hidden * rows
 
     @property
     def head_weights(self) -> int:
