@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from nearfield.engine.engine import Engine
     from nearfield.evaluation.comparison.compare import compare
     from nearfield.evaluation.evaluate import evaluate
+    from nearfield.jobs.classification.classify import classify, next_to_label
+    from nearfield.jobs.classification.training import train_classifier
+    from nearfield.jobs.topics.find_topics import find_topics
+    from nearfield.jobs.topics.topics import load_topics
     from nearfield.media.audio import Audio
     from nearfield.media.image import Image
     from nearfield.media.video.video import Video
@@ -43,15 +47,20 @@ __all__ = [
     "Video",
     "__version__",
     "calibrate",
+    "classify",
     "compare",
     "evaluate",
     "find_duplicate_files",
+    "find_topics",
     "load",
+    "load_topics",
     "maxsim",
+    "next_to_label",
     "quantize",
     "read_multivectors",
     "similarity",
     "train",
+    "train_classifier",
 ]
 
 _MODULES = {
@@ -77,6 +86,11 @@ _MODULES = {
     "similarity": "nearfield.vectors.similarity",
     "quantize": "nearfield.training.light.quantize",
     "train": "nearfield.training.fine_tuning.train",
+    "classify": "nearfield.jobs.classification.classify",
+    "next_to_label": "nearfield.jobs.classification.classify",
+    "find_topics": "nearfield.jobs.topics.find_topics",
+    "load_topics": "nearfield.jobs.topics.topics",
+    "train_classifier": "nearfield.jobs.classification.training",
 }
 
 

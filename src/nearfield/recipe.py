@@ -171,10 +171,14 @@ class Multivector:
 
 @dataclass(frozen=True)
 class ClassScores:
-    """A classification head: one logit for each label, then ``activation`` (identity, sigmoid or softmax)."""
+    """A classification head: one logit for each label, then ``activation`` (identity, sigmoid or softmax).
+
+    ``modules`` compute the logits from tokens, the last one as a linear layer; without any, the family's head does.
+    """
 
     labels: tuple[str, ...]
     activation: str = "identity"
+    modules: tuple[Module, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def test_classify(nearfield: Run, clip: Path, encoder: Encoder, photos: Path, te
     ("words", "message"),
     [
         (("photos/none.png", "--labels", "a"), "none.png"),
-        (("photos", "--labels", "a"), "photos cannot be read"),
+        (("photos", "--labels", "a"), "photos holds no file that ends in"),
         (("photos/b.png", "--labels", ","), "labels is empty"),
         (("photos/b.png", "--labels", "a", "--template", "b"), "has no {}"),
     ],

@@ -258,7 +258,7 @@ class _RecipeBuilder:
         if kind in (output_kinds.DENSE, output_kinds.MULTIVECTOR) and transformer.task != "feature-extraction":
             raise ModelRefused(f"{folder} holds a {kind} model, and its transformer_task is {transformer.task!r}")
         if kind == output_kinds.SCORES:
-            scores = output_kinds.scores(folder, meta, stages, config, answer)
+            scores = self._scores(config, answer)
             return (), (scores,), len(scores.labels) if isinstance(scores, ClassScores) else 1
         if kind == output_kinds.SPARSE:
             return (), (output_kinds.splade(folder, stages, queries),), int(config.get("vocab_size") or 0)
@@ -269,6 +269,12 @@ class _RecipeBuilder:
         chain, dimensions = dense_modules(stages, config, self._facts)
         beside = (output_kinds.lexical(folder, config), output_kinds.m3_colbert(folder, width))
         return chain, tuple(head for head in beside if head is not None), dimensions
+
+    def _scores(self, config: JsonDict, answer: RerankPrompt | None) -> ClassScores | RerankPrompt:
+        facts, stages = (self._folder, self._facts.meta), self._stages
+        if stages is not None and output_kinds.is_pooled_classifier(stages):
+            return output_kinds.pooled_scores(*facts, stages, config, token_width(self._folder, config))
+        return output_kinds.scores(*facts, stages, config, answer)
 
     def _unsupported_precisions(self, config: JsonDict) -> tuple[str, ...]:
         stated = self._entry.forbid if self._entry else ()

@@ -29,6 +29,8 @@ OTHER_KINDS = {
 SPARSE = frozenset({"SpladePooling", "MLMTransformer", "SparseStaticEmbedding", "SparseAutoEncoder"})
 MULTIVECTOR = frozenset({"MultiVectorMask"})
 SCORES = frozenset({"LogitScore"})
+#: What the last module of a classifier of pooled vectors calls its output.
+SCORES_OUTPUT = "scores"
 STATIC = frozenset({"StaticEmbedding"})
 #: Stand where a transformer stands.
 FIRST = TRANSFORMERS | {"MLMTransformer"} | STATIC
@@ -121,7 +123,7 @@ def routes(folder: Path) -> dict[str, tuple[ModuleStage, ...]]:
 
 
 def read_modules(
-    stages: tuple[ModuleStage, ...], width: int, level: str = "sentence_embedding"
+    stages: tuple[ModuleStage, ...], width: int, level: str = "sentence_embedding", result: str | None = None
 ) -> tuple[tuple[Module, ...], int]:
     """Read the modules after the transformer, whose tokens have ``width`` dimensions. Returns them and the last width.
 
@@ -129,20 +131,23 @@ def read_modules(
     """
     if level == "sentence_embedding":
         check_order(stages)
-    return read_chain(stages[1:], width, level)
+    return read_chain(stages[1:], width, level, result)
 
 
 def read_chain(
-    stages: tuple[ModuleStage, ...], width: int, level: str = "sentence_embedding"
+    stages: tuple[ModuleStage, ...], width: int, level: str = "sentence_embedding", result: str | None = None
 ) -> tuple[tuple[Module, ...], int]:
-    """Read modules in their order, of which the first takes ``width`` dimensions; ``level`` is what they read."""
+    """Read modules in their order, of which the first takes ``width`` dimensions; ``level`` is what they read.
+
+    ``result`` is what the last module may call its output, where that is not the level.
+    """
     modules: list[Module] = []
     for stage in stages:
         path = stage.folder / "config.json"
         if stage.kind not in READERS:
             raise ModelRefused(f"{path.parent.parent / 'modules.json'} lists {stage.kind} where a dense model has none")
         config = json_file.read_optional(path)
-        _in_line(path, config, level)
+        _in_line(path, config, level, result if stage is stages[-1] else None)
         module, width = READERS[stage.kind](path, config, width)
         modules.extend([] if module is None else [module])
     return tuple(modules), width
@@ -167,10 +172,10 @@ def _known(path: Path, config: JsonObject, fields: tuple[str, ...]) -> None:
             raise ModelRefused(f"{path} has the field {field!r}, which is not understood. {nearest(field, fields)}")
 
 
-def _in_line(path: Path, config: JsonObject, level: str) -> None:
-    """Refuse a module that reads or writes anything but what runs through this chain."""
-    for field in ("module_input_name", "module_output_name"):
-        if config.get(field) not in (level, None):
+def _in_line(path: Path, config: JsonObject, level: str, result: str | None = None) -> None:
+    """Refuse a module that reads or writes anything but what runs through this chain, or ``result`` at its end."""
+    for field, known in (("module_input_name", (level, None)), ("module_output_name", (level, result, None))):
+        if config.get(field) not in known:
             raise ModelRefused(f"{path}: {field} is {config[field]!r}; only {LEVELS[level]} is supported here")
 
 

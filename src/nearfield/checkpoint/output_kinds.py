@@ -245,6 +245,25 @@ def scores(
     return ClassScores(labels, _activation(folder, meta, config, len(labels)))
 
 
+def is_pooled_classifier(stages: tuple[ModuleStage, ...] | None) -> bool:
+    """Whether modules end in a linear layer that gives scores, as in sentence-transformers' CrossEncoder."""
+    last = stages[-1] if stages else None
+    if last is None or last.kind != "Dense":
+        return False
+    return json_file.read_optional(last.folder / "config.json").get("module_output_name") == modules.SCORES_OUTPUT
+
+
+def pooled_scores(
+    folder: Path, meta: Meta, stages: tuple[ModuleStage, ...], config: JsonObject, width: int
+) -> ClassScores:
+    """Read a classifier of pooled vectors, whose tokens have ``width`` dimensions."""
+    chain, count = modules.read_modules(stages, width, result=modules.SCORES_OUTPUT)
+    labels = _labels(config)
+    if len(labels) != count:
+        raise ModelRefused(f"{folder} names {len(labels)} labels in its config.json and gives {count} scores")
+    return ClassScores(labels, _activation(folder, meta, config, count), chain)
+
+
 def _unknown_reranker(folder: Path, stages: tuple[ModuleStage, ...] | None) -> ModelRefused:
     kinds = ", ".join(stage.kind for stage in stages or ())
     return ModelRefused(f"{folder / 'modules.json'}: a reranker of {kinds} is not known here")

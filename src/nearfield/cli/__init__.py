@@ -26,6 +26,7 @@ COMMANDS = (
     ("mcp", "mcp", "EXAMPLES"),
     ("similarity", "similarity", "EXAMPLES"),
     ("classify", "classify", "EXAMPLES"),
+    ("topics", "topics", "EXAMPLES"),
     ("rerank", "rerank", "EXAMPLES"),
     ("doctor", "doctor", "EXAMPLES"),
     ("top", "top", "EXAMPLES"),

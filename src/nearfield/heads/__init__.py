@@ -69,6 +69,7 @@ class Head(ABC):
 def create_head(spec: recipe.HeadSpec) -> Head:
     """Create the head that a recipe describes: the one place that lists all classes of heads."""
     from nearfield.heads.multivector import MultivectorHead, RowsHead
+    from nearfield.heads.pooled import PooledScoreHead
     from nearfield.heads.scores import ClassificationHead, LanguageModelScoreHead
     from nearfield.heads.sparse import LexicalHead, SpladeHead
 
@@ -80,7 +81,7 @@ def create_head(spec: recipe.HeadSpec) -> Head:
         case recipe.Multivector():
             return MultivectorHead(spec)
         case recipe.ClassScores():
-            return ClassificationHead(spec)
+            return PooledScoreHead(spec.modules) if spec.modules else ClassificationHead(spec)
         case recipe.RerankPrompt():
             return LanguageModelScoreHead(spec)
         case recipe.Rows():

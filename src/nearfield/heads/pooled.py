@@ -53,6 +53,12 @@ class PooledHead(Head):
         ]
 
 
+class PooledScoreHead(PooledHead):
+    """The logits of labels, from the pooled vector."""
+
+    output = "scores"
+
+
 def inputs(modules: Sequence[Module]) -> tuple[str, ...]:
     """Return the names of the token weights that these modules' poolings read."""
     names = [f"pool.{mode}" for module in modules if isinstance(module, Pooling) for mode in module.modes]

@@ -97,7 +97,9 @@ def _same(activation: str) -> str:
 
 def _head_fields(head: HeadSpec, recipe: Recipe) -> tuple[object, ...]:
     """Return the fields that identify a head. Names of older kinds of model are stored, and contain a path."""
-    if not isinstance(head, Multivector) or not recipe.fused:
+    if isinstance(head, ClassScores) and not head.modules:
+        return head.labels, head.activation
+    if not isinstance(head, ClassScores) and not (isinstance(head, Multivector) and recipe.fused):
         return _fields(head)
     modules = [(type(module).__name__, *_fields(module)) for module in head.modules]
     return modules, *(value for name, value in vars(head).items() if name != "modules")

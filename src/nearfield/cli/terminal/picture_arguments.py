@@ -62,6 +62,11 @@ def _first_bytes(name: str) -> bytes:
         return b""
 
 
+def is_media_name(name: str) -> bool:
+    """Return whether an argument is a picture, video or sound, or ends like the name of one."""
+    return name.lower().endswith(_FILE_NAMES) or not isinstance(read_argument(name), str)
+
+
 def read_arguments(arguments: list[str]) -> list[str | Image | Video | Audio]:
     """Return arguments with pictures, videos and sounds in place of the names of such files; see `is_picture_file`."""
     return [read_argument(name) for name in arguments]

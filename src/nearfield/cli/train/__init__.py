@@ -12,6 +12,7 @@ from nearfield.cli.default_command import DefaultCommandGroup
 #: A new command is one module and one row.
 COMMANDS: tuple[tuple[str, str], ...] = (
     ("run", "run"),
+    ("classifier", "classifier"),
     ("map", "query_map"),
     ("mine", "mine"),
     ("prune", "prune"),

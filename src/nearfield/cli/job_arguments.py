@@ -1,0 +1,53 @@
+"""Arguments of jobs that are texts, or names of files with texts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nearfield.errors import InputError
+
+if TYPE_CHECKING:
+    from nearfield.jobs.job_items import JobItems
+
+#: The argument for stdin.
+_STDIN = "-"
+
+
+def read_job_items(
+    arguments: Sequence[str], *, field: str = "text", id_field: str | None = None, columns: Sequence[str] = ()
+) -> JobItems:
+    """Return the texts of files and folders, or the arguments themselves if none of them is one.
+
+    Raises:
+        InputError: some arguments are files and others are not, or a file cannot be read.
+    """
+    from nearfield.jobs.job_items import JobItems, read_items
+
+    exist = [name == _STDIN or _is_path(name) for name in arguments]
+    if all(exist):
+        return read_items([Path(name) for name in arguments], field=field, id_field=id_field, columns=columns)
+    missing = arguments[exist.index(False)]
+    if any(exist) or _looks_like_path(missing):
+        raise InputError(f"There is no file {missing!r}. Give files alone, or texts alone.", param="inputs")
+    return JobItems.from_texts(list(arguments))
+
+
+def show_progress(*, quiet: bool) -> bool:
+    """Return whether a job shows progress: on a terminal, unless the user wants none."""
+    return not quiet and sys.stderr.isatty()
+
+
+def _is_path(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except OSError:  # a text that is longer than names of files
+        return False
+
+
+def _looks_like_path(name: str) -> bool:
+    from nearfield.bulk.input_table import suffixes_of
+
+    return " " not in name and name.lower().endswith((*suffixes_of(None), *suffixes_of("txt")))

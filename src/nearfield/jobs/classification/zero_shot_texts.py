@@ -1,0 +1,63 @@
+"""Classification of texts without examples: each text gets the label whose name or description is nearest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from nearfield.arrays import Array
+from nearfield.encoder import Encoder
+from nearfield.errors import InputError
+from nearfield.inference.calls.zero_shot import class_vectors, label_prompts
+from nearfield.jobs.classification.label_prediction import LabelPrediction, build_predictions
+from nearfield.jobs.job_vectors import encode_texts
+
+#: Names of labels, or names with a description that stands for each.
+LabelsLike: TypeAlias = "Sequence[str] | Mapping[str, str]"
+#: Cosines by which the nearest label is ahead of the second; below it a prediction is unsure.
+MARGIN = 0.02
+
+
+def classify_by_names(
+    encoder: Encoder,
+    texts: Sequence[str],
+    labels: LabelsLike,
+    templates: str | Sequence[str] | None = None,
+    *,
+    margin: float = MARGIN,
+    progress: bool = False,
+) -> list[LabelPrediction]:
+    """Return the nearest label of each text; scores are cosines, no probabilities.
+
+    Names and texts are read with the model's prompt for classification, if it has one.
+
+    Raises:
+        InputError: there is no label, or one twice; or a template has no place for the label.
+    """
+    names, sentences = _sentences(labels, templates)
+    classes = class_vectors(encode_texts(encoder, sentences, "classification"), len(names))
+    scores = encode_texts(encoder, texts, "classification", progress=progress) @ classes.T
+    return build_predictions(names, scores, _margins(scores) < margin)
+
+
+def _sentences(labels: LabelsLike, templates: str | Sequence[str] | None) -> tuple[list[str], list[str]]:
+    """Return the names of labels, and the sentences that stand for them."""
+    described = labels if isinstance(labels, Mapping) else None
+    patterns = "{}" if templates is None else templates
+    names, sentences = label_prompts(list(labels), patterns, ())
+    if described is None:
+        return names, sentences
+    blank = next((name for name in names if not described[name].strip()), None)
+    if blank is not None:
+        raise InputError(f"The description of {blank!r} is empty: leave it out, or describe it.", param="labels")
+    return names, label_prompts([described[name] for name in names], patterns, ())[1]
+
+
+def _margins(scores: Array) -> Array:
+    """Return by how much the best score of each row is ahead of the second; infinite for a single label."""
+    if scores.shape[1] == 1:
+        return np.full(len(scores), np.inf)
+    second, first = np.partition(scores, -2, axis=1)[:, -2:].T
+    return np.asarray(first - second)

@@ -1,0 +1,1 @@
+"""Topics: clusters of texts with words for names, of which a new text joins the nearest."""
