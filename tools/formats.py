@@ -21,6 +21,7 @@ from nearfield.corpus.extractors.media.kinds import KINDS_BY_TYPE, PDF, PICTURE,
 from nearfield.corpus.extractors.reader import kind_of
 from nearfield.corpus.extractors.sandbox import DEADLINE, MEMORY
 from nearfield.corpus.indexing.cleaning.document_cleaner import clean
+from nearfield.corpus.sources.archives.archive_listing import ARCHIVES, MAX_DEPTH, MAX_MEMBERS, MAX_UNPACKED
 from nearfield.corpus.sources.files import MAX_BYTES, MAX_RECORDING_BYTES, FileSource
 from nearfield.errors import InputError, NearfieldError
 from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, LONG_SOUND_LIMITS, LONG_VIDEO_LIMITS
@@ -165,7 +166,10 @@ def _limits() -> str:
     return (
         f"A file has at most {_size(MAX_BYTES)} (`largest` of a source), a recording of which speech is recognised "
         f"{_size(MAX_RECORDING_BYTES)}. One that may hang or crash its parser is read in another process, for at most "
-        f"{DEADLINE:g} seconds and in {_size(MEMORY)} of memory. What has more is reported, with the reason."
+        f"{DEADLINE:g} seconds and in {_size(MEMORY)} of memory. What has more is reported, with the reason.\n\n"
+        f"Files in archives are documents: {', '.join(f'`{suffix}`' for suffix in ARCHIVES)}. An archive has at most "
+        f"{MAX_MEMBERS:,} of them and {_size(MAX_UNPACKED)} when it is unpacked, with archives in it up to {MAX_DEPTH} "
+        "deep. Links, devices and sparse files in it are left out."
     )
 
 

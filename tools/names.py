@@ -110,6 +110,7 @@ ALLOWED_FUNCTIONS = {
     "ClusterEngine.forget": "the same method as Engine.forget",
     "MultiVectors.of": "public constructor of a class in nearfield.__all__",
     "SparseVectors.of": "public constructor of a class in nearfield.__all__",
+    **dict.fromkeys(("ForwardFile.tell", "_BoundedFile.tell", "UnpackedFile.tell"), "a method of Python's files"),
     "cli:forget": "the command `nearfield collections forget` takes its name from the function",
 }
 

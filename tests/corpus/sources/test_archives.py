@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
 import json
+import lzma
+import tarfile
 import zipfile
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +18,9 @@ import pytest
 
 from nearfield.corpus.document import Document, SourceItem
 from nearfield.corpus.extractors.reader import DocumentReader
-from nearfield.corpus.sources import archive, file_parts, open_source
+from nearfield.corpus.sources import file_parts, open_source
+from nearfield.corpus.sources.archives import archive_listing, tar_members
+from nearfield.corpus.sources.files import FileSource
 from nearfield.corpus.sources.spec import parse_source
 from nearfield.corpus.word_count import count_words
 from nearfield.errors import InputError
@@ -72,7 +81,7 @@ def test_stamps_of_members_change_with_their_content(tmp_path: Path) -> None:
 
 
 def test_what_is_beyond_a_limit_is_named_and_the_rest_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "_MAX_MEMBERS", 9)
+    monkeypatch.setattr(archive_listing, "MAX_MEMBERS", 9)
     many = {f"{number:02}.txt": f"Text {number}." for number in range(12)}
     (tmp_path / "many.zip").write_bytes(sample_files.zip_file({**many, "photo.xyz": "x", ".hidden": "x"}))
     (tmp_path / "damaged.zip").write_bytes(sample_files.zip_file({"a.txt": "x"})[:30])
@@ -103,8 +112,8 @@ def test_a_member_that_unpacks_to_much_more_is_read(tmp_path: Path) -> None:
 
 
 def test_a_member_that_is_too_large_costs_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "_MAX_BYTES", 2500)
-    monkeypatch.setattr(archive, "_MAX_INNER_BYTES", 900)
+    monkeypatch.setattr(archive_listing, "MAX_UNPACKED", 2500)
+    monkeypatch.setattr(archive_listing, "_MAX_INNER_BYTES", 900)
     inner = sample_files.zip_file({"d.txt": "inner " * 300}, zipfile.ZIP_STORED)
     files: dict[str, bytes | str] = {"a.txt": "word " * 200, "b.txt": "x" * 5000, "c.txt": "word " * 200}
     (tmp_path / "a.zip").write_bytes(sample_files.zip_file({**files, "e.txt": "word " * 200, "z.txt": "last"}))
@@ -188,6 +197,108 @@ def test_members_that_cannot_be_unpacked_say_why_and_cost_no_other(tmp_path: Pat
 def test_a_document_whose_name_says_zip(tmp_path: Path) -> None:
     (tmp_path / "book.zip").write_bytes(sample_files.epub({"one": "<p>The text of a chapter.</p>"}))
     assert texts(tmp_path) == {"book.zip": "The text of a chapter."}
+
+
+# -- tars ----------------------------------------------------------------------------------------------------------
+
+
+def tar_file(entries: Sequence[tuple[str, bytes | str, dict[str, Any]]], form: int = tarfile.PAX_FORMAT) -> bytes:
+    """Return a tar of entries: name, content, and attributes of the header."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w", format=form) as writer:
+        for name, content, header in entries:
+            info, data = tarfile.TarInfo(name), content.encode() if isinstance(content, str) else content
+            info.size = len(data)
+            for field, value in header.items():
+                setattr(info, field, value)
+            writer.addfile(info, io.BytesIO(data))
+    return target.getvalue()
+
+
+PACKERS: dict[str, Any] = {
+    "a.tar": bytes,
+    "a.tar.gz": gzip.compress,
+    "a.tbz2": bz2.compress,
+    "a.tar.xz": lzma.compress,
+    "a.tar.zst": lambda data: pytest.importorskip("pyarrow").compress(data, codec="zstd", asbytes=True),
+}
+
+
+@pytest.mark.parametrize("name", PACKERS)
+def test_members_of_a_tar(tmp_path: Path, name: str) -> None:
+    """They are listed in their order; names and links lead nowhere, and each can be read again by its key."""
+    link: dict[str, Any] = {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}
+    entries: list[tuple[str, bytes | str, dict[str, Any]]] = [
+        ("z.txt", "The last by name.", {}), ("folder", "", {"type": tarfile.DIRTYPE}), ("folder/b.md", "# Title", {}),
+        ("../../up.txt", "Not above.", {}), ("/etc/absolute.txt", "Not from the root.", {}), ("link.txt", "", link),
+        ("hard.txt", "", {"type": tarfile.LNKTYPE, "linkname": "z.txt"}), ("pipe.txt", "", {"type": tarfile.FIFOTYPE}),
+        ("in.zip", sample_files.zip_file({"deep.txt": "Deep text."}), {}), ("x" * 150 + ".txt", "A long name.", {}),
+        ("in.tgz", gzip.compress(tar_file([("deep.txt", "Deeper text.", {})])), {}), ("z.txt", "A second version.", {}),
+        ("caf\udce9.txt", "A name in Latin-1.", {}), ("device.txt", "", {"type": tarfile.CHRTYPE}),
+    ]  # fmt: skip
+    (tmp_path / name).write_bytes(PACKERS[name](tar_file(entries, tarfile.GNU_FORMAT)))
+    source = open_source("files", str(tmp_path))
+    expected = {
+        "z.txt": "The last by name.", "folder/b.md": "# Title", "up.txt": "Not above.",
+        "etc/absolute.txt": "Not from the root.", "in.zip!/deep.txt": "Deep text.", "x" * 150 + ".txt": "A long name.",
+        "in.tgz!/deep.txt": "Deeper text.", "caf\\xe9.txt": "A name in Latin-1.", "z (2).txt": "A second version.",
+    }  # fmt: skip
+    read = {item.key: item.read() for item in source.items()}
+    assert read == {f"{name}!/{key}": text.encode() for key, text in expected.items()}
+    assert next(iter(read)) == f"{name}!/z.txt"
+    skipped = {
+        "link.txt": "a link",
+        "hard.txt": "a link",
+        **dict.fromkeys(("pipe.txt", "device.txt"), "not a regular file"),
+    }
+    assert dict(source.skipped) == {f"{name}!/{key}": reason for key, reason in skipped.items()}
+    assert isinstance(source, FileSource)
+    for key, data in reversed(read.items()):
+        item = source.file_of(key)
+        assert item is not None and item.read() == data
+
+
+def test_tars_that_are_damaged_or_bombs_cost_only_what_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = tar_file([("a.txt", "text a", {}), ("b.txt", "text b", {})])
+    blocks = good[:1024]  # the first member, without an end
+    huge = tarfile.TarInfo("huge.txt")
+    huge.size = 2**40
+    negative = bytearray(tarfile.TarInfo("negative.txt").tobuf())
+    negative[124:136] = b"\xff" * 10 + b"\xfc\x00"  # -1024 in base 256
+    negative[148:156] = b"%06o\0 " % (sum(negative) - sum(negative[148:156]) + 8 * 32)
+    extension = tarfile.TarInfo("x")
+    extension.type, extension.size = tarfile.XHDTYPE, 2**31
+    packed = gzip.compress(good)
+    cases: dict[str, tuple[bytes, str]] = {
+        "cut.tar": (blocks, "cut off at byte 1,024"),
+        "damaged.tar": (blocks + b"x" * 1024, "damaged at byte 1,024"),
+        "zeros.tar.gz": (gzip.compress(blocks + huge.tobuf() + bytes(2**20)), "has more than 50,000 bytes"),
+        "negative.tar": (blocks + bytes(negative) + bytes(1024), "a negative size"),
+        "extension.tar": (blocks + extension.tobuf() + bytes(2048), "headers are too large"),
+        "many.tar": (tar_file([("a.txt", "text a", {}), *((f"{n}.xyz", "", {}) for n in range(20))]), "10 entries"),
+        "cut.tar.gz": (packed[: len(packed) // 2], "damaged, or no tar"),
+        "none.tar": (b"no tar at all" * 100, "damaged, or no tar"),
+        "memory.tar.xz": (_with_large_dictionary(good), "Memory usage limit exceeded"),
+    }
+    monkeypatch.setattr(archive_listing, "MAX_UNPACKED", 50_000)
+    monkeypatch.setattr(tar_members, "_MAX_ENTRIES", 10)
+    for name, (data, _) in cases.items():
+        (tmp_path / name).write_bytes(data)
+    result = texts(tmp_path)
+    for name, (_, problem) in cases.items():
+        assert problem in result[name], result[name]
+        assert ("no tar" in result[name]) != (result.get(f"{name}!/a.txt") == "text a")
+
+
+def _with_large_dictionary(data: bytes) -> bytes:
+    """Return data as xz that asks for two GiB of memory: the size is in the header of its first block."""
+    packed = bytearray(lzma.compress(data))
+    end = 12 + 4 * packed[12]
+    packed[16] = 38
+    packed[end : end + 4] = zlib.crc32(packed[12:end]).to_bytes(4, "little")
+    return bytes(packed)
 
 
 # -- mailboxes -----------------------------------------------------------------------------------------------------

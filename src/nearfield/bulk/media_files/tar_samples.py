@@ -1,12 +1,7 @@
-"""Samples of a tar in the layout of WebDataset: consecutive members whose names are the same up to the first dot.
-
-A tar is read header by header, and the list of its members is not in memory. Python's tarfile takes a damaged header
-for the end; here the end is only where the blocks of zeros are that POSIX requires (pax, "ustar Interchange Format").
-"""
+"""Samples of a tar in the layout of WebDataset: consecutive members whose names are the same up to the first dot."""
 
 from __future__ import annotations
 
-import os
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,9 +9,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from nearfield.bulk.media_files.media_row import to_unicode
-from nearfield.errors import NearfieldError
-
-_BLOCK = tarfile.BLOCKSIZE
+from nearfield.fileio.tar_headers import TarHeaders
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,7 @@ class TarSample:
 
 def read_samples(file: BinaryIO, start: int = 0) -> Iterator[TarSample]:
     """Yield the samples of a tar from a header on; the last one has a problem if the tar is damaged or cut off."""
-    reader = _TarReader(file, start)
+    reader = TarHeaders(file, start)
     sample: TarSample | None = None
     for info in reader.members():
         key, _, name = _split(info.name)
@@ -79,38 +72,3 @@ def _split(name: str) -> tuple[str, str, str]:
 def _is_hidden(name: str) -> bool:
     """Return whether a member is no data: macOS adds files that begin with a dot."""
     return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name.removeprefix("./")).parts)
-
-
-class _TarReader:
-    """Reads headers. After ``members``, ``end`` is where reading stopped, and ``problem`` says why if it was no end."""
-
-    def __init__(self, file: BinaryIO, start: int) -> None:
-        self._file = file
-        self.end = start
-        self.problem = ""
-
-    def members(self) -> Iterator[tarfile.TarInfo]:
-        """Yield the members."""
-        self._file.seek(self.end)
-        try:
-            with tarfile.open(fileobj=self._file, mode="r:") as archive:
-                while (info := archive.next()) is not None:
-                    self.end = archive.offset
-                    archive.members.clear()  # type: ignore[attr-defined]  # otherwise it has all
-                    yield info
-                self.end = archive.offset
-        except NearfieldError:  # of the storage: it says nothing of the tar
-            raise
-        except (tarfile.TarError, OSError, ValueError, EOFError) as error:
-            self.problem = f"The tar cannot be read from byte {self.end:,} on ({error})."
-            return
-        self.problem = self._problem_at_end()
-
-    def _problem_at_end(self) -> str:
-        size = self._file.seek(0, os.SEEK_END)
-        self._file.seek(self.end)
-        if self._file.read(_BLOCK) == bytes(_BLOCK):
-            return ""
-        if self.end >= size:
-            return f"The tar is cut off at byte {size:,}: members may be missing."
-        return f"The tar is damaged at byte {self.end:,}: what follows was not read."

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from nearfield.corpus.document import NamedBytes, SourceItem
 from nearfield.corpus.extractors.messages.mailbox import message_places, unescape_message
-from nearfield.corpus.sources.archive import SEPARATOR
+from nearfield.corpus.sources.archives.archive_listing import SEPARATOR
 from nearfield.errors import InputError
 
 #: Suffixes of mailboxes, and of tables in text.

@@ -16,7 +16,7 @@ from nearfield.corpus.document import Document, MediaContent, NamedBytes, Source
 from nearfield.corpus.extractors.media.kinds import FILES_WITHOUT_TEXT, media_type
 from nearfield.corpus.extractors.text_encoding import require_encoding, to_utf8
 from nearfield.corpus.sources import TABLES, Source, slack_export
-from nearfield.corpus.sources.archive import ARCHIVES, SEPARATOR, ArchiveListing, find_member
+from nearfield.corpus.sources.archives.archive_listing import SEPARATOR, ArchiveListing, find_member, is_archive
 from nearfield.corpus.sources.file_parts import FilePart, part_item, split_file
 from nearfield.errors import InputError, MissingExtra
 from nearfield.media.files import file_digest
@@ -48,9 +48,9 @@ class FileSource(Source):
 
     ``include`` and ``exclude`` are patterns as in .gitignore files. ``largest`` is the maximum size of a file in bytes.
     ``hidden`` includes hidden files. ``encoding`` is that of texts that are not UTF-8; None recognises it. Links to
-    files inside the folder are followed, other links are not. Members of zip archives, messages of mailboxes, channels
-    of Slack exports and groups of rows of large tables are documents. Parquet files are skipped: they are sources of
-    kind ``table``.
+    files inside the folder are followed, other links are not. Members of archives (zip and tar), messages of mailboxes,
+    channels of Slack exports and groups of rows of large tables are documents. Parquet files are skipped: they are
+    sources of kind ``table``.
     """
 
     kind = "files"
@@ -222,7 +222,7 @@ class FileSource(Source):
         """Yield the document of a file; of an archive or mailbox all its documents."""
         stamp = _stamp(status)
         stamp = stamp if self._encoding is None else f"{stamp}-{self._encoding}"
-        if path.suffix.lower() in ARCHIVES:
+        if is_archive(path.name):
             listing = ArchiveListing(self._member_reason, self._record_skipped, self._max_bytes)
             for item in listing.items(path, key, stamp):
                 yield self._decoded(item)
@@ -261,7 +261,7 @@ class FileSource(Source):
             return "a picture: its text is read with OCR, if the collection has 'ocr = true' (--ocr)"
         if kind in _RECORDINGS and not self.recordings and media not in self.media:
             return f"no extractor for {suffix}"
-        if suffix in ARCHIVES or kind is not None or media in self.media:
+        if is_archive(key) or kind is not None or media in self.media:
             return ""
         if suffix in TABLES:
             return "a table: add it as a source of kind 'table'"

@@ -11,7 +11,7 @@ _KINDS: dict[str, tuple[str, str]] = {
         "mp4 mkv mov avi webm wmv m4v mpg mpeg flv",
         "what is said is read with 'speech = true' (--speech); or index its subtitles",
     ),
-    "archives": ("tar gz tgz bz2 xz 7z rar zst jar iso dmg", "unpack them"),
+    "archives": ("gz bz2 xz 7z rar zst jar iso dmg", "unpack them"),
     "programs": ("exe dll so dylib msi deb rpm apk bin o a class pyc pyd wasm whl", ""),
     "fonts": ("ttf otf woff woff2 eot", ""),
     "databases": ("db sqlite sqlite3 mdb accdb dbf", "export their tables as .csv or .jsonl"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -84,9 +86,19 @@ def _notebook() -> bytes:
     return messages.notebook_of(cells)
 
 
-def _zip() -> bytes:
+def _papers() -> dict[str, bytes]:
     first, second = topics()["clock-museum"], topics()["town-library"]
-    return office.archive({"a/museum.md": markup.markdown(first), "b/library.html": markup.html(second)})
+    return {"a/museum.md": markup.markdown(first), "b/library.html": markup.html(second)}
+
+
+def _tar() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as writer:
+        for name, data in _papers().items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            writer.addfile(info, io.BytesIO(data))
+    return file.getvalue()
 
 
 def _table(delimiter: str, encoding: str) -> bytes:
@@ -181,7 +193,13 @@ def files() -> Iterator[TruthFile]:
     )
     yield TruthFile(
         "papers.zip",
-        _zip,
+        lambda: office.archive(_papers()),
+        (*topics()["clock-museum"].pieces, *topics()["town-library"].pieces),
+        fault="archives",
+    )
+    yield TruthFile(
+        "papers.tgz",
+        _tar,
         (*topics()["clock-museum"].pieces, *topics()["town-library"].pieces),
         fault="archives",
     )
