@@ -35,6 +35,8 @@ _SIZES = {
     "layer_norm_epsilon": "add_layer_norm_eps",
     "rms_norm_eps": "add_layer_norm_rms_eps",
     "rope_theta": "add_rope_freq_base",
+    "rope_local_base_freq": "add_rope_freq_base_swa",
+    "type_vocab_size": "add_token_type_count",
     "rotary_emb_base": "add_rope_freq_base",
     "sliding_window": "add_sliding_window",
     "sliding_window_pattern": "add_sliding_window_pattern",
@@ -44,6 +46,7 @@ _SIZES = {
 }
 _POOLING = {"mean": 1, "cls": 2, "lasttoken": 3, "rank": 4}
 _NORMAL, _CONTROL = 1, 3
+_ENCODERS = ("bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2")
 
 
 def convert(
@@ -58,6 +61,7 @@ def convert(
     extra: str = "",
     change: Callable[[str, Array], Mapping[str, Array]] | None = None,
     metadata: Mapping[str, Any] = MappingProxyType({}),
+    old: bool = False,
 ) -> Path:
     """Write the GGUF file of a folder beside it.
 
@@ -71,6 +75,7 @@ def convert(
         drop, extra: a tensor to leave out, and one to add.
         change: what the converter does to a tensor, to those of another name.
         metadata: further entries.
+        old: leave out what converters of before 2026 did not write of WordPiece.
     """
     import gguf
 
@@ -79,12 +84,19 @@ def convert(
     config = tiny_models.read(folder / "config.json")
     rope = config.pop("rope_parameters", None) or {}
     config.update(rope.get("full_attention", rope))
+    config["rope_local_base_freq"] = rope.get("sliding_attention", {}).get("rope_theta")
+    if "roberta" in str(config.get("model_type")):  # whose first positions are left out
+        config["max_position_embeddings"] -= config["pad_token_id"] + 1
     for name, method in _SIZES.items():
         if config.get(name) is not None:
             getattr(writer, method)(config[name])
+    if architecture in _ENCODERS:
+        writer.add_causal_attention(False)
     if pooling:
         writer.add_pooling_type(gguf.PoolingType(_POOLING[pooling]))
     _write_vocabulary(writer, folder, pre)
+    if not old:
+        _write_normalizer(writer, tiny_models.read(folder / "tokenizer.json")["normalizer"] or {})
     for name, value in metadata.items():
         add = {str: writer.add_string, bool: writer.add_bool, int: writer.add_uint32, list: writer.add_array}
         add[type(value)](name, value)
@@ -96,7 +108,9 @@ def convert(
     for number, place in enumerate(sorted(folder.glob("*_Dense")) if dense else [], 2):
         from safetensors.numpy import load_file
 
-        _add_tensor(writer, f"dense_{number}.weight", load_file(place / "model.safetensors")["linear.weight"], "F32")
+        layer = load_file(place / "model.safetensors")["linear.weight"]
+        writer.add_dense_features_dims(f"dense_{number}", *layer.shape[::-1])
+        _add_tensor(writer, f"dense_{number}.weight", layer, "F32")
     return close(writer, path)
 
 
@@ -215,9 +229,20 @@ def _write_special_tokens(writer: Any, tokenizer: Any, settings: Any, ids: Mappi
         if token in ids:
             getattr(writer, f"add_{role}_token_id")(ids[token])
     frame = tokenizer.get("post_processor") or {}
+    if frame.get("type") == "RobertaProcessing":
+        writer.add_add_bos_token(True)
+        writer.add_add_eos_token(True)
+        writer.add_add_sep_token(True)
     if frame.get("type") == "TemplateProcessing":
         writer.add_add_bos_token("SpecialToken" in frame["single"][0])
         writer.add_add_eos_token("SpecialToken" in frame["single"][-1])
+
+
+def _write_normalizer(writer: Any, normalizer: Mapping[str, Any]) -> None:
+    """Write what WordPiece does to case and accents, where the tokenizer says it."""
+    for name in ("lowercase", "strip_accents"):
+        if normalizer.get(name) is not None:
+            writer.add_bool(f"tokenizer.ggml.normalizer.{name}", normalizer[name])
 
 
 def _by_id(vocab: Mapping[str, int]) -> list[str]:
@@ -255,6 +280,17 @@ def turn_heads(heads: int, shared: int) -> Callable[[str, Array], Mapping[str, A
         return {name: pairs.swapaxes(1, 2).reshape(values.shape)}
 
     return change
+
+
+def keep_answers(
+    numbers: list[int], change: Callable[[str, Array], Mapping[str, Array]]
+) -> Callable[[str, Array], Mapping[str, Array]]:
+    """Return the change of a language model that scores pairs: of its last layer it keeps the rows of some tokens."""
+
+    def run(name: str, values: Array) -> Mapping[str, Array]:
+        return {"cls.output.weight": values[numbers]} if name == "lm_head.weight" else change(name, values)
+
+    return run
 
 
 def shift_norms(name: str, values: Array) -> Mapping[str, Array]:

@@ -69,15 +69,17 @@ def without_biases(folder: Path) -> Path:
     return out
 
 
-def nomic(folder: Path) -> Path:
+def nomic(folder: Path, **options: Any) -> Path:
     """Write NomicBERT with its own config."""
-    out = tiny_models.tiny_nomic(folder / "nomic")
+    out = tiny_models.tiny_nomic(folder / "nomic", **options)
     rotary_bert.nomics_own(out)
     return out
 
 
 OPTIONS: dict[str, Any] = {"precision": "float32", "compile_cache": False, "max_length": 60}
 PAIRS = ("the river", ["a bank of water", "the stars and the sun", ""])
+#: The tokens whose logits a language model is asked for.
+ANSWERS = [300, 310]
 #: The smallest cosine of each type; each architecture is read in F16, and one of each sort in more.
 LEAST = {"F16": 0.9999, "Q8_0": 0.999}
 QUANTIZED = ("xlm-roberta", "qwen3")
@@ -85,7 +87,8 @@ LAST = {"pooling": "lasttoken"}
 SHIFTED = {"change": gguf_files.cut_positions}
 CASES = {
     "bert": Converted(tiny("bert", pooling="cls"), "bert", {"pooling": "cls"}),
-    "bert, capitals": Converted(with_capitals, "bert"),
+    "bert, capitals": Converted(with_capitals, "bert", {"old": True}),
+    "bert, accents": Converted(tiny("bert", strip_accents=False), "bert"),
     "roberta": Converted(tiny("roberta"), "bert", SHIFTED),
     "xlm-roberta": Converted(tiny("xlm-roberta"), "bert", SHIFTED),
     "nomic": Converted(nomic, "nomic-bert"),
@@ -124,15 +127,33 @@ def test_vectors_are_those_of_the_folder(tmp_path: Path, name: str) -> None:
             assert close(expected, model.encode(TEXTS)) >= least
 
 
-@pytest.mark.parametrize("kind", ["xlm-roberta", "qwen3"])
+def answers(folder: Path) -> Mapping[str, Any]:
+    """Return how a language model with an untied last layer is converted: two rows of it are written."""
+    vocab = tiny_models.read(folder / "tokenizer.json")["model"]["vocab"]
+    words = [next(word for word, number in vocab.items() if number == answer) for answer in ANSWERS]
+    change = gguf_files.keep_answers(ANSWERS, gguf_files.turn_heads(4, 2))
+    return {"pooling": "rank", "change": change, "metadata": {"llama.classifier.output_labels": words}}
+
+
+RERANKERS: Mapping[str, tuple[Callable[[Path], Path], str, Callable[[Path], Mapping[str, Any]]]] = {
+    "xlm-roberta": (
+        scores.classifier("xlm-roberta", new=False, type_vocab_size=1),
+        "bert",
+        lambda folder: {**SHIFTED, "pooling": None},
+    ),
+    "qwen3": (answer.causal("Qwen3"), "qwen3", lambda folder: {"pooling": "rank"}),
+    "llama": (answer.causal("Llama"), "llama", answers),
+}
+
+
+@pytest.mark.parametrize("kind", RERANKERS)
 def test_scores_are_those_of_the_folder(tmp_path: Path, kind: str) -> None:
-    prompt = RerankPrompt(300, 310, template=Template(head="the ", body="{query}: {document}", tail=" [answer]"))
-    options: dict[str, Any] = {**OPTIONS, "answer": prompt if kind == "qwen3" else None}
-    write = answer.causal("Qwen3") if kind == "qwen3" else scores.classifier(kind, new=False, type_vocab_size=1)
+    template = Template(head="the ", body="{query}: {document}", tail=" [answer]")
+    asked = RerankPrompt(ANSWERS[0], ANSWERS[1], template=template) if kind != "xlm-roberta" else None
+    options: dict[str, Any] = {**OPTIONS, "answer": asked}
+    write, architecture, converted = RERANKERS[kind]
     folder = write(tmp_path)
-    change = gguf_files.cut_positions if kind != "qwen3" else None
-    architecture = kind if kind == "qwen3" else "bert"
-    file = gguf_files.convert(folder, architecture, "F32", pooling="rank", change=change)
+    file = gguf_files.convert(folder, architecture, "F32", **converted(folder))
     with Reranker(str(folder), **options) as original, Reranker(str(file), **options) as model:
         np.testing.assert_allclose(model.score(*PAIRS), original.score(*PAIRS), atol=1e-4)
 

@@ -14,13 +14,20 @@ import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.checkpoint.weights.lazy_tensor import LAYOUT, LazyTensor, widen
-from nearfield.errors import WeightsError
-from nearfield.hub.gguf.architectures import DENSE_LAYERS, find_architecture, rename_tensor
+from nearfield.errors import ModelRefused, WeightsError
+from nearfield.hub.gguf.architectures import (
+    CLASS_HEAD,
+    DENSE_LAYERS,
+    OUTPUT_LABELS,
+    find_architecture,
+    rename_tensor,
+)
 from nearfield.hub.gguf.header import GgufHeader, TensorEntry, read_header
+from nearfield.hub.gguf.vocabulary import stored_list
 
 #: Matrices that may have one row, whose axis older converters drop.
-_ONE_ROW = ("token_types.weight", "position_embd.weight", "cls.output.weight")
-_ROUTER, _GATE = ".router.layer.weight", ".gate.weight"
+_ONE_ROW = ("token_types.weight", "position_embd.weight", f"{CLASS_HEAD}.weight")
+_ROUTER, _GATE, _ANSWERS = ".router.layer.weight", ".gate.weight", "score.weight"
 
 
 def read_gguf(path: Path) -> dict[str, LazyTensor]:
@@ -32,12 +39,13 @@ def read_gguf(path: Path) -> dict[str, LazyTensor]:
         ModelRefused: the file is damaged, or its architecture is not read.
         WeightsError: it has tensors that its architecture does not have.
     """
-    tensors = _named_tensors(read_header(path))
+    header = read_header(path)
+    tensors = _named_tensors(header)
     module = path.parent.name
     if module in DENSE_LAYERS:
         return {name.removeprefix(f"{module}."): tensor for name, tensor in tensors.items() if name.startswith(module)}
-    joined = {**tensors, **dict(_join_gates(tensors)), **dict(_add_biases(tensors))}
-    halves = (_GATE, ".mlp.up.weight", *(f"{layer}.linear.weight" for layer in DENSE_LAYERS))
+    joined = {**tensors, **dict(_join_gates(tensors)), **dict(_add_biases(tensors)), **dict(_answers(header, tensors))}
+    halves = (_GATE, ".mlp.up.weight", _ANSWERS, *(f"{layer}.linear.weight" for layer in DENSE_LAYERS))
     return {name: tensor for name, tensor in joined.items() if not name.endswith(halves)}
 
 
@@ -143,3 +151,27 @@ def _add_biases(tensors: Mapping[str, LazyTensor]) -> Iterator[tuple[str, LazyTe
                 f"{name.removesuffix(_ROUTER)}.experts.bias",
                 LazyTensor(router.file, "F32", shape, partial(np.zeros, shape, np.float32)),
             )
+
+
+def _answers(header: GgufHeader, tensors: Mapping[str, LazyTensor]) -> Iterator[tuple[str, LazyTensor]]:
+    """Yield the last layer of a language model that scores pairs: the file has its rows of the words asked for alone.
+
+    The other rows are zero; nothing reads them, and so they take no memory.
+    """
+    rows = tensors.get(_ANSWERS)
+    if rows is None:
+        return
+    tokens, words = stored_list(header, "tokens", str), header.setting(OUTPUT_LABELS, [])
+    if len(words) != rows.shape[0] or not set(words) <= set(tokens):
+        raise ModelRefused(
+            f"{header.path} scores by {rows.shape[0]} words, and names {words!r} ({OUTPUT_LABELS}), which must be so "
+            "many tokens. Convert the model again with a current llama.cpp."
+        )
+    numbers, shape = [tokens.index(word) for word in words], (len(tokens), rows.shape[1])
+
+    def load() -> Array:
+        layer = np.zeros(shape, np.float32)
+        layer[numbers] = rows.load()
+        return layer
+
+    yield "lm_head.weight", LazyTensor(rows.file, "F32", shape, load)

@@ -13,6 +13,10 @@ from nearfield.hub.gguf.header import GgufHeader
 #: ``pooling_type``: what makes one vector, or a score, of the tokens' states.
 POOLING = {0: "none", 1: "mean", 2: "cls", 3: "lasttoken", 4: "rank"}
 RANK = "rank"
+#: The layer that gives a reranker's scores. Its converter names no pooling for encoders that have it.
+CLASS_HEAD = "cls.output"
+#: The setting with the names of its scores; for language models they are the words that are asked for.
+OUTPUT_LABELS = "classifier.output_labels"
 #: Layers after the pooling of EmbeddingGemma; in a model folder each is a module.
 DENSE_LAYERS = ("dense_2", "dense_3")
 _LAYER = re.compile(r"^blk\.(\d+)\.")
@@ -37,7 +41,7 @@ _BERT = {
     "blk.{}.ffn_down": "encoder.layer.{}.output.dense",
     "blk.{}.layer_output_norm": "encoder.layer.{}.output.LayerNorm",
     "cls": "pooler.dense",
-    "cls.output": "classifier",
+    CLASS_HEAD: "classifier",
 }
 _NOMIC = {
     **_BERT_EMBEDDINGS,
@@ -83,7 +87,7 @@ _DECODER = {
     "token_embd": "model.embed_tokens",
     "output_norm": "model.norm",
     "output": "lm_head",
-    "cls.output": "score",
+    CLASS_HEAD: "score",
     **{f"blk.{{}}.attn_{name}": f"model.layers.{{}}.self_attn.{name}_proj" for name in "qkv"},
     "blk.{}.attn_output": "model.layers.{}.self_attn.o_proj",
     "blk.{}.attn_q_norm": "model.layers.{}.self_attn.q_norm",
@@ -263,9 +267,11 @@ def vector_size(header: GgufHeader) -> int:
 
 
 def pooling_of(header: GgufHeader) -> str | None:
-    """Return the pooling that a file names, ``rank`` for a reranker, or None."""
+    """Return the pooling that a file names, ``rank`` for a reranker (named or not, it has a head), or None."""
     name = POOLING.get(header.setting("pooling_type", 0))
-    return None if name == "none" else name
+    if name == "none":
+        return RANK if f"{CLASS_HEAD}.weight" in header.tensors else None
+    return name
 
 
 def rename_tensor(name: str, names: Mapping[str, str]) -> str | None:

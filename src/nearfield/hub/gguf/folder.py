@@ -17,7 +17,15 @@ from typing import Any
 
 from nearfield.errors import ModelRefused
 from nearfield.fileio.atomic import move_folder
-from nearfield.hub.gguf.architectures import DENSE_LAYERS, RANK, find_architecture, pooling_of, vector_size
+from nearfield.hub.gguf.architectures import (
+    CLASS_HEAD,
+    DENSE_LAYERS,
+    OUTPUT_LABELS,
+    RANK,
+    find_architecture,
+    pooling_of,
+    vector_size,
+)
 from nearfield.hub.gguf.header import GgufHeader, read_header
 from nearfield.hub.gguf.tokenizer_files import tokenizer_files
 from nearfield.hub.sources import StatedModel
@@ -29,7 +37,7 @@ WEIGHTS = "model.gguf"
 ORIGIN_KEY = "gguf_file"
 _META = "config_sentence_transformers.json"
 #: Raised when folders are written otherwise.
-_LAYOUT = 1
+_LAYOUT = 2
 _MODULE = "sentence_transformers.models."
 #: The end of a file's name that says how its weights are stored: ``-Q8_0``, ``.f16``, ``-IQ4_XS``.
 _TYPE_SUFFIX = re.compile(r"[-._]((I?Q\d\w*)|BF16|F16|F32|FP16|FP32)$", re.IGNORECASE)
@@ -129,14 +137,14 @@ def _classes(header: GgufHeader, pooling: str | None) -> dict[str, Any]:
     if pooling != RANK or find_architecture(header).decoder:
         return {}
     shapes = {name: entry.shape for name, entry in header.tensors.items()}
-    output = shapes.get("cls.output.weight")
+    output = shapes.get(f"{CLASS_HEAD}.weight")
     if output is None or "cls.weight" not in shapes:
         raise ModelRefused(
             f"{header.path} is called a reranker, and lacks a layer of its head (cls, cls.output): llama.cpp's "
             "converter leaves out the pooler of some models. Load the model from its safetensors files."
         )
     count = output[0] if len(output) == 2 else 1
-    labels = header.setting("classifier.output_labels") or [f"LABEL_{number}" for number in range(count)]
+    labels = header.setting(OUTPUT_LABELS, []) or [f"LABEL_{number}" for number in range(count)]
     names = {str(number): label for number, label in enumerate(labels)}
     return {"architectures": ["BertForSequenceClassification"], "id2label": names}
 

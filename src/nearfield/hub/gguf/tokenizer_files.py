@@ -30,6 +30,8 @@ _WORD_START = "\u2581"
 #: Names of special tokens of WordPiece, by role, where a file has no ids.
 _BERT_NAMES = {"cls": "[CLS]", "sep": "[SEP]", "unk": "[UNK]", "pad": "[PAD]", "mask": "[MASK]"}
 _BRACKETS = re.compile(r"\[.+\]")
+#: What current files say of WordPiece's normalisation; without the second, accents are stripped as case is.
+_LOWERCASE, _STRIP_ACCENTS = "tokenizer.ggml.normalizer.lowercase", "tokenizer.ggml.normalizer.strip_accents"
 #: The share of words with a capital up to which a vocabulary is of a model that reads lower case; others have a tenth.
 _MAX_CAPITALS = 0.02
 #: How a text is split before byte-level BPE, by llama.cpp's names. GPT-2's split is ByteLevel's own.
@@ -43,7 +45,7 @@ _SPLITS: Mapping[str, str] = {
         ("gpt-2", "roberta-bpe", "jina-v1-en", "jina-v2-code", "jina-v2-de", "jina-v2-es", "jina-es"), _GPT2
     ),
     "jina-de": _GPT2,
-    **dict.fromkeys(("qwen2", "deepseek-r1-qwen"), _QWEN2),
+    **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "f2llmv2"), _QWEN2),
     **dict.fromkeys(("llama-bpe", "llama3", "llama-v3"), _LLAMA3),
 }
 
@@ -82,8 +84,8 @@ def _wordpiece(header: GgufHeader, vocabulary: GgufVocabulary) -> JsonDict:
             "type": "BertNormalizer",
             "clean_text": True,
             "handle_chinese_chars": True,
-            "strip_accents": None,
-            "lowercase": not _reads_capitals(pieces),
+            "strip_accents": header.metadata.get(_STRIP_ACCENTS),
+            "lowercase": header.metadata.get(_LOWERCASE, not _reads_capitals(pieces)),
         },
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "post_processor": _template(pieces, [first], [last], [last]),
@@ -105,7 +107,7 @@ def _piece(token: str, kind: int) -> str:
 
 
 def _reads_capitals(pieces: Sequence[str]) -> bool:
-    """Return whether many words have capitals. No file says whether its model reads them, and vocabularies show it."""
+    """Return whether many words have capitals. Older files do not say whether their model reads them."""
     words = [piece for piece in pieces if piece.isalpha() and len(piece) > 1]
     return sum("A" <= word[0] <= "Z" for word in words) > _MAX_CAPITALS * len(words)
 
