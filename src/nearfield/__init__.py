@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from nearfield.evaluation.evaluate import evaluate
     from nearfield.jobs.classification.classify import classify, next_to_label
     from nearfield.jobs.classification.training import train_classifier
+    from nearfield.jobs.outliers import find_drift, find_outliers
+    from nearfield.jobs.recommendation import Recommender, Taste, recommend
     from nearfield.jobs.topics.find_topics import find_topics
     from nearfield.jobs.topics.topics import load_topics
     from nearfield.media.audio import Audio
@@ -41,8 +43,10 @@ __all__ = [
     "Image",
     "MultiVectors",
     "Outputs",
+    "Recommender",
     "Reranker",
     "SparseVectors",
+    "Taste",
     "Vectors",
     "Video",
     "__version__",
@@ -50,7 +54,9 @@ __all__ = [
     "classify",
     "compare",
     "evaluate",
+    "find_drift",
     "find_duplicate_files",
+    "find_outliers",
     "find_topics",
     "load",
     "load_topics",
@@ -58,6 +64,7 @@ __all__ = [
     "next_to_label",
     "quantize",
     "read_multivectors",
+    "recommend",
     "similarity",
     "train",
     "train_classifier",
@@ -88,6 +95,11 @@ _MODULES = {
     "train": "nearfield.training.fine_tuning.train",
     "classify": "nearfield.jobs.classification.classify",
     "next_to_label": "nearfield.jobs.classification.classify",
+    "find_drift": "nearfield.jobs.outliers",
+    "find_outliers": "nearfield.jobs.outliers",
+    "recommend": "nearfield.jobs.recommendation",
+    "Recommender": "nearfield.jobs.recommendation",
+    "Taste": "nearfield.jobs.recommendation",
     "find_topics": "nearfield.jobs.topics.find_topics",
     "load_topics": "nearfield.jobs.topics.topics",
     "train_classifier": "nearfield.jobs.classification.training",

@@ -19,7 +19,11 @@ def test_the_examples_in_python_run(tmp_path: Path, capsys: pytest.CaptureFixtur
     folder = str(write_tiny_model(tmp_path / "tiny", words=set(re.findall(r"[a-z]+", GUIDE.lower()))))
     examples = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
     for example in examples:
-        named = re.sub(r"(classify|find_topics)\(((?:[^()]|\([^()]*\))*)\)", rf"\1(\2, model={folder!r})", example)
+        named = re.sub(
+            r"(classify|find_topics|recommend|find_outliers|find_drift)\(((?:[^()]|\([^()]*\))*)\)",
+            rf"\1(\2, model={folder!r})",
+            example,
+        )
         assert named != example and job_vectors.DEFAULT_MODEL not in named
         exec(named, {})
-    assert len(examples) == 3 and "card" in capsys.readouterr().out
+    assert len(examples) == 5 and "card" in capsys.readouterr().out

@@ -27,6 +27,8 @@ COMMANDS = (
     ("similarity", "similarity", "EXAMPLES"),
     ("classify", "classify", "EXAMPLES"),
     ("topics", "topics", "EXAMPLES"),
+    ("recommend", "recommend", "EXAMPLES"),
+    ("outliers", "outliers", "EXAMPLES"),
     ("rerank", "rerank", "EXAMPLES"),
     ("doctor", "doctor", "EXAMPLES"),
     ("top", "top", "EXAMPLES"),

@@ -1,0 +1,79 @@
+"""nearfield outliers: texts that are unlike all others, or a stream that is unlike a reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nearfield.cli.job_arguments import read_job_items, show_progress
+from nearfield.message_text import escape_controls, to_json
+
+if TYPE_CHECKING:
+    from nearfield.jobs.job_items import JobItems
+
+EXAMPLES = """Examples:
+
+nearfield outliers tickets.jsonl
+
+nearfield outliers tickets.jsonl --count 20 --json
+
+nearfield outliers this-week.jsonl --reference last-year.jsonl
+
+A score is the mean cosine distance to the ten nearest texts. With --reference: how well a classifier separates
+the texts from it (separability: 0.5 if they are alike), what share of them is new, and which those are."""
+
+#: Characters of a text that are shown.
+_SHOWN = 100
+
+
+def outliers(
+    inputs: Annotated[list[str], typer.Argument(help="Files or folders of texts, or - for stdin.")],
+    reference: Annotated[
+        list[str] | None, typer.Option(help="File or folder of texts to compare with; may be repeated.")
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option(help="Texts to list [those beyond Tukey's fence; with --reference 10].", min=1)
+    ] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="Model of the vectors.")] = "all-MiniLM-L6-v2",
+    field: Annotated[str, typer.Option(help="Field or column of the text.")] = "text",
+    id_field: Annotated[str | None, typer.Option(help="Field or column of the id [row number].")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of samples.", min=0)] = 1,
+    accept_license: Annotated[
+        bool, typer.Option("--accept-license", help="Use a model whose licence does not allow commercial use.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
+) -> None:
+    """List texts that are unlike all others, or say how texts differ from a reference."""
+    from nearfield.jobs.outliers import find_drift, find_outliers
+
+    items = read_job_items(inputs, field=field, id_field=id_field)
+    shown = show_progress(quiet=quiet or as_json)
+    if reference is None:
+        results = find_outliers(
+            list(items.texts), count=count, model=model, seed=seed, accept_license=accept_license, progress=shown
+        )
+        for outlier in results:
+            row = {"id": items.ids[outlier.number], "score": round(outlier.score, 6), "far": outlier.is_far}
+            typer.echo(to_json(row) if as_json else f"{outlier.score:.4f}  {_describe(items, outlier.number)}")
+        return
+    old = read_job_items(reference, field=field, id_field=id_field)
+    report = find_drift(
+        list(old.texts),
+        list(items.texts),
+        count=count or 10,
+        model=model,
+        seed=seed,
+        accept_license=accept_license,
+        progress=shown,
+    )
+    if as_json:
+        typer.echo(to_json({**report.to_dict(), "newest": [items.ids[number] for number in report.newest]}))
+        return
+    typer.echo(report.to_text())
+    typer.echo("\n".join(f"  {_describe(items, number)}" for number in report.newest))
+
+
+def _describe(items: JobItems, number: int) -> str:
+    return f"{escape_controls(str(items.ids[number]))}  {escape_controls(items.texts[number][:_SHOWN])}"

@@ -1,0 +1,117 @@
+"""nearfield recommend: more like some items, less like others, of a file of items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nearfield.cli.job_arguments import read_job_items, show_progress
+from nearfield.errors import InputError
+from nearfield.message_text import escape_controls, to_json
+
+if TYPE_CHECKING:
+    from nearfield.jobs.job_items import JobItems
+    from nearfield.jobs.recommendation import Recommendation
+
+EXAMPLES = """Examples:
+
+nearfield recommend articles.jsonl --id-field id --like a17 --like a4 --unlike b2
+
+nearfield recommend articles.jsonl --id-field id --history reads.tsv --json > recommended.jsonl
+
+nearfield recommend articles.jsonl --id-field id --history reads.tsv --date published --age-half-life 30
+
+A history is a table of the columns user and item, the oldest first; each user gets a list. Liked items are never
+recommended, nor are those of --seen. --diversity 0 lists the best, 1 those that are unlike each other."""
+
+#: Characters of a text that are shown.
+_SHOWN = 80
+
+
+def recommend(
+    inputs: Annotated[list[str], typer.Argument(help="Files or folders of items: a text in each row.")],
+    like: Annotated[list[str] | None, typer.Option("--like", help="Id of a liked item; may be repeated.")] = None,
+    unlike: Annotated[
+        list[str] | None, typer.Option("--unlike", help="Id of an item of which there should be less.")
+    ] = None,
+    seen: Annotated[list[str] | None, typer.Option("--seen", help="Id of an item not to recommend.")] = None,
+    history: Annotated[
+        Path | None, typer.Option(help="Table of what users liked: the columns user and item, the oldest first.")
+    ] = None,
+    count: Annotated[int, typer.Option(help="Items to recommend.", min=1)] = 10,
+    diversity: Annotated[float, typer.Option(help="How unlike each other items are.", min=0, max=1)] = 0.3,
+    half_life: Annotated[
+        float | None, typer.Option(help="Later liked items after which one counts half [all count the same].")
+    ] = None,
+    date: Annotated[str | None, typer.Option(help="Column with the date of an item, such as 2026-01-31.")] = None,
+    age_half_life: Annotated[
+        float | None, typer.Option(help="Days after which the score of an item is half; needs --date.")
+    ] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="Model of the vectors.")] = "all-MiniLM-L6-v2",
+    field: Annotated[str, typer.Option(help="Field or column of the text.")] = "text",
+    id_field: Annotated[str | None, typer.Option(help="Field or column of the id [row number].")] = None,
+    accept_license: Annotated[
+        bool, typer.Option("--accept-license", help="Use a model whose licence does not allow commercial use.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each user.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
+) -> None:
+    """Recommend items by what somebody liked."""
+    from nearfield.jobs.job_vectors import vectors_of
+    from nearfield.jobs.recommendation import Recommender, Taste
+
+    if (history is None) == (like is None):
+        raise InputError("Give either --like or --history.", param="like")
+    if (date is None) != (age_half_life is None):
+        raise InputError("--date and --age-half-life go together.", param="date")
+    items = read_job_items(inputs, field=field, id_field=id_field, columns=() if date is None else (date,))
+    liked: Mapping[str, Sequence[object]] = {"": like or ()} if history is None else _read_history(history)
+    shown = show_progress(quiet=quiet or as_json)
+    vectors = vectors_of(items.texts, None, model, "clustering", accept_license=accept_license, progress=shown)
+    recommender = Recommender(items.ids, vectors, ages=None if date is None else _ages(items.columns[date]))
+    for user, ids in liked.items():
+        taste = Taste(ids, unlike or (), seen or (), half_life)
+        results = recommender.recommend(taste, count, diversity=diversity, age_half_life=age_half_life)
+        _print(user, results, items, as_json=as_json)
+
+
+def _read_history(path: Path) -> dict[str, list[str]]:
+    """Return the items of each user, in the order of the file."""
+    from nearfield.evaluation.datasets.rows import read_rows
+
+    items_of: dict[str, list[str]] = {}
+    for row in read_rows(path):
+        items_of.setdefault(row.text("user"), []).append(row.text("item"))
+    return items_of
+
+
+def _ages(dates: Sequence[object]) -> list[float]:
+    """Return the age of each date in days."""
+    now = datetime.now(timezone.utc)
+    return [(now - _parse(value)).total_seconds() / 86_400 for value in dates]
+
+
+def _parse(value: object) -> datetime:
+    try:
+        parsed = datetime.fromisoformat(str(value))
+    except ValueError:
+        raise InputError(f"{value!r} is no date: write 2026-01-31, or with a time.", param="date") from None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
+
+
+def _print(user: str, results: Sequence[Recommendation], items: JobItems, *, as_json: bool) -> None:
+    if as_json:
+        listed = [
+            {"id": result.id, "score": round(result.score, 6), "because_of": result.because_of} for result in results
+        ]
+        typer.echo(to_json({"user": user or None, "items": listed}))
+        return
+    if user:
+        typer.echo(escape_controls(user))
+    for result in results:
+        text = escape_controls(items.texts[result.number][:_SHOWN])
+        typer.echo(f"{result.score:8.4f}  {escape_controls(str(result.id))}  {text}")
