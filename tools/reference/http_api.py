@@ -41,7 +41,7 @@ _TITLES = {
     "bedrock": "Amazon Titan and Nova on Bedrock",
     "native": "Nearfield's own API",
     "collections": "Collections",
-    "manage": "Models in memory",
+    "manage": "Models in memory, and keys",
     "server": "The server itself",
 }
 _DEPTH = 3

@@ -31,6 +31,7 @@ from nearfield.corpus.manifest.migration import check_bridges, end_migration
 from nearfield.corpus.manifest.reading_text import read_text
 from nearfield.corpus.manifest.records import DocumentRecord
 from nearfield.corpus.manifest.vector_tables import VectorTables
+from nearfield.corpus.search.hit import PlacedChunk
 from nearfield.corpus.search.searcher import Searcher
 from nearfield.corpus.search.searcher_factory import create_searcher
 from nearfield.corpus.sources import Source
@@ -383,6 +384,14 @@ class Collection(CollectionQueries):
     def text(self, document: str) -> str:
         """Return a document's text, joined from its chunks; positions in it are those of ``SearchHit``."""
         return read_text(self.manifest, self.document(document).id).text
+
+    def chunks(self, document: str) -> list[PlacedChunk]:
+        """Return a document's chunks in their order, near-duplicates of other chunks included.
+
+        Raises:
+            NotThere: there is no document with that id.
+        """
+        return [PlacedChunk.from_record(record) for record in self.manifest.all_chunks(self.document(document).id)]
 
     # -- searching --------------------------------------------------------------------------------------------
 

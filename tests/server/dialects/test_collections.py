@@ -262,6 +262,21 @@ def test_documents_are_listed_and_read_in_parts(client: httpx.Client) -> None:
     assert error_message(client.get("/collections/pets/document"), 404)
 
 
+def test_chunks_of_a_document_are_listed_at_their_places(client: httpx.Client) -> None:
+    address = "/collections/pets/document"
+    text = client.get(address, params={"id": "cats"}).json()["text"]
+    listed = client.get(f"{address}/chunks", params={"id": "cats"}).json()
+    assert (listed["first"], listed["total"]) == (0, len(listed["chunks"]))
+    assert "".join(text[chunk["start"] : chunk["end"]] for chunk in listed["chunks"]).startswith("The cat sat")
+    assert {(chunk["kind"], chunk["clip"], chunk["document"]) for chunk in listed["chunks"]} == {
+        ("text", None, "put:#cats")
+    }
+    last = client.get(f"{address}/chunks", params={"id": "cats", "first": listed["total"] - 1, "limit": 1}).json()
+    assert last["chunks"] == listed["chunks"][-1:]
+    assert error_message(client.get(f"{address}/chunks", params={"id": "lions"}), 404)
+    assert "from 1 to" in error_message(client.get(f"{address}/chunks", params={"id": "cats", "limit": 0}), 400)
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

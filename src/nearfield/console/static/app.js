@@ -2,10 +2,14 @@
 
 import { askForKey } from "./key.js";
 import { h, show } from "./dom.js";
-import * as models from "./pages/models.js";
-import * as trying from "./pages/try.js";
+import * as collections from "./collections/page.js";
+import * as keys from "./keys/page.js";
+import { record } from "./live/history.js";
+import * as live from "./live/page.js";
+import * as models from "./models/page.js";
+import * as trying from "./try/page.js";
 
-const PAGES = { models, try: trying };
+const PAGES = { models, try: trying, collections, live, keys };
 const THEMES = ["system", "light", "dark"];
 const main = document.getElementById("main");
 let leaving = new AbortController();
@@ -65,3 +69,4 @@ window.addEventListener("hashchange", () => {
 });
 setTheme(THEMES.includes(localStorage.getItem("nearfield-theme")) ? localStorage.getItem("nearfield-theme") : "system");
 navigate();
+record();

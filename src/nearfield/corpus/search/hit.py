@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from nearfield.corpus.document import TEXT
+from nearfield.corpus.manifest.records import ChunkRecord
 from nearfield.media.video.time_ranges import FramePlace
 from nearfield.stores.filters import Value
 from nearfield.units import format_clock
@@ -89,6 +90,21 @@ def _mark(passage: str) -> str:
     """Return the mark that replaces a shared passage, with the white space around it."""
     lead = passage[: len(passage) - len(passage.lstrip())]
     return f"{lead or ' '}[...]{passage[len(passage.rstrip()) :] or ' '}"
+
+
+@dataclass(frozen=True)
+class PlacedChunk(Location):
+    """A chunk of a document, at its place. ``context`` is put in front of its text when it is embedded."""
+
+    id: str = ""
+    tokens: int = 0
+    context: str = ""
+
+    @classmethod
+    def from_record(cls, record: ChunkRecord) -> PlacedChunk:
+        """Return the public form of a manifest's record."""
+        place = place_of(record.payload)
+        return cls(record.document, id=record.id, tokens=record.tokens, context=record.context, **place)
 
 
 @dataclass(frozen=True)

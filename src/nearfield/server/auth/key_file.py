@@ -1,4 +1,4 @@
-"""Key files: read API keys from text or TOML, create new keys, and append them."""
+"""Key files: read API keys from text or TOML, create new keys, append and remove them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from nearfield.errors import SettingsError, nearest
+from nearfield.fileio.atomic import atomic_file
+from nearfield.fileio.locks import waiting_lock
 from nearfield.repeated_values import find_repeated
 from nearfield.server.auth.api_key import HASH_PREFIX, SCOPES, ApiKey, key_digest
 from nearfield.strict_toml import parse_toml
 
+_TABLE = re.compile(r"^[ \t]*\[\[[ \t]*keys[ \t]*\]\]", re.M)
 _COMMENT = re.compile(r"(^|\s)#.*")
 _FIELDS = ("name", "hash", "key", "scopes", "models", "tokens_per_minute")
 
@@ -81,16 +85,47 @@ def append_key(file: Path, key: ApiKey, key_hash: str) -> None:
     unknown = next((scope for scope in key.scopes if scope not in SCOPES), None)
     if unknown is not None:
         raise SettingsError(f"Unknown scope {unknown!r}. {nearest(unknown, SCOPES)}")
-    text = _read_text(file) if file.exists() else ""  # it may have no keys yet
-    if any(other.name == key.name for other in _parse(file, text)):
-        raise SettingsError(f"The key file {file} has a key with the name {key.name!r} already: choose another name.")
     values = {"name": key.name, "hash": key_hash, "scopes": list(key.scopes), "models": list(key.models)}
     lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
     lines += [f"tokens_per_minute = {key.tokens_per_minute}"] * (key.tokens_per_minute is not None)
-    gap = "\n" if text and not text.endswith("\n") else ""
-    try:
+    with _changing(file):
+        text = _read_text(file) if file.exists() else ""  # it may have no keys yet
+        if any(other.name == key.name for other in _parse(file, text)):
+            raise SettingsError(f"{file} has a key with the name {key.name!r} already: choose another name.")
+        gap = "\n" if text and not text.endswith("\n") else ""
+        addition = gap + "\n".join(["[[keys]]", *lines, ""]) + "\n"
+        _parse(file, text + addition)  # a name may have characters that TOML has not
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8") as out:
-            out.write(gap + "\n".join(["[[keys]]", *lines, ""]) + "\n")
+            out.write(addition)
+
+
+def remove_key(file: Path, name: str) -> None:
+    """Remove the key with a name from a TOML file; all other lines stay the same.
+
+    Raises:
+        SettingsError: the file has no key of that name, is not written as ``append_key`` does, or cannot be written.
+    """
+    with _changing(file):
+        text = _read_text(file)
+        names = [key.name for key in _parse(file, text)]
+        if name not in names:
+            raise SettingsError(f"The key file {file} has no key {name!r}. {nearest(name, names)}")
+        number = names.index(name)
+        starts = [match.start() for match in _TABLE.finditer(text)] + [len(text)]
+        shorter = text[: starts[number]] + text[starts[number + 1] :] if len(starts) == len(names) + 1 else text
+        if [key.name for key in _parse(file, shorter)] != names[:number] + names[number + 1 :]:
+            raise SettingsError(f"The key {name!r} cannot be cut out of {file}: remove it with an editor.")
+        with atomic_file(file, durable=True) as out:
+            os.fchmod(out.fileno(), file.stat().st_mode & 0o777)
+            out.write(shorter.encode())
+
+
+@contextmanager
+def _changing(file: Path) -> Iterator[None]:
+    """Let one process at a time change a key file."""
+    try:
+        with waiting_lock(file.with_name(f".{file.name}.lock")):
+            yield
     except OSError as error:
         raise SettingsError(f"The key file {file} cannot be written: {error.strerror or error}.") from error
 

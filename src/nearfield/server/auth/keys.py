@@ -53,7 +53,16 @@ class ApiKeys:
 
     def names(self) -> list[str]:
         """Return the names of all keys."""
-        return [key.name for key in self._all()]
+        return [key.name for key in self.listed()]
+
+    def listed(self) -> tuple[ApiKey, ...]:
+        """Return all keys: those of the settings, then those of the file."""
+        return self._all()
+
+    @property
+    def editable_file(self) -> Path | None:
+        """The key file, if keys can be added to it and removed from it while the server runs."""
+        return self._file if self._file is not None and self._file.suffix == ".toml" else None
 
     def check(self, authorization: str | None) -> ApiKey:
         """Return the key of an Authorization header, either ``Bearer <key>`` or the bare key.

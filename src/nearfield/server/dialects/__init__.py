@@ -31,7 +31,7 @@ REGISTRY = Registry(
         "gemini": "nearfield.server.dialects.google.gemini:GeminiDialect",
         "vertex": "nearfield.server.dialects.google.vertex:VertexDialect",
         "bedrock": "nearfield.server.dialects.bedrock.routes:BedrockDialect",
-        "manage": "nearfield.server.dialects.model_management:ModelManagement",
+        "manage": "nearfield.server.dialects.management.routes:ManagementDialect",
         "collections": "nearfield.server.dialects.collections.routes:CollectionsDialect",
         "tei": "nearfield.server.dialects.tei.routes:TeiDialect",
         "openai-batches": "nearfield.server.dialects.openai.batches:OpenAiBatchesDialect",

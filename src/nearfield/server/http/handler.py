@@ -168,6 +168,7 @@ class RequestHandler:
             limits=server.limits,
             token_ids=server.token_ids,
             scheme=scope.get("scheme", "http"),
+            keys=server.keys,
             files=server.files,
             batches=server.batches,
             collections=server.collections,

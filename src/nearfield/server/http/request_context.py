@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, DEFAULT_PICTURE_LIMITS, PictureLimits, SoundLimits, VideoLimits
+from nearfield.server.auth.keys import ApiKeys
 from nearfield.server.batches.batch_runner import BatchRunner
 from nearfield.server.collections.collection_service import CollectionService
 from nearfield.server.files.file_store import FileStore
@@ -42,6 +43,8 @@ class RequestContext:
     scheme: str = "http"
     #: Digest of the client's key in hexadecimals, which owns files and batches. Empty without keys.
     owner: str = ""
+    #: The keys of the server; None for a line of a batch.
+    keys: ApiKeys | None = None
     files: FileStore | None = None
     batches: BatchRunner | None = None
     #: Access to collections; None for a line of a batch.

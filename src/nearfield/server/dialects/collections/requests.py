@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,12 +17,14 @@ from nearfield.server.dialects import JsonObject, Reply
 from nearfield.server.dialects.collections.query_parts import read_query
 from nearfield.server.dialects.collections.responses import (
     answer_to_dict,
+    chunk_to_dict,
     collection_to_dict,
     hit_to_dict,
     report_to_dict,
     stream_answer,
 )
 from nearfield.server.dialects.collections.schemas import (
+    MAX_LISTED_CHUNKS,
     MAX_LISTED_DOCUMENTS,
     MAX_TEXT_LENGTH,
     AskRequest,
@@ -34,6 +37,7 @@ from nearfield.server.http.request_context import RequestContext
 
 if TYPE_CHECKING:
     from nearfield.corpus.collection import Collection, DocumentInfo
+    from nearfield.corpus.search.hit import PlacedChunk
 
 SSE_TYPE = "text/event-stream"
 #: Rerankers that need no other model; any other name is that of a model.
@@ -154,10 +158,32 @@ async def read_document(_: None, context: RequestContext) -> JsonObject:
 
 
 def _read_document(collection: Collection, document_id: str) -> tuple[DocumentInfo, str]:
-    try:
+    with _named_by_id():
         return collection.document(document_id), collection.text(document_id)
+
+
+@contextmanager
+def _named_by_id() -> Iterator[None]:
+    """Say of a document that is not there which field of the query names it."""
+    try:
+        yield
     except InputError as error:
         raise NotThere(str(error), param="id") from error
+
+
+async def list_chunks(_: None, context: RequestContext) -> JsonObject:
+    """Return some chunks of a document."""
+    name, document_id = context.path["name"], context.query.get("id", "")
+    limit = query_number(context, "limit", default=100, min_value=1, max_value=MAX_LISTED_CHUNKS)
+    first = query_number(context, "first", default=0, min_value=0, max_value=2**53)
+    chunks = await use_collection(context, lambda collection: _chunks(collection, document_id), models=False)
+    part = [chunk_to_dict(name, chunk) for chunk in chunks[first : first + limit]]
+    return {"chunks": part, "first": first, "total": len(chunks)}
+
+
+def _chunks(collection: Collection, document_id: str) -> list[PlacedChunk]:
+    with _named_by_id():
+        return collection.chunks(document_id)
 
 
 async def put_documents(request: DocumentsRequest, context: RequestContext) -> JsonObject:

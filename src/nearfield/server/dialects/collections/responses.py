@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,7 +15,7 @@ from nearfield.server.dialects import JsonObject, shared_error_body
 if TYPE_CHECKING:
     from nearfield.corpus.answering.answer import Answer
     from nearfield.corpus.indexing.report import IndexReport
-    from nearfield.corpus.search.hit import SearchHit
+    from nearfield.corpus.search.hit import PlacedChunk, SearchHit
 
 
 def collection_to_dict(info: Mapping[str, Any]) -> JsonObject:
@@ -49,6 +50,12 @@ def hit_to_dict(name: str, hit: SearchHit) -> JsonObject:
 def _with_addresses(name: str, hit: Mapping[str, Any]) -> JsonObject:
     others = [_with_addresses(name, other) for other in hit["others"]]
     return {**hit, **rendering_addresses(name, hit), "others": others}
+
+
+def chunk_to_dict(name: str, chunk: PlacedChunk) -> JsonObject:
+    """Return a chunk of a document with the addresses of its thumbnail and its clip."""
+    data = asdict(chunk)
+    return {**data, **rendering_addresses(name, data)}
 
 
 async def stream_answer(name: str, first: str | Answer, pieces: AsyncIterator[str | Answer]) -> AsyncIterator[bytes]:

@@ -10,7 +10,7 @@ from nearfield.server.dialects import JsonValue
 from nearfield.server.models.names import MAX_NAME_LENGTH
 
 #: Characters of a query, documents in one list, characters of a document in one response.
-MAX_QUERY_LENGTH, MAX_LISTED_DOCUMENTS, MAX_TEXT_LENGTH = 32_768, 1000, 1_000_000
+MAX_QUERY_LENGTH, MAX_LISTED_DOCUMENTS, MAX_LISTED_CHUNKS, MAX_TEXT_LENGTH = 32_768, 1000, 1000, 1_000_000
 #: Passages in the results of a search, and passages for an answer.
 MAX_RESULTS, MAX_PASSAGES = 1000, 100
 #: Pictures of one question.
@@ -372,6 +372,34 @@ class DocumentReply(msgspec.Struct):
     end: int
     total: int
     text: str
+
+
+class CollectionChunk(msgspec.Struct):
+    """A chunk of a document: its place, its tokens, and the text in front of it when it is embedded (``context``)."""
+
+    id: str
+    document: str
+    tokens: int
+    context: str
+    start: int
+    end: int
+    page: int | None
+    last_page: int | None
+    page_unit: str
+    lines: list[int] | None
+    start_time: float | None
+    end_time: float | None
+    kind: PassageKind
+    thumbnail: str | None
+    clip: str | None
+
+
+class ChunkList(msgspec.Struct):
+    """Chunks of a document in their order, from the number ``first`` (the first is 0), of ``total``."""
+
+    chunks: list[CollectionChunk]
+    first: int
+    total: int
 
 
 class DocumentsRequest(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""Nearfield's API of model management: list, load and unload models.
+"""The routes of model management: list, load and unload models.
 
 ``POST /models/load`` and ``/models/unload`` need an API key with the scope ``manage``, or, on a server without keys, a
 request from the same machine.
@@ -11,9 +11,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from nearfield.errors import NearfieldError
-from nearfield.server.dialects import JsonObject, Route, shared_error_body
-from nearfield.server.dialects.schemas import ErrorReply
+from nearfield.server.dialects import JsonObject, Route
 from nearfield.server.http.request_context import RequestContext
 from nearfield.server.models.model_entry import ModelEntry
 from nearfield.server.models.names import MAX_NAME_LENGTH
@@ -119,40 +117,30 @@ def _entry_to_dict(entry: ModelEntry) -> JsonObject:
     }
 
 
-class ModelManagement:
-    """Nearfield's API of model management."""
-
-    name = "manage"
-    error_type = ErrorReply
-    routes = (
-        Route(
-            "/models",
-            "List the models with their state and memory",
-            _list_models,
-            response_type=ModelStatusList,
-            method="GET",
-        ),
-        Route(
-            "/models/load",
-            "Load a model that may be loaded on demand",
-            _load_model,
-            request_type=ModelRequest,
-            response_type=ModelStatus,
-            example=_MODEL_EXAMPLE,
-            scope="manage",
-        ),
-        Route(
-            "/models/unload",
-            "Unload a model when no request uses it",
-            _unload_model,
-            request_type=ModelRequest,
-            response_type=ModelStatus,
-            example=_MODEL_EXAMPLE,
-            scope="manage",
-        ),
-    )
-
-    def refuse(self, error: NearfieldError) -> JsonObject:
-        """Return the error body, the same as on the paths that several APIs share."""
-        kind = "invalid_request_error" if error.status < 500 else "server_error"
-        return shared_error_body(error, kind, getattr(error, "param", None))
+MODEL_ROUTES = (
+    Route(
+        "/models",
+        "List the models with their state and memory",
+        _list_models,
+        response_type=ModelStatusList,
+        method="GET",
+    ),
+    Route(
+        "/models/load",
+        "Load a model that may be loaded on demand",
+        _load_model,
+        request_type=ModelRequest,
+        response_type=ModelStatus,
+        example=_MODEL_EXAMPLE,
+        scope="manage",
+    ),
+    Route(
+        "/models/unload",
+        "Unload a model when no request uses it",
+        _unload_model,
+        request_type=ModelRequest,
+        response_type=ModelStatus,
+        example=_MODEL_EXAMPLE,
+        scope="manage",
+    ),
+)

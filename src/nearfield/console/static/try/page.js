@@ -2,11 +2,12 @@
 
 import { postJson, SERVER } from "../api.js";
 import { act, code, empty, failure, field, h, load, select, show, table } from "../dom.js";
+import { readFile } from "../files.js";
 import { count, score, shorten } from "../format.js";
-import { fetchModels, sorted } from "../model-list.js";
-import { MEASURES, matrix } from "../similarity.js";
-import { SNIPPETS } from "../snippets.js";
-import { tokenView } from "../token-view.js";
+import { fetchModels, sorted } from "../models/model-list.js";
+import { MEASURES, matrix } from "./similarity.js";
+import { SNIPPETS } from "./snippets.js";
+import { tokenView } from "./token-view.js";
 
 export const title = "Try";
 const EXAMPLE = "A cat sits on the mat.\nA kitten rests on a rug.\nInterest rates rose again.";
@@ -61,7 +62,7 @@ const quoted = (text) => (text ? `“${shorten(text, 60)}”` : "none");
 
 async function compare(controls, models, signal) {
   const texts = controls.texts.value.split("\n").filter((line) => line.trim());
-  const pictures = await Promise.all([...controls.pictures.files].map(readPicture));
+  const pictures = await Promise.all([...controls.pictures.files].map(readFile));
   if (!texts.length && !pictures.length) return empty("Nothing to compare", "Type a text, or choose a picture.");
   if (texts.length + pictures.length > MAX_INPUTS) return empty("Too many inputs", `At most ${MAX_INPUTS} are compared at a time.`);
   const names = [...new Set([controls.model.value, controls.second.value])].filter(Boolean);
@@ -115,15 +116,6 @@ function heatCell(value) {
   const cell = h("td", { class: "heat" }, score(value));
   cell.style.setProperty("--heat", `${Math.round(100 * Math.max(0, Math.min(1, value)))}%`);
   return cell;
-}
-
-function readPicture(file) {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.addEventListener("load", () => resolve({ name: file.name, uri: reader.result }));
-    reader.addEventListener("error", () => reject(new Error(`${file.name} cannot be read.`)));
-    reader.readAsDataURL(file);
-  });
 }
 
 // -- code ------------------------------------------------------------------------------------------------------------

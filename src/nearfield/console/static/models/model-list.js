@@ -1,7 +1,7 @@
 // The models of a server: those in memory, those that may be loaded, and what is known of each.
 
-import { getJson } from "./api.js";
-import { bytes, count, whole } from "./format.js";
+import { getJson } from "../api.js";
+import { bytes, count, whole } from "../format.js";
 
 /** Return the models by id, the memory they use and the budget. */
 export async function fetchModels(signal) {

@@ -3,7 +3,7 @@
 import { postJson } from "../api.js";
 import { announce, empty, failure, field, h, show, waiting } from "../dom.js";
 import { bytes, duration } from "../format.js";
-import { describe, fetchModels, sorted, usage } from "../model-list.js";
+import { describe, fetchModels, sorted, usage } from "./model-list.js";
 import { repeat } from "../repeat.js";
 
 export const title = "Models";

@@ -1,8 +1,8 @@
 // The tokens of texts: which come from the prompt, and which were cut off.
 
-import { postJson } from "./api.js";
-import { h } from "./dom.js";
-import { count, shorten, whole } from "./format.js";
+import { postJson } from "../api.js";
+import { h } from "../dom.js";
+import { count, shorten, whole } from "../format.js";
 
 /** Longer texts are shown in part: their tokens could not be read anyway. */
 const MAX_CHARACTERS = 20000;

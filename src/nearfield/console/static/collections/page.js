@@ -1,0 +1,75 @@
+// Collections: the list of them, and the pages of one.
+
+import { call, getJson, pathOf } from "../api.js";
+import { empty, h, load, tabs } from "../dom.js";
+import { count } from "../format.js";
+import * as ask from "./ask.js";
+import * as document from "./document.js";
+import * as documents from "./documents.js";
+import * as search from "./search.js";
+import * as upload from "./upload.js";
+
+export const title = "Collections";
+const VIEWS = { documents, search, ask, upload, document };
+const TABS = { documents: "Documents", search: "Search", ask: "Ask", upload: "Upload" };
+/** The sizes of so many collections are shown in their list. */
+const MAX_DESCRIBED = 30;
+
+export function render(main, { parts: [name, view = "documents"], query, signal }) {
+  const content = h("div", null);
+  main.append(content);
+  if (!name) {
+    load(content, "Reading the collections", () => getJson("collections", { signal }), ({ collections }) => list(collections, signal));
+    return;
+  }
+  const address = collectionPath(name);
+  const shown = Object.hasOwn(VIEWS, view) ? view : "documents";
+  load(content, `Reading ${name}`, () => getJson(address, { signal }), (info) => {
+    const body = h("div", null);
+    VIEWS[shown].render(body, { name, address, info, query, signal });
+    return [heading(info), tabs("Pages of the collection", links(name), `#/collections/${pathOf(name, shown)}`), body];
+  });
+}
+
+const collectionPath = (name) => `collections/${pathOf(name)}`;
+const links = (name) => Object.entries(TABS).map(([view, text]) => [text, `#/collections/${pathOf(name, view)}`]);
+
+function heading(info) {
+  return [h("h2", null, info.name), h("p", null, sizes(info), ". ", features(info)), stateLine(info)];
+}
+
+const sizes = (info) => `${count(info.documents, "document")}, ${count(info.chunks, "chunk")}, ${count(info.tokens, "token")}`;
+
+function features(info) {
+  const words = Object.entries(info.features).map(([name, feature]) => `${name} (${feature.model ?? feature.kind ?? "derived"})`);
+  return words.length ? `Features: ${words.join(", ")}.` : "";
+}
+
+function stateLine(info) {
+  const states = Object.entries(info.states).filter(([state, number]) => state !== "done" && number > 0);
+  return states.length > 0 && h("p", { class: "notice" }, states.map(([state, number]) => `${count(number, "document")} ${state}`).join(", "));
+}
+
+// -- the list --------------------------------------------------------------------------------------------------------
+
+function list(collections, signal) {
+  if (!collections.length) {
+    const command = h("code", null, "nearfield serve --collections all");
+    return empty("No collections", "The server shows those that it was started with, such as ", command, ".");
+  }
+  return h("div", { class: "cards" }, collections.map(({ name }, index) => card(name, index < MAX_DESCRIBED, signal)));
+}
+
+function card(name, isDescribed, signal) {
+  const size = h("p", { class: "small" });
+  if (isDescribed) describe(name, size, signal);
+  return h("article", { class: "card" }, h("h2", null, h("a", { href: `#/collections/${pathOf(name)}` }, name)), size);
+}
+
+async function describe(name, element, signal) {
+  try {
+    element.textContent = sizes(await (await call(collectionPath(name), { signal })).json());
+  } catch (error) {
+    element.textContent = error.name === "AbortError" ? "" : error.message;
+  }
+}

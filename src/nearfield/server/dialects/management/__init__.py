@@ -1,0 +1,1 @@
+"""Nearfield's API of management: models in memory, and keys."""
