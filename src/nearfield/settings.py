@@ -268,7 +268,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_key_stored_bytes: Annotated[
         ByteSize,
         Meta(
-            description="Maximum size of the files of one API key, results of batches included; 0 is no limit. "
+            description="Maximum size of the files of one API key, with results of batches and what it has sent to "
+            "collections; 0 is no limit. "
             "Without keys all clients share it."
         ),
     ] = ByteSize(16 * 2**30)

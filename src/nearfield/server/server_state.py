@@ -127,8 +127,14 @@ class ServerState:
             cache=_open_cache(settings, files.folder),
             traces=traces,
         )
+        state._share_limits()
         state._observe_models()
         return state
+
+    def _share_limits(self) -> None:
+        """Count the bytes of an owner in files and in collections together."""
+        self.files.elsewhere = self.collections.stored_bytes
+        self.collections.owner_bytes = self.files.owner_bytes
 
     def _observe_models(self) -> None:
         self.prometheus.watch_loop(self.loop_lag)

@@ -256,7 +256,8 @@ def test_uploads_belong_to_a_key_that_may_manage(home: Path, tiny: Encoder, tmp_
     lines = [f'[[keys]]\nname = "{name}"\nhash = "{keys[name][1]}"\nscopes = {scopes}' for name, scopes in KEYS.items()]
     file.write_text("\n".join(lines), encoding="utf-8")
     file.chmod(0o600)
-    with serving([tiny], served_collections="all", collections_dir=home, api_key_file=file) as url:
+    settings = {"api_key_file": file, "max_key_stored_bytes": 100, "data_dir": tmp_path / "data"}
+    with serving([tiny], served_collections="all", collections_dir=home, **settings) as url:
         clients = {
             name: httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60)
             for name, (key, _) in keys.items()
@@ -267,8 +268,32 @@ def test_uploads_belong_to_a_key_that_may_manage(home: Path, tiny: Encoder, tmp_
         assert clients["two"].head(address).status_code == 404
         assert proceed(clients["two"], address, 0, CATS).status_code == 404
         assert httpx.head(url + address).status_code == 401
+        form = {"file": ("cats.txt", CATS)}
+        assert clients["two"].post("/collections/pets/files", files=form).status_code == 200
+        stored = {name: clients[name].get("/collections").json() for name in ("one", "two", "reader")}
+        assert [stored[name]["stored_bytes"] for name in stored] == [len(CATS), len(CATS), 0]
+        assert {reply["max_stored_bytes"] for reply in stored.values()} == {100}
+        _check_key_limit(clients["one"], clients["two"], form)
         for client in clients.values():
             client.close()
+
+
+def _check_key_limit(one: httpx.Client, two: httpx.Client, form: dict[str, Any]) -> None:
+    """Two keys have stored a file each, of more than half of what they may."""
+    batch = {"file": ("lines.jsonl", b"{}" * 30)}
+    for reply in (
+        create(one, "dogs.txt"),
+        two.post("/collections/pets/files", files={"file": ("dogs.txt", CATS)}),
+        two.post("/v1/files", files=batch, data={"purpose": "batch"}),
+    ):
+        assert reply.status_code == 403 and "max_key_stored_bytes" in reply.text, reply.text
+    assert one.post("/collections/pets/documents/delete", json={"documents": ["upload:#cats.txt"]}).json() == {
+        "deleted": 1
+    }
+    assert two.get("/collections").json()["stored_bytes"] == 0
+    assert two.post("/v1/files", files=batch, data={"purpose": "batch"}).status_code == 200
+    assert two.post("/collections/pets/files", files=form).status_code == 403
+    assert two.get("/collections").json()["stored_bytes"] == 60
 
 
 # -- the store ---------------------------------------------------------------------------------------------------------

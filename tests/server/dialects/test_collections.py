@@ -357,7 +357,7 @@ def test_a_collection_is_created_with_extractors(client: httpx.Client) -> None:
 def test_no_collection_is_served_by_default(url: str, tiny: Encoder, home: Path) -> None:
     with serving([tiny], collections_dir=home) as other:
         for place in (url, other):
-            assert get(place + "/collections").json() == {"collections": []}
+            assert get(place + "/collections").json()["collections"] == []
             message = error_message(post(place + "/collections/pets/search", json={"query": "cat"}), 404)
             assert "--collections" in message
             assert error_message(get(place + "/collections/pets/document?id=put:%23cats"), 404)
@@ -371,7 +371,7 @@ def test_only_named_collections_are_served(tiny: Encoder, home: Path) -> None:
         Collection.create("private", {}, home=home),
         serving([tiny], served_collections="pets,later", collections_dir=home) as url,
     ):
-        assert get(url + "/collections").json() == {"collections": [{"name": "pets"}]}
+        assert get(url + "/collections").json()["collections"] == [{"name": "pets"}]
         message = error_message(get(url + "/collections/private"), 404)
         assert "Known: pets" in message
         body: dict[str, Any] = {"name": "later", "features": {"dense": {"model": "tiny"}}}

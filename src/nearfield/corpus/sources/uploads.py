@@ -9,8 +9,36 @@ from nearfield.corpus.document import SourceItem
 from nearfield.corpus.sources.files import FileSource
 from nearfield.errors import InputError
 
-#: The folder of complete files in that of a collection, and bytes of a name.
-FOLDER, _MAX_NAME = "uploads", 200
+#: The folders of complete files and of their owners in that of a collection, and bytes of a name.
+FOLDER, _OWNERS, _MAX_NAME = "uploads", "uploads-owners", 200
+#: The owner of files where clients have no names.
+_EVERYONE = "everyone"
+
+
+class UploadOwners:
+    """Which client has sent each file: an empty file of the same name in a folder of the client."""
+
+    def __init__(self, collection: Path) -> None:
+        self._files, self._folder = collection / FOLDER, collection / _OWNERS
+
+    def set(self, name: str, owner: str) -> None:
+        """Record the owner of a file, in place of an earlier one."""
+        self.remove(name)
+        folder = self._folder_of(owner)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / name).touch(mode=0o600)
+
+    def remove(self, name: str) -> None:
+        """Remove the owner of a file."""
+        for folder in self._folder.glob("*"):
+            (folder / name).unlink(missing_ok=True)
+
+    def count_bytes(self, owner: str) -> int:
+        """Return the bytes of the files of an owner."""
+        return sum(_size(self._files / mark.name) for mark in self._folder_of(owner).glob("*"))
+
+    def _folder_of(self, owner: str) -> Path:
+        return self._folder / (owner or _EVERYONE)
 
 
 class UploadSource(FileSource):
@@ -22,6 +50,7 @@ class UploadSource(FileSource):
     def __init__(self, collection: Path, only: Sequence[str] | None = None) -> None:
         super().__init__(str(collection / FOLDER))
         self.folder = collection / FOLDER
+        self.owners = UploadOwners(collection)
         self.whole = only is None
         self._only = only
 
@@ -73,3 +102,11 @@ class UploadSource(FileSource):
             name = document.removeprefix(prefix)
             if document != name and "/" not in name and name not in (".", ".."):
                 (self.folder / name).unlink(missing_ok=True)
+                self.owners.remove(name)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # it was just removed
+        return 0

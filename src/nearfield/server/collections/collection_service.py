@@ -27,7 +27,7 @@ from nearfield.inference.loaded_model import LoadedModel
 from nearfield.reranker import Reranker
 from nearfield.server.collections.collection_errors import collection_version, convert_collection_errors
 from nearfield.server.collections.thread_pool import BoundedThreadPool
-from nearfield.server.collections.upload_store import UploadLimits
+from nearfield.server.collections.upload_store import CollectionUploads, OwnerBytes, UploadLimits
 from nearfield.server.models.description import ModelDescription
 from nearfield.server.models.lease import ModelLease
 from nearfield.server.models.model_pool import ModelPool
@@ -90,6 +90,8 @@ class CollectionService:
         upload_limits: UploadLimits | None = None,
     ) -> None:
         self.upload_limits = upload_limits or UploadLimits()
+        #: Returns the bytes of an owner that count for its limit. Blocks.
+        self.owner_bytes: OwnerBytes = self.stored_bytes
         self._models = models
         self._allowed_names = frozenset(names)
         self._home = home
@@ -126,6 +128,7 @@ class CollectionService:
             settings.max_key_files,
             settings.max_key_uploads,
             settings.upload_seconds,
+            settings.max_key_stored_bytes,
         )
         return cls(models, settings.served_collections, settings.collections_dir, endpoint, limits)
 
@@ -142,6 +145,15 @@ class CollectionService:
         from nearfield.corpus.directory import list_collections
 
         return [name for name in list_collections(self._home) if self._is_served(name)]
+
+    def stored_bytes(self, owner: str) -> int:
+        """Return the bytes of the files that an owner has sent to collections. Blocks."""
+        from nearfield.corpus.directory import home, list_collections
+        from nearfield.corpus.sources.uploads import UploadSource
+
+        names = list_collections(self._home) if self._allowed_names else []
+        folders = [(self._home or home()) / name for name in names]
+        return sum(CollectionUploads(UploadSource(folder), self.upload_limits).count_bytes(owner) for folder in folders)
 
     def check(self, name: str) -> None:
         """Raise CollectionNotFound, with the nearest name, if a collection is not served."""

@@ -24,12 +24,16 @@ from nearfield.errors import InputError, NotThere, QuotaExceeded, StorageFull, T
 from nearfield.fileio.atomic import fsync_directory, write_atomic
 from nearfield.fileio.locks import release_lock, try_lock
 from nearfield.repeated_values import find_repeated
+from nearfield.server.files.quota import check_owner_bytes
 from nearfield.server.files.storage_errors import convert_storage_errors, disk_bytes
 from nearfield.units import format_size
 
 if TYPE_CHECKING:
     from nearfield.corpus.collection import Collection
     from nearfield.corpus.sources.uploads import UploadSource
+
+#: Returns the bytes that an owner stores.
+OwnerBytes = Callable[[str], int]
 
 _FOLDER = "uploads-unfinished"
 #: Algorithms of checksums.
@@ -65,8 +69,9 @@ class UploadChecksum:
 class UploadLimits:
     """Limits of uploads; 0 is no limit.
 
-    ``total_bytes`` and ``files`` are those of one collection, ``owner_uploads`` the unfinished ones of a key, and
-    ``seconds`` the time after its last byte for which an unfinished one is stored.
+    ``total_bytes`` and ``files`` are those of one collection, ``owner_uploads`` the unfinished ones of a key,
+    ``seconds`` the time after its last byte for which an unfinished one is stored, and ``owner_bytes`` what a key may
+    store in all collections and elsewhere.
     """
 
     file_bytes: int = 16 * 2**30
@@ -74,6 +79,7 @@ class UploadLimits:
     files: int = 10_000
     owner_uploads: int = 16
     seconds: float = 86_400.0
+    owner_bytes: int = 16 * 2**30
 
 
 class UploadRecord(msgspec.Struct, frozen=True):
@@ -157,17 +163,24 @@ class CollectionUploads:
     #: The time, in seconds since 1970.
     clock: Callable[[], float] = staticmethod(time.time)
 
-    def __init__(self, source: UploadSource, limits: UploadLimits) -> None:
+    def __init__(self, source: UploadSource, limits: UploadLimits, stored_bytes: OwnerBytes | None = None) -> None:
         self._source, self._limits = source, limits
+        self._stored_bytes = stored_bytes or self.count_bytes
         self._folder = source.folder.with_name(_FOLDER)
 
     @classmethod
-    def of_collection(cls, collection: Collection, limits: UploadLimits) -> CollectionUploads:
-        """Return the uploads of an open collection."""
+    def of_collection(
+        cls, collection: Collection, limits: UploadLimits, stored_bytes: OwnerBytes | None = None
+    ) -> CollectionUploads:
+        """Return the uploads of an open collection.
+
+        ``stored_bytes`` returns the bytes of an owner that count: by default those in this collection.
+        """
         from nearfield.corpus.indexing.indexer import prepare_source
         from nearfield.corpus.sources.uploads import UploadSource
 
-        return cls(prepare_source(UploadSource(collection.folder.path), collection.config), limits)
+        source = prepare_source(UploadSource(collection.folder.path), collection.config)
+        return cls(source, limits, stored_bytes)
 
     @property
     def max_bytes(self) -> int:
@@ -191,6 +204,7 @@ class CollectionUploads:
         if self._limits.owner_uploads and mine >= self._limits.owner_uploads:
             raise QuotaExceeded(f"You have {mine} unfinished uploads, the maximum (max_key_uploads): end some of them.")
         self._check_space(length, self._used(states))
+        self._check_owner(owner, length)
         upload, record = secrets.token_hex(16), UploadRecord(owner, name, length)
         with convert_storage_errors():
             self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -244,7 +258,7 @@ class CollectionUploads:
     def place(self, state: UploadState) -> str:
         """Store a complete upload, which is locked, as a file of the collection; return its name."""
         if self._part(state.id).exists():
-            self._store(self._part(state.id), state.record.filename)
+            self._store(self._part(state.id), state.record.filename, state.record.owner)
         return state.record.filename
 
     def remove(self, upload: str) -> None:
@@ -273,38 +287,42 @@ class CollectionUploads:
 
     # -- uploads in one request ----------------------------------------------------------------------------------
 
-    def draft(self, others: Sequence[UploadWriter] = ()) -> UploadWriter:
+    def draft(self, owner: str = "", others: Sequence[UploadWriter] = ()) -> UploadWriter:
         """Return the writer of a file that arrives in one request, after others; ``store`` or ``discard`` ends it.
 
         Raises:
-            QuotaExceeded: the collection may have no more files.
+            QuotaExceeded: the collection may have no more files, or the owner may store no more.
         """
         self.sweep()
         with convert_storage_errors():
             self._folder.mkdir(mode=0o700, exist_ok=True)
-        used = self._used(self._states(), len(others)) + sum(other.size for other in others)
+        before = sum(other.size for other in others)
+        used, stored = self._used(self._states(), len(others)) + before, self._stored_bytes(owner) + before
 
         def check(size: int) -> None:
             self._check_length(size)
             self._check_space(size, used)
+            check_owner_bytes(stored, size, self._limits.owner_bytes)
 
         with convert_storage_errors():
             return UploadWriter(self._part(secrets.token_hex(16)), check)
 
-    def store(self, drafts: Sequence[UploadWriter], filenames: Sequence[str]) -> list[str]:
+    def store(self, drafts: Sequence[UploadWriter], filenames: Sequence[str], owner: str = "") -> list[str]:
         """Store drafts as files of the collection; return their names. None is stored if one cannot be.
 
         Raises:
             InputError: a name is wrong, or there twice, or the collection does not read such files.
+            QuotaExceeded: other requests of the owner have stored too much since they began.
         """
         names = [self._source.check_name(filename) for filename in filenames]
         repeated = find_repeated(names)
         if repeated is not None:
             raise InputError(f"The form has two files called {repeated!r}: send one of them.", param="file")
+        self._check_owner(owner, sum(draft.size for draft in drafts))
         for draft in drafts:
             draft.close()
         for draft, name in zip(drafts, names, strict=True):
-            self._store(draft.path, name)
+            self._store(draft.path, name, owner)
         return names
 
     def discard(self, draft: UploadWriter) -> None:
@@ -315,9 +333,19 @@ class CollectionUploads:
 
     # -- files ---------------------------------------------------------------------------------------------------
 
-    def _store(self, path: Path, name: str) -> None:
+    def count_bytes(self, owner: str) -> int:
+        """Return the bytes of an owner's files in the collection, and of those that are still to arrive."""
+        with convert_storage_errors():
+            unfinished = sum(state.record.length for state in self._states() if state.record.owner == owner)
+            return unfinished + self._source.owners.count_bytes(owner)
+
+    def _check_owner(self, owner: str, size: int) -> None:
+        check_owner_bytes(self._stored_bytes(owner), size, self._limits.owner_bytes)
+
+    def _store(self, path: Path, name: str, owner: str) -> None:
         with convert_storage_errors():
             self._source.folder.mkdir(mode=0o700, exist_ok=True)
+            self._source.owners.set(name, owner)
             path.replace(self._source.folder / name)
             fsync_directory(self._source.folder)
 

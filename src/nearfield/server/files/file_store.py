@@ -112,6 +112,8 @@ class FileStore:
 
     #: The time, in seconds since 1970.
     clock: Callable[[], float] = staticmethod(WallClock())
+    #: Returns the bytes of an owner that are stored elsewhere, and count too.
+    elsewhere: Callable[[str], int] = staticmethod(lambda _: 0)
 
     def __init__(self, folder: Path, limits: StorageLimits | None = None) -> None:
         self.folder = folder
@@ -346,12 +348,7 @@ class FileStore:
             StorageFull: all owners together may not, or the disk is full.
         """
         self.check_space(size)
-        if self.used:
-            with self.records() as database:
-                usage = self._usage(database, owner)
-        else:
-            usage = StorageUsage()
-        usage.add(owner, self._pending_sizes()).check(self.limits, size)
+        self._usage(owner).add(owner, self._pending_sizes()).check(self.limits, size)
 
     def check_space(self, size: int) -> None:
         """Check that contents leave the reserve of the disk free.
@@ -364,7 +361,17 @@ class FileStore:
             if free - size < min(_DISK_RESERVE, total * _DISK_RESERVE_SHARE):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def _usage(self, database: sqlite3.Connection, owner: str) -> StorageUsage:
+    def owner_bytes(self, owner: str) -> int:
+        """Return the bytes that count for the limit of an owner, those on their way and elsewhere too. Blocks."""
+        return self._usage(owner).add(owner, self._pending_sizes()).bytes
+
+    def _usage(self, owner: str) -> StorageUsage:
+        if not self.used:
+            return StorageUsage(bytes=self.elsewhere(owner))
+        with self.records() as database:
+            return self._recorded_usage(database, owner)
+
+    def _recorded_usage(self, database: sqlite3.Connection, owner: str) -> StorageUsage:
         """Return what an owner and all owners store."""
         stored = "gone IS NULL AND (expires_at IS NULL OR expires_at > ?)"
         now = int(self.clock())
@@ -372,7 +379,7 @@ class FileStore:
             f"SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM files WHERE owner = ? AND {stored}", (owner, now)
         ).fetchone()
         total = database.execute(f"SELECT COALESCE(SUM(bytes), 0) FROM files WHERE {stored}", (now,)).fetchone()
-        return StorageUsage(mine[0], mine[1], total[0])
+        return StorageUsage(mine[0], mine[1] + self.elsewhere(owner), total[0])
 
     def _pending_sizes(self) -> list[tuple[str, int]]:
         return [(owner, draft.size) for draft, owner in list(self._pending.items())]
@@ -382,10 +389,7 @@ class FileStore:
         self.check_growth(owner, 0)
         with convert_storage_errors():
             self._contents.mkdir(mode=0o700, parents=True, exist_ok=True)
-        usage = StorageUsage()
-        if self.used:
-            with self.records() as database:
-                usage = self._usage(database, owner)
+        usage = self._usage(owner)
 
         def check(size: int) -> None:
             self.check_space(size - draft.size)
@@ -405,7 +409,7 @@ class FileStore:
         self.place(draft.path, draft.id)
         try:
             with self.records(write=True) as database:
-                self._usage(database, owner).check(self.limits, draft.size)
+                self._recorded_usage(database, owner).check(self.limits, draft.size)
                 self.add(database, file, owner)
         except NearfieldError:
             self.path(draft.id).unlink(missing_ok=True)

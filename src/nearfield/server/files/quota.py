@@ -21,7 +21,7 @@ class StorageLimits:
 
 @dataclass(frozen=True)
 class StorageUsage:
-    """What one owner stores, and the bytes that all owners store."""
+    """What one owner stores, in collections too, and the bytes of files that all owners store."""
 
     files: int = 0
     bytes: int = 0
@@ -44,13 +44,22 @@ class StorageUsage:
         """
         if limits.owner_files and self.files >= limits.owner_files:
             raise QuotaExceeded(f"You have {self.files} files, the maximum (max_key_files): delete some of them.")
-        if limits.owner_bytes and self.bytes + size > limits.owner_bytes:
-            raise QuotaExceeded(
-                f"Your files would take more than {format_size(limits.owner_bytes)} (max_key_stored_bytes): delete "
-                "some of them."
-            )
+        check_owner_bytes(self.bytes, size, limits.owner_bytes)
         if limits.total_bytes and self.total_bytes + size > limits.total_bytes:
             raise StorageFull(
                 f"The files of all clients take {format_size(limits.total_bytes)}, the maximum (max_stored_bytes): "
                 "delete files, or raise it."
             )
+
+
+def check_owner_bytes(used: int, size: int, max_bytes: int) -> None:
+    """Check that an owner who stores ``used`` bytes may store ``size`` more; a maximum of 0 is no limit.
+
+    Raises:
+        QuotaExceeded: the owner may not.
+    """
+    if max_bytes and used + size > max_bytes:
+        raise QuotaExceeded(
+            f"Your files take {format_size(used)}, those in collections included, and {format_size(size)} more would "
+            f"be more than {format_size(max_bytes)} (max_key_stored_bytes): delete some of them."
+        )

@@ -33,6 +33,7 @@ from nearfield.server.dialects.collections.schemas import (
     DocumentsRequest,
     SearchRequest,
 )
+from nearfield.server.files.file_threads import in_thread
 from nearfield.server.http.request_context import RequestContext
 
 if TYPE_CHECKING:
@@ -51,8 +52,13 @@ _T = TypeVar("_T")
 
 
 async def list_collections(_: None, context: RequestContext) -> JsonObject:
-    """Return the names of the collections."""
-    return {"collections": [{"name": name} for name in await _collection_service(context).list_names()]}
+    """Return the names of the collections, and what the client has stored of what it may."""
+    service = _collection_service(context)
+    return {
+        "collections": [{"name": name} for name in await service.list_names()],
+        "stored_bytes": await in_thread(service.owner_bytes, context.owner),
+        "max_stored_bytes": service.upload_limits.owner_bytes,
+    }
 
 
 async def create_collection(request: CollectionRequest, context: RequestContext) -> JsonObject:

@@ -47,9 +47,15 @@ class CollectionName(msgspec.Struct):
 
 
 class CollectionList(msgspec.Struct):
-    """Response body of GET /collections: the served collections."""
+    """Response body of GET /collections: the served collections.
+
+    ``stored_bytes`` are those of the files that the key has sent, to collections and elsewhere; ``max_stored_bytes`` is
+    what it may store, and 0 no limit.
+    """
 
     collections: list[CollectionName]
+    stored_bytes: int
+    max_stored_bytes: int
 
 
 class CollectionFeature(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):

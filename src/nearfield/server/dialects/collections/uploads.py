@@ -45,12 +45,12 @@ async def upload_file(_: None, context: RequestContext) -> JsonObject:
     drafts: list[UploadWriter] = []
 
     def begin(_: str) -> Callable[[bytes], None]:
-        drafts.append(uploads.draft(drafts))
+        drafts.append(uploads.draft(context.owner, drafts))
         return drafts[-1].write
 
     try:
         form = await _body(context).read(begin, uploads.max_bytes, max_files=_MAX_FILES)
-        names = await in_thread(uploads.store, drafts, _filenames(form))
+        names = await in_thread(uploads.store, drafts, _filenames(form), context.owner)
     finally:
         for draft in drafts:
             await in_thread(uploads.discard, draft)
@@ -157,8 +157,9 @@ async def _index(context: RequestContext, names: Sequence[str]) -> JsonObject:
 
 async def _uploads(context: RequestContext, *, models: bool = False) -> CollectionUploads:
     limits = _limits(context)
+    owner_bytes = None if context.collections is None else context.collections.owner_bytes
     return await use_collection(
-        context, lambda collection: CollectionUploads.of_collection(collection, limits), models=models
+        context, lambda collection: CollectionUploads.of_collection(collection, limits, owner_bytes), models=models
     )
 
 
