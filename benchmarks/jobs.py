@@ -6,6 +6,7 @@
   those of MTEB), and with all.
 - ``trec``: accuracy of labels by descriptions on the test of TREC-QC, without examples.
 - ``topics``: v-measure of topics of Banking77's test, beside MTEB's mini-batch k-means on the same vectors.
+- ``duplicates``: precision and recall of copies that were planted among ``--rows`` generated texts, time and memory.
 - ``recommend``: recall@20 of what users read next in generated histories, beside the most popular items.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -22,7 +24,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import adjusted_rand_score, v_measure_score
 
-from nearfield import Encoder, Recommender, Taste, find_topics
+from nearfield import Encoder, Recommender, Taste, find_duplicate_texts, find_topics
 from nearfield.arrays import Array
 from nearfield.evaluation.tasks.classification import draw
 from nearfield.evaluation.tasks.clustering import cluster_vectors
@@ -31,6 +33,7 @@ from nearfield.jobs.classification.linear_head import fit_head
 from nearfield.jobs.classification.validation import SURE_ACCURACY, measure, validate_head
 from nearfield.jobs.classification.zero_shot_texts import classify_by_names
 from nearfield.jobs.job_vectors import encode_texts
+from nearfield.training.overlap.near_copies import THRESHOLD, grams, jaccard
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 MODEL = "all-MiniLM-L6-v2"
@@ -45,13 +48,13 @@ QUESTIONS = {
 }
 
 
-def banking77(encoder: Encoder) -> dict[str, Any]:
+def banking77(encoder: Encoder, draws: int = 10) -> dict[str, Any]:
     """Return accuracies with few and with all examples."""
     train, test = (_read("banking77", split) for split in ("train", "test"))
     started = time.perf_counter()
     learnt, judged = (encode_texts(encoder, part.texts, "classification") for part in (train, test))
     encoded = time.perf_counter() - started
-    few = [_accuracy(learnt[rows], train.targets[rows], judged, test, seed=1) for rows in _draws(train)]
+    few = [_accuracy(learnt[rows], train.targets[rows], judged, test, seed=1) for rows in _draws(train)[:draws]]
     started = time.perf_counter()
     full = _accuracy(learnt, train.targets, judged, test, seed=1)
     return {
@@ -142,6 +145,46 @@ def _history(random: np.random.Generator, popularity: Array, subjects: Array) ->
     return random.choice(len(weights), 25, replace=False, p=weights / weights.sum())
 
 
+def duplicates(rows: int) -> dict[str, Any]:
+    """Return how well planted copies are found: one in ten texts, of which half are equal but for case."""
+    random = np.random.default_rng(1)
+    words = np.array(["".join(random.choice(list("abcdefghijklmnopqrstuvwxyz"), 6)) for _ in range(20_000)])
+    originals = [" ".join(words[chosen]) for chosen in random.integers(0, len(words), (rows * 9 // 10, 24))]
+    sources = random.integers(0, len(originals), rows - len(originals)).tolist()
+    copies = [_edit(originals[source], number) for number, source in enumerate(sources)]
+    before, started = _peak(), time.perf_counter()
+    report = find_duplicate_texts([*originals, *copies], keep="first")
+    seconds, planted = time.perf_counter() - started, dict(enumerate(sources, len(originals)))
+    right = sum(planted.get(copy) == link.original for copy, link in report.links.items())
+    similar = [
+        number
+        for number, source in planted.items()
+        if jaccard(grams(copies[number - len(originals)]), grams(originals[source])) >= THRESHOLD
+    ]
+    return {
+        "rows": rows,
+        "precision": 100 * right / max(1, len(report.links)),
+        "recall": 100 * sum(number in report.links for number in similar) / max(1, len(similar)),
+        "copies": len(similar),
+        "seconds": seconds,
+        "texts_mb": before,
+        "peak_mb": _peak(),
+    }
+
+
+def _edit(text: str, number: int) -> str:
+    """Return an equal text, or a near copy in which a word is another one."""
+    if number % 2:
+        return text.title() + "."
+    words = text.split()
+    words[number % len(words)] = "edited"
+    return " ".join(words)
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
 def _read(name: str, split: str) -> LabelExamples:
     lines = (DATA / name / f"{split}.tsv").read_text(encoding="utf-8").splitlines()
     rows = [line.split("\t", 1) for line in lines if line]
@@ -159,12 +202,18 @@ JOBS: Mapping[str, Callable[[Encoder], dict[str, Any]]] = {
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.jobs", description=__doc__)
-    parser.add_argument("--only", nargs="*", choices=list(JOBS), default=list(JOBS))
+    parser.add_argument("--only", nargs="*", choices=[*JOBS, "duplicates"], default=list(JOBS))
     parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--draws", type=int, default=10, help="draws of few examples")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="texts of duplicates, which runs when it is named")
     options = parser.parse_args()
+    if options.only == ["duplicates"]:  # alone, so that memory is that of the job
+        print(json.dumps({"duplicates": duplicates(options.rows)}))
+        return
     with Encoder(options.model) as encoder:
         for name in options.only:
-            print(json.dumps({name: JOBS[name](encoder)}), flush=True)
+            result = banking77(encoder, options.draws) if name == "banking77" else JOBS[name](encoder)
+            print(json.dumps({name: result}), flush=True)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nearfield.evaluation.evaluate import evaluate
     from nearfield.jobs.classification.classify import classify, next_to_label
     from nearfield.jobs.classification.training import train_classifier
+    from nearfield.jobs.duplicates.find_duplicates import find_duplicate_texts
     from nearfield.jobs.outliers import find_drift, find_outliers
     from nearfield.jobs.recommendation import Recommender, Taste, recommend
     from nearfield.jobs.topics.find_topics import find_topics
@@ -56,6 +57,7 @@ __all__ = [
     "evaluate",
     "find_drift",
     "find_duplicate_files",
+    "find_duplicate_texts",
     "find_outliers",
     "find_topics",
     "load",
@@ -95,6 +97,7 @@ _MODULES = {
     "train": "nearfield.training.fine_tuning.train",
     "classify": "nearfield.jobs.classification.classify",
     "next_to_label": "nearfield.jobs.classification.classify",
+    "find_duplicate_texts": "nearfield.jobs.duplicates.find_duplicates",
     "find_drift": "nearfield.jobs.outliers",
     "find_outliers": "nearfield.jobs.outliers",
     "recommend": "nearfield.jobs.recommendation",

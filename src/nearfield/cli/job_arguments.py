@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 #: The argument for stdin.
 _STDIN = "-"
+_SECONDS_PER_DAY = 86_400
 
 
 def read_job_items(
@@ -38,6 +40,25 @@ def read_job_items(
 def show_progress(*, quiet: bool) -> bool:
     """Return whether a job shows progress: on a terminal, unless the user wants none."""
     return not quiet and sys.stderr.isatty()
+
+
+def read_dates(values: Sequence[object]) -> list[float]:
+    """Return dates such as 2026-01-31, with a time or without, or numbers, as days since 1970.
+
+    Raises:
+        InputError: a value is neither.
+    """
+    return [_days(value) for value in values]
+
+
+def _days(value: object) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    try:
+        parsed = datetime.fromisoformat(str(value))
+    except ValueError:
+        raise InputError(f"{value!r} is no date: write 2026-01-31, or with a time.", param="date") from None
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)).timestamp() / _SECONDS_PER_DAY
 
 
 def _is_path(name: str) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nearfield.cli.job_arguments import read_job_items, show_progress
+from nearfield.cli.job_arguments import read_dates, read_job_items, show_progress
 from nearfield.errors import InputError
 from nearfield.message_text import escape_controls, to_json
 
@@ -91,16 +91,8 @@ def _read_history(path: Path) -> dict[str, list[str]]:
 
 def _ages(dates: Sequence[object]) -> list[float]:
     """Return the age of each date in days."""
-    now = datetime.now(timezone.utc)
-    return [(now - _parse(value)).total_seconds() / 86_400 for value in dates]
-
-
-def _parse(value: object) -> datetime:
-    try:
-        parsed = datetime.fromisoformat(str(value))
-    except ValueError:
-        raise InputError(f"{value!r} is no date: write 2026-01-31, or with a time.", param="date") from None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
+    today = time.time() / 86_400
+    return [today - day for day in read_dates(dates)]
 
 
 def _print(user: str, results: Sequence[Recommendation], items: JobItems, *, as_json: bool) -> None:

@@ -6,10 +6,14 @@ no pair below the threshold is reported. Of pairs at the threshold, fewer than o
 
 from __future__ import annotations
 
-import hashlib
+import zlib
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
+import numpy as np
+
+from nearfield.arrays import Array
 from nearfield.errors import MissingExtra
 from nearfield.training.overlap.normalised import normalise
 
@@ -17,6 +21,8 @@ THRESHOLD = 0.8
 _GRAM = 5
 #: 32 bands of 4 values: a pair of similarity s is missed with probability (1 - s^4)^32, at 0.8 that is 5e-8.
 _BANDS, _ROWS = 32, 4
+#: Odd numbers by which the values of a band are multiplied, so that their sum stands for all of them.
+_MULTIPLIERS = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93], np.uint64)
 #: More grams than these are not read: the first 20,000 characters say enough of two texts.
 _MAX_CHARACTERS = 20_000
 
@@ -52,6 +58,16 @@ def jaccard(left: frozenset[bytes], right: frozenset[bytes]) -> float:
     return len(left & right) / len(left | right)
 
 
+def band_values(text: frozenset[bytes]) -> Array:
+    """Return the value of each band of a text's grams, uint64 [32]: near copies share one, others hardly ever.
+
+    Raises:
+        MissingExtra: datasketch is not installed.
+    """
+    values = np.asarray(_signature(text).hashvalues, np.uint64).reshape(_BANDS, _ROWS)
+    return np.asarray((values * _MULTIPLIERS).sum(axis=1, dtype=np.uint64))
+
+
 def _build_index(texts: Sequence[frozenset[bytes]]) -> Any:
     datasketch = _datasketch()
     index = datasketch.MinHashLSH(num_perm=_BANDS * _ROWS, params=(_BANDS, _ROWS))
@@ -62,18 +78,20 @@ def _build_index(texts: Sequence[frozenset[bytes]]) -> Any:
 
 
 def _signature(text: frozenset[bytes]) -> Any:
-    signature = _datasketch().MinHash(num_perm=_BANDS * _ROWS, seed=1, hashfunc=_hash)
+    signature = _empty_signature().copy()
     signature.update_batch(list(text))
     return signature
 
 
-def _hash(gram: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(gram, digest_size=4).digest(), "little")
+@cache
+def _empty_signature() -> Any:
+    """Return the signature of no gram: its permutations take longer to draw than those of a text to apply."""
+    return _datasketch().MinHash(num_perm=_BANDS * _ROWS, seed=1, hashfunc=zlib.crc32)
 
 
 def _datasketch() -> Any:
     try:
         import datasketch
     except ImportError:
-        raise MissingExtra("Near copies are found by datasketch: pip install 'nearfield[train]'") from None
+        raise MissingExtra("Near copies are found by datasketch: pip install 'nearfield[jobs]'") from None
     return datasketch
