@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nearfield.jobs.classification.classify import classify, next_to_label
     from nearfield.jobs.classification.training import train_classifier
     from nearfield.jobs.duplicates.find_duplicates import find_duplicate_texts
+    from nearfield.jobs.map.text_map import draw_map
     from nearfield.jobs.outliers import find_drift, find_outliers
     from nearfield.jobs.recommendation import Recommender, Taste, recommend
     from nearfield.jobs.topics.find_topics import find_topics
@@ -54,6 +55,7 @@ __all__ = [
     "calibrate",
     "classify",
     "compare",
+    "draw_map",
     "evaluate",
     "find_drift",
     "find_duplicate_files",
@@ -97,6 +99,7 @@ _MODULES = {
     "train": "nearfield.training.fine_tuning.train",
     "classify": "nearfield.jobs.classification.classify",
     "next_to_label": "nearfield.jobs.classification.classify",
+    "draw_map": "nearfield.jobs.map.text_map",
     "find_duplicate_texts": "nearfield.jobs.duplicates.find_duplicates",
     "find_drift": "nearfield.jobs.outliers",
     "find_outliers": "nearfield.jobs.outliers",

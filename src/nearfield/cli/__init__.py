@@ -29,6 +29,7 @@ COMMANDS = (
     ("topics", "topics", "EXAMPLES"),
     ("recommend", "recommend", "EXAMPLES"),
     ("outliers", "outliers", "EXAMPLES"),
+    ("map", "map", "EXAMPLES"),
     ("rerank", "rerank", "EXAMPLES"),
     ("doctor", "doctor", "EXAMPLES"),
     ("top", "top", "EXAMPLES"),
