@@ -31,7 +31,9 @@ def test_one_id_twice_in_a_put(tmp_path: Path, tiny: Encoder) -> None:
     with Collection.create("notes", home=tmp_path, encoder_of=lambda _: tiny) as collection:
         collection.put([{"id": "a", "text": "the cat"}])
         twice = [{"id": "b", "text": "x"}, {"id": "a", "text": "a dog"}, {"id": "a", "text": "hello"}]
-        with pytest.raises(InputError, match="Document 2 has the id 'a' of document 1: give each document its own id"):
+        with pytest.raises(
+            InputError, match="Document 2: it has the id 'a' of document 1: give each document its own id"
+        ):
             collection.put(twice)
         assert [info.id for info in collection.documents()] == ["put:#a"]
         assert collection.text("a") == "the cat"

@@ -364,6 +364,9 @@ def test_duplicates_with_different_fields_are_both_stored(home: Path, tmp_path: 
         assert keys(collection.search("cat", where={"year": {"gte": 2021}})) == ["2021"]
         with pytest.raises(InputError, match="no field 'yaer'"):
             collection.search("cat", where={"yaer": 2021})
+        with pytest.raises(InputError, match=r"Document 0 \('a'\): Field 'year' has") as raised:
+            collection.put([{"id": "a", "text": "x", "year": "red"}])
+        assert raised.value.param == "documents[0].year"
 
 
 def test_tables_of_texts_give_numbers_to_filter_by(home: Path, tmp_path: Path, config: dict[str, Any]) -> None:
@@ -565,18 +568,21 @@ def test_documents_are_put_replaced_and_removed(collection: Collection, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("document", "told"),
+    ("document", "field", "message"),
     [
-        ({"text": "x"}, "'id'"),
-        ({"id": "a"}, "'text'"),
-        ({"id": "a", "text": " "}, "'text'"),
-        ({"id": "a", "text": "x", "colour": "red"}, "no field 'colour'"),
-        ({"id": "a", "text": "\ud800 x"}, "surrogate"),
+        ({"text": "x"}, ".id", "'id'"),
+        ({"id": "a"}, ".text", "'text'"),
+        ({"id": "a", "text": " "}, ".text", "'text'"),
+        ({"id": "a", "text": "x", "colour": "red"}, ".colour", "no field 'colour'"),
+        ({"id": "a", "text": "\ud800 x"}, ".text", "surrogate"),
+        ({"id": "good", "text": "x"}, ".id", "of document 0"),
+        ("x", "", "a mapping with id and text"),
     ],
 )
-def test_a_wrong_document_puts_none(collection: Collection, document: dict[str, Any], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_a_wrong_document_puts_none(collection: Collection, document: Any, field: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as raised:
         collection.put([{"id": "good", "text": "A good passage."}, document])
+    assert raised.value.param == f"documents[1]{field}"
     assert len(collection.documents()) == 3
 
 

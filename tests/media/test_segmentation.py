@@ -14,7 +14,7 @@ from nearfield.errors import InputError, TooLarge
 from nearfield.media.audio import Audio
 from nearfield.media.segmentation import SplitRule, segments_between, split_audio, split_video
 from nearfield.media.sound.silences import find_silences
-from nearfield.media.video.track_audio import open_sound
+from nearfield.media.video.track_audio import TrackAudio, open_sound
 from nearfield.media.video.video import Video
 from tests.support.scene_films import CONTAINERS, RATE, SOUND_RATE, SceneFilm, tone_with_silences, write_scenes
 
@@ -93,6 +93,13 @@ def test_one_of_several_sound_tracks_is_chosen() -> None:
         np.testing.assert_allclose(find_silences(video.sound(16_000, track), 16_000), [gap], atol=0.05)
     with pytest.raises(InputError, match="has 2 sound tracks, numbered from 0: there is no 2"):
         list(video.sound(16_000, 2))
+
+
+def test_the_default_sound_track_is_not_always_the_first() -> None:
+    sounds = [tone_with_silences(6, [gap]) for gap in SILENCES]
+    sound = TrackAudio(write_scenes(SceneFilm(sounds=sounds, container="mkv", default_sound=1)))
+    assert sound.track().chosen == 1
+    np.testing.assert_allclose(find_silences([sound.read(16_000).samples], 16_000), [SILENCES[1]], atol=0.05)
 
 
 def test_silence_cuts_in_the_middle() -> None:

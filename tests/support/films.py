@@ -44,7 +44,8 @@ class Film:
     """How a film is written.
 
     ``times`` are those of its frames in seconds, where they do not follow from the rate. ``turn`` is the angle by which
-    it is shown, against the clock, and ``mirrored`` whether it is flipped from left to right after that.
+    it is shown, against the clock, and ``mirrored`` whether it is flipped from left to right after that. ``taken`` is
+    when it was recorded.
     """
 
     kind: str = "mp4 h264"
@@ -57,6 +58,7 @@ class Film:
     mirrored: bool = False
     options: tuple[tuple[str, str], ...] = ()
     seed: int = 0
+    taken: str = ""
 
 
 def pictures(film: Film) -> list[Array]:
@@ -83,6 +85,7 @@ def write_film_file(film: Film, path: Path) -> None:
     """Write a film."""
     form, codec = {**KINDS, **OLD_KIND}[film.kind]
     with av.open(path, "w", format=form, options=dict(film.options)) as container:
+        container.metadata.update({"creation_time": film.taken} if film.taken else {})
         stream = container.add_stream(codec, rate=film.rate, options=_OPTIONS.get(codec, {}))
         stream.width, stream.height = film.size
         stream.pix_fmt = _PIXELS.get(codec, "yuv420p")

@@ -34,7 +34,8 @@ _GROUNDS = (
 class SceneFilm:
     """A film: the seconds at which its scenes begin after the first, its length, and its sound.
 
-    ``times`` are those of its frames, where the rate is not constant.
+    ``times`` are those of its frames, where the rate is not constant. ``default_sound`` is the number of the sound that
+    the file calls default, if it is not the first.
     """
 
     cuts: Sequence[float] = ()
@@ -42,6 +43,7 @@ class SceneFilm:
     container: str = "mp4"
     times: Sequence[float] | None = None
     sounds: Sequence[Array] = ()
+    default_sound: int = 0
 
     @property
     def frame_times(self) -> Sequence[float]:
@@ -58,6 +60,8 @@ def write_scenes(film: SceneFilm) -> bytes:
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000)
         tracks = [(container.add_stream(sound_codec, rate=SOUND_RATE, layout="mono"), sound) for sound in film.sounds]
+        if film.default_sound:
+            tracks[film.default_sound][0].disposition = av.stream.Disposition.default
         for seconds in film.frame_times:
             frame = av.VideoFrame.from_ndarray(_picture(film, seconds), format="rgb24")
             frame.pts, frame.time_base = round(seconds * 1000), Fraction(1, 1000)

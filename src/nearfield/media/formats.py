@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import BinaryIO
 
 from nearfield.errors import InputError
@@ -13,6 +14,10 @@ from nearfield.errors import InputError
 #: old formats are hardly tested, and no browser shows JPEG 2000.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
+#: Tags of a TIFF (TIFF 6.0, section 8), the first orientation that is turned by 90 degrees, and the bytes of whole
+#: numbers by type.
+_WIDTH, _HEIGHT, _ORIENTATION, _FIRST_TURNED = 256, 257, 274, 5
+_TIFF_NUMBERS = {3: 2, 4: 4}
 #: First bytes of formats that are decoded.
 _DECODED = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -197,11 +202,45 @@ def _after_colours(position: int, flags: int) -> int:
     return position + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
 
 
+def tiff_page_sizes(data: bytes, limit: int) -> list[tuple[int, int]]:
+    """Return the width and height of each page of a TIFF as it is shown, in pixels, of at most ``limit + 1`` pages.
+
+    They are 0 where the file does not say. A damaged file ends where its damage is.
+    """
+    sizes: list[tuple[int, int]] = []
+    try:
+        for position in islice(_tiff_pages(data), limit + 1):
+            tags = _tiff_tags(data, position)
+            width, height = tags.get(_WIDTH, 0), tags.get(_HEIGHT, 0)
+            sizes.append((height, width) if tags.get(_ORIENTATION, 1) >= _FIRST_TURNED else (width, height))
+    except (IndexError, ValueError):
+        pass
+    return sizes
+
+
+def _tiff_tags(data: bytes, position: int) -> dict[int, int]:
+    """Return the tags of a directory of a TIFF that have one whole number, by their numbers."""
+    little, (_, counter, width, entry) = _tiff_layout(data)
+    tags = {}
+    for at in range(_number(data, position, counter, little)):
+        start = position + counter + entry * at
+        tag, kind = _number(data, start, 2, little), _number(data, start + 2, 2, little)
+        if kind in _TIFF_NUMBERS and tag in (_WIDTH, _HEIGHT, _ORIENTATION):
+            tags[tag] = _number(data, start + 4 + width, _TIFF_NUMBERS[kind], little)
+    return tags
+
+
+def _tiff_layout(data: bytes) -> tuple[bool, tuple[int, int, int, int]]:
+    """Return whether numbers begin with their lowest byte, the place of the first directory, and sizes in bytes.
+
+    The sizes are those of a number of entries, of a position, and of an entry.
+    """
+    return data[:2] == b"II", (8, 8, 8, 20) if b"+" in data[2:4] else (4, 2, 4, 12)
+
+
 def _tiff_pages(data: bytes) -> Iterator[int]:
     """Yield the positions of the directories of a TIFF (TIFF 6.0, section 2), or of a BigTIFF, until one repeats."""
-    little = data[:2] == b"II"
-    big = b"+" in data[2:4]
-    first, counter, width, entry = (8, 8, 8, 20) if big else (4, 2, 4, 12)
+    little, (first, counter, width, entry) = _tiff_layout(data)
     seen = {0}
     position = _number(data, first, width, little)
     while position not in seen:

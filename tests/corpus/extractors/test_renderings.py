@@ -109,7 +109,7 @@ def pitch(samples: Any, rate: int) -> float:
     return float(np.argmax(np.abs(np.fft.rfft(samples))) * rate / len(samples))
 
 
-@pytest.mark.parametrize("suffix", [".wav", ".flac", ".opus", ".m4a"])
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".opus", ".m4a", ".mp4"])
 @pytest.mark.parametrize("form", ["WAV", "OGG"])
 def test_clips_of_sounds_have_what_is_heard_then(suffix: str, form: Any) -> None:
     data = write_recording(sound_of(TONES, 8), suffix)

@@ -45,14 +45,15 @@ def files(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def index(tmp_path: Path, files: Path, model: Encoder) -> Iterator[Open]:
-    """Return a collection of the files, indexed again; ``home`` names one of several, ``copies`` is the setting."""
+    """Return a collection of the files, indexed again; ``home`` names one of several, the rest are settings."""
     opened: list[Collection] = []
 
-    def run(home: str = "one", copies: float | None = 0.95) -> Collection:
+    def run(home: str = "one", copies: float | None = 0.95, ocr: bool = False) -> Collection:
         config: dict[str, Any] = {
             "features": {"visual": {"model": str(model.recipe.folder), "reads": ["image", "video"]}},
             "segments": {"video": {"time_split_interval": 2.0}},
             "clean": {} if copies is None else {"copies": copies},
+            "ocr": ocr,
             "store": f"memory:{tmp_path / home}",
         }
         collection = Collection.ensure("album", config, home=tmp_path / home, encoder_of=lambda _: model)
@@ -141,6 +142,21 @@ def test_forms_and_unlike_vectors_are_no_copies(index: Open, files: Path) -> Non
     assert places(index("forms"), files / "4711.png") == ["4711.png"]
     strict = index("strict", 1.0)
     assert places(strict, files / "b.jpg") == ["b.jpg"], "saved again as JPEG, it is less near than that"
+
+
+@pytest.mark.slow
+def test_scans_that_look_alike_with_other_words_are_no_copies(index: Open, files: Path) -> None:
+    pytest.importorskip("rapidocr")
+    from tests.support.scanned_pages import blank, draw
+
+    for path in files.iterdir():
+        path.unlink()
+    for number in ("118", "119"):
+        page = blank((600, 300))
+        draw(page, ["Delivery of the blue chairs", f"to the room {number} in the north wing"], 40, 90, 28)
+        page.save(files / f"{number}.png")
+    assert places(index("unread"), files / "118.png") == ["118.png", "119.png"]
+    assert places(index("read", ocr=True), files / "118.png") == ["118.png"]
 
 
 def test_parts_of_videos(index: Open, files: Path) -> None:

@@ -26,6 +26,7 @@ from nearfield.strict_toml import parse_toml
 from tests.support import media_files
 from tests.support.collection_state import collection_state
 from tests.support.databases import DATABASES
+from tests.support.films import Film, write_film
 from tests.support.paths import ROOT
 from tests.support.recordings import RATE, sound_of, write_recording
 
@@ -115,7 +116,8 @@ def test_segments_have_their_places(collection: Collection) -> None:
     for chunk in chunks:
         by_path.setdefault(chunk.fields["path"], []).append(chunk)
     assert [chunk.payload["page"] for chunk in by_path["scan.pdf"]] == [1, 2, 3]
-    assert [chunk.payload["page"] for chunk in by_path["fax.tiff"]] == [1, 2]
+    sizes = [(chunk.payload["page"], chunk.fields["width"], chunk.fields["height"]) for chunk in by_path["fax.tiff"]]
+    assert sizes == [(1, 48, 40), (2, 48, 40)]
     times = [(chunk.payload["start_time"], chunk.payload["end_time"]) for chunk in by_path["tone.wav"]]
     assert times == [(0.0, 2.0), (2.0, 4.0), (4.0, 5.0)]
     times = [(chunk.fields["start_time"], chunk.fields["end_time"]) for chunk in by_path["clip.mp4"]]
@@ -378,11 +380,14 @@ def test_filters_by_the_date_of_pictures_and_videos(
     with PIL.Image.open(io.BytesIO(media_files.picture(1))) as picture:
         picture.save(tmp_path / "dated" / "photo.jpg", exif=exif)
     (tmp_path / "dated" / "plain.jpg").write_bytes(media_files.picture(2, "JPEG"))
+    (tmp_path / "dated" / "film.mp4").write_bytes(write_film(Film(taken="2023-01-02T03:04:05.000000Z")))
     dated = {**config, "fields": {"date": "str"}}
     with Collection.create("dated", dated, home=tmp_path / "home", encoder_of=encoders.__getitem__) as collection:
         collection.index([parse_source(str(tmp_path / "dated"))])
         (hit,) = collection.search("blue cat", 9, where={"date": {"gte": "2024-05", "lt": "2024-06"}})
         assert (hit.fields["path"], hit.fields["date"]) == ("photo.jpg", "2024-05-06T12:34:56")
+        (hit, *_) = collection.search("blue cat", 9, where={"date": {"lt": "2024"}})
+        assert (hit.fields["path"], hit.fields["date"]) == ("film.mp4", "2023-01-02T03:04:05")
 
 
 def test_a_model_without_a_text_tower_is_left_out_of_searches_by_text(

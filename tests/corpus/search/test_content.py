@@ -332,3 +332,20 @@ def test_samples_are_of_the_kind(world: World) -> None:
     assert len(scale._sample("visual", "image")) == 10
     assert scale._sample("visual", "page") == []
     assert world.rows.keywords.count_kind("image") == world.rows.keywords.count_kind("text") == 10
+
+
+def test_copies_count_once_in_what_is_ordinary(world: World) -> None:
+    """Without that, most of the sample would be copies of one picture, and the spread around it nothing."""
+    copy = toward({0: 0.2})
+    for number in range(30):
+        world.add(f"copy{number}", copy, kind="image")
+    for number in range(10):
+        world.add(f"photo{number}", toward({0: 0.3 + number / 100}), kind="image")
+    searcher = world.searcher()
+    scale = SurpriseScale(world.store, searcher._features, world.rows.keywords)
+    assert len(scale._sample("visual", "image")) == 11
+
+
+def test_a_query_may_have_queries_in_it() -> None:
+    (nested,), (flat,) = parse_queries([[["red", SHAPE], "shoe"]]), parse_queries([["red", SHAPE, "shoe"]])
+    assert nested == flat and len(flat.parts) == 3

@@ -37,6 +37,7 @@ def client(folder: Path, tiny: Encoder) -> Iterator[httpx.Client]:
     with zipfile.ZipFile(files / "old.zip", "w") as archive:
         archive.writestr("in/photo.png", media_files.picture(1))
         archive.writestr("tone.wav", media_files.sound())
+    (files / os.fsdecode(b"caf\xe9.png")).write_bytes(media_files.picture(1))
     encoders = {path: Encoder(path, compile_cache=False, precision="float32") for path in models.values()}
     config = media_files.media_config(models, "")
     with Collection.create("media", config, home=folder / "home", encoder_of=encoders.__getitem__) as collection:
@@ -65,6 +66,7 @@ def get(client: httpx.Client, path: str, folder: Path, name: str, **options: Any
         ("clip.mp4", {"time": 3.5}),
         ("fax.tiff", {"page": 2}),
         ("old.zip!/in/photo.png", {}),
+        ("caf\\xe9.png", {}),  # its name is Latin-1
     ],
 )
 def test_a_thumbnail(client: httpx.Client, folder: Path, name: str, options: dict[str, Any]) -> None:
@@ -124,6 +126,7 @@ def test_clips(client: httpx.Client, folder: Path) -> None:
         ("/clip", "tone.wav", {"start": 2, "end": 1}, 400),
         ("/clip", "tone.wav", {"start": 0, "end": 5000}, 413),
         ("/clip", "photo.png", {}, 400),
+        ("/clip", "clip.mp4", {"format": "ogg"}, 400),  # it has no sound
     ],
 )
 def test_bad_requests(

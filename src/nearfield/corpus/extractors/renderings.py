@@ -98,22 +98,23 @@ def _page(source: Path | bytes, name: str, page: int) -> PdfPageImage:
 
 
 def document_clip(
-    source: Path | bytes, name: str, start: float, end: float, form: SoundFileFormat = "OGG"
+    source: Path | bytes, name: str, start: float, end: float, form: SoundFileFormat | None = None
 ) -> RecordingClip:
     """Return a part of a sound or video, of at most ten minutes.
 
     A sound is written again, mono, in ``form``. Of a video, nothing is coded again: the clip has the format of the
-    video, and begins at the keyframe at or before ``start``.
+    video, and begins at the keyframe at or before ``start``. With ``form``, it is the sound of the video.
 
     Args:
         source: the path or the bytes of the file.
         name: its name, whose suffix says what it is.
         start: the second at which the part begins.
         end: the second before which it ends.
-        form: the format of a sound.
+        form: the format of a sound, by default OGG.
 
     Raises:
-        InputError: it is neither sound nor video, is damaged, or ends before ``start``; or the times are none.
+        InputError: it is neither sound nor video, is damaged, ends before ``start``, or has no sound where one is
+            requested; or the times are none.
         TooLarge: the part is longer than ten minutes, or has more than 256 MiB.
         MissingExtra: the library that decodes it is not installed.
     """
@@ -124,12 +125,13 @@ def document_clip(
         return _clip(source, name, start, end, form)
 
 
-def _clip(source: Path | bytes, name: str, start: float, end: float, form: SoundFileFormat) -> RecordingClip:
+def _clip(source: Path | bytes, name: str, start: float, end: float, form: SoundFileFormat | None) -> RecordingClip:
     kind = media_type(name)
-    if kind == VIDEO:
+    if kind == VIDEO and form is None:
         clip = Video(source, start=start, end=end).clip(limits=LONG_VIDEO_LIMITS)
         return RecordingClip(clip.data, clip.media_type, clip.start)
-    if kind == SOUND:
+    if kind in (SOUND, VIDEO):
+        form = form or "OGG"
         data = open_sound(source, start, end).to_file(LONG_SOUND_LIMITS, form)
         return RecordingClip(data, _MEDIA_TYPES[form], start)
     raise InputError(f"{name}: clips are of sounds and videos.", param="name")

@@ -39,6 +39,8 @@ _WILDCARDS = "*?["
 _RECORDINGS = (extractors.SOUND, extractors.VIDEO)
 #: Maximum size of a sound or video, unless the source has another: it is never in memory as a whole.
 MAX_RECORDING_BYTES = 2**36
+#: A byte of a name that is not UTF-8, in a key.
+_ESCAPED_BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")
 #: Media types of texts, beside those that begin with "text/".
 _TEXTS = ("application/json", "application/jsonl", "application/x-ndjson", "application/xml", "application/yaml")
 
@@ -117,9 +119,11 @@ class FileSource(Source):
         """Return the path of a file by its key; None if it is no file, or outside of the folder."""
         if self._path.is_file():
             return self._path if key == self._path.name else None
-        path = self._path / key
-        inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self._path))
-        return path if inside and path.is_file() else None
+        paths = (self._path / key, self._path / _encoded_name(key))
+        return next((path for path in paths if self._is_inside(path) and path.is_file()), None)
+
+    def _is_inside(self, path: Path) -> bool:
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self._path))
 
     def _single_file(self) -> Iterator[SourceItem]:
         if self._path.suffix.lower() in TABLES:
@@ -363,6 +367,11 @@ def _split_glob(path: Path) -> tuple[Path, list[str]]:
 def _printable(key: str) -> str:
     """Return a name as valid Unicode, also if its bytes are not UTF-8."""
     return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _encoded_name(key: str) -> str:
+    """Return the name of a file whose bytes are not UTF-8, of which ``_printable`` returned the key."""
+    return os.fsdecode(_ESCAPED_BYTE.sub(lambda match: bytes([int(match[1], 16)]), key.encode()))
 
 
 def _pattern_list(option: str, value: Sequence[str]) -> list[str]:

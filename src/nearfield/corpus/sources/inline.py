@@ -101,6 +101,8 @@ def document_ids(documents: object) -> list[str]:
     return list(dict.fromkeys(many_texts(documents, "documents", "Document")))
 
 
+#: What a document has beside its fields.
+_RESERVED = ("id", "text", "title")
 #: How a table of a library becomes a list of mappings.
 _ROWS = {"pandas": "data.to_dict('records')", "polars": "data.to_dicts()", "pyarrow": "data.to_pylist()"}
 
@@ -129,7 +131,7 @@ def documents_list(documents: object) -> list[Mapping[str, Any]]:
     items = list(documents)
     for number, item in enumerate(items):
         if not isinstance(item, Mapping):
-            refuse_item(item, number, "documents", "Document", "a mapping with id and text")
+            refuse_item(item, number, f"documents[{number}]", "Document", "a mapping with id and text")
     return items
 
 
@@ -166,34 +168,49 @@ def _check_unique(keys: Sequence[str]) -> None:
     for number, key in enumerate(keys):
         first = numbers.setdefault(key, number)
         if first != number:
-            raise InputError(
-                f"Document {number} has the id {key!r:.60} of document {first}: give each document its own id.",
-                param="id",
-            )
+            raise _wrong(number, "id", f"it has the id {key!r:.60} of document {first}: give each document its own id.")
 
 
 def _row(number: int, document: Mapping[str, object], fields: Mapping[str, FieldType]) -> tuple[str, str]:
-    where = f"Document {number}"
     key, text, title = document.get("id"), document.get("text"), document.get("title", "")
     if not isinstance(key, str) or not 0 < len(key) <= _MAX_KEY:
-        raise InputError(f"{where}: 'id' must be a string of 1 to {_MAX_KEY} characters, not {key!r:.60}.", param="id")
+        raise _wrong(number, "id", f"'id' must be a string of 1 to {_MAX_KEY} characters, not {key!r:.60}.")
     if not isinstance(text, str) or not text.strip():
-        raise InputError(f"{where} ({key!r:.60}): 'text' must be a string that is not blank.", param="text")
+        raise _wrong(number, "text", "'text' must be a string that is not blank.", key)
     if not isinstance(title, str):
-        raise InputError(f"{where} ({key!r:.60}): 'title' must be a string.", param="title")
-    reserved = ("id", "text", "title")
-    meta = {name: value for name, value in document.items() if name not in reserved and value is not None}
+        raise _wrong(number, "title", "'title' must be a string.", key)
+    meta = {name: value for name, value in document.items() if name not in _RESERVED and value is not None}
     for name, value in meta.items():
-        if name not in fields:
-            hint = nearest(name, [*fields, *reserved])
-            raise InputError(f"{where} ({key!r:.60}): no field {name!r} is declared. {hint}", param=name)
-        typed(name, value, fields[name])
+        _check_field(number, key, name, value, fields)
     row = json.dumps({"text": text, "title": title, "meta": meta})
-    try:
-        (key + text + title).encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{where}: not valid Unicode: it has a lone surrogate.", param="text") from error
+    for name, value in (("id", key), ("text", text), ("title", title)):
+        if not _is_unicode(value):
+            raise _wrong(number, name, "not valid Unicode: it has a lone surrogate.")
     return key, row
+
+
+def _check_field(number: int, key: str, name: str, value: object, fields: Mapping[str, FieldType]) -> None:
+    if name not in fields:
+        hint = nearest(name, [*fields, *_RESERVED])
+        raise _wrong(number, name, f"no field {name!r} is declared. {hint}", key)
+    try:
+        typed(name, value, fields[name])
+    except InputError as error:
+        raise _wrong(number, name, str(error), key) from error
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _wrong(number: int, field: str, reason: str, key: str = "") -> InputError:
+    """Return the error of a document; its parameter is the field of ``documents``."""
+    name = f"Document {number} ({key!r:.60})" if key else f"Document {number}"
+    return InputError(f"{name}: {reason}", param=f"documents[{number}].{field}")
 
 
 def _item(key: str, data: Mapping[str, Any]) -> SourceItem:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
 
+from nearfield.media.sound.sound_decoding import SoundFileFormat
+
 if TYPE_CHECKING:
     from nearfield.corpus.document import DocumentFile
 
 #: Media types by the format of a thumbnail and of a clip of a sound.
 THUMBNAIL_TYPES: Mapping[str, str] = {"jpeg": "image/jpeg", "webp": "image/webp"}
-SOUND_FORMATS = ("ogg", "wav")
+SOUND_FORMATS: Mapping[str, SoundFileFormat] = {"ogg": "OGG", "wav": "WAV"}
 
 
 @dataclass(frozen=True)
@@ -51,17 +53,17 @@ class ThumbnailPlace:
 
 @dataclass(frozen=True)
 class ClipPlace:
-    """The seconds of a clip, and the format of sounds."""
+    """The seconds of a clip, and the format of a sound; None is the video itself, of a sound OGG."""
 
     start: float
     end: float
-    form: Literal["ogg", "wav"] = "ogg"
+    form: SoundFileFormat | None = None
 
     def render(self, file: DocumentFile) -> Rendering:
         """Return the clip. Raises what ``document_clip`` raises."""
         from nearfield.corpus.extractors.renderings import document_clip
 
-        clip = document_clip(file.source(), file.name, self.start, self.end, "WAV" if self.form == "wav" else "OGG")
+        clip = document_clip(file.source(), file.name, self.start, self.end, self.form)
         return Rendering(clip.data, clip.media_type, clip.start)
 
 

@@ -12,7 +12,7 @@ from nearfield.corpus.extractors.pdf.pages import known_passwords
 from nearfield.corpus.extractors.speech.sound_blocks import track_losses
 from nearfield.errors import InputError
 from nearfield.media.audio import Audio
-from nearfield.media.formats import count_frames, find_format
+from nearfield.media.formats import tiff_page_sizes
 from nearfield.media.image import Image
 from nearfield.media.limits import DEFAULT_PICTURE_LIMITS, LONG_VIDEO_LIMITS, MediaLimits
 from nearfield.media.picture.pdf_pages import page_sizes
@@ -101,12 +101,13 @@ def _picture(content: MediaContent, _: SegmentSettings) -> SegmentList:
         return SegmentList([Segment("image", width=width, height=height)], date=header.taken)
     data = source if isinstance(source, bytes) else source.read_bytes()
     most = DEFAULT_PICTURE_LIMITS.max_frames
-    count = count_frames(data, find_format(data) or "", most)
-    if count > most:
+    sizes = tiff_page_sizes(data, most)
+    if len(sizes) > most:
         raise InputError(f"{content.name} has more than {most:,} pages.")
-    if count == 1:
+    if len(sizes) <= 1:
         return SegmentList([Segment("image", width=width, height=height)])
-    return SegmentList([Segment("image", page=number) for number in range(1, count + 1)])
+    pages = enumerate(sizes, 1)
+    return SegmentList([Segment("image", page=number, width=w or None, height=h or None) for number, (w, h) in pages])
 
 
 def _pages(content: MediaContent, _: SegmentSettings) -> SegmentList:

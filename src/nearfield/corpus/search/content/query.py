@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -141,14 +141,22 @@ def checked_texts(queries: Sequence[str]) -> list[ContentQuery]:
 def _parse(query: Any, number: int, likes: Sequence[LikeChunks], weights: Sequence[float] | None) -> ContentQuery:
     if isinstance(query, ContentQuery):
         return query
-    several = query if isinstance(query, (list, tuple)) else () if query is None else (query,)
-    values = [*(_value(part, f"Query {number}") for part in several), *likes]
+    values = [*(_value(part, f"Query {number}") for part in _parts(query)), *likes]
     if not values:
         raise InputError(f"Query {number} is empty: give a text, Image, Audio or Video, or like.", param="query")
     if len(values) > _MAX_PARTS:
         raise InputError(f"Query {number} has {len(values)} parts: give 1 to {_MAX_PARTS}.", param="query")
     pairs = zip(values, _weights(weights, len(values)), strict=True)
     return ContentQuery(tuple(QueryPart(value, weight) for value, weight in pairs))
+
+
+def _parts(query: Any) -> Iterator[Any]:
+    """Yield the parts of a query, and of queries within it."""
+    if not isinstance(query, (list, tuple)):
+        yield from () if query is None else (query,)
+        return
+    for part in query:
+        yield from _parts(part)
 
 
 def _value(part: Any, name: str) -> Any:

@@ -2,8 +2,9 @@
 
 Scores of different features and kinds cannot be compared: a text has a cosine of 0.2 to 0.35 with a picture that it
 describes, and of 0.4 with a text that has nothing to do with it. What can be compared is how far a score is out of the
-ordinary. The ordinary is the same query's scores with a random sample of stored vectors of the same feature and kind:
-their median, and the spread around it. Both are robust: chunks in the sample that match the query hardly change them.
+ordinary. The ordinary is the same query's scores with a random sample of stored vectors of the same feature and kind,
+each of which counts once: their median, and the spread around it. Both are robust: chunks in the sample that match the
+query hardly change them.
 
 A score that is ``z`` spreads above the median is reached by chance by ``N * P(z)`` of the ``N`` chunks of the kind,
 with the tail of a normal distribution. If ``r`` hits score at least as high, the share of chance among them is
@@ -17,7 +18,7 @@ or video, and none scores more than 0.99 beside it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -112,8 +113,19 @@ class SurpriseScale:
             table = self._features[name].table
             count = _SAMPLED_MULTIVECTORS if table.kind == "multivector" else _SAMPLE
             ids = self._keywords.sample_ids(count, () if kind == TEXT else (kind,))
-            self._samples[name, kind] = [vector for _, vector in sorted(fetch_vectors(self._store, table, ids).items())]
+            stored = sorted(fetch_vectors(self._store, table, ids).items())
+            self._samples[name, kind] = distinct(vector for _, vector in stored)
         return self._samples[name, kind]
+
+
+def distinct(vectors: Iterable[Vector]) -> list[Vector]:
+    """Return different vectors: many copies of a file say no more of what is ordinary than one."""
+    return list({_content(vector): vector for vector in vectors}.values())
+
+
+def _content(vector: Vector) -> bytes:
+    parts = vector if isinstance(vector, tuple) else (vector,)
+    return b"".join(np.asarray(part).tobytes() for part in parts)
 
 
 def chance_shares(values: Array, ordinary: Array, total: int) -> list[float]:

@@ -41,9 +41,8 @@ async def get_clip(_: None, context: RequestContext) -> Reply:
     end = _seconds(context, "end", start + 10.0)
     if end <= start:
         raise InputError(f"end must be after start ({start:g} s), not {end:g} s.", param="end")
-    return await _render(
-        context, ClipPlace(start, end, "wav" if _choice(context, "format", SOUND_FORMATS) == "wav" else "ogg")
-    )
+    form = SOUND_FORMATS[_choice(context, "format", tuple(SOUND_FORMATS))] if "format" in context.query else None
+    return await _render(context, ClipPlace(start, end, form))
 
 
 async def _render(context: RequestContext, place: ThumbnailPlace | ClipPlace) -> Reply:
