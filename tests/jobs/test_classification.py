@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +71,16 @@ def test_the_folder_gives_the_probabilities_of_the_head(trained: tuple[Classifie
     assert [prediction.label for prediction in predictions] == LABELS[::5]
     first, second = ([list(row.scores.values()) for row in rows] for rows in (direct, predictions))
     np.testing.assert_allclose(first, second, atol=1e-3)
+
+
+def test_a_folder_with_other_labels_than_scores_is_refused(
+    trained: tuple[ClassifierReport, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(trained[1], tmp_path / "copy"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"id2label": {"0": "a", "1": "b"}}))
+    with pytest.raises(NearfieldError, match="names 2 labels"):
+        Classifier(str(folder))
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -77,8 +77,8 @@ def find_topics(
         MissingExtra: scikit-learn is not installed.
     """
     listed = many_texts(texts, "texts")
-    _check(listed, count, method, min_size)
-    require_count("seed", seed, 0)
+    choice = _TopicChoice(count, method, min_size, seed)
+    choice.check(listed)
     name = fingerprint = ""
     if vectors is not None:
         rows = check_vectors(vectors, len(listed))
@@ -88,25 +88,44 @@ def find_topics(
             name = model if isinstance(model, str) else encoder.name
             fingerprint = encoder.encode([], **purpose_options(encoder.recipe, "clustering")).fingerprint
     with Progress(4, label="Clustering", unit="steps", shown=progress) as bar:
-        result = _cluster(listed, rows, count, method, min_size, seed, bar)
+        result = _cluster(listed, rows, choice, bar)
     return replace(result, model=name, fingerprint=fingerprint)
 
 
-def _check(texts: Sequence[str], count: int | None, method: str, min_size: int) -> None:
-    require_items(texts, MIN_TEXTS, "A search for topics")
-    require_count("min_size", min_size, 2, len(texts) // 2)
-    if method not in METHODS:
-        raise InputError(f"Unknown method {method!r}. {nearest(method, METHODS)}", param="method")
-    if count is not None:
-        require_count("count", count, 2, len(texts) // 2)
-        if method == "density":
-            raise InputError("The number of topics follows from min_size with density: leave count out.", param="count")
+@dataclass(frozen=True)
+class _TopicChoice:
+    """How topics are looked for: the arguments of ``find_topics`` of these names."""
+
+    count: int | None
+    method: str
+    min_size: int
+    seed: int
+
+    def check(self, texts: Sequence[str]) -> None:
+        """Raise InputError unless topics of these texts can be looked for so."""
+        require_items(texts, MIN_TEXTS, "A search for topics")
+        require_count("seed", self.seed, 0)
+        require_count("min_size", self.min_size, 2, len(texts) // 2)
+        if self.method not in METHODS:
+            raise InputError(f"Unknown method {self.method!r}. {nearest(self.method, METHODS)}", param="method")
+        if self.count is not None:
+            require_count("count", self.count, 2, len(texts) // 2)
+            if self.method == "density":
+                raise InputError("With density, the number of topics follows from min_size: leave count out.")
+
+    def search(self, vectors: Array) -> tuple[CentreSearch, dict[int, float]]:
+        """Return the search for centres, and the silhouette of each number of topics that was tried."""
+        if self.method == "density":
+            return density(self.min_size), {}
+        if self.count is not None:
+            return k_means(self.count), {}
+        chosen, tried = choose_count(vectors, self.min_size, self.seed)
+        return k_means(chosen), tried
 
 
-def _cluster(
-    texts: Sequence[str], vectors: Array, count: int | None, method: str, min_size: int, seed: int, bar: Progress
-) -> Topics:
-    search, tried = _search(vectors, count, method, min_size, seed)
+def _cluster(texts: Sequence[str], vectors: Array, choice: _TopicChoice, bar: Progress) -> Topics:
+    seed = choice.seed
+    search, tried = choice.search(vectors)
     bar.advance(1, 0)
     centres = _by_size(vectors, search(vectors, seed))
     if not len(centres):
@@ -121,18 +140,6 @@ def _cluster(
     score = silhouette(vectors, membership.cluster, seed)
     bar.advance(1, 0)
     return Topics(topics, assignments, centres, limits, _merges(centres), stable, score, tried)
-
-
-def _search(
-    vectors: Array, count: int | None, method: str, min_size: int, seed: int
-) -> tuple[CentreSearch, dict[int, float]]:
-    """Return the search for centres, and the silhouette of each number of topics that was tried."""
-    if method == "density":
-        return density(min_size), {}
-    if count is not None:
-        return k_means(count), {}
-    chosen, tried = choose_count(vectors, min_size, seed)
-    return k_means(chosen), tried
 
 
 def _by_size(vectors: Array, centres: Array) -> Array:
