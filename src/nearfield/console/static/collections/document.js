@@ -37,10 +37,10 @@ async function fetchDocument(path, id, first, signal) {
   return { ...list, document, start, text: texts.length ? text : "" };
 }
 
-function facts({ source, key, chunks, tokens, fields, share }) {
+function facts({ chunks, tokens, fields, share }) {
   const reached = share === null ? "" : `; searches reach ${Math.round(100 * share)} % of its words`;
   const values = Object.entries(fields).map(([name, value]) => `${name}: ${shorten(String(value), 100)}`);
-  return h("p", { class: "small" }, `${source} ${key}. ${count(chunks, "chunk")}, ${count(tokens, "token")}${reached}. ${values.join(", ")}`);
+  return h("p", { class: "small" }, `${count(chunks, "chunk")}, ${count(tokens, "token")}${reached}. ${values.join(", ")}`);
 }
 
 function pager(name, id, { first, chunks, total }) {
@@ -81,7 +81,7 @@ function shade(inside) {
 }
 
 function mediaCard(chunk, signal) {
-  return h("article", { class: "card" }, h("p", { class: "small" }, `${chunk.kind} ${placeOf(chunk)}`), media(chunk, signal));
+  return h("article", { class: "card" }, h("p", { class: "small" }, placeOf(chunk) || chunk.kind), media(chunk, signal));
 }
 
 function chunkTable({ chunks, first }) {

@@ -23,7 +23,9 @@ function thumbnail(chunk, signal) {
   const seen = new IntersectionObserver(([entry]) => {
     if (!entry.isIntersecting) return;
     seen.disconnect();
-    fill(image, chunk.thumbnail, signal).catch((error) => image.replaceWith(h("p", { class: "small" }, error.message)));
+    fetchFile(chunk.thumbnail, signal)
+      .then(({ address }) => (image.src = address))
+      .catch((error) => image.replaceWith(h("p", { class: "small" }, error.message)));
   });
   seen.observe(image);
   return image;
@@ -33,8 +35,9 @@ function player(chunk, signal) {
   const place = h("div", null);
   const problem = h("div", null);
   const play = async () => {
-    const element = h("video", { controls: true, class: "player", "aria-label": placeOf(chunk) });
-    await fill(element, chunk.clip, signal);
+    const { address, type } = await fetchFile(chunk.clip, signal);
+    const kind = type.startsWith("audio/") ? "audio" : "video";
+    const element = h(kind, { src: address, controls: true, class: "player", "aria-label": placeOf(chunk) });
     show(place, element);
     element.play().catch(() => {});
   };
@@ -43,9 +46,10 @@ function player(chunk, signal) {
   return [place, problem];
 }
 
-async function fill(element, path, signal) {
-  const reply = await call(path.replace(/^\//, ""), { signal });
-  const address = URL.createObjectURL(await reply.blob());
+/** Return the address of a fetched file in this tab, until the signal, and its media type. */
+async function fetchFile(path, signal) {
+  const file = await (await call(path.replace(/^\//, ""), { signal })).blob();
+  const address = URL.createObjectURL(file);
   signal.addEventListener("abort", () => URL.revokeObjectURL(address));
-  element.src = address;
+  return { address, type: file.type };
 }

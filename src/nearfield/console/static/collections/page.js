@@ -41,9 +41,12 @@ function heading(info) {
 const sizes = (info) => `${count(info.documents, "document")}, ${count(info.chunks, "chunk")}, ${count(info.tokens, "token")}`;
 
 function features(info) {
-  const words = Object.entries(info.features).map(([name, feature]) => `${name} (${feature.model ?? feature.kind ?? "derived"})`);
+  const words = Object.entries(info.features).map(([name, feature]) => `${name} (${modelName(feature.model ?? "derived")})`);
   return words.length ? `Features: ${words.join(", ")}.` : "";
 }
+
+/** A model may be named by its folder, of which the last part says enough. */
+const modelName = (name) => (name.startsWith("/") ? name.split("/").at(-1) : name);
 
 function stateLine(info) {
   const states = Object.entries(info.states).filter(([state, number]) => state !== "done" && number > 0);
