@@ -15,6 +15,8 @@ from nearfield.jobs.libraries import library
 
 #: Items above which k-means reads batches, and of which a density is computed.
 _MAX_WHOLE, _BATCH = 50_000, 4_096
+#: Random starts of k-means, of which the best counts; to choose a number of clusters, one is enough.
+_STARTS = 3
 _MAX_DENSITY = 20_000
 #: Items on which the number of clusters is chosen, and of which a silhouette is computed.
 _MAX_CHOICE, _MAX_SILHOUETTE = 10_000, 2_000
@@ -39,15 +41,15 @@ class Membership:
     similarity: Array
 
 
-def k_means(count: int) -> CentreSearch:
+def k_means(count: int, starts: int = _STARTS) -> CentreSearch:
     """Return the search for a number of clusters by k-means, on batches where there are many items."""
 
     def search(vectors: Array, seed: int) -> Array:
         cluster = library("sklearn.cluster")
         if len(vectors) > _MAX_WHOLE:
-            model = cluster.MiniBatchKMeans(count, batch_size=_BATCH, n_init=3, random_state=seed)
+            model = cluster.MiniBatchKMeans(count, batch_size=_BATCH, n_init=starts, random_state=seed)
         else:
-            model = cluster.KMeans(count, n_init=3, random_state=seed)
+            model = cluster.KMeans(count, n_init=starts, random_state=seed)
         with warnings.catch_warnings():  # of fewer different items than clusters, of which some stay empty
             warnings.simplefilter("ignore", library("sklearn.exceptions").ConvergenceWarning)
             return _unit(model.fit(vectors).cluster_centers_)
@@ -79,7 +81,7 @@ def choose_count(vectors: Array, min_size: int, seed: int) -> tuple[int, dict[in
     largest = max(2, len(seen) // min_size)
     scores = {}
     for count in (count for count in COUNTS if count <= largest):
-        centres = k_means(count)(seen, seed)
+        centres = k_means(count, starts=1)(seen, seed)
         scores[count] = silhouette(seen, join(seen, centres).cluster, seed)
     return max(scores, key=lambda count: scores[count]), scores
 
