@@ -68,6 +68,13 @@ def test_a_model_of_ollama_serves_its_own_client(store: Path, weights: Path) -> 
         with serving([model]) as url, ollama.Client(host=url) as client:
             assert [entry.model for entry in client.list().models] == ["tiny:latest"]
             reply = client.embed(model="tiny", input=texts)
+            one = client.embeddings(model="tiny:latest", prompt=texts[0])
+            shown = client.show("tiny")
+            assert client.pull("tiny").status == "success"
+            assert [entry.model for entry in client.ps().models] == ["tiny:latest"]
+    assert shown.capabilities == ["embedding"]
+    assert shown.modelinfo["bert.embedding_length"] == expected.shape[1]
+    np.testing.assert_allclose(np.array(one.embedding), expected[0], atol=1e-6)
     np.testing.assert_allclose(np.array(reply.embeddings), expected, atol=1e-6)
     assert sum(path.stat().st_size for path in store.rglob("sha256-*")) < 2 * weights.stat().st_size
 

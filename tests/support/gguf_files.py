@@ -75,7 +75,7 @@ def convert(
         drop, extra: a tensor to leave out, and one to add.
         change: what the converter does to a tensor, to those of another name.
         metadata: further entries.
-        old: leave out what converters of before 2026 did not write of WordPiece.
+        old: leave out what older converters did not write of tokenizers.
     """
     import gguf
 
@@ -96,7 +96,7 @@ def convert(
         writer.add_pooling_type(gguf.PoolingType(_POOLING[pooling]))
     _write_vocabulary(writer, folder, pre)
     if not old:
-        _write_normalizer(writer, tiny_models.read(folder / "tokenizer.json")["normalizer"] or {})
+        _write_tokenizer_flags(writer, tiny_models.read(folder / "tokenizer.json"))
     for name, value in metadata.items():
         add = {str: writer.add_string, bool: writer.add_bool, int: writer.add_uint32, list: writer.add_array}
         add[type(value)](name, value)
@@ -177,12 +177,8 @@ def _named_tensors(
     for name, values in load_file(folder / "model.safetensors").items():
         if name.startswith("pooler.") or name.endswith(("position_ids", "experts.bias")):
             continue
-        for changed, tensor in (change or _unchanged)(name.removeprefix("roberta."), values).items():
+        for changed, tensor in (change or unchanged)(name.removeprefix("roberta."), values).items():
             yield names.get_name(changed, try_suffixes=(".weight", ".bias")) or changed, tensor
-
-
-def _unchanged(name: str, values: Array) -> Mapping[str, Array]:
-    return {name: values}
 
 
 def _add_tensor(writer: Any, name: str, values: Array, type_name: str) -> None:
@@ -217,17 +213,25 @@ def _write_vocabulary(writer: Any, folder: Path, pre: str) -> None:
             writer.add_precompiled_charsmap(charsmap)
     if kind == "BPE":
         writer.add_token_merges([" ".join(merge) for merge in model["merges"]])
-    _write_special_tokens(writer, tokenizer, settings, {**added, **{token: at for at, token in enumerate(tokens)}})
+    _write_special_tokens(writer, settings, {**added, **{token: at for at, token in enumerate(tokens)}})
 
 
-def _write_special_tokens(writer: Any, tokenizer: Any, settings: Any, ids: Mapping[str, int]) -> None:
-    """Write the ids of special tokens, and whether BOS and EOS are put around a text."""
+def _write_special_tokens(writer: Any, settings: Any, ids: Mapping[str, int]) -> None:
+    """Write the ids of special tokens."""
     for role in ("bos", "eos", "unk", "sep", "pad", "mask"):
         usual = {"bos": settings.get("cls_token"), "eos": settings.get("sep_token")}.get(role)
         token = settings.get(f"{role}_token") or usual
         token = str(token["content"] if isinstance(token, dict) else token)
         if token in ids:
             getattr(writer, f"add_{role}_token_id")(ids[token])
+
+
+def _write_tokenizer_flags(writer: Any, tokenizer: Mapping[str, Any]) -> None:
+    """Write what WordPiece does to case and accents, and whether BOS, EOS and SEP are put around a text."""
+    normalizer = tokenizer["normalizer"] or {}
+    for name in ("lowercase", "strip_accents"):
+        if normalizer.get(name) is not None:
+            writer.add_bool(f"tokenizer.ggml.normalizer.{name}", normalizer[name])
     frame = tokenizer.get("post_processor") or {}
     if frame.get("type") == "RobertaProcessing":
         writer.add_add_bos_token(True)
@@ -236,13 +240,6 @@ def _write_special_tokens(writer: Any, tokenizer: Any, settings: Any, ids: Mappi
     if frame.get("type") == "TemplateProcessing":
         writer.add_add_bos_token("SpecialToken" in frame["single"][0])
         writer.add_add_eos_token("SpecialToken" in frame["single"][-1])
-
-
-def _write_normalizer(writer: Any, normalizer: Mapping[str, Any]) -> None:
-    """Write what WordPiece does to case and accents, where the tokenizer says it."""
-    for name in ("lowercase", "strip_accents"):
-        if normalizer.get(name) is not None:
-            writer.add_bool(f"tokenizer.ggml.normalizer.{name}", normalizer[name])
 
 
 def _by_id(vocab: Mapping[str, int]) -> list[str]:
@@ -283,14 +280,21 @@ def turn_heads(heads: int, shared: int) -> Callable[[str, Array], Mapping[str, A
 
 
 def keep_answers(
-    numbers: list[int], change: Callable[[str, Array], Mapping[str, Array]]
+    numbers: list[int], change: Callable[[str, Array], Mapping[str, Array]], *, tied: bool
 ) -> Callable[[str, Array], Mapping[str, Array]]:
     """Return the change of a language model that scores pairs: of its last layer it keeps the rows of some tokens."""
+    layer = "model.embed_tokens.weight" if tied else "lm_head.weight"
 
     def run(name: str, values: Array) -> Mapping[str, Array]:
-        return {"cls.output.weight": values[numbers]} if name == "lm_head.weight" else change(name, values)
+        rows = {"cls.output.weight": values[numbers]} if name == layer else {}
+        return {**rows, **(change(name, values) if tied or not rows else {})}
 
     return run
+
+
+def unchanged(name: str, values: Array) -> Mapping[str, Array]:
+    """Return a tensor under its name: most are not changed."""
+    return {name: values}
 
 
 def shift_norms(name: str, values: Array) -> Mapping[str, Array]:

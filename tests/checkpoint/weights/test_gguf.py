@@ -100,7 +100,7 @@ CASES = {
     "llama": Converted(
         decoder.model("LlamaConfig", begin=True, initializer_range=0.1),
         "llama",
-        {**LAST, "change": gguf_files.turn_heads(4, 2)},
+        {**LAST, "pre": "llama-bpe", "old": True, "change": gguf_files.turn_heads(4, 2)},
     ),
     "qwen2": Converted(decoder.model("Qwen2Config"), "qwen2", {**LAST, "pre": "qwen2"}),
     "qwen3": Converted(decoder.model("Qwen3Config", tie_word_embeddings=True), "qwen3", LAST),
@@ -127,12 +127,17 @@ def test_vectors_are_those_of_the_folder(tmp_path: Path, name: str) -> None:
             assert close(expected, model.encode(TEXTS)) >= least
 
 
-def answers(folder: Path) -> Mapping[str, Any]:
-    """Return how a language model with an untied last layer is converted: two rows of it are written."""
-    vocab = tiny_models.read(folder / "tokenizer.json")["model"]["vocab"]
-    words = [next(word for word, number in vocab.items() if number == answer) for answer in ANSWERS]
-    change = gguf_files.keep_answers(ANSWERS, gguf_files.turn_heads(4, 2))
-    return {"pooling": "rank", "change": change, "metadata": {"llama.classifier.output_labels": words}}
+def answers(architecture: str, change: Callable[..., Any], *, tied: bool) -> Callable[[Path], Mapping[str, Any]]:
+    """Return how a language model is converted: two rows of its last layer are written apart, or alone if not tied."""
+
+    def options(folder: Path) -> Mapping[str, Any]:
+        vocab = tiny_models.read(folder / "tokenizer.json")["model"]["vocab"]
+        words = [next(word for word, number in vocab.items() if number == answer) for answer in ANSWERS]
+        labels = {f"{architecture}.classifier.output_labels": words}
+        rows = gguf_files.keep_answers(ANSWERS, change, tied=tied)
+        return {"pooling": "rank", "change": rows, "metadata": labels}
+
+    return options
 
 
 RERANKERS: Mapping[str, tuple[Callable[[Path], Path], str, Callable[[Path], Mapping[str, Any]]]] = {
@@ -141,8 +146,8 @@ RERANKERS: Mapping[str, tuple[Callable[[Path], Path], str, Callable[[Path], Mapp
         "bert",
         lambda folder: {**SHIFTED, "pooling": None},
     ),
-    "qwen3": (answer.causal("Qwen3"), "qwen3", lambda folder: {"pooling": "rank"}),
-    "llama": (answer.causal("Llama"), "llama", answers),
+    "qwen3": (answer.causal("Qwen3"), "qwen3", answers("qwen3", gguf_files.unchanged, tied=True)),
+    "llama": (answer.causal("Llama"), "llama", answers("llama", gguf_files.turn_heads(4, 2), tied=False)),
 }
 
 

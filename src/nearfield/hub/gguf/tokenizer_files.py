@@ -213,13 +213,14 @@ _WRITERS: Mapping[str, Callable[[GgufHeader, GgufVocabulary], JsonDict]] = {
 def _frame(header: GgufHeader, vocabulary: GgufVocabulary) -> JsonDict | None:
     """Return what puts BOS and EOS around a text. Where old files say nothing, encoders and pooling need them."""
     encoder = not find_architecture(header).decoder
-    by_scores = header.metadata.get("tokenizer.ggml.model") == "llama"
+    kind, split = (str(header.metadata.get(f"tokenizer.ggml.{name}")) for name in ("model", "pre"))
+    begins = encoder or kind == "llama" or _SPLITS.get(split) == _LLAMA3
 
     def requested(role: str, usual: bool) -> list[int]:
         is_set = header.metadata.get(f"tokenizer.ggml.add_{role}_token", usual)
         return [vocabulary.special[role]] if is_set and role in vocabulary.special else []
 
-    first, last = requested("bos", encoder or by_scores), requested("eos", encoder or pooling_of(header) == "lasttoken")
+    first, last = requested("bos", begins), requested("eos", encoder or pooling_of(header) == "lasttoken")
     if not first and not last:
         return None
     return _template(vocabulary.tokens, first, last, last * 2 if encoder else last)
