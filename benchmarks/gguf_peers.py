@@ -36,9 +36,19 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 #: Types that the gguf package writes, and those that llama.cpp writes.
 WRITTEN, REWRITTEN = ("F32", "F16", "BF16", "Q8_0", "Q4_0"), ("Q4_K", "Q5_K", "Q6_K")
 #: Sizes whose rows have whole blocks of 256 values.
-WIDE = {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 512, "initializer_range": 0.08}
-WIDE_DECODER = {"hidden_size": 256, "head_dim": 64, "intermediate_size": 512, "initializer_range": 0.08}
-_GEMMA = {**decoder.WINDOWS, **WIDE_DECODER, "query_pre_attn_scalar": 64, "use_bidirectional_attention": True}
+WIDE: dict[str, Any] = {
+    "hidden_size": 256,
+    "num_attention_heads": 4,
+    "intermediate_size": 512,
+    "initializer_range": 0.08,
+}
+WIDE_DECODER: dict[str, Any] = {"hidden_size": 256, "head_dim": 64, "intermediate_size": 512, "initializer_range": 0.08}
+_GEMMA: dict[str, Any] = {
+    **decoder.WINDOWS,
+    **WIDE_DECODER,
+    "query_pre_attn_scalar": 64,
+    "use_bidirectional_attention": True,
+}
 _DENSE = [{"out": size, "bias": False, "activation": "Identity"} for size in (512, 256)]
 MODELS = {
     "bert": Converted(test_gguf.tiny("bert", pooling="cls", **WIDE), "bert", {"pooling": "cls"}),
@@ -159,7 +169,7 @@ def print_scores(peer: LlamaCpp, home: Path) -> None:
             ours = np.asarray(model.score(*PAIRS, activation="identity"))
             ids = [_pair_ids(model.tokenizer.backend, text, answer) for text in PAIRS[1]]
         theirs = np.array(peer.ask("embed", str(file), ids, 1 if answer is None else 2, "rank"))
-        logits = np.log(theirs) if name == "qwen3" else theirs  # of which llama.cpp gives the softmax
+        logits = theirs if answer is None else np.log(theirs)  # llama.cpp gives Qwen3's softmax
         theirs = logits[:, 0] if answer is None else logits[:, 0] - logits[:, 1]
         print(f"{name:28} F32   logits differ by at most {np.abs(ours - theirs).max():.6f}", flush=True)
 

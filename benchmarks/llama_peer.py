@@ -8,9 +8,10 @@ from __future__ import annotations
 import ctypes
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
-import llama_cpp
+import llama_cpp  # type: ignore[import-not-found]
 from llama_cpp import Llama
 
 #: Numbers of the kinds of files (``llama_ftype``) by the type of their matrices.
@@ -57,7 +58,7 @@ def _values(model: Any, ids: list[int], size: int) -> list[float]:
     return values
 
 
-ANSWERS = {"quantize": quantize, "tokenize": tokenize, "embed": embed}
+ANSWERS: dict[str, Callable[..., Any]] = {"quantize": quantize, "tokenize": tokenize, "embed": embed}
 
 
 def main() -> None:

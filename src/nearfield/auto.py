@@ -31,8 +31,8 @@ def load(
     are computed there, and are the same.
 
     Args:
-        model: full id, short name or alias of the catalogue, id on the Hub, path of a folder or GGUF file, or
-            ``ollama:NAME``.
+        model: full id, short name or alias of the catalogue, id on the Hub (with a type for repositories of GGUF files:
+            ``org/name:Q8_0``), path of a folder or GGUF file, or ``ollama:NAME``.
         truncate_dim: dimensions of vectors for calls that do not say; without effect for scores.
         force_truncate_dim: truncate even if the model was not trained for it.
         query_map: the folder of a query map (see ``Encoder``); refused for a model without vectors.

@@ -20,6 +20,7 @@ from nearfield import catalog, hub
 from nearfield.errors import InputError, ModelNotFound, NearfieldError, SourceUnavailable
 from nearfield.hub import ModelPackage, ModelPin
 from nearfield.testing import write_tiny_model
+from tests.support import gguf_files
 from tests.support.hub_server import COMMIT, FakeHub, fake_hub
 from tests.support.requirements import missing
 
@@ -29,8 +30,10 @@ import json, sys
 from nearfield import hub
 from nearfield.errors import NearfieldError
 try:
-    found = hub.locate(sys.argv[1], pin=hub.ModelPin(sys.argv[1], sys.argv[2] or None), source=sys.argv[3] or None)
-    print(json.dumps({"folder": str(found.folder), "source": found.source}))
+    pin = hub.ModelPin(sys.argv[1], sys.argv[2]) if sys.argv[2] else None
+    found = hub.locate(sys.argv[1], pin=pin, source=sys.argv[3] or None)
+    facts = {"folder": str(found.folder), "source": found.source, "name": found.name, "file": str(found.file)}
+    print(json.dumps(facts))
 except NearfieldError as error:
     print(json.dumps({"error": type(error).__name__, "message": str(error)}))
 """
@@ -101,6 +104,30 @@ def test_the_hub_gives_the_needed_files_at_the_pinned_revision(tmp_path: Path, s
     again = _locate(tmp_path, served.url)
     assert (again["source"], again["folder"], served.asked) == ("cache", found["folder"], [])
     assert _locate(tmp_path, CLOSED, HF_HUB_OFFLINE="1")["source"] == "cache"
+
+
+@pytest.mark.network
+@pytest.mark.process
+@pytest.mark.slow
+def test_a_repository_of_gguf_files_gives_the_one_that_is_named(tmp_path: Path, repo: Path) -> None:
+    pytest.importorskip("gguf")
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    for kind in ("F32", "Q8_0"):
+        gguf_files.convert(repo, "bert", kind).rename(shelf / f"model-{kind}.gguf")
+    (shelf / "README.md").write_text("files", encoding="utf-8")
+    with fake_hub(FakeHub({"some/shelf-GGUF": shelf})) as server:
+        refused = _locate(tmp_path, server.url, "some/shelf-GGUF", revision="")
+        assert refused["error"] == "ModelNotFound"
+        assert (
+            "model-F32.gguf, model-Q8_0.gguf. Name one by its type, such as some/shelf-GGUF:F32" in refused["message"]
+        )
+        found = _locate(tmp_path, server.url, "some/shelf-GGUF:q8_0", revision="")
+        assert (found["source"], found["name"]) == ("hub", "some/shelf-GGUF:q8_0")
+        assert server.fetched() == {"model-Q8_0.gguf"}
+        assert Path(found["file"]).name == "model-Q8_0.gguf"
+    again = _locate(tmp_path, CLOSED, "some/shelf-GGUF", revision="", HF_HUB_OFFLINE="1")
+    assert (again["source"], again["folder"]) == ("cache", found["folder"])
 
 
 @pytest.mark.network

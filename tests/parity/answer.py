@@ -20,15 +20,16 @@ HEAD, BODY, TAIL = (
 INSTRUCTION = "find the passage"
 
 
-def causal(kind: str) -> Callable[[Path], Path]:
-    """Return a writer of a causal model with its language-model head."""
+def causal(kind: str, *, tied: bool | None = None) -> Callable[[Path], Path]:
+    """Return a writer of a causal model with its language-model head, by default tied to the embeddings in Qwen3."""
+    tie = kind == "Qwen3" if tied is None else tied
 
     def write(folder: Path) -> Path:
         import torch
         import transformers
 
         words = decoder.tokenizer(end=False)
-        fields = {**decoder.SIZES, "vocab_size": len(words), "tie_word_embeddings": kind == "Qwen3"}
+        fields = {**decoder.SIZES, "vocab_size": len(words), "tie_word_embeddings": tie}
         torch.manual_seed(10)
         model: Any = getattr(transformers, f"{kind}ForCausalLM")(getattr(transformers, f"{kind}Config")(**fields))
         tiny_models.perturb(model)

@@ -81,15 +81,7 @@ def convert(
 
     path = folder / f"{folder.name}-{type_name}.gguf"
     writer: Any = gguf.GGUFWriter(path, architecture)
-    config = tiny_models.read(folder / "config.json")
-    rope = config.pop("rope_parameters", None) or {}
-    config.update(rope.get("full_attention", rope))
-    config["rope_local_base_freq"] = rope.get("sliding_attention", {}).get("rope_theta")
-    if "roberta" in str(config.get("model_type")):  # whose first positions are left out
-        config["max_position_embeddings"] -= config["pad_token_id"] + 1
-    for name, method in _SIZES.items():
-        if config.get(name) is not None:
-            getattr(writer, method)(config[name])
+    config = _write_sizes(writer, folder)
     if architecture in _ENCODERS:
         writer.add_causal_attention(False)
     if pooling:
@@ -112,6 +104,23 @@ def convert(
         writer.add_dense_features_dims(f"dense_{number}", *layer.shape[::-1])
         _add_tensor(writer, f"dense_{number}.weight", layer, "F32")
     return close(writer, path)
+
+
+def _write_sizes(writer: Any, folder: Path) -> dict[str, Any]:
+    """Write a model's sizes, and return its config."""
+    config = tiny_models.read(folder / "config.json")
+    rope = config.pop("rope_parameters", None) or {}
+    config.update(rope.get("full_attention", rope))
+    config["rope_local_base_freq"] = rope.get("sliding_attention", {}).get("rope_theta")
+    if "roberta" in str(config.get("model_type")):  # whose first positions are left out
+        config["max_position_embeddings"] -= config["pad_token_id"] + 1
+    for name, method in _SIZES.items():
+        if config.get(name) is not None:
+            getattr(writer, method)(config[name])
+    if config.get("head_dim") is not None:
+        writer.add_value_length(config["head_dim"])
+        writer.add_rope_dimension_count(config["head_dim"])
+    return dict(config)
 
 
 def close(writer: Any, path: Path) -> Path:
@@ -177,8 +186,12 @@ def _named_tensors(
     for name, values in load_file(folder / "model.safetensors").items():
         if name.startswith("pooler.") or name.endswith(("position_ids", "experts.bias")):
             continue
-        for changed, tensor in (change or unchanged)(name.removeprefix("roberta."), values).items():
+        for changed, tensor in (change or _unchanged)(name.removeprefix("roberta."), values).items():
             yield names.get_name(changed, try_suffixes=(".weight", ".bias")) or changed, tensor
+
+
+def _unchanged(name: str, values: Array) -> Mapping[str, Array]:
+    return {name: values}
 
 
 def _add_tensor(writer: Any, name: str, values: Array, type_name: str) -> None:
@@ -279,22 +292,15 @@ def turn_heads(heads: int, shared: int) -> Callable[[str, Array], Mapping[str, A
     return change
 
 
-def keep_answers(
-    numbers: list[int], change: Callable[[str, Array], Mapping[str, Array]], *, tied: bool
-) -> Callable[[str, Array], Mapping[str, Array]]:
+def keep_answers(numbers: list[int], *, tied: bool) -> Callable[[str, Array], Mapping[str, Array]]:
     """Return the change of a language model that scores pairs: of its last layer it keeps the rows of some tokens."""
     layer = "model.embed_tokens.weight" if tied else "lm_head.weight"
 
     def run(name: str, values: Array) -> Mapping[str, Array]:
         rows = {"cls.output.weight": values[numbers]} if name == layer else {}
-        return {**rows, **(change(name, values) if tied or not rows else {})}
+        return {**rows, **({name: values} if tied or not rows else {})}
 
     return run
-
-
-def unchanged(name: str, values: Array) -> Mapping[str, Array]:
-    """Return a tensor under its name: most are not changed."""
-    return {name: values}
 
 
 def shift_norms(name: str, values: Array) -> Mapping[str, Array]:

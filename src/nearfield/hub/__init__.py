@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from nearfield.errors import InputError, ModelNotFound, SourceUnavailable, nearest
 from nearfield.hub.cached_models import CachedModel, cached_models, remove
+from nearfield.hub.gguf_repositories import split_variant
 from nearfield.hub.huggingface import fetch_from_hub, find_in_cache
 from nearfield.hub.local import existing_path, find_in_folder, has_model, is_adapter
 from nearfield.hub.ollama_registry import find_in_ollama
@@ -63,7 +64,8 @@ def locate(
     """Find a model's files, fetching them where needed.
 
     Args:
-        model: a folder, a GGUF file, an id such as ``BAAI/bge-small-en-v1.5``, or ``ollama:NAME``.
+        model: a folder, a GGUF file, an id such as ``BAAI/bge-small-en-v1.5``, one of a repository of GGUF files with
+            a type (``org/name:Q8_0``), or ``ollama:NAME``.
         pin: what the catalogue knows about its files.
         source: look there and nowhere else; otherwise folder, cache, hub and index are tried in this order.
         revision: a commit, tag or branch; the pinned one when left out.
@@ -77,9 +79,10 @@ def locate(
     """
     if source is not None and source not in SOURCES:
         raise InputError(f"Unknown source {source!r}. {nearest(source, SOURCES)}", param="source")
-    known = pin or ModelPin(model)
+    repo, variant = (pin.repo, "") if pin else split_variant(model)
+    known = pin or ModelPin(repo)
     exact = ModelPin(known.repo, revision or known.revision, None if revision else known.package)
-    search = SourceSearch(model, exact, progress, fetch, files)
+    search = SourceSearch(model, exact, progress, fetch, files, variant)
     if source is None and model.startswith(PREFIX):
         source = "ollama"
     for name in (source,) if source else _USUAL_SOURCES:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nearfield.errors import InputError
+from nearfield.hub.gguf import prune_folders
 from nearfield.hub.ollama_store import PREFIX, OllamaName, StoredOllamaModel, ollama_models, remove_pulled
 from nearfield.settings import cache_dir
 
@@ -48,6 +49,7 @@ def remove(model: str) -> list[CachedModel]:
             shutil.rmtree(cached.folder)
         if cached.source == "registry":
             remove_pulled(OllamaName.parse(cached.name))
+    prune_folders()
     return gone
 
 

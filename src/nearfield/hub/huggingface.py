@@ -7,13 +7,15 @@ import hashlib
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from nearfield.errors import SourceUnavailable
-from nearfield.hub.local import ROOT_FILES, is_adapter
+from nearfield.errors import ModelNotFound, SourceUnavailable
+from nearfield.hub.gguf_repositories import choose_file
+from nearfield.hub.local import ROOT_FILES, is_adapter, locate_gguf
 from nearfield.hub.response_checks import (
     COMMIT,
     UnsafeResponse,
@@ -58,7 +60,8 @@ def find_in_cache(search: SourceSearch) -> LocatedModel | None:
     if len(search.pin.repo) > _MAX_ID_LENGTH:  # it may be too long for a file's name
         search.record("cache", f"ids on the Hub have at most {_MAX_ID_LENGTH} characters")
         return None
-    folder = _cached(search.pin)
+    folder = None if search.variant else _cached(search.pin)
+    folder = folder or _cached_gguf(search)
     if folder is None or not all((folder / name).exists() for name in search.files):
         search.record("cache", f"{search.pin.repo} is not in the Hub's cache, or only in part, or damaged")
         return None
@@ -68,7 +71,7 @@ def find_in_cache(search: SourceSearch) -> LocatedModel | None:
             search.record("cache", f"refused: {wrong} in {folder} is not the file of the catalogue (SHA-256)")
             return None
         _mark(folder, search.pin)
-    return LocatedModel(folder, search.pin.repo, search.pin.revision, "cache")
+    return _located(folder, search, "cache")
 
 
 def fetch_from_hub(search: SourceSearch) -> LocatedModel | None:
@@ -83,7 +86,15 @@ def fetch_from_hub(search: SourceSearch) -> LocatedModel | None:
         search.record("hub", reason)
         return None
     folder = _snapshot(search)
-    return None if folder is None else LocatedModel(folder, search.pin.repo, search.pin.revision, "hub")
+    return None if folder is None else _located(folder, search, "hub")
+
+
+def _located(folder: Path, search: SourceSearch, source: str) -> LocatedModel:
+    """Return the model of a snapshot; of a repository of GGUF files, that of the one that is meant."""
+    file = choose_file(search, _file_names(folder))
+    if file is None:
+        return LocatedModel(folder, search.pin.repo, search.pin.revision, source)
+    return replace(locate_gguf(folder / file, search.model, source), revision=search.pin.revision)
 
 
 def _cached(pin: ModelPin) -> Path | None:
@@ -101,6 +112,22 @@ def _cached(pin: ModelPin) -> Path | None:
     folder = next((Path(file).parent for file in cached if isinstance(file, str)), None)
     # Files in refs name the folder of a branch; one that an unchecked client wrote may name any folder.
     return folder if folder is not None and COMMIT.fullmatch(folder.name) and _complete(folder) else None
+
+
+def _cached_gguf(search: SourceSearch) -> Path | None:
+    """Return the snapshot's folder in the Hub's cache, if it has the GGUF file that is meant."""
+    root, revision = _client_cache() / f"models--{search.pin.repo.replace('/', '--')}", search.pin.revision or "main"
+    try:
+        check_revision(revision)
+        commit = revision if COMMIT.fullmatch(revision) else (root / "refs" / revision).read_text(encoding="utf-8")
+        folder = root / "snapshots" / commit
+        return folder if COMMIT.fullmatch(commit) and choose_file(search, _file_names(folder)) else None
+    except (OSError, ValueError, UnsafeResponse, ModelNotFound):
+        return None
+
+
+def _file_names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
 
 
 def _client_cache() -> Path:
@@ -145,14 +172,14 @@ def _snapshot(search: SourceSearch) -> Path | None:
 def _download(search: SourceSearch) -> Path:
     from huggingface_hub import snapshot_download
 
-    repo, revision = search.pin.repo, search.pin.revision
+    needed = [*_patterns(search), *search.files]
     return Path(
         snapshot_download(
-            repo_id=repo,
-            revision=revision,
+            repo_id=search.pin.repo,
+            revision=search.pin.revision,
             endpoint=os.environ.get("HF_ENDPOINT"),
-            allow_patterns=[*_patterns(repo, revision), *search.files],
-            ignore_patterns=[pattern for pattern in IGNORED_PATTERNS if not fnmatch.filter(search.files, pattern)],
+            allow_patterns=needed,
+            ignore_patterns=[pattern for pattern in IGNORED_PATTERNS if not fnmatch.filter(needed, pattern)],
             etag_timeout=_TIMEOUT_SECONDS,
             token=os.environ.get("HF_TOKEN") or None,
             tqdm_class=None if search.progress else _silent_bar(),
@@ -160,17 +187,20 @@ def _download(search: SourceSearch) -> Path:
     )
 
 
-def _patterns(repo: str, revision: str | None) -> list[str]:
+def _patterns(search: SourceSearch) -> list[str]:
     """Return the file patterns to download: torch weights only where the repository has no safetensors.
 
-    open_clip's weights are left out where those of transformers lie beside them: they are the same. Those of timm,
-    which writes no image processor, are the image tower alone.
+    Of a repository of GGUF files it is the one file that is meant. open_clip's weights are left out where those of
+    transformers lie beside them: they are the same. Those of timm, which writes no image processor, are the image tower
+    alone.
     """
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=os.environ.get("HF_TOKEN") or None)
-    info = api.model_info(repo, revision=revision, timeout=_TIMEOUT_SECONDS)
+    info = api.model_info(search.pin.repo, revision=search.pin.revision, timeout=_TIMEOUT_SECONDS)
     files = [sibling.rfilename for sibling in info.siblings or []]
+    if gguf := choose_file(search, [name for name in files if "/" not in name]):
+        return [gguf]
     safe = [name for name in files if name.endswith(".safetensors") and "/" not in name]
     if not safe:
         return [*NEEDED_PATTERNS, "*.bin", "*.pt"]
@@ -192,6 +222,8 @@ def _record_failure(search: SourceSearch, error: Exception) -> None:
     """Record why a snapshot could not be downloaded; raise only where no other source could help."""
     from huggingface_hub import errors
 
+    if isinstance(error, ModelNotFound):
+        raise error
     if isinstance(error, errors.GatedRepoError):
         raise SourceUnavailable(
             f"{search.pin.repo} is gated: ask for access on its page, then set HF_TOKEN to a token of that account."

@@ -65,6 +65,8 @@ class SourceSearch:
     fetch: bool = True
     #: Files that are needed beside the usual ones.
     files: tuple[str, ...] = ()
+    #: What follows the id of a repository after a colon: which of its GGUF files is meant.
+    variant: str = ""
     tried: list[str] = field(default_factory=list)
 
     def record(self, source: str, outcome: str) -> None:

@@ -16,17 +16,28 @@ from nearfield.checkpoint.weights.quantized.stored_matrices import decoded_tenso
 from nearfield.checkpoint.weights.safetensors_file import read_safetensors
 from nearfield.checkpoint.weights.weights import Weights
 from nearfield.errors import InputError, ModelRefused, WeightsError
-from nearfield.evaluation.datasets.dataset import Dataset, PairRows
+from nearfield.evaluation.datasets.dataset import Dataset, PairRows, Retrieval
 from nearfield.inference.uncompiled_model import read_model
 from nearfield.testing import WORDS, write_tiny_model
 from nearfield.training.fine_tuning.base_model import open_base
 from nearfield.training.light import quantize as module
 from nearfield.training.light import quantized_folder
 from nearfield.training.light.quantize import quantize
+from tests.parity.scores import classifier
+from tests.support import gguf_files
 from tests.support.cli_runner import run
+from tests.support.tiny_training import tiny_late, tiny_splade
 
 PRECISIONS = ("int8", "int4")
 TEXTS = [" ".join(WORDS[n : n + 6]) for n in range(60)]
+SEARCH = Dataset(
+    "words",
+    "retrieval",
+    Retrieval(
+        {str(n): text for n, text in enumerate(TEXTS)}, {"a": TEXTS[0], "b": TEXTS[8]}, {"a": {"0": 1}, "b": {"8": 1}}
+    ),
+)
+KINDS = {"sparse": tiny_splade, "multivector": tiny_late, "scores": classifier("bert", new=False)}
 STS = Dataset("words", "sts", PairRows(TEXTS[:-1], TEXTS[1:], list(np.linspace(0, 5, len(TEXTS) - 1))))
 
 
@@ -113,6 +124,23 @@ def test_models_that_cannot_be_quantised_are_refused(folders: dict[str, Path], t
     assert "its folder is an adapter" in (module.refusal_of(recipe, has_adapter=True) or "")
     with pytest.raises(InputError, match="Unknown precision 'int3'"):
         nearfield.quantize(folders["int8"], tmp_path / "out", precision="int3")
+
+
+def test_weights_in_gguf_are_refused(model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    file = gguf_files.convert(model, "bert", "F32").rename(tmp_path / "model.gguf")
+    with pytest.raises(ModelRefused, match=r"in a GGUF file.* Take the model that it was converted from"):
+        quantize(file, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_models_of_other_kinds_are_measured_by_retrieval(tmp_path: Path, kind: str) -> None:
+    folder = KINDS[kind](tmp_path / "model")
+    report = quantize(folder, tmp_path / "out", data=[SEARCH], max_loss=100)
+    assert report.refusal is None
+    assert [row["metric"] for row in report.sets] == ["nDCG@10"]
+    with nearfield.load(str(tmp_path / "out")) as quantized:
+        assert quantized.recipe.outputs[0] == kind and quantized.recipe.quantized == "int8"
 
 
 def test_weights_that_are_not_finite_are_refused(model: Path, tmp_path: Path) -> None:

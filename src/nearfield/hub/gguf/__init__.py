@@ -1,6 +1,13 @@
 """Models in GGUF files, the format of llama.cpp and Ollama, as model folders."""
 
-from nearfield.hub.gguf.folder import ORIGIN_KEY, missing_pooling, stated_model, unpack_gguf
+from nearfield.hub.gguf.folder import (
+    ORIGIN_KEY,
+    missing_pooling,
+    prune_folders,
+    stated_model,
+    unpack_gguf,
+    weight_type,
+)
 from nearfield.hub.gguf.header import is_gguf
 
-__all__ = ["ORIGIN_KEY", "is_gguf", "missing_pooling", "stated_model", "unpack_gguf"]
+__all__ = ["ORIGIN_KEY", "is_gguf", "missing_pooling", "prune_folders", "stated_model", "unpack_gguf", "weight_type"]

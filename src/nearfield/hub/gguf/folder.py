@@ -50,18 +50,41 @@ def unpack_gguf(file: Path) -> Path:
         ModelRefused: the file is damaged, or holds what cannot be read as a model of vectors or scores.
     """
     real = file.resolve()
-    state = real.stat()
-    key = hashlib.sha256(f"{_LAYOUT}\0{real}\0{state.st_size}\0{state.st_mtime_ns}".encode()).hexdigest()
-    home = cache_dir() / "gguf" / key[:32]
+    home = _root() / _key(real)
     if (home / WEIGHTS).is_file():
         return home
     files = folder_files(read_header(real))
     home.parent.mkdir(parents=True, exist_ok=True)
+    prune_folders()
     with tempfile.TemporaryDirectory(dir=home.parent, prefix=".partial-") as place:
         _write(Path(place) / "model", files, real)
-        shutil.rmtree(home, ignore_errors=True)  # of a link whose file is gone
         move_folder(Path(place) / "model", home)
     return home
+
+
+def prune_folders() -> None:
+    """Delete the folders of files that are gone, or have changed."""
+    for home in _root().glob("[!.]*"):
+        file = (home / WEIGHTS).resolve()
+        if not file.is_file() or _key(file) != home.name:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def weight_type(stem: str) -> str:
+    """Return the type of weights at the end of a file's name, such as ``Q8_0``; empty if it has none."""
+    match = _TYPE_SUFFIX.search(stem)
+    return match[1] if match else ""
+
+
+def _root() -> Path:
+    return cache_dir() / "gguf"
+
+
+def _key(real: Path) -> str:
+    """Return the name of a file's folder: it is another one when the file changes."""
+    state = real.stat()
+    text = f"{_LAYOUT}\0{real}\0{state.st_size}\0{state.st_mtime_ns}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def folder_files(header: GgufHeader) -> dict[str, Any]:

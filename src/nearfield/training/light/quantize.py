@@ -14,7 +14,7 @@ import numpy as np
 from nearfield.argument_checks import require_number
 from nearfield.arrays import Array
 from nearfield.checkpoint.weights.quantized.quantization_record import FOLDER_PRECISIONS
-from nearfield.checkpoint.weights.weights import Weights
+from nearfield.checkpoint.weights.weights import Weights, files
 from nearfield.errors import InputError, ModelRefused, nearest
 from nearfield.evaluation.datasets.dataset import Dataset
 from nearfield.evaluation.datasets.loaders import load_dataset
@@ -149,6 +149,8 @@ def refusal_of(recipe: Recipe, *, has_adapter: bool) -> str | None:
             f"it reads {' and '.join(recipe.reads)}, and only texts are measured. "
             "Load it with precision='int8' or 'int4', and compare what it finds."
         )
+    if files(recipe.folder)[0].suffix == ".gguf":
+        return "its weights are in a GGUF file, often rounded already. Take the model that it was converted from."
     return None
 
 
@@ -192,7 +194,7 @@ def _measure(
     """Measure a model that is located as ``model``."""
     output = recipe.outputs[0]
     if output == "scores":
-        variant = Variant(model="bm25", output="bm25", rerank=model, precision=precision)
+        variant = Variant(output="bm25", rerank=model, precision=precision)
         with closing(open_system(variant)) as reranker:
             return MeasuredModel(_evaluated(reranker, datasets, progress))
     with closing(_RecordingModel(Variant(model=model, output=output, precision=precision))) as system:
