@@ -177,7 +177,7 @@ def test_an_interrupt_ends_the_run_at_once_and_the_next_one_continues(bench: Ben
 def test_a_machine_that_stops_costs_no_document(bench: Bench, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.write(40, dict.fromkeys(range(40), f"{SLEEP}0.2"))
     _, expected = bench.index("plain", None)
-    monkeypatch.setattr("nearfield.cluster.indexing.ray_workers._CHUNKS_PER_JOB", 8)
+    monkeypatch.setattr("nearfield.cluster.indexing.remote_stages._TEXTS_PER_JOB", 8)
     nodes, write = [add_node(cluster)], WriteStage.write
 
     def removing(self: WriteStage, batch: Any) -> None:
