@@ -1,7 +1,7 @@
 """The routes of key management: list keys, create one, and revoke one.
 
 All of it needs the scope ``manage``. Keys are written to the server's key file (``--api-key-file keys.toml``); those of
-the settings cannot be changed. A key can give no more than it may do itself, and cannot revoke itself.
+the settings cannot be changed. A key can give no models that it may not use itself, and cannot revoke itself.
 """
 
 from __future__ import annotations
