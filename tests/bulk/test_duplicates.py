@@ -231,6 +231,16 @@ def test_odd_names_links_and_other_files(folder: Path, tmp_path: Path, dedupe: R
     assert "\\n.png" in dedupe(folder).out
 
 
+@pytest.mark.parametrize("second", [-(2**33), 2**33 + 2**32, 2**38])
+def test_dates_that_64_bits_of_nanoseconds_cannot_hold(folder: Path, dedupe: Run, second: int) -> None:
+    write(folder, {"a.png": PNG, "b.png": PNG})
+    for path in folder.iterdir():
+        os.utime(path, ns=(second * 10**9, second * 10**9))
+    for _ in range(2):  # the second time from the cache
+        (group,) = json.loads(dedupe(folder, "--format", "json").out)["groups"]
+        assert group["copies"][0]["relation"] == "exact"
+
+
 @pytest.mark.slow
 def test_a_video_with_an_odd_name(folder: Path) -> None:
     films = pytest.importorskip("tests.support.films")

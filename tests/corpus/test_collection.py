@@ -640,6 +640,12 @@ def test_an_unknown_name_is_refused_with_the_nearest(collection: Collection) -> 
         Collection.create("../docs")
 
 
+@pytest.mark.parametrize("name", ["document", "text", "document_file", "chunks"])
+def test_an_id_that_is_not_unicode(collection: Collection, name: str) -> None:
+    with pytest.raises(InputError, match="lone surrogate"):
+        getattr(collection, name)("\ud800")
+
+
 def test_an_empty_collection_says_how_to_fill_it(home: Path, config: dict[str, Any]) -> None:
     with Collection.create("docs", config) as collection, pytest.raises(InputError, match="nearfield index docs"):
         collection.search("cat")

@@ -12,7 +12,16 @@ import pytest
 
 from nearfield.errors import InputError
 from nearfield.stores import connect
-from nearfield.stores.filters import MAX_CHARACTERS, MAX_CONDITIONS, MAX_VALUES, Compare, Either, balanced, parse_filter
+from nearfield.stores.filters import (
+    MAX_CHARACTERS,
+    MAX_CONDITIONS,
+    MAX_VALUES,
+    Compare,
+    Either,
+    balanced,
+    parse_filter,
+    typed,
+)
 from nearfield.stores.lancedb import sql
 from nearfield.stores.store import Record, TableSpec
 
@@ -39,6 +48,12 @@ def test_a_filter_that_is_too_large(where: dict[str, Any], message: str) -> None
     with pytest.raises(InputError, match=message) as caught:
         parse_filter(where, FIELDS)
     assert caught.value.param == "where"
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), float("inf"), float("nan")])
+def test_a_number_that_no_float_holds(number: float) -> None:
+    with pytest.raises(InputError, match="has a number as its value"):
+        typed("duration", number, "float")
 
 
 def test_deep_filters_and_long_names() -> None:

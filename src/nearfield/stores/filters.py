@@ -11,6 +11,7 @@ overflows the stack of LanceDB and ends the process. Stores combine many conditi
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -196,9 +197,8 @@ def typed(name: str, value: object, kind: FieldType) -> Value:
         InputError: the value is of another type, or a number that cannot be stored.
     """
     if kind == "float" and isinstance(value, (int, float)) and not isinstance(value, bool):
-        number = float(value)
-        if number - number == 0:
-            return number
+        if abs(value) <= sys.float_info.max:
+            return float(value)
     elif kind == "int" and isinstance(value, int) and not isinstance(value, bool):
         if -(2**63) <= value < 2**63:
             return value

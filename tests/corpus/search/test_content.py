@@ -274,7 +274,7 @@ def test_queries_that_cannot_be_searched_are_refused(
         world.search(query, 3, **options)
 
 
-@pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, float("nan")], "ab", [1.0, True]])
+@pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, float("nan")], "ab", [1.0, True], [1.0, 10**400]])
 def test_wrong_weights_are_refused(weights: Any) -> None:
     with pytest.raises(InputError, match="part_weights"):
         parse_queries([[SHAPE, "red"]], weights=weights)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nearfield.errors import InputError
 from nearfield.fork_safety import PerProcess, ProcessLock
 
 Row = tuple[Any, ...]
@@ -68,13 +70,21 @@ class SharedConnection:
         return self.raw.in_transaction
 
     def execute(self, sql: str, values: Sequence[object] = ()) -> QueryResult:
-        """Run a statement."""
-        with self._lock:
+        """Run a statement.
+
+        Raises:
+            InputError: a value is not Unicode.
+        """
+        with self._lock, _unicode_values():
             return QueryResult(self.raw.execute(sql, values))
 
     def executemany(self, sql: str, values: Iterable[Sequence[object]]) -> None:
-        """Run a statement once for each sequence of values."""
-        with self._lock:
+        """Run a statement once for each sequence of values.
+
+        Raises:
+            InputError: a value is not Unicode.
+        """
+        with self._lock, _unicode_values():
             self.raw.executemany(sql, values)
 
     def close(self) -> None:
@@ -84,6 +94,15 @@ class SharedConnection:
             self._closed = True
             if raw is not None:
                 raw.close()
+
+
+@contextmanager
+def _unicode_values() -> Iterator[None]:
+    """Name a text that has no UTF-8: the library's error does not say that it came with a statement."""
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        raise InputError(f"{error.object!r:.200} is not Unicode: it has a lone surrogate.") from error
 
 
 def connect(path: Path | str, lock: ProcessLock) -> SharedConnection:

@@ -408,7 +408,7 @@ def _pool(k: int, rerank: str | None, options: SearchOptions) -> int:
 
 def _number(name: str, value: object, maximum: float = 1.0) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= maximum:
-        raise InputError(f"{name} is a number from 0 to {maximum:g}, and not {value!r}.", param=name)
+        raise InputError(f"{name} is a number from 0 to {maximum:g}, and not {value!r:.60}.", param=name)
     return float(value)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -55,8 +56,10 @@ class DuplicateFile:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the file as a JSON object; what does not apply is left out."""
-        moment = datetime.fromtimestamp(self.file.modified / _NANOSECONDS, timezone.utc)
-        facts: dict[str, Any] = {"path": self.path, "bytes": self.file.size, "modified": moment.isoformat()}
+        facts: dict[str, Any] = {"path": self.path, "bytes": self.file.size}
+        with suppress(ValueError, OverflowError):  # a date after the year 9999
+            moment = datetime.fromtimestamp(self.file.modified / _NANOSECONDS, timezone.utc)
+            facts["modified"] = moment.isoformat()
         if self.width:
             facts |= {"width": self.width, "height": self.height}
         if self.relation:

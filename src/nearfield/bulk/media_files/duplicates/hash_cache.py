@@ -50,7 +50,7 @@ class HashCache:
         """Return the value of a file by a rule, if the file has not changed since it was stored."""
         key = (os.fsencode(Path(file.path).absolute()), rule)
         try:
-            row = self._database.execute(_SELECT, (*key, file.size, file.modified)).fetchone()
+            row = self._database.execute(_SELECT, (*key, file.size, _to_stored(file.modified))).fetchone()
         except sqlite3.Error as error:
             self._disable(error)
             return None
@@ -70,8 +70,9 @@ class HashCache:
     def flush(self) -> None:
         """Write what was stored to the disk."""
         rows = [
-            (os.fsencode(row.file.path.absolute()), row.file.size, row.file.modified, row.rule, row.value, self._today)
+            (os.fsencode(file.path.absolute()), file.size, _to_stored(file.modified), row.rule, row.value, self._today)
             for row in self._pending
+            for file in (row.file,)
         ]
         try:
             self._database.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?, ?)", rows)
@@ -116,6 +117,11 @@ class HashCache:
     def _disable(self, error: Exception) -> None:
         self._database.close()
         self._database = self._in_memory(error)
+
+
+def _to_stored(moment: int) -> int:
+    """Return nanoseconds in the 64 bits of SQLite: those after the year 2262 have more, and files may have such dates."""
+    return (moment + 2**63) % 2**64 - 2**63
 
 
 def _connect(place: str) -> sqlite3.Connection:

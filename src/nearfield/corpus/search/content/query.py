@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -192,8 +191,9 @@ def _weights(weights: Sequence[float] | None, count: int) -> list[float]:
 
 def _weight(value: object) -> float:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(float(value)) or not 0 < float(value) <= _MAX_WEIGHT:  # type: ignore[arg-type]
+    if not number or not 0 < value <= _MAX_WEIGHT:  # type: ignore[operator]
         raise InputError(
-            f"A weight of part_weights is a number above 0, up to {_MAX_WEIGHT:g}, not {value!r}.", param="part_weights"
+            f"A weight of part_weights is a number above 0, up to {_MAX_WEIGHT:g}, not {value!r:.60}.",
+            param="part_weights",
         )
     return float(value)  # type: ignore[arg-type]
