@@ -11,6 +11,8 @@ from pathlib import Path
 from nearfield.errors import NearfieldError, StorageFull
 
 _TEXT = re.compile(r"no space left on device|disk is full|os error 28\b|disk quota exceeded", re.IGNORECASE)
+#: SQLite's error for a full disk where it opens a database, whose message is "disk I/O error".
+_SHARED_MEMORY = "SQLITE_IOERR_SHMSIZE"
 
 
 def is_disk_full(error: BaseException | None) -> bool:
@@ -18,11 +20,15 @@ def is_disk_full(error: BaseException | None) -> bool:
     for _ in range(20):  # a chain may be a cycle
         if error is None:
             return False
-        number = getattr(error, "errno", None)
-        if number in (errno.ENOSPC, errno.EDQUOT) or _TEXT.search(str(error)):
+        if _says_so(error):
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _says_so(error: BaseException) -> bool:
+    by_number = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    return by_number or getattr(error, "sqlite_errorname", "") == _SHARED_MEMORY or bool(_TEXT.search(str(error)))
 
 
 @contextmanager

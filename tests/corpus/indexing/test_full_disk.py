@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from nearfield.corpus.collection import Collection
 from nearfield.corpus.extractors.reader import DocumentReader
+from nearfield.corpus.manifest.manifest import ManifestDamaged
 from nearfield.errors import InputError, StorageFull, StoreFailed
 from nearfield.fileio.disk_space import is_disk_full
 from nearfield.testing import write_tiny_model
@@ -44,6 +46,21 @@ def test_the_manifest_cannot_grow(collection: Collection) -> None:
     report = collection.index()
     assert report.unchanged + report.new == 40
     assert collection.verify()["whole"]
+
+
+class SharedMemoryFull(sqlite3.OperationalError):
+    """What SQLite reports where no room is left for the file beside a database."""
+
+    sqlite_errorname = "SQLITE_IOERR_SHMSIZE"
+
+
+def test_a_manifest_beside_which_no_file_can_be_written(collection: Collection) -> None:
+    home, log = collection.folder.path.parent, Path(f"{collection.manifest.path}-wal")
+    collection.close()
+    log.unlink(missing_ok=True)
+    log.mkdir()
+    with pytest.raises(ManifestDamaged, match="its folder must be writable"):
+        Collection.open("docs", home=home)
 
 
 def test_the_store_cannot_grow(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,6 +105,7 @@ def test_a_collection_cannot_be_created(tmp_path: Path, monkeypatch: pytest.Monk
         (OSError(errno.EDQUOT, "x"), True),
         (OSError(errno.EACCES, "x"), False),
         (RuntimeError("lance error: No space left on device"), True),
+        (SharedMemoryFull("disk I/O error"), True),
         (ValueError("x"), False),
     ],
 )

@@ -29,7 +29,7 @@ from nearfield.corpus.manifest.row_format import (
     document_record,
     document_row,
 )
-from nearfield.corpus.manifest.sqlite import Row
+from nearfield.corpus.manifest.sqlite import Row, closing_on_error
 from nearfield.errors import CollectionBusy, InputError, NearfieldError, nearest
 from nearfield.fileio.disk_space import is_disk_full
 from nearfield.fork_safety import ProcessLock
@@ -75,14 +75,12 @@ class Manifest:
         self._lock = ProcessLock()
         self._listed: list[str] = []
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.connection = sqlite.connect(path, self._lock)
         try:
-            self._open(language, write_lock)
-        except BaseException as error:
-            self.connection.close()
-            if isinstance(error, sqlite3.DatabaseError):
-                raise ManifestDamaged(_explain(path, error)) from error
-            raise
+            self.connection = sqlite.connect(path, self._lock)
+            with closing_on_error(self.connection):
+                self._open(language, write_lock)
+        except sqlite3.DatabaseError as error:
+            raise ManifestDamaged(_explain(path, error)) from error
 
     def _open(self, language: str, write_lock: WriteLock) -> None:
         self.connection.execute("PRAGMA journal_mode=WAL")

@@ -97,6 +97,16 @@ class SharedConnection:
 
 
 @contextmanager
+def closing_on_error(connection: SharedConnection) -> Iterator[None]:
+    """Close a connection if the block fails."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
+
+
+@contextmanager
 def _unicode_values() -> Iterator[None]:
     """Name a text that has no UTF-8: the library's error does not say that it came with a statement."""
     try:
@@ -106,8 +116,13 @@ def _unicode_values() -> Iterator[None]:
 
 
 def connect(path: Path | str, lock: ProcessLock) -> SharedConnection:
-    """Open a database; statements wait up to a minute for transactions of others."""
+    """Open a database; statements wait up to a minute for transactions of others.
+
+    Raises:
+        sqlite3.OperationalError: the disk is full, or the folder cannot be written.
+    """
     options: dict[str, Any] = {"timeout": 60, "isolation_level": None, "check_same_thread": False}
     connection = SharedConnection(partial(sqlite3.connect, path, **options), lock)
-    connection.configure(lambda raw: raw.execute("PRAGMA synchronous=NORMAL"))
+    with closing_on_error(connection):
+        connection.configure(lambda raw: raw.execute("PRAGMA synchronous=NORMAL"))
     return connection
