@@ -56,7 +56,7 @@ def require_count(name: str, value: object, minimum: int = 1, maximum: int = _LA
 def require_number(name: str, value: object) -> None:
     """Raise InputError if an argument is no number."""
     number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not number or value != value:  # noqa: PLR0124 - math.isnan refuses large whole numbers
+    if not number or value != value:  # not a number: math.isnan refuses large whole ones
         raise InputError(f"{name} must be a number, and is {describe(value)}.", param=name)
 
 

@@ -120,7 +120,7 @@ class HashCache:
 
 
 def _to_stored(moment: int) -> int:
-    """Return nanoseconds in the 64 bits of SQLite: those after the year 2262 have more, and files may have such dates."""
+    """Return nanoseconds in the 64 bits of SQLite: those of dates after the year 2262 have more."""
     return (moment + 2**63) % 2**64 - 2**63
 
 
