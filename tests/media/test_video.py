@@ -21,6 +21,7 @@ from nearfield.media.decoder_process import pool
 from nearfield.media.decoder_process.pool import DecoderPool
 from nearfield.media.limits import VideoLimits
 from nearfield.media.video.frame_choice import FrameRule
+from nearfield.media.video.track_audio import TrackAudio
 from nearfield.media.video.video import Video
 from nearfield.media.video.video_packets import require_pyav
 from tests.support import films
@@ -246,6 +247,13 @@ def test_of_a_video_that_is_cut_off_what_is_left_is_read(kind: str, caplog: pyte
         np.testing.assert_array_equal(frame, other)
     if kind != "ts h264":  # which states no length
         assert "of the 6.7 seconds that its header states" in caplog.text
+
+
+def test_a_recording_that_begins_late_is_whole(caplog: pytest.LogCaptureFixture) -> None:
+    late = write_film(Film("webm vp8", count=8, times=[100 + number / 4 for number in range(8)]))
+    frames, _ = read(Video(late))
+    assert len(frames) == 8 and not caplog.text
+    assert TrackAudio(films.write_sound("matroska", start=100)).track().seconds < 1
 
 
 def test_an_mp4_that_is_cut_off(clip: bytes, caplog: pytest.LogCaptureFixture) -> None:

@@ -107,14 +107,14 @@ def write_film_file(film: Film, path: Path) -> None:
             container.mux(packet)
 
 
-def write_sound(form: str = "mp4") -> bytes:
-    """Return the bytes of a file of a video format with sound alone."""
+def write_sound(form: str = "mp4", start: float = 0.0) -> bytes:
+    """Return the bytes of a file of a video format with sound alone, whose times begin at a second."""
     file = io.BytesIO()
     with av.open(file, "w", format=form) as container:
         stream = container.add_stream("aac" if form == "mp4" else "libopus", rate=48_000)
         samples = np.zeros((2, 9600), np.float32)
         frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
-        frame.sample_rate = 48_000
+        frame.sample_rate, frame.pts, frame.time_base = 48_000, round(start * 48_000), Fraction(1, 48_000)
         for part in (frame, None):
             for packet in stream.encode(part):
                 container.mux(packet)

@@ -118,7 +118,7 @@ def _stated_seconds(container: Any, stream: Any) -> float:
     """Return the seconds that the header states of a sound track: those of the file, if it has nothing else."""
     if stream.duration:
         return float(((stream.start_time or 0) + stream.duration) * stream.time_base) - _origin(container)
-    return 0.0 if container.streams.video else (container.duration or 0) / 1e6
+    return 0.0 if container.streams.video else max(0.0, (container.duration or 0) / 1e6 - _origin(container))
 
 
 def _samples(container: Any, stream: Any, job: TrackJob) -> Iterator[Array]:

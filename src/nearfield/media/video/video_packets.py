@@ -270,15 +270,17 @@ def _packets_from(listing: _PacketList, container: Any, stream: Any, part: Video
         rate = rate or _USUAL_RATE
         timeline = Timeline(np.arange(listing.count), 1 / rate, rate)
     check_seconds(timeline.end, part.limits, part.name)
-    warnings = () if part.end is not None and part.end <= timeline.end else _cut_short(container, stream, timeline)
+    warnings = () if part.end is not None and part.end <= timeline.end else _cut_short(container, stream, timeline, first)
     keys = np.unique(np.asarray(listing.keys, np.int64))
     return VideoPackets(timeline, places.tolist() if listing.has_times else None, first, keys, warnings)
 
 
-def _cut_short(container: Any, stream: Any, timeline: Timeline) -> tuple[str, ...]:
-    """Return a warning if a video is shorter than its header says."""
+def _cut_short(container: Any, stream: Any, timeline: Timeline, first: int) -> tuple[str, ...]:
+    """Return a warning if a video is shorter than its header says; ``first`` is when its first frame is shown."""
+    # A stream without its own length, as in Matroska: that of the file begins before the first frame.
+    before = 0.0 if stream.duration else float(first * stream.time_base)
     frames = float(stream.frames / stream.average_rate) if stream.average_rate else 0.0
-    stated = max(stated_seconds(container, stream), frames)
+    stated = max(stated_seconds(container, stream) - before, frames)
     if timeline.end >= min(_COMPLETE * stated, stated - _SLACK):
         return ()
     return (f"its frames end after {timeline.end:.1f} of the {stated:.1f} seconds that its header states",)
