@@ -270,7 +270,8 @@ def _packets_from(listing: _PacketList, container: Any, stream: Any, part: Video
         rate = rate or _USUAL_RATE
         timeline = Timeline(np.arange(listing.count), 1 / rate, rate)
     check_seconds(timeline.end, part.limits, part.name)
-    warnings = () if part.end is not None and part.end <= timeline.end else _cut_short(container, stream, timeline, first)
+    is_inside = part.end is not None and part.end <= timeline.end
+    warnings = () if is_inside else _cut_short(container, stream, timeline, first)
     keys = np.unique(np.asarray(listing.keys, np.int64))
     return VideoPackets(timeline, places.tolist() if listing.has_times else None, first, keys, warnings)
 
