@@ -47,6 +47,16 @@ def _bomb() -> bytes:
     return mail.as_bytes()
 
 
+def _not_a_number() -> bytes:
+    """Return a sound of three seconds whose first value is no number."""
+    import soundfile  # type: ignore[import-untyped]
+
+    file, samples = io.BytesIO(), np.zeros(3 * recordings.RATE, np.float32)
+    samples[0] = np.nan
+    soundfile.write(file, samples, recordings.RATE, format="WAV", subtype="FLOAT")
+    return file.getvalue()
+
+
 def _locked() -> bytes:
     """Return a PDF with a password."""
     from reportlab.lib.pdfencrypt import StandardEncryption
@@ -72,6 +82,7 @@ def write_bad(folder: Path) -> None:
         "turned.mp4": write_film(Film(turn=90)),
         "tracks.mkv": recordings.write_recording(np.zeros(recordings.RATE, np.float32), ".mkv", tracks=3),
         "bomb.eml": _bomb(),
+        "not_a_number.wav": _not_a_number(),
     }
     for name, data in files.items():
         (folder / name).write_bytes(data)
@@ -125,6 +136,11 @@ def test_what_cannot_be_read_is_set_aside_with_the_reason(collection: Collection
     for name, reason in PARTIAL.items():
         assert kinds(collection, name), listed[name]
         assert listed[name].state == "partial" and reason in str(listed[name].losses), listed[name]
+
+
+def test_errors_name_the_document_and_not_its_path(collection: Collection) -> None:
+    (loss,) = documents(collection)["not_a_number.wav"].losses
+    assert "0:00-0:02, which cannot be decoded (not_a_number.wav from 0 s on has a value" in str(loss)
 
 
 def test_unusual_videos_are_read_whole(collection: Collection) -> None:

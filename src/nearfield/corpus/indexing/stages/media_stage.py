@@ -6,6 +6,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 
 from nearfield.corpus.document import TEXT, Loss
+from nearfield.corpus.extractors.media.segments import with_name
 from nearfield.corpus.features import EncodePass, Feature
 from nearfield.corpus.indexing.accounting import undecoded, with_undecoded
 from nearfield.corpus.indexing.context import IndexContext
@@ -80,8 +81,9 @@ class MediaEmbedStage(EmbedStage):
         if task.error:
             return task
         missing = self._missing(task)
-        errors = {at: result for at, result in zip(missing, results, strict=True) if isinstance(result, str)}
-        good = {at: result for at, result in zip(missing, results, strict=True) if not isinstance(result, str)}
+        pairs = list(zip(missing, results, strict=True))
+        errors = {at: _named(task, result) for at, result in pairs if isinstance(result, str)}
+        good = {at: result for at, result in pairs if not isinstance(result, str)}
         task = self._fill(task, list(good), [result.vectors for result in good.values()])
         frames = {task.chunks[at].id: result.frames for at, result in good.items() if result.frames}
         for table in self._tables:
@@ -103,5 +105,10 @@ class MediaEmbedStage(EmbedStage):
         task.earlier_chunks -= self._left_out.pop(task.document.id, 0)
         task.document = with_undecoded(task.document, losses)
         if not task.chunks and not task.duplicates and not task.earlier_chunks:
-            return task.fail(InputError(f"{task.document.name}: {error or losses[0].reason}"))
+            return task.fail(InputError(with_name(error or losses[0].reason, task.document.name)))
         return task
+
+
+def _named(task: DocumentTask, error: str) -> str:
+    """Return an error with the name of the document: the path of its file is for those who may read its folder."""
+    return error if task.media is None else with_name(error, task.document.name, task.media.path)
