@@ -13,8 +13,13 @@ from nearfield.backends.openvino_ops import op, ov
 
 def matrix_peak(*, quick: bool) -> dict[str, float]:
     """Return the best GFLOP/s of a square matrix product by precision, on all usable cores."""
+    return {precision: precision_peak(precision, quick=quick) for precision in ("f32", "bf16")}
+
+
+def precision_peak(precision: str, *, quick: bool) -> float:
+    """Return the best GFLOP/s in one precision, f32 or bf16."""
     seconds = 0.3 if quick else 1.5
-    return {precision: max(_run(precision, size, seconds) for size in (1024, 2048)) for precision in ("f32", "bf16")}
+    return max(_run(precision, size, seconds) for size in (1024, 2048))
 
 
 def _run(precision: str, size: int, seconds: float) -> float:

@@ -213,7 +213,7 @@ def _read_text(file: BinaryIO, name: str, options: TableOptions) -> Iterator[Tab
 
 
 def _read_jsonl(file: BinaryIO, name: str, options: TableOptions) -> Iterator[TableRow]:
-    is_first = not options.start.offset
+    is_first, objects = not options.start.offset, _ObjectReader()
     for start, where, line in _lines(file, name, options.start):
         if isinstance(line, InputError):
             yield TableRow(where, line, start.lines + 1, (), start)
@@ -223,18 +223,16 @@ def _read_jsonl(file: BinaryIO, name: str, options: TableOptions) -> Iterator[Ta
                     f"{name}: JSON over several lines. Each line must be a whole value: jq -c . FILE writes one line "
                     "for each object, jq -c '.[]' FILE for each object of a list."
                 )
-            yield _parse_json(where, start, line)
+            yield _parse_json(where, start, line, objects)
         is_first = is_first and not (isinstance(line, bytes) and line.strip())
 
 
-def _parse_json(where: str, start: RecordStart, line: bytes) -> TableRow:
+def _parse_json(where: str, start: RecordStart, line: bytes, objects: _ObjectReader) -> TableRow:
     text, number = _decode(where, line), start.lines + 1
     if isinstance(text, InputError):
         return TableRow(where, text, number, (), start)
-    objects = _ObjectReader()
     try:
-        # Some writers do not escape tabs.
-        row = json.loads(text, strict=False, object_pairs_hook=objects.read)
+        row = objects.parse(text)
     except (ValueError, RecursionError) as error:  # also numbers of too many digits, and lists nested without end
         return TableRow(where, InputError(f"{where}: not JSON ({error})."), number, (), start)
     if isinstance(row, (dict, str)):
@@ -243,16 +241,17 @@ def _parse_json(where: str, start: RecordStart, line: bytes) -> TableRow:
 
 
 class _ObjectReader:
-    """Builds JSON objects; ``repeated`` are the names that the last one has with several values."""
+    """Parses lines of JSON; ``repeated`` are the names that the last object has with several values."""
 
-    repeated: tuple[str, ...] = ()
+    def __init__(self) -> None:
+        self.repeated: tuple[str, ...] = ()  # one decoder serves all lines; some writers do not escape tabs
+        self.parse = json.JSONDecoder(strict=False, object_pairs_hook=self.read).decode
 
     def read(self, fields: list[tuple[str, Any]]) -> dict[str, Any]:
         """Return an object, in which the last of several fields of the same name counts."""
         row = dict(fields)
-        self.repeated = ()
-        if len(row) < len(fields):
-            self.repeated = tuple(dict.fromkeys(name for name, value in fields if value != row[name]))
+        several = (name for name, value in fields if value != row[name]) if len(row) < len(fields) else ()
+        self.repeated = tuple(dict.fromkeys(several))
         return row
 
 
