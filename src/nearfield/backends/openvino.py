@@ -16,6 +16,7 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.backends import Backend, BackendOptions, Inputs
 from nearfield.backends.openvino_ops import Node, OpenVinoOps, op, ov
+from nearfield.backends.weight_file import WeightFile
 from nearfield.checkpoint.weights import quantized
 from nearfield.errors import InputError, ModelRefused
 from nearfield.fileio.atomic import write_atomic
@@ -35,9 +36,16 @@ _TYPES = {"int32": ov.Type.i32, "float32": ov.Type.f32}
 
 
 class OpenVinoLane:
-    """One infer request."""
+    """One infer request; ``weights`` are arrays whose memory the compiled model reads."""
 
-    def __init__(self, compiled: ov.CompiledModel, names: tuple[str, ...], factors: Sequence[ov.Tensor] = ()) -> None:
+    def __init__(
+        self,
+        compiled: ov.CompiledModel,
+        names: tuple[str, ...],
+        factors: Sequence[ov.Tensor] = (),
+        weights: Sequence[Array] = (),
+    ) -> None:
+        self._weights = weights
         self._request = compiled.create_infer_request()
         self._ports = [(name, compiled.input(name)) for name in names]
         for number, tensor in enumerate(factors, len(names)):
@@ -55,15 +63,21 @@ class OpenVinoProgram:
     """A compiled model and the names of its inputs."""
 
     def __init__(
-        self, compiled: ov.CompiledModel, names: tuple[str, ...], precision: str, factors: Sequence[ov.Tensor] = ()
+        self,
+        compiled: ov.CompiledModel,
+        names: tuple[str, ...],
+        precision: str,
+        factors: Sequence[ov.Tensor] = (),
+        weights: Sequence[Array] = (),
     ) -> None:
         self._compiled = compiled
         self._factors = factors
+        self._weights = weights
         self._names = names
         self.precision = precision
 
     def create_executor(self) -> OpenVinoLane:
-        return OpenVinoLane(self._compiled, self._names, self._factors)
+        return OpenVinoLane(self._compiled, self._names, self._factors, self._weights)
 
 
 class OpenVinoBackend(Backend):
@@ -95,16 +109,20 @@ class OpenVinoBackend(Backend):
             compiled = self._load(core, blob)
             if compiled is not None:
                 return OpenVinoProgram(compiled, graph.inputs, self.precision)
-        cpu = self.options.cpu
-        run = OpenVinoOps(
-            separate_gates=self._computed == "bf16" and cpu.threads < 2 * cpu.streams,
-            weights=_WEIGHTS.get(self.precision, "float"),
-        )
-        model, factors = _model(graph, run)
+        with WeightFile(self.options.cache) as file:
+            model, factors = _model(graph, self._ops(file))
         compiled = core.compile_model(model, "CPU", self._config())
         if blob is not None:
             _save(compiled, blob)
-        return OpenVinoProgram(compiled, graph.inputs, self.precision, factors)
+        return OpenVinoProgram(compiled, graph.inputs, self.precision, factors, file.mapped)
+
+    def _ops(self, file: WeightFile) -> OpenVinoOps:
+        cpu = self.options.cpu
+        return OpenVinoOps(
+            separate_gates=self._computed == "bf16" and cpu.threads < 2 * cpu.streams,
+            weights=_WEIGHTS.get(self.precision, "float"),
+            file=file,
+        )
 
     def _config(self) -> dict[str, str | int]:
         cpu = self.options.cpu

@@ -28,6 +28,7 @@ if _hidden:
     del sys.modules[_TELEMETRY]
 
 from nearfield.arrays import Array
+from nearfield.backends.weight_file import WeightFile
 from nearfield.checkpoint.weights.quantized.int4_groups import MIDDLE, Int4Groups, has_groups, quantize_groups
 from nearfield.checkpoint.weights.quantized.int8_rows import is_quantized, quantize_rows
 from nearfield.checkpoint.weights.weights import Norm
@@ -61,21 +62,24 @@ def _ints(*values: int) -> Node:
     return op.constant(np.array(values, np.int64))
 
 
-def _grouped(matrix: Int4Groups) -> Node:
+def _grouped(matrix: Int4Groups, file: WeightFile) -> Node:
     """Return a matrix [rows, columns] as nodes from which OpenVINO's matrix product reads four bits a value."""
     rows, groups, size = matrix.shape
     if matrix.zeros is None:
-        codes = op.convert(_half_bytes(matrix.codes ^ (MIDDLE * 17), (rows, groups, size), Type.i4), Type.f32)
+        codes = op.convert(_codes(matrix.codes ^ (MIDDLE * 17), matrix.shape, Type.i4, file), Type.f32)
     else:
         zeros = op.convert(op.constant(matrix.zeros[..., None]), Type.f32)
-        codes = op.subtract(op.convert(_half_bytes(matrix.codes, (rows, groups, size), Type.u4), Type.f32), zeros)
+        codes = op.subtract(op.convert(_codes(matrix.codes, matrix.shape, Type.u4, file), Type.f32), zeros)
     values = op.multiply(codes, op.constant(matrix.scales[..., None]))
     return op.reshape(values, _ints(rows, groups * size), False)
 
 
-def _half_bytes(codes: Array, shape: tuple[int, ...], kind: Type) -> Node:
-    # By default the constant reads numpy's memory, also after that is freed: garbage, or the end of the process.
-    return ov.op.Constant(ov.Tensor(np.ascontiguousarray(codes), ov.Shape(shape), kind), shared_memory=False)
+def _codes(codes: Array, shape: tuple[int, ...], kind: Type, file: WeightFile) -> Node:
+    """Return codes as a constant, which reads the file if that has them."""
+    # A constant that shares memory reads it after numpy has freed it, too: garbage, or the end of the process.
+    mapped = file.store(codes)
+    tensor = ov.Tensor(np.ascontiguousarray(codes) if mapped is None else mapped, ov.Shape(shape), kind)
+    return ov.op.Constant(tensor, shared_memory=mapped is not None)
 
 
 def _last(x: Node) -> int:
@@ -94,10 +98,18 @@ class OpenVinoOps(Ops[Node]):
     are whole groups are constants of four bits, and all others as with int8.
     """
 
-    def __init__(self, *, separate_gates: bool = False, weights: Literal["float", "int8", "int4"] = "float") -> None:
+    def __init__(
+        self,
+        *,
+        separate_gates: bool = False,
+        weights: Literal["float", "int8", "int4"] = "float",
+        file: WeightFile | None = None,
+    ) -> None:
         self._separate_gates = separate_gates
         self._weights = weights
         self._derived: dict[tuple[str, int], tuple[Node, Node]] = {}
+        #: Where large matrices of codes are.
+        self._file = WeightFile() if file is None else file
         #: Adapters' factors: parameters of the graph, and the tensor that each is always fed with.
         self.factors: list[tuple[Node, ov.Tensor]] = []
 
@@ -107,7 +119,7 @@ class OpenVinoOps(Ops[Node]):
     def _matrix(self, matrix: Array) -> Node:
         """Return a matrix of weights [rows, columns], in int4 where it has groups."""
         if self._weights == "int4" and has_groups(matrix.shape):
-            return _grouped(quantize_groups(matrix))
+            return _grouped(quantize_groups(matrix), self._file)
         return self._table(matrix)
 
     def _table(self, table: Array) -> Node:
@@ -115,7 +127,8 @@ class OpenVinoOps(Ops[Node]):
         if self._weights == "float" or not is_quantized(table.shape):
             return self.constant(table)
         rows = quantize_rows(table)
-        return op.multiply(op.convert(op.constant(rows.codes), Type.f32), op.constant(rows.scales))
+        codes = _codes(rows.codes, rows.codes.shape, Type.i8, self._file)
+        return op.multiply(op.convert(codes, Type.f32), op.constant(rows.scales))
 
     def rows(self, table: Array, ids: Node) -> Node:
         return op.gather(self._table(table), ids, op.constant(np.int64(0)))

@@ -26,14 +26,23 @@ LAYOUT: dict[str, np.dtype] = {
 FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 
 
+def _nothing() -> None:
+    """Keep what is in memory."""
+
+
 @dataclass(frozen=True)
 class LazyTensor:
-    """One tensor of a file. ``load`` returns it in the file's own dtype, with ``shape``."""
+    """One tensor of a file.
+
+    ``load`` returns it in the file's own dtype, with ``shape``. ``release`` is called after a tensor was copied: its
+    pages of the file need not be in memory any more.
+    """
 
     file: Path
     dtype: str
     shape: tuple[int, ...]
     load: Callable[[], np.ndarray]
+    release: Callable[[], None] = _nothing
 
     def read(self, name: str) -> np.ndarray:
         """Return the tensor as C-contiguous float32; ``name`` is for the message when that cannot be done."""
@@ -42,7 +51,11 @@ class LazyTensor:
                 f"{name} in {self.file} is stored as {self.dtype}: quantised or integer weights cannot be loaded; "
                 "use the float weights of this model"
             )
-        return widen(self.load(), self.dtype)
+        stored = self.load()
+        values = widen(stored, self.dtype)
+        if not np.may_share_memory(values, stored):
+            self.release()
+        return values
 
 
 def widen(raw: np.ndarray, dtype: str) -> np.ndarray:

@@ -6,6 +6,8 @@ Format: eight bytes of little-endian header length, a JSON header, then the tens
 from __future__ import annotations
 
 import json
+import mmap
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,11 @@ def read_safetensors(path: Path) -> dict[str, LazyTensor]:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             header = _header(path, size, length, file.read(min(length, MAX_HEADER)))
-        data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error}") from error
     start = 8 + length
-    tensors = {name: _tensor(path, name, entry, data[start:]) for name, entry in header.items()}
+    tensors = {name: _tensor(path, name, entry, mapped, start) for name, entry in header.items()}
     end = start + max((entry["data_offsets"][1] for entry in header.values()), default=0)
     if end != size:
         raise WeightsError(f"{path} is damaged: its header describes {end} bytes and the file has {size}")
@@ -49,7 +51,8 @@ def _header(path: Path, size: int, length: int, raw: bytes) -> JsonObject:
     return header
 
 
-def _tensor(path: Path, name: str, entry: Any, data: np.ndarray) -> LazyTensor:
+def _tensor(path: Path, name: str, entry: Any, mapped: mmap.mmap, start: int) -> LazyTensor:
+    data = np.frombuffer(mapped, np.uint8)[start:]
     dtype, shape, begin, end = _tensor_location(path, name, entry)
     if end > data.size:
         raise WeightsError(
@@ -62,7 +65,20 @@ def _tensor(path: Path, name: str, entry: Any, data: np.ndarray) -> LazyTensor:
     expected = int(np.prod(shape, dtype=object)) * layout.itemsize
     if expected != end - begin:
         raise WeightsError(f"{path} is damaged: {name} {dtype}{list(shape)} needs {expected} bytes, has {end - begin}")
-    return LazyTensor(path, dtype, shape, lambda: data[begin:end].view(layout).reshape(shape))
+    return LazyTensor(
+        path,
+        dtype,
+        shape,
+        lambda: data[begin:end].view(layout).reshape(shape),
+        partial(_release_pages, mapped, start + begin, start + end),
+    )
+
+
+def _release_pages(mapped: mmap.mmap, start: int, stop: int) -> None:
+    """Unmap the whole pages between two bytes of a file; reading them brings them back."""
+    first, last = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, stop // mmap.PAGESIZE * mmap.PAGESIZE
+    if last > first and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
 def _tensor_location(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
