@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from nearfield.arrays import Array
+from nearfield.corpus.extractors.ocr.word_gaps import with_spaces
 from nearfield.errors import MissingExtra
 
 #: Maximum pixels of the longer side of a picture in which lines are detected, and in which they are recognised.
@@ -49,6 +50,8 @@ _CLASSIFIED_SHAPE, _SURE, _DOUBTFUL_SCORE = 4, 0.9, 0.85
 #: letters have some 0.45. Letters from ``_FIRST_WIDE`` (Chinese, Japanese) count twice. A line that is narrower than
 #: ``_WORD_SHAPE`` is rather a letter or a drawn thing, such as a knob, than a word of another script.
 _MAX_CHARACTER_SHAPE, _FIRST_WIDE, _WORD_SHAPE = 1.1, 0x2E80, 2.5
+#: Score of a line from which missing spaces are added: in noise, gaps are not to be trusted.
+_CLEAR_SCORE = 0.95
 #: Greek letters up to which a short line may be a formula.
 _MIN_GREEK = 8
 
@@ -128,12 +131,20 @@ def _read(pixels: Array, boxes: Array) -> list[OcrLine]:
     result = _engine().recognize_txt([np.ascontiguousarray(crop) for crop in crops])
     lines = []
     ground = float(np.median(pixels))
-    for box, crop, text, score in zip(_levelled(boxes), crops, result.txts, result.scores, strict=True):
+    for box, crop, read, score, words in zip(
+        _levelled(boxes), crops, result.txts, result.scores, result.word_results, strict=True
+    ):
+        text = with_spaces(read, _places(words), crop) if score >= _CLEAR_SCORE else read
         if sum(map(str.isalnum, text)) < 2 and _is_solid(crop, ground):
             continue
         (left, top), (right, bottom) = box.min(axis=0), box.max(axis=0)
         lines.append(OcrLine(text.strip(), float(score), float(left), float(top), float(right), float(bottom)))
     return lines
+
+
+def _places(words: Any) -> list[float]:
+    """Return where the model saw each letter, as shares of the width of the line."""
+    return [(column + 0.5) / words.line_txt_len for columns in words.word_cols or () for column in columns]
 
 
 def _is_solid(crop: Array, ground: float) -> bool:
@@ -150,7 +161,7 @@ def identity() -> str:
     """Return a text that changes with everything that the results depend on, besides the pixels."""
     from importlib.metadata import version
 
-    return f"rapidocr {version('rapidocr')} {DETECTION_SIDE} {RECOGNITION_SIDE}"
+    return f"rapidocr {version('rapidocr')} {DETECTION_SIDE} {RECOGNITION_SIDE} gaps 1"
 
 
 @cache
@@ -169,6 +180,7 @@ def _engine() -> Any:
     options: dict[str, Any] = {
         "Global.log_level": "critical",
         "Global.use_vertical_padding": False,
+        "Global.return_word_box": True,
         "Global.model_root_dir": str(models),
         "EngineConfig.openvino.inference_num_threads": threads,
     }
