@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -37,7 +39,7 @@ def drawn(text: str, *, spread: int = 0, dark: bool = False) -> tuple[list[float
         ("the mice in this study", "the mice in this study"),
     ],
 )
-def test_words_that_were_joined_are_apart(line: str, read: str, options: dict[str, int]) -> None:
+def test_words_that_were_joined_are_apart(line: str, read: str, options: dict[str, Any]) -> None:
     assert with_spaces(read, *drawn(line, **options)) == line
 
 
