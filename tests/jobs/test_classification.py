@@ -142,6 +142,8 @@ def test_what_is_refused(tiny: Encoder, arguments: dict[str, object], message: s
 def test_few_examples_are_not_measured_and_a_folder_is_not_overwritten(tiny: Encoder, tmp_path: Path) -> None:
     report = train_classifier((["cat", "blue", "world"], ["x", "y", "y"]), model=tiny)
     assert report.figures is None and "not measured" in report.to_text()
+    unlearnable = train_classifier((["cat"] * 8, ["x", "y"] * 4), model=tiny)
+    assert "sure: none; there is no probability from which on 95%" in unlearnable.to_text()
     (tmp_path / "file").write_text("")
     for output, test, message in (
         (tmp_path, None, "is there already"),

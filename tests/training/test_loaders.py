@@ -13,7 +13,9 @@ from nearfield.training.training_data import TrainingData
 
 def write(path: Path, *rows: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
+    path.write_text(
+        "".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows), errors="surrogateescape"
+    )
     return path
 
 
@@ -53,7 +55,7 @@ def test_teacher_scores_follow_their_texts(tmp_path: Path) -> None:
 
 def test_the_wrong_number_of_teacher_scores_is_named_with_its_line(tmp_path: Path) -> None:
     row = {"query": "q", "pos": ["p"], "neg": ["n"], "neg_scores": [1, 2]}
-    with pytest.raises(InputError, match=r"rows\.jsonl, line 1: negative_scores should be 1 numbers"):
+    with pytest.raises(InputError, match=r"rows\.jsonl, line 1: negative_scores should be 1 finite number"):
         load_training_data(write(tmp_path / "rows.jsonl", row))
 
 
@@ -173,6 +175,12 @@ def test_written_data_is_read_again(tmp_path: Path) -> None:
         ("a.jsonl", [""], "no rows"),
         ("a.csv", ["text,label"], "no rows"),
         ("a.pdf", ["x"], "unknown format"),
+        ("a.txt", ["query,positive", "q,p"], "no rows with columns: give JSON lines"),
+        ("a.csv", ["query;positive", "q;p"], "one column .*separated by commas"),
+        ("a.csv", ["query,\udcff", "q,p"], "line 1: not UTF-8"),
+        ("a.csv", ["query,query,positive", "q,r,p"], "several columns are called 'query'"),
+        ("a.jsonl", ['{"sentence1": "a", "sentence2": "b", "score": 1' + "0" * 400 + "}"], "score should be a number"),
+        ("a.jsonl", ['{"query": "q", "pos": ["p"], "pos_scores": [NaN]}'], "should be 1 finite number, one for each"),
     ],
 )
 def test_what_cannot_be_learnt_from_is_named(tmp_path: Path, name: str, rows: list[str], message: str) -> None:
@@ -185,5 +193,7 @@ def test_missing_data_an_empty_folder_and_an_unknown_shape(tmp_path: Path) -> No
         load_training_data(tmp_path / "none")
     with pytest.raises(InputError, match="holds no training data"):
         load_training_data(tmp_path)
+    with pytest.raises(InputError, match=r"labels: text, label\. Rename the columns, for example text and label"):
+        load_training_data(write(tmp_path / "a.csv", "query,positive", "q,p"), shape="labels")
     with pytest.raises(InputError, match=r"no shape 'pairs'.*Known: labels, ranking, scores"):
         load_training_data(tmp_path, shape="pairs")

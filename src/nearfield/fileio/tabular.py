@@ -377,7 +377,7 @@ def _strict_rows(
             yield TableRow(where, cells, number)
         elif header is None:
             header = [cell.strip() for cell in cells]
-            check_columns(name, header, options.columns)
+            check_columns(name, header, [*(options.columns or ()), *filter(None, header)])
         elif len(cells) != len(header):
             expected = f"{len(header)} ({', '.join(header)})"
             problem = InputError(f"{where}: {len(cells)} columns, where there should be {expected}.")
@@ -387,9 +387,18 @@ def _strict_rows(
 
 
 def _by_name(where: str, header: Cells, cells: Cells) -> ColumnValues | InputError:
-    if any(any("\udc80" <= letter <= "\udcff" for letter in cell) for cell in cells if not cell.isascii()):
-        return InputError(f"{where}: not UTF-8. Convert it first.")
-    return dict(zip(header, [*cells, *[None] * (len(header) - len(cells))], strict=True))
+    if _is_unicode(cells):
+        return dict(zip(header, [*cells, *[None] * (len(header) - len(cells))], strict=True))
+    return _not_utf8(where)
+
+
+def _is_unicode(cells: Cells) -> bool:
+    """Return whether the bytes of all cells were UTF-8; others are lone surrogates."""
+    return not any("\udc80" <= letter <= "\udcff" for cell in cells if not cell.isascii() for letter in cell)
+
+
+def _not_utf8(where: str) -> InputError:
+    return InputError(f"{where}: not UTF-8. Convert it first.")
 
 
 def _strict_cells(file: BinaryIO, name: str, delimiter: str) -> Generator[tuple[int, Cells | InputError], None, None]:
@@ -407,7 +416,7 @@ def _strict_cells(file: BinaryIO, name: str, delimiter: str) -> Generator[tuple[
             if isinstance(cells, csv.Error):
                 yield first, InputError(f"{name}, line {first}: {cells}.")
             elif any(cell.strip() for cell in cells):
-                yield first, cells
+                yield first, cells if _is_unicode(cells) else _not_utf8(f"{name}, line {first}")
 
 
 # -- Parquet -------------------------------------------------------------------------------------------------------

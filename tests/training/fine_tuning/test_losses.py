@@ -4,7 +4,7 @@ import pytest
 
 from nearfield.errors import InputError
 from nearfield.evaluation.datasets.dataset import Labelled, PairRows, Retrieval
-from nearfield.training.fine_tuning.losses import CACHED_FROM, choose_loss
+from nearfield.training.fine_tuning.losses import CACHED_FROM, check_flops, choose_loss
 from nearfield.training.training_data import TrainingData
 
 RANKING = TrainingData("r", Retrieval({"d": "text"}, {"q": "query"}, {"q": {"d": 1}}))
@@ -52,6 +52,13 @@ def test_a_large_batch_is_computed_in_parts() -> None:
 def test_another_loss_is_refused_with_the_reason(data: TrainingData, requested: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         choose_loss(data, "dense", requested)
+
+
+def test_weights_of_splade_are_refused_for_other_models() -> None:
+    check_flops("auto", 1.0, "sparse")
+    check_flops("auto", "auto", "dense")
+    with pytest.raises(InputError, match="for SPLADE models, and the model gives dense"):
+        check_flops("auto", 0.0, "dense")
 
 
 @pytest.mark.parametrize(("data", "kind"), [(LABELS, "scores"), (LABELS, "sparse"), (SCORES, "multivector")])

@@ -65,13 +65,9 @@ class DatasetRow:
         Raises:
             InputError: the column is missing, or not a finite number.
         """
-        value = self._value(name)
-        try:
-            number = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if not math.isfinite(number):
-            raise self.error(f"{name} should be a number, and is {value!r}.")
+        number = finite_number(self._value(name))
+        if number is None:
+            raise self.error(f"{name} should be a number, and is {str(self.values[name])[:60]!r}.")
         return number
 
     def int_value(self, name: str) -> int:
@@ -116,6 +112,15 @@ class DatasetRow:
         if name not in self.values:
             raise self.error(f"there is no {name!r}. {nearest(name, map(str, self.values))}")
         return self.values[name]
+
+
+def finite_number(value: Any) -> float | None:
+    """Return a number, also one that is written as text; None for true, false, infinities and anything else."""
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def read_rows(path: Path, header: Sequence[str] | None = None) -> list[DatasetRow]:

@@ -153,10 +153,14 @@ def _figure_lines(name: str, figures: JsonDict) -> Sequence[str]:
     calibration = f"probabilities are off by {figures['calibration_error']:.1f} points"
     lines = [f"{name}: {score}, on {count_of(figures['examples'], 'text')}; {calibration}"]
     if "sure" in figures:
-        sure = figures["sure"]
-        lines.append(
-            f"  sure from a probability of {sure['threshold']:.2f} on: {100 * sure['share']:.0f}% of texts, "
-            f"{100 * sure['accuracy']:.0f}% of them right"
-        )
+        lines.append(_sure_line(figures["sure"]))
     pairs = figures["confused"][:_SHOWN_PAIRS]
     return [*lines, *(f"  {pair['texts']:4} of {pair['label']} called {pair['predicted']}" for pair in pairs)]
+
+
+def _sure_line(sure: JsonDict) -> str:
+    right = f"{100 * sure['accuracy']:.0f}%"
+    if not sure["share"]:
+        return f"  sure: none; there is no probability from which on {right} of the texts are right"
+    share = f"{100 * sure['share']:.0f}%"
+    return f"  sure from a probability of {sure['threshold']:.2f} on: {share} of texts, {right} of them right"

@@ -87,9 +87,10 @@ def find_form(path: Path, header: Iterable[str], shape: str | None) -> TrainingF
     if not known:
         return None
     needs = "; ".join(f"{form.name}: {', '.join(form.required)}" for form in forms)
+    example = next(form for form in forms if form.order)
     raise InputError(
         f"{path}: its columns ({', '.join(columns)[:200]}) are no rows to learn from. The forms need: {needs}. "
-        f"Rename the columns, for example {COLUMN_NAMES['query'][0]} and {COLUMN_NAMES['positive'][0]}.",
+        f"Rename the columns, for example {' and '.join(COLUMN_NAMES[role][0] for role in example.required)}.",
         param="data",
     )
 
@@ -98,8 +99,14 @@ def unnamed_form(path: Path, header: Sequence[str], shape: str | None) -> Traini
     """Return the form of a file whose first line is a row already; the order of columns is that of the form.
 
     Raises:
-        InputError: the shape is not named, or the file has too few or too many columns for it.
+        InputError: the shape is not named, or the file has one column, too few or too many columns for it.
     """
+    if len(header) == 1:
+        raise InputError(
+            f"{path} has one column ({_shown(header)}), and rows have two or more. Columns of .csv files are separated "
+            "by commas, those of .tsv files by tabs.",
+            param="data",
+        )
     if shape is None:
         raise InputError(
             f"{path}: the first line does not name the columns ({_shown(header)}). Name them there, or set "

@@ -188,7 +188,7 @@ def _load_file(path: Path, shape: str | None, unnamed: str | None = None, name: 
     file_format = table_format(path)
     header = read_header(path, file_format)
     if not header:
-        raise InputError(f"{path} has no rows.", param="data")
+        raise InputError(f"{path} has no rows with columns: give JSON lines, Parquet, CSV or TSV.", param="data")
     form = find_form(path, header, shape)
     unused: list[str] = []
     if form is not None:

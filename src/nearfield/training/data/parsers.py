@@ -8,7 +8,8 @@ from typing import TypeAlias
 from nearfield.errors import InputError
 from nearfield.evaluation.datasets.dataset import Labelled, PairRows, Retrieval
 from nearfield.evaluation.datasets.loaders import parse_similarity, text_id
-from nearfield.evaluation.datasets.rows import DatasetRow
+from nearfield.evaluation.datasets.rows import DatasetRow, finite_number
+from nearfield.message_text import count_of
 from nearfield.training.data.columns import TrainingForm, numbered_negatives
 from nearfield.training.training_data import TrainingData
 
@@ -140,10 +141,11 @@ def _teacher_scores(row: DatasetRow, name: str, count: int) -> list[float] | Non
     scores = row.values.get(name)
     if scores is None:
         return None
-    numbers = scores if isinstance(scores, list) else [scores]
-    if len(numbers) != count or not all(isinstance(number, (int, float)) for number in numbers):
-        raise row.error(f"{name} should be {count} numbers, one for each text.")
-    return [float(number) for number in numbers]
+    numbers = [finite_number(score) for score in (scores if isinstance(scores, list) else [scores])]
+    known = [number for number in numbers if number is not None]
+    if not len(known) == len(numbers) == count:
+        raise row.error(f"{name} should be {count_of(count, 'finite number')}, one for each text.")
+    return known
 
 
 def _clicked(row: DatasetRow, shown: Sequence[str]) -> list[str]:

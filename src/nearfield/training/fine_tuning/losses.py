@@ -146,6 +146,15 @@ _FLOPS: Mapping[str, tuple[float, float]] = {"margin-mse": (1e-2, 8e-3)}
 _RANKING_FLOPS = (5e-5, 3e-5)
 
 
+def check_flops(query: float | str, document: float | str, kind: str) -> None:
+    """Raise InputError if a weight of the FLOPS regulariser is set for a model that it has no effect on."""
+    if kind != "sparse" and (query, document) != ("auto", "auto"):
+        raise InputError(
+            f"flops_query and flops_document are for SPLADE models, and the model gives {kind}: leave them out.",
+            param="flops_query" if query != "auto" else "flops_document",
+        )
+
+
 def flops_weights(loss: str, query: float | str, document: float | str) -> tuple[float, float]:
     """Return the weights of the FLOPS regulariser for queries and documents; ``auto`` means those of the loss."""
     weights = _FLOPS.get(loss, _RANKING_FLOPS)

@@ -14,7 +14,7 @@ from nearfield.evaluation.json_types import JsonDict
 from nearfield.message_text import count_of
 from nearfield.training.fine_tuning import evaluation_sets
 from nearfield.training.fine_tuning.base_model import BaseModel, open_base
-from nearfield.training.fine_tuning.losses import LossChoice, check_matryoshka, choose_loss
+from nearfield.training.fine_tuning.losses import LossChoice, check_flops, check_matryoshka, choose_loss
 from nearfield.training.fine_tuning.options import TrainOptions
 from nearfield.training.leaks import Leak, describe_leaks, drop_leaked, find_leaks
 from nearfield.training.overlap.leak_vectors import LeakVectorSource
@@ -115,6 +115,7 @@ def _choose_loss(base: BaseModel, data: TrainingData, options: TrainOptions) -> 
         taught=options.teacher is not None,
         guided=options.guide is not None,
     )
+    check_flops(options.flops_query, options.flops_document, base.kind)
     check_matryoshka(options.matryoshka, base.kind, base.recipe.dimensions, loss.name)
     return loss
 
@@ -150,8 +151,8 @@ def _require_rows(data: TrainingData) -> None:
     if count < MIN_ROWS:
         raise InputError(
             f"{data.name} has {count_of(count, 'row')}: too few to train and to measure. From {MIN_ROWS} on training "
-            "is possible, and from a few hundred on a gain can be shown. For a few dozen pairs, `nearfield train map` "
-            "fits a map of queries.",
+            "is possible, and from a few hundred on a gain can be shown. `nearfield synthetic` writes rows from a "
+            "collection.",
             param="data",
         )
 
