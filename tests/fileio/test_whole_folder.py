@@ -1,10 +1,11 @@
 """Folders that appear whole, or not at all; what was there before the block stays."""
 
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
 
-from nearfield.errors import InputError
+from nearfield.errors import InputError, StorageFull
 from nearfield.fileio.whole_folder import require_new_folder, whole_folder
 
 
@@ -26,19 +27,25 @@ def test_an_empty_folder_stays_the_same_folder(tmp_path: Path) -> None:
     assert [path.name for path in place.iterdir()] == ["a"]
 
 
-def _interrupted(place: Path) -> None:
+def _interrupted(place: Path, cause: BaseException) -> None:
     with whole_folder(place) as partial:
         (partial / "a").write_text("1")
-        raise KeyboardInterrupt
+        raise cause
 
 
+@pytest.mark.parametrize(
+    ("cause", "error", "message"),
+    [(KeyboardInterrupt(), KeyboardInterrupt, ""), (OSError(ENOSPC, "full"), StorageFull, "run the command again.$")],
+)
 @pytest.mark.parametrize("is_there", [True, False])
-def test_a_block_that_raises_leaves_nothing(tmp_path: Path, is_there: bool) -> None:
+def test_a_block_that_raises_leaves_nothing(
+    tmp_path: Path, is_there: bool, cause: BaseException, error: type[BaseException], message: str
+) -> None:
     place = tmp_path / "new"
     if is_there:
         place.mkdir()
-    with pytest.raises(KeyboardInterrupt):
-        _interrupted(place)
+    with pytest.raises(error, match=message):
+        _interrupted(place, cause)
     assert place.exists() is is_there
     assert [path for path in tmp_path.rglob("*") if path != place] == []
 

@@ -32,8 +32,10 @@ def _says_so(error: BaseException) -> bool:
 
 
 @contextmanager
-def explain_full_disk(folder: Path) -> Iterator[None]:
+def explain_full_disk(folder: Path, *, continues: bool = True) -> Iterator[None]:
     """Raise errors of a full disk during the block as ``StorageFull``. ``folder`` is what the block writes to.
+
+    ``continues`` says whether the work goes on where it stopped if it is started again.
 
     Raises:
         StorageFull: the disk is full; the message says what to do.
@@ -46,7 +48,8 @@ def explain_full_disk(folder: Path) -> Iterator[None]:
         if not is_disk_full(error):
             raise
         reason = str(error) if isinstance(error, NearfieldError) else f"{type(error).__name__}: {error}"
+        again = "again: it continues where it stopped." if continues else "again."
         raise StorageFull(
             f"The disk is full ({reason}). Free some space for {folder} or the temporary folder, and run the command "
-            "again: it continues where it stopped."
+            f"{again}"
         ) from error

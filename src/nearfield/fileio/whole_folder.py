@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from nearfield.errors import InputError
+from nearfield.fileio.disk_space import explain_full_disk
 from nearfield.fileio.output_path import probe_writing
 
 
@@ -30,12 +31,16 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that becomes ``folder`` at the end of the block, unless the block raises.
 
     A folder that is there must be empty. It stays, and is filled by renaming: it may be a mount point.
+
+    Raises:
+        StorageFull: the disk is full.
     """
     place = folder.resolve()
     is_there = place.is_dir()
     parent = place if is_there else place.parent
     parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{place.name}-", dir=parent) as temporary:
+    prefix = f".{place.name}-"
+    with explain_full_disk(parent, continues=False), TemporaryDirectory(prefix=prefix, dir=parent) as temporary:
         partial = Path(temporary) / (place.name or "new")
         partial.mkdir()
         yield partial

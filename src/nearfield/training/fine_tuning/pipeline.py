@@ -43,6 +43,7 @@ from nearfield.training.fine_tuning.torch_training.models import (
 )
 from nearfield.training.fine_tuning.torch_training.share_choice import SHARES, ShareChoice, choose_share
 from nearfield.training.fine_tuning.torch_training.trainer import TrainingJob, best_weights_file, train_steps
+from nearfield.units import format_bytes
 
 #: Share by which the number of weights of sparse vectors may change: denser ones cost more in every search.
 MAX_DENSITY_CHANGE = 0.3
@@ -104,10 +105,11 @@ class TrainingRun:
         if self.folder.bind(plan):
             self.report(f"Continuing the run in {self.folder.path}.")
         free = shutil.disk_usage(self.folder.path).free
-        if free < _COPIES * self.base.weight_bytes:
+        needed = _COPIES * self.base.weight_bytes
+        if free < needed:
             raise InputError(
-                f"{self.folder.path}: {free / 1e9:.1f} GB are free, and a run of {self.base.name} writes up to "
-                f"{_COPIES * self.base.weight_bytes / 1e9:.1f} GB.",
+                f"{self.folder.path}: {format_bytes(free)} are free, and a run of {self.base.name} writes up to "
+                f"{format_bytes(needed)}. Free some space, or name another output.",
                 param="output",
             )
 

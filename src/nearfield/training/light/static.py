@@ -124,7 +124,7 @@ def distil(
     tokenizer = _add_words(_static_tokenizer(state), chosen.words)
     if (chosen.dimensions or 0) > encoder.dimensions:
         raise InputError(
-            f"{encoder.name} has {encoder.dimensions} dimensions: {chosen.dimensions} cannot be taken.",
+            f"{encoder.name} has {encoder.dimensions} dimensions: {chosen.dimensions} cannot be taken; 0 takes all.",
             param="dimensions",
         )
     names = _ordered_names(tokenizer)
