@@ -35,7 +35,10 @@ def _interrupted(place: Path, cause: BaseException) -> None:
 
 @pytest.mark.parametrize(
     ("cause", "error", "message"),
-    [(KeyboardInterrupt(), KeyboardInterrupt, ""), (OSError(ENOSPC, "full"), StorageFull, "run the command again.$")],
+    [
+        (KeyboardInterrupt("stop"), KeyboardInterrupt, "stop"),
+        (OSError(ENOSPC, "full"), StorageFull, "run the command again.$"),
+    ],
 )
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_block_that_raises_leaves_nothing(

@@ -178,6 +178,11 @@ def test_adapters_that_fit_no_layer_are_refused(base: Path, tmp_path: Path) -> N
         with pytest.raises(WeightsError, match="trained for another one"):
             encoder.load_adapter(other)
         assert encoder.adapters == ()
+    wide = lora(tiny_models.tiny_bert(tmp_path / "wide", hidden_size=64), tmp_path / "b")
+    with pytest.raises(
+        WeightsError, match=r"of shape \[64, 64\], and that of this model has \[32, 32\]: it was trained"
+    ):
+        Encoder(str(base), adapters={"a": wide})
     tiny_models.edit(other / "adapter_config.json", peft_type="IA3")
     with pytest.raises(ModelRefused, match="peft_type is 'IA3'"):
         adapters.read_adapter(other, "a")

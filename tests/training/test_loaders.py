@@ -146,7 +146,9 @@ def test_judgments_of_the_test_alone_are_not_learnt_from(tmp_path: Path) -> None
 
 def test_columns_without_a_role_are_listed_and_nearly_right_names_refused(tmp_path: Path) -> None:
     row = {"anchor": "q", "positive": "p", "author": "x", "negative_2": "n"}
-    assert load_training_data(write(tmp_path / "a.jsonl", row)).unused_columns == ("author",)
+    assert load_training_data(write(tmp_path / "a.jsonl", row)).notes == [
+        "Columns without a role are not used: author."
+    ]
     with pytest.raises(InputError, match=r"line 2: unknown column 'negativ'. Did you mean 'negative'"):
         load_training_data(write(tmp_path / "b.jsonl", {"anchor": "q", "positive": "p"}, {**row, "negativ": "n"}))
 

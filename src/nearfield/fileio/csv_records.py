@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
+from nearfield.errors import InputError
+
 Cells: TypeAlias = Sequence[str]
 
 #: The rest of a cell in quotes up to the quote that ends it; two quotes are one of the text.
@@ -30,6 +32,13 @@ def detect_delimiter(line: str, usual: str) -> str:
     if usual in plain:
         return usual
     return max(DELIMITERS, key=plain.count) if any(sign in plain for sign in DELIMITERS) else usual
+
+
+def not_utf8(where: str, cells: Cells) -> InputError | None:
+    """Return the error of a row whose bytes were not UTF-8, which are read as lone surrogates; None for other rows."""
+    if any("\udc80" <= letter <= "\udcff" for cell in cells if not cell.isascii() for letter in cell):
+        return InputError(f"{where}: not UTF-8. Convert it first.")
+    return None
 
 
 class RecordStart(NamedTuple):

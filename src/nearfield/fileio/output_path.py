@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from contextlib import suppress
@@ -58,7 +59,10 @@ def probe_writing_file(path: Path) -> None:
 
 def try_writing(folder: Path, mode: int = 0o777) -> None:
     """Create a folder, and write and delete a small file in it. Raises OSError if that fails."""
-    folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    except FileExistsError as error:  # of a file, where "File exists" would say nothing
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from error
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(b"x")
         file.flush()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, cast
 
 from nearfield.errors import InputError, MissingExtra, nearest
-from nearfield.fileio.csv_records import FIRST_RECORD, Cells, CsvRecords, RecordStart, detect_delimiter
+from nearfield.fileio.csv_records import FIRST_RECORD, Cells, CsvRecords, RecordStart, detect_delimiter, not_utf8
 from nearfield.fileio.s3.path import Location
 from nearfield.fileio.strict_csv import quoted_cells
 from nearfield.repeated_values import find_repeated
@@ -387,18 +387,7 @@ def _strict_rows(
 
 
 def _by_name(where: str, header: Cells, cells: Cells) -> ColumnValues | InputError:
-    if _is_unicode(cells):
-        return dict(zip(header, [*cells, *[None] * (len(header) - len(cells))], strict=True))
-    return _not_utf8(where)
-
-
-def _is_unicode(cells: Cells) -> bool:
-    """Return whether the bytes of all cells were UTF-8; others are lone surrogates."""
-    return not any("\udc80" <= letter <= "\udcff" for cell in cells if not cell.isascii() for letter in cell)
-
-
-def _not_utf8(where: str) -> InputError:
-    return InputError(f"{where}: not UTF-8. Convert it first.")
+    return not_utf8(where, cells) or dict(zip(header, [*cells, *[None] * (len(header) - len(cells))], strict=True))
 
 
 def _strict_cells(file: BinaryIO, name: str, delimiter: str) -> Generator[tuple[int, Cells | InputError], None, None]:
@@ -416,7 +405,7 @@ def _strict_cells(file: BinaryIO, name: str, delimiter: str) -> Generator[tuple[
             if isinstance(cells, csv.Error):
                 yield first, InputError(f"{name}, line {first}: {cells}.")
             elif any(cell.strip() for cell in cells):
-                yield first, cells if _is_unicode(cells) else _not_utf8(f"{name}, line {first}")
+                yield first, not_utf8(f"{name}, line {first}", cells) or cells
 
 
 # -- Parquet -------------------------------------------------------------------------------------------------------

@@ -66,6 +66,13 @@ class TrainingData:
         ]
         return hashlib.sha256(json.dumps(content, ensure_ascii=True, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of the rows: which columns are not used."""
+        return (
+            [f"Columns without a role are not used: {', '.join(self.unused_columns)}."] if self.unused_columns else []
+        )
+
     def source_of(self, key: str) -> str:
         """Return the source document of a row by its key (see ``sources``)."""
         return self.sources.get(key, key)

@@ -83,6 +83,21 @@ class Adapter:
         down, up = (self._weights.tensor(name, self._weights.shape(name)) for name in (pair.down, pair.up))
         return down, up * np.float32(pair.scale)
 
+    @property
+    def origin(self) -> str:
+        """Where an adapter that does not fit comes from, for messages."""
+        return f"it was trained for another one{f', {self.base}' if self.base else ''}"
+
+    def require_shape(self, layer: str, shape: tuple[int, int]) -> None:
+        """Raise WeightsError unless a layer's product has this shape (outputs, inputs)."""
+        pair = self.layers[layer]
+        product = (self._weights.shape(pair.up)[0], self._weights.shape(pair.down)[1])
+        if product != shape:
+            raise WeightsError(
+                f"The adapter {self.name!r} changes {layer} of shape {list(product)}, and that of this model has "
+                f"{list(shape)}: {self.origin}."
+            )
+
     def delta(self, layer: str) -> Array:
         """Return what is added to a weight, float32: [outputs, inputs], or [rows, size] of an embedding table."""
         down, up = self.factors(layer)
@@ -135,8 +150,16 @@ class Adapters:
         others = {number: adapter for number, adapter in self.loaded.items() if adapter.name != name}
         return Adapters(self.weight_prefixes, self.own, self.named, others)
 
-    def factors(self, layer: str) -> Lora | None:
-        """Stack what all adapters add to a layer, by its full name among the weights; None where none adds anything."""
+    def factors(self, layer: str, shape: tuple[int, int]) -> Lora | None:
+        """Stack what all adapters add to a layer, by its full name among the weights; None where none adds anything.
+
+        Args:
+            layer: its name.
+            shape: of its weight: outputs and inputs.
+
+        Raises:
+            WeightsError: an adapter is of another shape.
+        """
         own = self.own(layer) if self.own else None
         parts = [(own.down, own.up, own.owners)] if own else []
         bare = self._bare(layer)
@@ -144,6 +167,7 @@ class Adapters:
             for name in adapter.layers:
                 if self._bare(name) == bare:
                     self._taken.add((number, name))
+                    adapter.require_shape(name, shape)
                     down, up = adapter.factors(name)
                     parts.append((down, up, np.full(len(down), number, np.int64)))
         if not parts:
@@ -170,8 +194,7 @@ class Adapters:
             if left:
                 raise WeightsError(
                     f"The adapter {adapter.name!r} changes layers that this model does not have "
-                    f"({', '.join(left[:3])}{', …' if len(left) > 3 else ''}): it was trained for another one"
-                    f"{f', {adapter.base}' if adapter.base else ''}."
+                    f"({', '.join(left[:3])}{', …' if len(left) > 3 else ''}): {adapter.origin}."
                 )
 
     def release(self) -> None:

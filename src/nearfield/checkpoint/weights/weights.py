@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -79,7 +80,11 @@ class Norm:
     bias: np.ndarray | None
 
 
-def _no_factors(_: str) -> Lora | None:
+#: What adapters add to a layer of a full name, whose weight has the shape (outputs, inputs).
+LayerFactors: TypeAlias = Callable[[str, tuple[int, int]], Lora | None]
+
+
+def _no_factors(_layer: str, _shape: tuple[int, int]) -> Lora | None:
     return None
 
 
@@ -91,7 +96,7 @@ class _Contents:
     files: tuple[Path, ...]
     tensors: Mapping[str, LazyTensor]
     taken: set[str]
-    factors: Callable[[str], Lora | None] = _no_factors
+    factors: LayerFactors = _no_factors
     #: The digest of tensors that are not as in the files.
     known_digest: str = ""
 
@@ -117,7 +122,7 @@ class Weights:
         _check_index(path, tensors)
         return cls(_Contents(path, paths, decoded_tensors(tensors), set()))
 
-    def adapted(self, factors: Callable[[str], Lora | None]) -> Weights:
+    def adapted(self, factors: LayerFactors) -> Weights:
         """Return the same weights with adapters: ``factors`` gives what they add to the layer of a full name."""
         return Weights(replace(self._contents, factors=factors, taken=set()), self._prefix)
 
@@ -218,11 +223,13 @@ class Weights:
         """
         dotted = f"{name}." if name else ""
         weight = self.tensor(f"{dotted}weight", (outputs, inputs))
-        return Linear(weight, self.tensor(f"{dotted}bias", (outputs,)) if bias else None, self._lora(name))
+        return Linear(
+            weight, self.tensor(f"{dotted}bias", (outputs,)) if bias else None, self._lora(name, (outputs, inputs))
+        )
 
     def table(self, name: str, rows: int, size: int) -> EmbeddingTable:
         """Return the embedding table ``name.weight`` [rows, size]."""
-        return EmbeddingTable(self.tensor(f"{name}.weight", (rows, size)), self._lora(name))
+        return EmbeddingTable(self.tensor(f"{name}.weight", (rows, size)), self._lora(name, (size, rows)))
 
     def norm(self, name: str, size: int, bias: bool = True) -> Norm:
         """Return ``name.weight`` and ``name.bias``, or what TensorFlow exports call them: ``gamma`` and ``beta``."""
@@ -231,9 +238,9 @@ class Weights:
         weight = self.tensor(f"{name}.{scale}", (size,))
         return Norm(weight, self.tensor(f"{name}.{shift}", (size,)) if bias else None)
 
-    def _lora(self, name: str) -> Lora | None:
-        """Return what the adapters add to the layer of that name, if any does."""
-        return self._contents.factors(self._prefix + name)
+    def _lora(self, name: str, shape: tuple[int, int]) -> Lora | None:
+        """Return what the adapters add to the layer of that name and shape [outputs, inputs], if any does."""
+        return self._contents.factors(self._prefix + name, shape)
 
     def untaken(self, ignore: Iterable[str] = ()) -> list[str]:
         """Return the full names that nothing has read, less those in which a regular expression of ``ignore`` is found.

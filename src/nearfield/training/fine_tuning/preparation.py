@@ -92,7 +92,7 @@ def prepare(
         train, dev_rows, test_rows = _split(rows, options, held_out=test is None)
         parts = [part for part in (dev_rows, test_rows) if part is not None]
         train, dropped = _drop_own_leaks(train, parts, source if options.leak_vectors is True else None)
-    notes += [*more, *dropped, *source.notes]
+    notes += [*data.notes, *more, *dropped, *source.notes]
     chosen = test or evaluation_sets.test_set(_required(test_rows), train, base.kind, options.seed)
     if base.kind == "scores":
         chosen = evaluation_sets.as_reranking(chosen, options.seed)
