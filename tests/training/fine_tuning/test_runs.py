@@ -246,6 +246,13 @@ def test_too_few_rows_are_refused(base: Path, tmp_path: Path) -> None:
         train(str(base), labelled_rows(12), tmp_path / "tuned")
 
 
+def test_arguments_of_a_wrong_type_are_named(base: Path, tmp_path: Path) -> None:
+    good: dict[str, Any] = {"model": str(base), "data": labelled_rows(12), "output": tmp_path / "tuned"}
+    for name, value in (("model", 5), ("output", None), ("config", 5), ("test", 5)):
+        with pytest.raises(InputError, match=f"^{name} must be "):
+            train(**{**good, name: value})
+
+
 def test_a_place_that_is_taken_is_refused(base: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is there already: name a new folder"):
         train(str(base), labelled_rows(), tmp_path)

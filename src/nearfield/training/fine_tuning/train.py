@@ -8,12 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nearfield.argument_checks import require_kind
 from nearfield.errors import InputError, MachineBusy, nearest
 from nearfield.evaluation.datasets.dataset import Dataset
 from nearfield.evaluation.datasets.loaders import load_dataset
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.fileio.locks import exclusive_lock
 from nearfield.fileio.output_path import probe_writing
+from nearfield.text_inputs import describe
 from nearfield.training.data.loaders import load_training_data
 from nearfield.training.fine_tuning.base_model import open_base
 from nearfield.training.fine_tuning.options import read_options
@@ -71,6 +73,9 @@ def train(
         StorageFull: the disk is full.
         MissingExtra: the libraries of training are not installed.
     """
+    _require_places(model=model, output=output)
+    require_kind("config", config, (str, Path), "the path of a train.toml")
+    require_kind("test", test, (str, Path, Dataset), "a data set or its path")
     require_train_extra()
     place = Path(output)
     run = _run_folder(place)
@@ -83,6 +88,13 @@ def train(
     say = report or (lambda _line: None)
     with exclusive_lock(run.with_name(f".{run.name}.lock"), partial(_busy, run), required=False, remove=True):
         return TrainingRun(prepared, place, RunFolder(run), report=say, accept_unproved=accept_unproved).run()
+
+
+def _require_places(**arguments: object) -> None:
+    """Raise InputError if one of the arguments is neither a text nor a path."""
+    for name, value in arguments.items():
+        if not isinstance(value, (str, Path)):
+            raise InputError(f"{name} must be a text or a path, and is {describe(value)}.", param=name)
 
 
 def _busy(run: Path) -> MachineBusy:
