@@ -139,6 +139,42 @@ def _comparing(name: str) -> Callable[[Parts, Any], object]:
     return lambda parts, value: nearfield.compare([], parts["data"], speed=False, **{name: value})
 
 
+def _working(call: str, name: str) -> Callable[[Parts, Any], object]:
+    return lambda parts, value: getattr(nearfield, call)(**{**_job_options(call, parts), name: value})
+
+
+def _job_options(call: str, parts: Parts) -> dict[str, Any]:
+    """Return arguments with which a job takes a moment: vectors are given, and the model is the tiny one."""
+    model, texts, points = {"model": parts["tiny"]}, [f"cat {number}" for number in range(10)], np.eye(10)
+    examples = (TEXTS * 2, ["a", "b"] * 2)
+    options: dict[str, dict[str, Any]] = {
+        "classify": {"texts": TEXTS, **model},
+        "next_to_label": {"texts": TEXTS, "count": 1, "examples": examples, **model},
+        "train_classifier": {"examples": examples, **model},
+        "find_topics": {"texts": texts, "count": 2, "vectors": points, **model},
+        "draw_map": {"texts": texts, "count": 2, "vectors": points, **model},
+        "find_outliers": {"texts": texts, "vectors": points, **model},
+        "find_drift": {"reference": texts, "stream": texts, "vectors": (points, points), **model},
+        "recommend": {"texts": texts, "like": [0], "vectors": points, **model},
+        "Recommender": {"ids": range(10), "vectors": points},
+        "find_duplicate_texts": {"texts": TEXTS},
+    }
+    return options.get(call, {})
+
+
+_WORKING: dict[str, tuple[str, ...]] = {
+    "classify": ("texts", "labels", "examples", "templates"),
+    "next_to_label": ("texts", "count", "examples", "seed"),
+    "train_classifier": ("examples", "output", "test", "several", "sure", "seed"),
+    "find_topics": ("texts", "count", "method", "min_size", "seed", "vectors"),
+    "load_topics": ("folder",),
+    "draw_map": ("texts", "output", "fields", "title", "count", "seed", "vectors"),
+    "find_outliers": ("texts", "count", "seed", "vectors"),
+    "find_drift": ("reference", "stream", "count", "seed", "vectors"),
+    "recommend": ("texts", "like", "ids", "unlike", "seen", "count", "diversity", "half_life", "ages"),
+    "Recommender": ("ids", "vectors", "ages"),
+    "find_duplicate_texts": ("texts", "ids", "keep", "dates", "similarity"),
+}
 _LOADING = (
     "source",
     "revision",
@@ -244,6 +280,8 @@ CALLS: dict[tuple[str, str], Callable[[Parts, Any], object]] = {
     **{("Collection.search", name): _searching(name) for name in _SEARCHING},
     ("find_duplicate_files", "folders"): lambda parts, value: nearfield.find_duplicate_files(value),
     **{("find_duplicate_files", name): _copies(name) for name in ("model", "threshold", "max_distance")},
+    **{(call, name): _working(call, name) for call, names in _WORKING.items() for name in names},
+    ("Taste", "taste"): lambda _, value: nearfield.Recommender([0, 1], np.eye(2)).recommend(value),
     ("evaluate", "model"): lambda parts, value: nearfield.evaluate(value, parts["data"], samples=0),
     ("evaluate", "dataset"): lambda parts, value: nearfield.evaluate(parts["tiny"], value),
     **{("evaluate", name): _evaluating(name) for name in ("task", "k", "samples", "seed", "worst")},

@@ -6,10 +6,14 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
+from os import PathLike
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from nearfield.arrays import Array
 from nearfield.errors import InputError
 from nearfield.repeated_values import find_repeated
 from nearfield.text_inputs import describe
@@ -58,6 +62,41 @@ def require_number(name: str, value: object) -> None:
     number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
     if not number or value != value:  # not a number: math.isnan refuses large whole ones
         raise InputError(f"{name} must be a number, and is {describe(value)}.", param=name)
+
+
+def require_positive(name: str, value: object) -> None:
+    """Raise InputError if an argument is neither a number above 0 nor None."""
+    if value is None:
+        return
+    require_number(name, value)
+    if not value > 0:  # type: ignore[operator]
+        raise InputError(f"{name} must be above 0, and is {value}.", param=name)
+
+
+def require_numbers(name: str, values: ArrayLike, count: int) -> Array:
+    """Return a number for each of some items, float64 [count]; raise InputError if an argument is something else."""
+    try:
+        numbers = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be {count:,} numbers, and is {describe(values)}.", param=name) from None
+    if numbers.shape != (count,) or not np.isfinite(numbers).all():
+        raise InputError(f"{name} must be a finite number for each of {count:,} items.", param=name)
+    return numbers
+
+
+def require_list(name: str, value: object) -> list[Any]:
+    """Return several values as a list; raise InputError if an argument is one value, such as a text."""
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise InputError(f"{name} must be a list, and is {describe(value)}.", param=name)
+    return list(value)
+
+
+def require_path(name: str, value: object) -> Path:
+    """Return a path; raise InputError if an argument is neither a path nor a text that is not empty."""
+    if not isinstance(value, (str, PathLike)) or not str(value):
+        shown = "empty" if value == "" else describe(value)
+        raise InputError(f"{name} must be a path, and is {shown}.", param=name)
+    return Path(value)
 
 
 def require_flag(name: str, value: object) -> None:

@@ -113,6 +113,12 @@ def test_labels_without_examples(tiny: Encoder, labels: list[str] | dict[str, st
     assert set(unsure.scores) == {*labels}
 
 
+def test_few_examples_that_are_all_right_do_not_make_further_texts_certain(tiny: Encoder) -> None:
+    texts, labels = ["the cat", "a cat", "cat", "the blue", "a blue", "blue"], ["animal"] * 3 + ["colour"] * 3
+    for prediction in classify(["cat", "cat world"], examples=(texts, labels), model=tiny):
+        assert prediction.label == "animal" and 0.6 < prediction.score < 0.97
+
+
 def test_texts_to_label_next_are_unlike_each_other_and_unsure(tiny: Encoder) -> None:
     pool = ["cat"] * 30 + ["cat blue", "blue cat the", "world", "mat sat"] + ["blue"] * 30
     first = next_to_label(pool, 3, model=tiny)
@@ -125,6 +131,8 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     ({}, "Give either labels or examples"),
     ({"labels": ["a"], "examples": (TEXTS, LABELS)}, "Give either labels or examples"),
     ({"labels": []}, "labels is empty"),
+    ({"labels": ["a", " "]}, "A name in labels is empty"),
+    ({"examples": (["a", "b"], ["x", ""])}, "A label of the examples is empty"),
     ({"labels": {"a": " ", "b": "x"}}, "description of 'a' is empty"),
     ({"examples": (["a", "b", "c"], ["x", "x", "x"])}, "3 texts with the label 'x' alone"),
     ({"examples": (["a", "b"], ["x"])}, "2 texts and labels of 1"),

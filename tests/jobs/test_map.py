@@ -49,6 +49,13 @@ def test_the_file_fetches_nothing_and_texts_in_it_are_data(monkeypatch: pytest.M
     assert {region["name"].split(",")[0] for region in read["regions"]} >= {"card", "rate"}
 
 
+def test_half_of_a_character_is_written_as_its_number(tmp_path: Path) -> None:
+    draw_map([*TEXTS[:19], "\ud800"], tmp_path / "map.html", vectors=VECTORS[:20], count=2)
+    assert '"\\ud800"' in (tmp_path / "map.html").read_text(encoding="utf-8")
+    with pytest.raises(InputError, match="is a folder: name a file"):
+        draw_map(TEXTS, tmp_path, vectors=VECTORS)
+
+
 def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nearfield.jobs.map.text_map.MAX_TEXTS", 50)
     for texts, fields, message in (

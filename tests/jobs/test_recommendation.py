@@ -78,13 +78,18 @@ def test_texts_and_the_command(
     items, history = tmp_path / "items.jsonl", tmp_path / "reads.tsv"
     rows = [{"id": f"i{n}", "text": text, "day": "2026-01-01"} for n, text in enumerate(texts)]
     items.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    history.write_text("user\titem\nann\ti0\nbo\ti2\n")
+    history.write_text("user\titem\nann\ti0\nbo\tgone\nbo\ti2\ncy\tgone\n")
     words = ("recommend", items, "--id-field", "id", "--model", tiny.recipe.folder)
     ran = run(capsys, monkeypatch, *words, "--history", history, "--date", "day", "--age-half-life", 9, "--json")
-    assert [json.loads(line)["user"] for line in ran.out.splitlines()] == ["ann", "bo"], ran.err
+    assert [json.loads(line)["user"] for line in ran.out.splitlines()] == ["ann", "bo", "cy"], ran.err
+    assert "left out: 2 rows" in ran.err and json.loads(ran.out.splitlines()[2])["items"] == []
     assert json.loads(ran.out.splitlines()[1])["items"][0]["id"] == "i3"
     ran = run(capsys, monkeypatch, *words, "--like", "i0", "--count", 2, "--diversity", 0)
     assert ran.code == 0 and len(ran.out.splitlines()) == 2
-    for more, message in ((("--like", "x"), "no item 'x'"), ((), "either --like or --history")):
+    for more, message in (
+        (("--like", "x"), "no item 'x' among 5 items, such as 'i0'"),
+        ((), "either --like or --history"),
+        (("--history", history, "--id-field", "text"), "--id-field names the column"),
+    ):
         ran = run(capsys, monkeypatch, *words, *more)
         assert ran.code == 2 and message in ran.err

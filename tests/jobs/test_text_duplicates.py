@@ -76,7 +76,7 @@ def test_the_same_meaning_with_a_model(tiny: Encoder, monkeypatch: pytest.Monkey
     [
         ({"keep": "best"}, "Unknown rule 'best'"),
         ({"keep": "newest"}, "go together"),
-        ({"keep": "newest", "dates": [1]}, "one for each of 2"),
+        ({"keep": "newest", "dates": [1]}, "dates must be a finite number for each of 2"),
         ({"similarity": 0.5}, "similarity must be from 0.8 to 1"),
         ({"threshold": 2}, "threshold must be from 0 to 1"),
     ],

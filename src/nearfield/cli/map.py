@@ -40,10 +40,8 @@ def map(  # noqa: A001 - the name of the command
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
 ) -> None:
     """Draw texts on a map with the names of their topics, as one HTML file."""
-    from nearfield.fileio.output_path import probe_writing_file
     from nearfield.jobs.map.text_map import draw_map
 
-    probe_writing_file(output)
     items = read_job_items(inputs, field=field, id_field=id_field, columns=colour_by or ())
     result = draw_map(
         list(items.texts),

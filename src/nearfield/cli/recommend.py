@@ -11,7 +11,7 @@ import typer
 
 from nearfield.cli.job_arguments import read_dates, read_job_items, show_progress
 from nearfield.errors import InputError
-from nearfield.message_text import escape_controls, to_json
+from nearfield.message_text import count_of, escape_controls, to_json
 
 if TYPE_CHECKING:
     from nearfield.jobs.job_items import JobItems
@@ -69,23 +69,30 @@ def recommend(
     if (date is None) != (age_half_life is None):
         raise InputError("--date and --age-half-life go together.", param="date")
     items = read_job_items(inputs, field=field, id_field=id_field, columns=() if date is None else (date,))
-    liked: Mapping[str, Sequence[object]] = {"": like or ()} if history is None else _read_history(history)
+    liked: Mapping[str, Sequence[object]] = {"": like or ()} if history is None else _read_history(history, items.ids)
     shown = show_progress(quiet=quiet or as_json)
     vectors = vectors_of(items.texts, None, model, "clustering", accept_license=accept_license, progress=shown)
     recommender = Recommender(items.ids, vectors, ages=None if date is None else _ages(items.columns[date]))
     for user, ids in liked.items():
         taste = Taste(ids, unlike or (), seen or (), half_life)
-        results = recommender.recommend(taste, count, diversity=diversity, age_half_life=age_half_life)
+        results = recommender.recommend(taste, count, diversity=diversity, age_half_life=age_half_life) if ids else []
         _print(user, results, items, as_json=as_json)
 
 
-def _read_history(path: Path) -> dict[str, list[str]]:
-    """Return the items of each user, in the order of the file."""
+def _read_history(path: Path, ids: Sequence[object]) -> dict[str, list[str]]:
+    """Return the items of each user that are among the inputs, in the order of the file."""
     from nearfield.evaluation.datasets.rows import read_rows
 
-    items_of: dict[str, list[str]] = {}
-    for row in read_rows(path):
-        items_of.setdefault(row.text("user"), []).append(row.text("item"))
+    known, rows = set(map(str, ids)), [(row.text("user"), row.text("item")) for row in read_rows(path)]
+    gone = sum(item not in known for _, item in rows)
+    if gone == len(rows):
+        raise InputError(f"No item of {path} is among the inputs: --id-field names the column of their ids.")
+    if gone:
+        typer.echo(f"left out: {count_of(gone, 'row')} of {path} with items that are not among the inputs.", err=True)
+    items_of: dict[str, list[str]] = {user: [] for user, _ in rows}
+    for user, item in rows:
+        if item in known:
+            items_of[user].append(item)
     return items_of
 
 

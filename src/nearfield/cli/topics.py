@@ -28,8 +28,7 @@ nearfield topics new-tickets.jsonl --with topics/ --json
 
 Each line is a topic: its number, how many texts it has, its words, and the text nearest to its centre. Stability is how
 alike topics of other seeds and other parts of the texts are: below 0.5, do not build on single topics. Texts that are
-unlike all topics are apart, with the number -1. New texts join topics of --with; none of the old ones moves.
-(nearfield cluster is about computers.)"""
+unlike all topics are apart, with the number -1. New texts join topics of --with; none of the old ones moves."""
 
 
 def topics(
@@ -57,10 +56,12 @@ def topics(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
 ) -> None:
     """Find what texts are about: topics with their words, and the topic of each text."""
+    from nearfield.fileio.output_path import require_writable_folder
     from nearfield.jobs.job_vectors import DEFAULT_MODEL
     from nearfield.jobs.topics.find_topics import find_topics
     from nearfield.jobs.topics.topics import load_topics
 
+    require_writable_folder(output)
     known = None if topics_folder is None else load_topics(topics_folder)
     items = read_job_items(inputs, field=field, id_field=id_field)
     if known is not None:

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nearfield.argument_checks import require_list
 from nearfield.bulk.input_table import InputTable, expand_paths
 from nearfield.bulk.text_source import STDIN, TextSource
 from nearfield.errors import InputError
+from nearfield.message_text import count_of
 from nearfield.repeated_values import find_repeated
 from nearfield.text_inputs import many_texts
 
@@ -32,10 +34,11 @@ class JobItems:
         listed = many_texts(texts, "texts")
         if ids is None:
             return cls(listed, range(len(listed)))
-        if len(ids) != len(listed):
-            raise InputError(f"There are {len(listed):,} texts and {len(ids):,} ids: give one for each.", param="ids")
-        _require_distinct(ids)
-        return cls(listed, list(ids))
+        names = require_list("ids", ids)
+        if len(names) != len(listed):
+            raise InputError(f"There are {len(listed):,} texts and {len(names):,} ids: give one for each.", param="ids")
+        _require_distinct(names)
+        return cls(listed, names)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -65,7 +68,8 @@ def read_items(
 def require_items(items: Sequence[object], minimum: int, job: str) -> None:
     """Raise InputError if there are too few texts for a job."""
     if len(items) < minimum:
-        raise InputError(f"{job} needs at least {minimum:,} texts, and there are {len(items):,}.", param="texts")
+        needed = count_of(minimum, "text")
+        raise InputError(f"{job} needs at least {needed}, and there are {len(items):,}.", param="texts")
 
 
 def _expand(paths: Sequence[Path], form: str | None) -> tuple[Path, ...]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nearfield.argument_checks import require_count
+from nearfield.argument_checks import require_count, require_list, require_optional_counts
 from nearfield.arrays import Array
+from nearfield.errors import InputError
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.jobs.job_items import require_items
 from nearfield.jobs.job_vectors import DEFAULT_MODEL, JobModel, vectors_of
@@ -106,8 +107,8 @@ def find_outliers(
     """
     listed = many_texts(texts, "texts")
     require_items(listed, MIN_TEXTS, "A search for outliers")
-    if count is not None:
-        require_count("count", count)
+    require_optional_counts(count=count)
+    require_count("seed", seed, 0)
     rows = vectors_of(listed, vectors, model, "clustering", accept_license=accept_license, progress=progress)
     scores = neighbour_distances(rows, sample_rows(rows, _MAX_COMPARED, seed), skip_self=True)
     first, third = np.percentile(scores, [25, 75])
@@ -142,13 +143,18 @@ def find_drift(
         MissingExtra: scikit-learn is not installed.
     """
     require_count("count", count)
+    require_count("seed", seed, 0)
+    given = (None, None) if vectors is None else require_list("vectors", vectors)
+    if len(given) != 2:
+        raise InputError(
+            f"vectors must be two arrays, of the reference and of the stream, and has {len(given)}.", param="vectors"
+        )
     sides = [many_texts(reference, "reference"), many_texts(stream, "stream")]
     for texts in sides:
         require_items(texts, MIN_TEXTS, "A search for drift")
     options = {"accept_license": accept_license, "progress": progress}
     old, new = (
-        vectors_of(texts, None if vectors is None else vectors[side], model, "clustering", **options)
-        for side, texts in enumerate(sides)
+        vectors_of(texts, rows, model, "clustering", **options) for texts, rows in zip(sides, given, strict=True)
     )
     return _compare(old, new, count, seed)
 

@@ -8,11 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nearfield.argument_checks import require_count, require_number
+from nearfield.argument_checks import (
+    require_count,
+    require_list,
+    require_number,
+    require_numbers,
+    require_positive,
+)
 from nearfield.arrays import Array
-from nearfield.errors import InputError, nearest
+from nearfield.errors import InputError
 from nearfield.jobs.job_items import JobItems, require_items
 from nearfield.jobs.job_vectors import DEFAULT_MODEL, JobModel, check_vectors, vectors_of
+from nearfield.message_text import count_of
+from nearfield.text_inputs import describe
 
 #: Liked items, the nearest, whose similarity counts: a user has several interests, and one is enough.
 _NEAREST_LIKED = 3
@@ -53,21 +61,20 @@ class Recommender:
     Args:
         ids: of the items, each once.
         vectors: float [n, dim], of which directions count.
-        ages: the age of each item in days, or any other unit; see ``max_age_half_life`` of ``recommend``.
+        ages: the age of each item in days, or any other unit; see ``age_half_life`` of ``recommend``.
 
     Raises:
         InputError: the columns differ in length, or an id is there twice.
     """
 
     def __init__(self, ids: Sequence[object], vectors: ArrayLike, *, ages: ArrayLike | None = None) -> None:
-        require_items(ids, 1, "A recommendation")
-        self._ids, self._vectors = ids, check_vectors(vectors, len(ids))
-        self._places: Mapping[str, int] = {str(key): place for place, key in enumerate(ids)}
-        if len(self._places) != len(ids):
+        self._ids = require_list("ids", ids)
+        require_items(self._ids, 1, "A recommendation")
+        self._vectors = check_vectors(vectors, len(self._ids))
+        self._places: Mapping[str, int] = {str(key): place for place, key in enumerate(self._ids)}
+        if len(self._places) != len(self._ids):
             raise InputError("ids must be different: one is there twice.", param="ids")
-        self._ages = None if ages is None else np.asarray(ages, np.float64)
-        if self._ages is not None and (self._ages.shape != (len(ids),) or not np.isfinite(self._ages).all()):
-            raise InputError("ages must be a finite number for each item.", param="ages")
+        self._ages = None if ages is None else require_numbers("ages", ages, len(self._ids))
 
     def recommend(
         self, taste: Taste, count: int = 10, *, diversity: float = 0.3, age_half_life: float | None = None
@@ -88,6 +95,8 @@ class Recommender:
         """
         self._check(taste, count, diversity, age_half_life)
         liked, unliked = self._find(taste.like, "like"), self._find(taste.unlike, "unlike")
+        if not liked:
+            raise InputError("Nothing is liked: give the ids of some items.", param="like")
         similarity = self._vectors @ self._vectors[liked].T
         scores = _score(similarity, _weights(len(liked), taste.half_life))
         if unliked:
@@ -96,28 +105,33 @@ class Recommender:
             scores = np.where(scores > 0, scores * 0.5 ** (np.maximum(self._ages, 0) / age_half_life), scores)
         scores[[*liked, *unliked, *self._find(taste.seen, "seen")]] = -np.inf
         return [
-            Recommendation(self._ids[place], place, float(scores[place]), taste.like[int(similarity[place].argmax())])
+            Recommendation(
+                self._ids[place], place, float(scores[place]), self._ids[liked[int(similarity[place].argmax())]]
+            )
             for place in self._diverse(scores, count, diversity)
         ]
 
     def _check(self, taste: Taste, count: int, diversity: float, age_half_life: float | None) -> None:
+        if not isinstance(taste, Taste):
+            raise InputError(f"taste must be a Taste, and is {describe(taste)}.", param="taste")
         require_count("count", count)
         require_number("diversity", diversity)
         if not 0 <= diversity <= 1:
             raise InputError(f"diversity must be from 0 to 1, and is {diversity}.", param="diversity")
-        for name, value in (("half_life", taste.half_life), ("age_half_life", age_half_life)):
-            if value is not None and not value > 0:
-                raise InputError(f"{name} must be above 0, and is {value}.", param=name)
-        if not taste.like:
-            raise InputError("Nothing is liked: give the ids of some items.", param="like")
+        require_positive("half_life", taste.half_life)
+        require_positive("age_half_life", age_half_life)
         if age_half_life is not None and self._ages is None:
             raise InputError("age_half_life needs the ages of the items.", param="age_half_life")
 
     def _find(self, ids: Iterable[object], name: str) -> list[int]:
-        keys = [str(key) for key in ids]
+        keys = list(map(str, require_list(name, ids)))
         unknown = next((key for key in keys if key not in self._places), None)
         if unknown is not None:
-            raise InputError(f"{name}: there is no item {unknown!r}. {nearest(unknown, self._places)}", param=name)
+            raise InputError(
+                f"{name}: there is no item {unknown!r} among {count_of(len(self._ids), 'item')}, such as "
+                f"{str(self._ids[0])!r}.",
+                param=name,
+            )
         return [self._places[key] for key in keys]
 
     def _diverse(self, scores: Array, count: int, diversity: float) -> list[int]:

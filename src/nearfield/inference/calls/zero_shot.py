@@ -80,6 +80,8 @@ def label_prompts(
     names = many_texts(labels, "labels", "Label")
     if not names:
         raise InputError("labels is empty: give the names of the classes.", param="labels")
+    if any(not name.strip() for name in names):
+        raise InputError("A name in labels is empty: leave it out.", param="labels")
     require_once("labels", names)
     if templates is None:
         templates = DEFAULT_TEMPLATES["audio" if "audio" in modalities else "image"]

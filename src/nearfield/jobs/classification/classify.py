@@ -65,8 +65,9 @@ def classify(
         raise InputError("Give either labels or examples: names to choose from, or labelled texts.", param="labels")
     read = None if examples is None else read_examples(examples, several=several).require_labels()
     with job_encoder(model, accept_license=accept_license, progress=progress) as encoder:
-        if read is None:
-            return classify_by_names(encoder, listed, labels or (), templates, progress=progress)
+        if labels is not None:
+            return classify_by_names(encoder, listed, labels, templates, progress=progress)
+        assert read is not None
         head, validation = fit_validated(encoder, read, progress=progress)
         probabilities = head.probabilities(encode_texts(encoder, listed, "classification", progress=progress))
     threshold = 0.0 if validation is None else validation.threshold
@@ -118,6 +119,7 @@ def next_to_label(
     """
     listed = many_texts(texts, "texts")
     require_items(listed, require_count("count", count), "A choice of texts to label")
+    require_count("seed", seed, 0)
     read = None if examples is None else read_examples(examples, several=several).require_labels()
     with job_encoder(model, accept_license=accept_license, progress=progress) as encoder:
         vectors = encode_texts(encoder, listed, "classification", progress=progress)

@@ -10,12 +10,13 @@ from typing import TypeAlias
 
 import numpy as np
 
+from nearfield.argument_checks import require_flag
 from nearfield.arrays import Array
 from nearfield.errors import InputError
 from nearfield.evaluation.datasets.dataset import Labelled
 from nearfield.evaluation.datasets.rows import read_rows
 from nearfield.message_text import count_of
-from nearfield.text_inputs import many_texts
+from nearfield.text_inputs import many_texts, one_or_many
 from nearfield.training.data.loaders import load_training_data
 
 #: A file or folder, or texts with their labels.
@@ -47,6 +48,8 @@ class LabelExamples:
                 "--several.",
                 param="examples",
             )
+        if any(not label.strip() for label in self.labels):
+            raise InputError("A label of the examples is empty: give each text the name of one.", param="examples")
         if len(self.labels) > MAX_LABELS:
             raise InputError(
                 f"The examples have {len(self.labels):,} labels, more than {MAX_LABELS:,}. Is that the right column? "
@@ -87,6 +90,7 @@ def read_examples(source: ExamplesLike, *, several: bool = False) -> LabelExampl
     Raises:
         InputError: there are no such rows, or what ``LabelExamples`` raises.
     """
+    require_flag("several", several)
     if isinstance(source, LabelExamples):
         return source
     if isinstance(source, tuple):
@@ -104,5 +108,6 @@ def _from_lists(source: tuple[Sequence[str], Sequence[str] | Sequence[Sequence[s
     if len(source) != 2:
         raise InputError("examples must be a path, or two lists: texts, and the labels of each.", param="examples")
     texts, labels = source
-    listed = [(label,) if isinstance(label, str) else tuple(many_texts(label, "labels")) for label in labels]
+    items = one_or_many(labels, "labels")
+    listed = [(label,) if isinstance(label, str) else tuple(many_texts(label, "labels")) for label in items]
     return LabelExamples(many_texts(texts, "examples"), listed, several)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nearfield.argument_checks import require_count, require_number
+from nearfield.argument_checks import require_count, require_number, require_path
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.evaluation.json_types import JsonDict
@@ -106,18 +106,19 @@ def train_classifier(
     require_count("seed", seed, 0)
     read = read_examples(examples, several=several).require_labels()
     held_out = None if test is None else read_examples(test, several=several)
-    if output is not None:
-        require_new_folder(Path(output))
+    folder = None if output is None else require_path("output", output)
+    if folder is not None:
+        require_new_folder(folder)
     with job_encoder(model, accept_license=accept_license, progress=progress) as encoder:
-        if output is not None:
+        if folder is not None:
             require_portable(encoder.recipe)
         head, validation = fit_validated(encoder, read, sure=sure, seed=seed, progress=progress)
         measured = None if held_out is None else _measure(encoder, head, held_out, progress=progress)
         figures = None if validation is None else validation.figures
-        folder = None if output is None else str(output)
-        report = ClassifierReport(encoder.name, head, len(read.texts), figures, measured, folder)
-        if output is not None:
-            write_classifier(encoder, head, Path(output), report.to_dict(), read.texts)
+        written = None if folder is None else str(folder)
+        report = ClassifierReport(encoder.name, head, len(read.texts), figures, measured, written)
+        if folder is not None:
+            write_classifier(encoder, head, folder, report.to_dict(), read.texts)
     return report
 
 

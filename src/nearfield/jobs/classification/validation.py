@@ -114,12 +114,17 @@ def _unseen_logits(
 
 
 def _best_loss(logits: Array, targets: Array, several: bool) -> tuple[float, float]:
-    """Return the lowest log loss over temperatures, and the temperature (Guo et al. 2017, arXiv:1706.04599)."""
+    """Return the lowest log loss over temperatures, and the temperature (Guo et al. 2017, arXiv:1706.04599).
+
+    One more example that is right and one that is wrong are reckoned in (Platt 1999): few that are all right would
+    give a temperature near zero, by which any further text is sure.
+    """
+    wrong = 1 / (len(targets) + 2)
 
     def loss(log_temperature: float) -> float:
         probabilities = np.clip(to_probabilities(logits / np.exp(log_temperature), several), 1e-7, 1 - 1e-7)
-        likelihood = np.where(targets, probabilities, 1 - probabilities) if several else probabilities[targets]
-        return float(-np.log(likelihood).mean())
+        right = np.where(targets, probabilities, 1 - probabilities) if several else probabilities[targets]
+        return float(-((1 - wrong) * np.log(right) + wrong * np.log1p(-right)).mean())
 
     best = library("scipy.optimize").minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")
     return float(best.fun), float(np.exp(best.x))

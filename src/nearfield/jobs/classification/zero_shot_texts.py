@@ -13,6 +13,7 @@ from nearfield.errors import InputError
 from nearfield.inference.calls.zero_shot import class_vectors, label_prompts
 from nearfield.jobs.classification.label_prediction import LabelPrediction, build_predictions
 from nearfield.jobs.job_vectors import encode_texts
+from nearfield.text_inputs import many_texts
 
 #: Names of labels, or names with a description that stands for each.
 LabelsLike: TypeAlias = "Sequence[str] | Mapping[str, str]"
@@ -46,13 +47,14 @@ def _sentences(labels: LabelsLike, templates: str | Sequence[str] | None) -> tup
     """Return the names of labels, and the sentences that stand for them."""
     described = labels if isinstance(labels, Mapping) else None
     patterns = "{}" if templates is None else templates
-    names, sentences = label_prompts(list(labels), patterns, ())
+    names, sentences = label_prompts(labels if described is None else list(described), patterns, ())
     if described is None:
         return names, sentences
-    blank = next((name for name in names if not described[name].strip()), None)
+    descriptions = many_texts([described[name] for name in names], "labels", "Description")
+    blank = next((name for name, text in zip(names, descriptions, strict=True) if not text.strip()), None)
     if blank is not None:
         raise InputError(f"The description of {blank!r} is empty: leave it out, or describe it.", param="labels")
-    return names, label_prompts([described[name] for name in names], patterns, ())[1]
+    return names, label_prompts(descriptions, patterns, ())[1]
 
 
 def _margins(scores: Array) -> Array:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nearfield.argument_checks import require_number
+from nearfield.argument_checks import require_number, require_numbers
 from nearfield.arrays import Array
 from nearfield.errors import InputError, nearest
 from nearfield.jobs.duplicates.copy_pairs import by_rank, equal_pairs, near_pairs
@@ -94,9 +94,7 @@ def _rank(texts: Sequence[str], keep: str, dates: ArrayLike | None) -> Array:
     if keep == "longest":
         values = np.fromiter(map(len, texts), np.float64, len(texts))
     elif dates is not None:
-        values = np.asarray(dates, np.float64)
-    if values.shape != (len(texts),):
-        raise InputError(f"dates has the shape {values.shape}: give one for each of {len(texts):,}.", param="dates")
+        values = require_numbers("dates", dates, len(texts))
     rank = np.empty(len(texts), np.int64)
     rank[np.argsort(-values, kind="stable")] = np.arange(len(texts))
     return rank

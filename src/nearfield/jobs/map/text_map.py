@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nearfield.argument_checks import require_list, require_mapping, require_path, require_texts
 from nearfield.arrays import Array
 from nearfield.errors import InputError
 from nearfield.fileio.atomic import write_atomic
+from nearfield.fileio.output_path import require_writable
 from nearfield.jobs.job_items import require_items
 from nearfield.jobs.job_vectors import DEFAULT_MODEL, JobModel, vectors_of
 from nearfield.jobs.map.layout import lay_out
@@ -104,20 +106,28 @@ def draw_map(
     """
     listed = many_texts(texts, "texts")
     require_items(listed, MIN_TEXTS, "A map")
+    require_texts(title=title)
     if len(listed) > MAX_TEXTS:
         raise InputError(f"A map has at most {MAX_TEXTS:,} texts, and there are {len(listed):,}: draw a sample.")
-    for name, values in (fields or {}).items():
-        if len(values) != len(listed):
-            raise InputError(
-                f"The field {name!r} has {len(values):,} values for {len(listed):,} texts.", param="fields"
-            )
+    columns = _check_fields(fields, len(listed))
+    if output is not None:
+        require_writable(require_path("output", output))
     rows = vectors_of(listed, vectors, model, "clustering", accept_license=accept_license, progress=progress)
     topics = find_topics(listed, count=count, vectors=rows, seed=seed, progress=progress)
-    result = TextMap(listed, lay_out(rows, seed), topics, fields or {})
+    result = TextMap(listed, lay_out(rows, seed), topics, columns)
     if output is not None:
-        Path(output).parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(Path(output), result.to_html(title))
+        write_atomic(Path(output), result.to_html(title).encode("utf-8", "backslashreplace"))
     return result
+
+
+def _check_fields(fields: Mapping[str, Sequence[object]] | None, count: int) -> dict[str, list[object]]:
+    """Return the columns; raise InputError unless each has a value for each text."""
+    require_mapping("fields", fields)
+    columns = {name: require_list(f"The field {name!r}", values) for name, values in (fields or {}).items()}
+    for name, values in columns.items():
+        if len(values) != count:
+            raise InputError(f"The field {name!r} has {len(values):,} values for {count:,} texts.", param="fields")
+    return columns
 
 
 def _numbered(values: Sequence[object]) -> dict[str, object]:

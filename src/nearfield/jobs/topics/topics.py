@@ -13,10 +13,12 @@ from numpy.typing import ArrayLike
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from nearfield.argument_checks import require_path
 from nearfield.arrays import Array
 from nearfield.errors import InputError
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.fileio.atomic import write_atomic
+from nearfield.fileio.output_path import require_writable_folder
 from nearfield.jobs.job_vectors import JobModel, check_vectors, encode_texts, job_encoder, purpose_options
 from nearfield.jobs.topics.clusters import Membership, join
 from nearfield.message_text import count_of, escape_controls
@@ -91,8 +93,8 @@ class Topics:
 
     def save(self, folder: str | Path) -> None:
         """Write all but the assignments to a folder, from which ``load_topics`` reads them."""
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
+        path = require_path("folder", folder)
+        require_writable_folder(path, "folder")
         facts = {"format": _FORMAT, "fingerprint": self.fingerprint, **self.to_dict()}
         tensors = {"centres": np.ascontiguousarray(self.centres), "limits": np.ascontiguousarray(self.limits)}
         write_atomic(path / TOPICS_FILE, save(tensors, {"topics": json.dumps(facts)}))
@@ -141,7 +143,7 @@ def load_topics(folder: str | Path) -> Topics:
     Raises:
         InputError: there are none, or the file is damaged or of a newer version.
     """
-    path = Path(folder) / TOPICS_FILE
+    path = require_path("folder", folder) / TOPICS_FILE
     if not path.is_file():
         raise InputError(f"There are no topics in {folder}: {TOPICS_FILE} is needed.", param="folder")
     try:
