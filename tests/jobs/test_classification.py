@@ -13,6 +13,7 @@ import pytest
 
 from nearfield import Classifier, Encoder, classify, next_to_label, train_classifier
 from nearfield.errors import InputError, NearfieldError
+from nearfield.jobs.classification.classify import apply_classifier
 from nearfield.jobs.classification.training import ClassifierReport
 from tests.support import cli_runner
 from tests.support.cli_runner import Ran
@@ -73,14 +74,17 @@ def test_the_folder_gives_the_probabilities_of_the_head(trained: tuple[Classifie
     np.testing.assert_allclose(first, second, atol=1e-3)
 
 
-def test_a_folder_with_other_labels_than_scores_is_refused(
-    trained: tuple[ClassifierReport, Path], tmp_path: Path
-) -> None:
+def test_a_folder_that_was_edited_is_refused(trained: tuple[ClassifierReport, Path], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(trained[1], tmp_path / "copy"))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"id2label": {"0": "a", "1": "b"}}))
     with pytest.raises(NearfieldError, match="names 2 labels"):
         Classifier(str(folder))
+    facts = json.loads((folder / "classifier.json").read_text())
+    for edited in ([], {"sure": {"threshold": "high"}}, {"sure": None}):
+        (folder / "classifier.json").write_text(json.dumps(facts | {"cross_validation": edited}))
+        with pytest.raises(NearfieldError, match="threshold is no number"):
+            apply_classifier(["cat"], folder)
 
 
 @pytest.mark.slow

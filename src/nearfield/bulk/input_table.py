@@ -264,7 +264,7 @@ class InputTable(TextSource):
         """Raise InputError if no row had one of the columns of ``keep``; call it after all rows were read."""
         missing = next((name for name in self.keep if name not in self.seen), None)
         if missing is not None:
-            raise InputError(f"--keep {missing}: no row has a field {missing!r}.", param="keep")
+            raise InputError(f"Check the names of the columns: no row has a field {missing!r}.", param="keep")
 
     def full_rows(self, start: RowLocation | None = None) -> Iterator[InputRow]:
         """Yield the rows with their columns, all of them or those from ``start`` on.

@@ -28,7 +28,7 @@ _SHOWN = 100
 
 
 def outliers(
-    inputs: Annotated[list[str], typer.Argument(help="Files or folders of texts, or - for stdin.")],
+    inputs: Annotated[list[str], typer.Argument(help="Files or folders of texts, or - for stdin, a text a line.")],
     reference: Annotated[
         list[str] | None, typer.Option(help="File or folder of texts to compare with; may be repeated.")
     ] = None,

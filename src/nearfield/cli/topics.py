@@ -32,7 +32,7 @@ unlike all topics are apart, with the number -1. New texts join topics of --with
 
 
 def topics(
-    inputs: Annotated[list[str], typer.Argument(help="Files or folders of texts, or - for stdin.")],
+    inputs: Annotated[list[str], typer.Argument(help="Files or folders of texts, or - for stdin, a text a line.")],
     count: Annotated[int | None, typer.Option(help="Number of topics [the highest silhouette of 2 to 256].")] = None,
     method: Annotated[str, typer.Option(help="k-means or density (HDBSCAN).")] = "k-means",
     min_size: Annotated[int, typer.Option(help="Texts of the smallest topic.")] = 5,

@@ -157,6 +157,18 @@ def _check_scores(encoder: Encoder, head: LinearHead, folder: Path, texts: Seque
 
 
 def read_threshold(folder: Path) -> float:
-    """Return the probability from which on predictions of a classifier are sure; 0 if its folder does not say."""
-    measured = json_file.read_optional(folder / FACTS_FILE).get("cross_validation") or {}
-    return float(measured.get("sure", {}).get("threshold", 0.0))
+    """Return the probability from which on predictions of a classifier are sure; 0 if its folder does not say.
+
+    Raises:
+        ModelRefused: the file was edited, and has no number there.
+    """
+    path = folder / FACTS_FILE
+    measured = json_file.read_optional(path).get("cross_validation")
+    if measured is None:
+        return 0.0
+    try:
+        return float(measured["sure"]["threshold"])
+    except (KeyError, TypeError, ValueError):
+        raise ModelRefused(
+            f"{path}: cross_validation.sure.threshold is no number. Train the classifier again."
+        ) from None

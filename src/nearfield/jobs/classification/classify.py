@@ -82,13 +82,13 @@ def apply_classifier(
 
     A prediction is unsure below the probability that the folder names.
     """
+    threshold = read_threshold(Path(folder))
     with open_classifier(str(folder), accept_license=accept_license) as classifier:
         several = classifier.recipe.config.get("problem_type") == "multi_label_classification"
         predictions = classifier.predict(list(texts))
         labels = classifier.labels
     scores = np.array([[row.scores[label] for label in labels] for row in predictions], np.float32)
-    unsure = confidence_of(scores, several) < read_threshold(Path(folder))
-    return build_predictions(labels, scores, unsure, several=several)
+    return build_predictions(labels, scores, confidence_of(scores, several) < threshold, several=several)
 
 
 def next_to_label(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nearfield.errors import QuotaExceeded, StorageFull
-from nearfield.units import format_size
+from nearfield.units import format_bytes, format_size
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ def check_owner_bytes(used: int, size: int, max_bytes: int) -> None:
     """
     if max_bytes and used + size > max_bytes:
         raise QuotaExceeded(
-            f"Your files take {format_size(used)}, those in collections included, and {format_size(size)} more would "
-            f"be more than {format_size(max_bytes)} (max_key_stored_bytes): delete some of them."
+            f"Your files take {format_bytes(used, max_bytes)}, those in collections included, and "
+            f"{format_bytes(size, max_bytes)} more would be more than {format_bytes(max_bytes, max_bytes)} "
+            "(max_key_stored_bytes): delete some of them."
         )
