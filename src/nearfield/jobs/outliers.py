@@ -144,19 +144,25 @@ def find_drift(
     """
     require_count("count", count)
     require_count("seed", seed, 0)
-    given = (None, None) if vectors is None else require_list("vectors", vectors)
-    if len(given) != 2:
-        raise InputError(
-            f"vectors must be two arrays, of the reference and of the stream, and has {len(given)}.", param="vectors"
-        )
+    pair = _check_pair(vectors)
     sides = [many_texts(reference, "reference"), many_texts(stream, "stream")]
     for texts in sides:
         require_items(texts, MIN_TEXTS, "A search for drift")
     options = {"accept_license": accept_license, "progress": progress}
     old, new = (
-        vectors_of(texts, rows, model, "clustering", **options) for texts, rows in zip(sides, given, strict=True)
+        vectors_of(texts, rows, model, "clustering", **options) for texts, rows in zip(sides, pair, strict=True)
     )
     return _compare(old, new, count, seed)
+
+
+def _check_pair(vectors: tuple[ArrayLike, ArrayLike] | None) -> Sequence[ArrayLike | None]:
+    """Return the vectors of both sides, None for those that a model computes; raise InputError unless there are two."""
+    pair = [None, None] if vectors is None else require_list("vectors", vectors)
+    if len(pair) != 2:
+        raise InputError(
+            f"vectors must be two arrays, of the reference and of the stream, and has {len(pair)}.", param="vectors"
+        )
+    return pair
 
 
 def neighbour_distances(vectors: Array, others: Array, *, skip_self: bool) -> Array:
