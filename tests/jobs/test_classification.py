@@ -81,7 +81,8 @@ def test_a_folder_that_was_edited_is_refused(trained: tuple[ClassifierReport, Pa
     with pytest.raises(NearfieldError, match="names 2 labels"):
         Classifier(str(folder))
     facts = json.loads((folder / "classifier.json").read_text())
-    for edited in ([], {"sure": {"threshold": "high"}}, {"sure": None}):
+    edits: list[object] = [[], {"sure": {"threshold": "high"}}, {"sure": None}]
+    for edited in edits:
         (folder / "classifier.json").write_text(json.dumps(facts | {"cross_validation": edited}))
         with pytest.raises(NearfieldError, match="threshold is no number"):
             apply_classifier(["cat"], folder)
