@@ -109,5 +109,6 @@ def test_the_command(
     ran = run(capsys, monkeypatch, "topics", path, "--count", 3, "-m", model, "-o", tmp_path / "out", "--json")
     head, *rows = map(json.loads, ran.out.splitlines())
     assert [topic["size"] for topic in head["topics"]] == [5, 5, 5] and len(rows) == 15, ran.err
+    assert "leave out" in run(capsys, monkeypatch, "topics", path, "--with", tmp_path / "out", "--count", 3).err
     ran = run(capsys, monkeypatch, "topics", path, "--with", tmp_path / "out", "--json")
     assert [json.loads(line)["topic"] for line in ran.out.splitlines()] == [row["topic"] for row in rows]

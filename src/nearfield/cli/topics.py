@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nearfield.cli.job_arguments import read_job_items, show_progress
+from nearfield.errors import InputError
 from nearfield.message_text import escape_controls, to_json
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def topics(
     from nearfield.jobs.topics.find_topics import find_topics
     from nearfield.jobs.topics.topics import load_topics
 
+    if topics_folder is not None and (output or count):
+        raise InputError("Texts join the topics of --with as they were saved: leave out --output and --count.")
     require_writable_folder(output)
     known = None if topics_folder is None else load_topics(topics_folder)
     items = read_job_items(inputs, field=field, id_field=id_field)
