@@ -101,7 +101,8 @@ class ShardDirectory:
 
     def write_plan(self, key: str, plan: ShardPlan) -> None:
         """Store a plan. ``key`` is what it belongs to."""
-        write_atomic(self._plan, json.dumps({"key": key, **plan.to_dict()}), durable=True)
+        with self._state_lock():
+            write_atomic(self._plan, json.dumps({"key": key, **plan.to_dict()}), durable=True)
 
     # -- locks -------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import typer
 
 from nearfield.cli import job_arguments
 from nearfield.cli.terminal import picture_arguments
+from nearfield.fileio.s3.path import refuse_object
 from nearfield.message_text import escape_controls, quote_name, to_json
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ def classify(
     """Say which of some labels fits a text, picture, video or sound best."""
     from nearfield.errors import InputError
 
+    for name in inputs:
+        refuse_object(name, param="inputs")
     names = [name for group in labels or () for name in (part.strip() for part in group.split(",")) if name]
     if any(map(picture_arguments.is_media_name, inputs)):
         if examples or next_count or several:

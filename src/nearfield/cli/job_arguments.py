@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nearfield.errors import InputError
+from nearfield.fileio.s3.path import refuse_object
 
 if TYPE_CHECKING:
     from nearfield.jobs.job_items import JobItems
@@ -24,10 +25,12 @@ def read_job_items(
     """Return the texts of files and folders, or the arguments themselves if none of them is one.
 
     Raises:
-        InputError: some arguments are files and others are not, or a file cannot be read.
+        InputError: some arguments are files and others are not, one is on S3, or a file cannot be read.
     """
     from nearfield.jobs.job_items import JobItems, read_items
 
+    for name in arguments:
+        refuse_object(name, param="inputs")
     exist = [name == _STDIN or _is_path(name) for name in arguments]
     if all(exist):
         return read_items([Path(name) for name in arguments], field=field, id_field=id_field, columns=columns)
