@@ -65,20 +65,21 @@ def _ints(*values: int) -> Node:
 def _grouped(matrix: Int4Groups, file: WeightFile) -> Node:
     """Return a matrix [rows, columns] as nodes from which OpenVINO's matrix product reads four bits a value."""
     rows, groups, size = matrix.shape
+    each_group = (rows, groups, 1)
     if matrix.zeros is None:
-        codes = op.convert(_codes(matrix.codes ^ (MIDDLE * 17), matrix.shape, Type.i4, file), Type.f32)
+        codes = op.convert(_stored(matrix.codes ^ (MIDDLE * 17), matrix.shape, Type.i4, file), Type.f32)
     else:
-        zeros = op.convert(op.constant(matrix.zeros[..., None]), Type.f32)
-        codes = op.subtract(op.convert(_codes(matrix.codes, matrix.shape, Type.u4, file), Type.f32), zeros)
-    values = op.multiply(codes, op.constant(matrix.scales[..., None]))
+        zeros = op.convert(_stored(matrix.zeros, each_group, Type.u8, file), Type.f32)
+        codes = op.subtract(op.convert(_stored(matrix.codes, matrix.shape, Type.u4, file), Type.f32), zeros)
+    values = op.multiply(codes, _stored(matrix.scales, each_group, Type.f32, file))
     return op.reshape(values, _ints(rows, groups * size), False)
 
 
-def _codes(codes: Array, shape: tuple[int, ...], kind: Type, file: WeightFile) -> Node:
-    """Return codes as a constant, which reads the file if that has them."""
+def _stored(values: Array, shape: tuple[int, ...], kind: Type, file: WeightFile) -> Node:
+    """Return values as a constant, which reads the file if that has them."""
     # A constant that shares memory reads it after numpy has freed it, too: garbage, or the end of the process.
-    mapped = file.store(codes)
-    tensor = ov.Tensor(np.ascontiguousarray(codes) if mapped is None else mapped, ov.Shape(shape), kind)
+    mapped = file.store(values)
+    tensor = ov.Tensor(np.ascontiguousarray(values) if mapped is None else mapped, ov.Shape(shape), kind)
     return ov.op.Constant(tensor, shared_memory=mapped is not None)
 
 
@@ -127,7 +128,7 @@ class OpenVinoOps(Ops[Node]):
         if self._weights == "float" or not is_quantized(table.shape):
             return self.constant(table)
         rows = quantize_rows(table)
-        codes = _codes(rows.codes, rows.codes.shape, Type.i8, self._file)
+        codes = _stored(rows.codes, rows.codes.shape, Type.i8, self._file)
         return op.multiply(op.convert(codes, Type.f32), op.constant(rows.scales))
 
     def rows(self, table: Array, ids: Node) -> Node:
