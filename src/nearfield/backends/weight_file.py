@@ -35,6 +35,7 @@ class WeightFile:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._file: BinaryIO | None = None
+        self._has_failed = False
         #: The part of the file that is being filled, where it begins, and the bytes in use of it.
         self._part, self._start, self._used = np.empty(0, np.uint8), 0, 0
         #: The arrays that are mapped from the file: a reader of their memory has to refer to them.
@@ -49,11 +50,12 @@ class WeightFile:
 
     def store(self, array: Array) -> Array | None:
         """Return an array that is mapped from the file; None if it is small, or the disk does not take it."""
-        if array.nbytes < _MIN_BYTES:
+        if array.nbytes < _MIN_BYTES or self._has_failed:
             return None
         try:
             mapped = self._append(np.ascontiguousarray(array))
         except OSError as error:
+            self._has_failed = True
             _LOG.warning("Quantised weights stay in memory: no temporary file could be written (%s)", error)
             return None
         self.mapped.append(mapped)

@@ -63,7 +63,7 @@ export async function load(element, text, fetching, render) {
   }
 }
 
-/** Run an action of a button, which is disabled meanwhile; an error is shown in `element`. */
+/** Run the action of a button, which is disabled until it ends; `element` shows an error. */
 export async function act(button, element, action) {
   button.disabled = true;
   show(element);

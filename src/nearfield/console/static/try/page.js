@@ -11,7 +11,7 @@ import { tokenView } from "./token-view.js";
 
 export const title = "Try";
 const EXAMPLE = "A cat sits on the mat.\nA kitten rests on a rug.\nInterest rates rose again.";
-/** A table with more rows would help nobody. */
+/** More rows would be too many to compare. */
 const MAX_INPUTS = 40;
 
 export function render(main, { signal }) {
