@@ -1,4 +1,4 @@
-"""A registry: a table of names and classes, each imported when it is first loaded; plugins add rows by entry points."""
+"""Registries: tables of names and classes, imported when they are first loaded; and libraries of extras."""
 
 from __future__ import annotations
 
@@ -75,3 +75,17 @@ class Registry:
 def _installed_points(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:  # noqa: ARG001 - part of the key
     """Return the entry points of a group. They are read once for an import path: that takes a file of each package."""
     return tuple(entry_points(group=group))
+
+
+def import_library(name: str, *, extra: str, purpose: str) -> Any:
+    """Import a module of a library that an extra installs, such as ``sklearn.cluster``.
+
+    Raises:
+        MissingExtra: the library is not installed; ``purpose`` begins the message.
+    """
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != name.partition(".")[0]:
+            raise
+        raise MissingExtra(f"{purpose} needs {error.name!r}: pip install 'nearfield[{extra}]'") from error

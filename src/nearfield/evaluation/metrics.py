@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from nearfield.arrays import Array
-from nearfield.errors import MissingExtra
+from nearfield.registry import import_library
 
 Run = Mapping[str, Mapping[str, float]]
 Judgments = Mapping[str, Mapping[str, int]]
@@ -23,12 +22,7 @@ def library(name: str) -> Any:
     Raises:
         MissingExtra: the library is not installed.
     """
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != name.partition(".")[0]:
-            raise
-        raise MissingExtra(f"Measuring needs {error.name!r}: pip install 'nearfield[evaluate]'") from error
+    return import_library(name, extra="evaluate", purpose="Measuring")
 
 
 def ranking_metrics(names: Sequence[str], relevant: Judgments, run: Run) -> dict[str, dict[str, float]]:

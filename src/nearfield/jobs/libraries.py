@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
-from nearfield.errors import MissingExtra
+from nearfield.registry import import_library
 
 
 def library(name: str) -> Any:
@@ -14,9 +13,4 @@ def library(name: str) -> Any:
     Raises:
         MissingExtra: the library is not installed.
     """
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != name.partition(".")[0]:
-            raise
-        raise MissingExtra(f"This job needs {error.name!r}: pip install 'nearfield[jobs]'") from error
+    return import_library(name, extra="jobs", purpose="This job")
