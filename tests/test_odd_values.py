@@ -189,6 +189,7 @@ _LOADING = (
     "file",
     "answer",
     "device",
+    "devices",
     "truncate_dim",
 )
 _ENCODING = (

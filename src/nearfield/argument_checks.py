@@ -105,11 +105,11 @@ def require_flag(name: str, value: object) -> None:
         raise InputError(f"{name} must be True or False, and is {describe(value)}.", param=name)
 
 
-def require_device(name: str) -> None:
+def require_device(name: str, param: str = "device") -> None:
     """Raise InputError if there is no type of device of this name; ``cuda:1`` is one of its devices."""
     if not _DEVICE.fullmatch(name):
         hint = " A GPU of NVIDIA or AMD is 'cuda', one of Apple 'mps'." if "gpu" in name.lower() else ""
-        raise InputError(f"Unknown device {name!r}.{hint} Known: {', '.join(_DEVICES)}.", param="device")
+        raise InputError(f"Unknown device {name!r}.{hint} Known: {', '.join(_DEVICES)}.", param=param)
 
 
 def require_mapping(name: str, value: object) -> None:

@@ -43,6 +43,8 @@ def load(
             ``int4`` (matrices in four bits), whose vectors are of another space.
         backend: ``openvino``, ``torch`` or ``reference`` (plain numpy, slow).
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``, for torch.
+        devices: devices that each get a replica of the model, in place of ``device``: sets of CPUs such as
+            ``cpu:0-15,cpu:16-31`` (also ``cpu:0-7+16-23``), or GPUs such as ``cuda:0,cuda:1`` for torch.
         threads: cores to use; by default all that this process may use.
         streams: batches that run at the same time.
         reproducible: compute each input by itself. Its result is then the same, bit for bit, whatever other inputs

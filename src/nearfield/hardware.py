@@ -8,7 +8,7 @@ import mmap
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,9 @@ _CGROUP = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
 _CPUS = Path("/sys/devices/system/cpu")
 _CPU_INFO = Path("/proc/cpuinfo")
-_STATUS = Path("/proc/self/status")
+_PROCESSES = Path("/proc")
+_NODES = Path("/sys/devices/system/node")
+_GPUS = Path("/proc/driver/nvidia/gpus")
 _MEMORY_INFO = Path("/proc/meminfo")
 
 
@@ -45,10 +47,33 @@ _ARENA_MAX, _MMAP_THRESHOLD = -8, -3
 _BY_ITSELF = 2**22
 
 
-def usable_cores() -> int:
-    """Return the number of cores this process may keep busy: affinity, cgroup quota and physical cores together."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(affinity, _physical_cores() or affinity, _quota() or affinity))
+def usable_cores(cpus: Collection[int] | None = None) -> int:
+    """Return the number of cores this process may keep busy: affinity, cgroup quota and physical cores together.
+
+    With ``cpus`` only these count, of those that it may use.
+    """
+    allowed = allowed_cpus() if cpus is None else set(cpus)
+    return max(1, min(count_cores(allowed), cpu_quota() or len(allowed)))
+
+
+def allowed_cpus() -> set[int]:
+    """Return the numbers of the CPUs that this process may use, by its affinity and its cgroup."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
+def numa_nodes() -> list[set[int]]:
+    """Return the CPUs of each NUMA node that this process may use; one node where the system does not say."""
+    allowed = allowed_cpus()
+    folders = sorted(_NODES.glob("node[0-9]*"), key=lambda folder: int(folder.name[4:]))
+    nodes = [{cpu for cpu in allowed if (folder / f"cpu{cpu}").exists()} for folder in folders]
+    return [node for node in nodes if node] or [allowed]
+
+
+def gpu_names() -> list[str]:
+    """Return the names of NVIDIA's GPUs as their driver states them."""
+    files = sorted(_GPUS.glob("*/information"))
+    lines = (line.partition(":") for file in files for line in _lines(file))
+    return [value.strip() for name, _, value in lines if name.strip() == "Model"]
 
 
 def core_allowance() -> float:
@@ -60,13 +85,13 @@ def core_allowance() -> float:
     return min(float(usable_cores()), _exact_quota() or math.inf)
 
 
-def plan_cpu(threads: int | None = None, streams: int | None = None) -> CpuPlan:
-    """Split the cores into streams.
+def plan_cpu(threads: int | None = None, streams: int | None = None, cpus: Collection[int] | None = None) -> CpuPlan:
+    """Split the cores into streams: all that this process may use, or those of some CPUs.
 
     One thread a stream has no barriers and the best throughput, and where cores are few it costs a single
     query little; with many cores a stream gets two or four threads, so that one long input is not slow.
     """
-    cores = threads or usable_cores()
+    cores = threads or usable_cores(cpus)
     width = 1 if cores <= 4 else 2 if cores <= 16 else 4
     return CpuPlan(streams=streams or max(1, cores // width), threads=cores)
 
@@ -98,9 +123,12 @@ def bound_heaps() -> None:
             system.mallopt(_MMAP_THRESHOLD, _BY_ITSELF)
 
 
-def memory_used() -> int | None:
-    """Return the bytes of memory that this process has for itself, files mapped into it left out; None off Linux."""
-    return _status("RssAnon:")
+def memory_used(process: int | None = None) -> int | None:
+    """Return the bytes of memory that a process has for itself, files mapped into it left out; None off Linux.
+
+    ``process`` is its number, by default this one's.
+    """
+    return _status("RssAnon:", process)
 
 
 def memory_resident() -> int | None:
@@ -146,8 +174,8 @@ def _group_memory(group: Path) -> MemoryLimit | None:
     return None
 
 
-def _status(name: str) -> int | None:
-    return _kibibytes(_STATUS, name)
+def _status(name: str, process: int | None = None) -> int | None:
+    return _kibibytes(_PROCESSES / ("self" if process is None else str(process)) / "status", name)
 
 
 def _kibibytes(file: Path, name: str) -> int | None:
@@ -182,8 +210,8 @@ def has_int8() -> bool:
     return bool(cpu_flags() & {"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
-def _quota() -> int | None:
-    """Return the cgroup's CPU quota in whole cores, rounded up."""
+def cpu_quota() -> int | None:
+    """Return the cgroup's CPU quota in whole cores, rounded up; None if there is none."""
     quota = _exact_quota()
     return max(1, math.ceil(quota)) if quota else None
 
@@ -226,16 +254,15 @@ def _own_cgroup(controller: str) -> str:
     return ""
 
 
-def _physical_cores() -> int | None:
-    """Count distinct (socket, core) pairs among the CPUs this process may run on."""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+def count_cores(cpus: Collection[int]) -> int:
+    """Return the number of cores of some CPUs: distinct pairs of socket and core, where the system states them."""
     pairs = set()
     for folder in _CPUS.glob("cpu[0-9]*"):
-        if allowed is not None and int(folder.name[3:]) not in allowed:
+        if int(folder.name[3:]) not in cpus:
             continue
         topology = folder / "topology"
         pairs.add((*_words(topology / "physical_package_id"), *_words(topology / "core_id")))
-    return len(pairs - {()}) or None
+    return len(pairs - {()}) or len(cpus)
 
 
 def _words(path: Path) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 import msgspec
 from msgspec import Meta
 
+from nearfield.devices import check_devices
 from nearfield.errors import SettingsError, nearest
 from nearfield.setting_fields import ByteSize, Flag, SettingField, convert, describe_fields
 from nearfield.strict_toml import parse_toml
@@ -23,7 +24,18 @@ PREFIX = "NEARFIELD_"
 #: The keys of a model's table in ``model_settings``: keywords of ``nearfield.load``.
 PER_MODEL = frozenset(
     {
-        *("precision", "backend", "device", "max_length", "revision", "source", "adapters", "file", "truncate_dim"),
+        *(
+            "precision",
+            "backend",
+            "device",
+            "devices",
+            "max_length",
+            "revision",
+            "source",
+            "adapters",
+            "file",
+            "truncate_dim",
+        ),
         "query_map",
     }
 )
@@ -167,6 +179,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     streams: Annotated[
         PositiveInt | None,
         Meta(description="Number of batches that run at the same time; chosen for the CPU if not set."),
+    ] = None
+    devices: Annotated[
+        Names | None,
+        Meta(
+            description="Devices that each get a replica of every model: sets of CPUs such as cpu:0-15,cpu:16-31, or "
+            "GPUs such as cuda:0,cuda:1 (with backend torch). One replica on all cores if not set.",
+            extra={"check": check_devices},
+        ),
+        Flag(commas=True),
     ] = None
     reproducible: Annotated[
         bool,

@@ -206,6 +206,7 @@ def test_load_attaches_unless_it_gets_an_engine(local: Encoder, attached: Encode
     [
         ("threads", 1),
         ("device", "cuda"),
+        ("devices", "cuda:0,cuda:1"),
         ("backend", "reference"),
         ("reproducible", True),
         ("precision", "bfloat16"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any, get_origin
@@ -12,6 +13,7 @@ import pytest
 from nearfield import backends, ops
 from nearfield.backends import BackendOptions
 from nearfield.checkpoint.weights.weights import EmbeddingTable, Linear, Lora, Norm
+from nearfield.errors import InputError
 from nearfield.hardware import CpuPlan
 from nearfield.ops import AttentionMask, Graph, Ops
 
@@ -220,6 +222,24 @@ def test_agrees_with_the_reference(backend: str, case: str) -> None:
         expected, actual = (x * INPUTS["pool.max"][:, :, None] for x in (expected, actual))
     assert actual.dtype == np.float32
     np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "reference"])
+@pytest.mark.parametrize("case", ["adapters", "attention with bias", "layer_norm"])
+def test_a_program_that_other_processes_load_is_the_same(backend: str, case: str) -> None:
+    names, forward = CASES[case]
+    graph = Graph(names, lambda run, given: {"out": forward(run, given)}, ("out",), sizes=SIZES)
+    packed = backends.REGISTRY.load(backend)(BackendOptions("float32", CpuPlan(1, 1))).pack(graph)
+    load = pickle.loads(pickle.dumps(packed.load))
+    program = load(np.memmap(packed.file, np.uint8, "r"))
+    assert program.precision == packed.precision == "float32"
+    np.testing.assert_array_equal(program.create_executor().run(INPUTS, ("out",))["out"], _run(backend, case))
+
+
+def test_a_backend_whose_programs_stay_in_their_process_is_named() -> None:
+    graph = Graph(("ids",), lambda run, given: {"out": _x(run, given)}, ("out",), sizes=SIZES)
+    with pytest.raises(InputError, match="This backend runs on no sets of CPUs"):
+        backends.REGISTRY.load("reference")(BackendOptions("float32", CpuPlan(1, 1))).pack(graph)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

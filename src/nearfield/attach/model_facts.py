@@ -18,6 +18,7 @@ from nearfield.inference.uncompiled_model import UncompiledModel
 _COMPUTING: Mapping[str, object] = {
     "backend": "openvino",
     "device": "auto",
+    "devices": None,
     "reproducible": False,
     "streams": None,
     "threads": None,
@@ -48,7 +49,7 @@ def model_facts(model: UncompiledModel, client: AttachedClient, max_length: int 
     info.recipe, info.name = recipe, recipe.name
     info.processor = load_processor(recipe, family, max_length)
     info.width = recipe.dimensions if recipe.modules else 0
-    info.precision, info.device = precision, "server"
+    info.precision, info.device, info.devices = precision, "server", ("server",)
     info.reproducible, info.batch_tokens, info.shared_length = False, 1, 0
     info.fused_processor = None
     info._adapters = _adapters_of(model)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from nearfield.arrays import Array
+from nearfield.backends.packed_program import PackedProgram
 from nearfield.hardware import CpuPlan, plan_cpu
 from nearfield.ops import Graph
 from nearfield.registry import Registry
@@ -75,6 +76,11 @@ class Backend(ABC):
     def __init__(self, options: BackendOptions) -> None:
         self.options = options
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules whose code shapes a compiled graph."""
+        return type(self).__module__, *self.code_modules
+
     @classmethod
     def describe_device(cls, name: str) -> dict[str, object]:  # noqa: ARG003 - for runtimes with devices
         """Return what the speed of a device depends on, beside the CPU: its name, memory and driver, as JSON data."""
@@ -83,6 +89,10 @@ class Backend(ABC):
     def enter_fork(self) -> bool:
         """Prepare the runtime in a process that was forked after it was used; return whether it works there."""
         return True
+
+    def pack(self, graph: Graph) -> PackedProgram:
+        """Compile a graph for other processes; its program is in a file, and no more in the memory of this one."""
+        return PackedProgram.from_program(self.compile(graph), self.options.cache)
 
     @abstractmethod
     def compile(self, graph: Graph) -> Program:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ import numpy as np
 from nearfield.arrays import Array
 from nearfield.backends import Backend, BackendOptions, Inputs
 from nearfield.backends.openvino_ops import Node, OpenVinoOps, op, ov
+from nearfield.backends.packed_program import PackedProgram, open_temporary
 from nearfield.backends.weight_file import WeightFile
 from nearfield.checkpoint.weights import quantized
 from nearfield.errors import InputError, ModelRefused
@@ -79,6 +81,16 @@ class OpenVinoProgram:
     def create_executor(self) -> OpenVinoLane:
         return OpenVinoLane(self._compiled, self._names, self._factors, self._weights)
 
+    @property
+    def factors(self) -> list[Array]:
+        """The factors of adapters, with which its last inputs are fed."""
+        return [np.array(tensor.data) for tensor in self._factors]
+
+    def export(self) -> memoryview:
+        """Return the compiled model as a file that OpenVINO reads."""
+        data: memoryview = self._compiled.export_model().getbuffer()
+        return data
+
 
 class OpenVinoBackend(Backend):
     """CPU by OpenVINO. ``auto`` means bf16 where the CPU multiplies it natively, else float32.
@@ -116,6 +128,22 @@ class OpenVinoBackend(Backend):
             _save(compiled, blob)
         return OpenVinoProgram(compiled, graph.inputs, self.precision, factors, file.mapped)
 
+    def pack(self, graph: Graph) -> PackedProgram:
+        program, blob = self.compile(graph), self._blob(graph)
+        load = partial(
+            _load_program,
+            names=graph.inputs,
+            precision=self.precision,
+            config=self._config(),
+            factors=program.factors,
+        )
+        if blob is not None and blob.is_file():
+            return PackedProgram(blob.open("rb"), load, self.precision)
+        file = open_temporary(self.options.cache)
+        file.write(program.export())
+        file.flush()
+        return PackedProgram(file, load, self.precision)
+
     def _ops(self, file: WeightFile) -> OpenVinoOps:
         cpu = self.options.cpu
         return OpenVinoOps(
@@ -150,6 +178,20 @@ class OpenVinoBackend(Backend):
             if (limit := memory_limit()) is None or limit.available > blob.stat().st_size:
                 blob.unlink(missing_ok=True)  # otherwise it may be memory that is missing
             return None
+
+
+def _load_program(
+    data: memoryview,
+    *,
+    names: tuple[str, ...],
+    precision: str,
+    config: Mapping[str, str | int],
+    factors: Sequence[Array],
+) -> OpenVinoProgram:
+    """Return the program of an exported model, which reads its constants from the memory of ``data``."""
+    array = np.asarray(data)
+    compiled = ov.Core().import_model(ov.Tensor(array), "CPU", dict(config))
+    return OpenVinoProgram(compiled, names, precision, [ov.Tensor(factor) for factor in factors], [array])
 
 
 def _model(graph: Graph, run: OpenVinoOps) -> tuple[ov.Model, list[ov.Tensor]]:

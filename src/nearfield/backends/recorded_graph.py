@@ -49,6 +49,10 @@ class RecordedGraph:
         self.steps = _with_last_uses(self._steps, set(self.outputs.values()))
         self._known.clear()  # the steps refer to what was prepared
 
+    def __getstate__(self) -> dict[str, object]:
+        """Return what ``run`` needs: a recorded graph can be pickled if what was prepared can."""
+        return {name: getattr(self, name) for name in ("inputs", "outputs", "steps")}
+
     def record(self, name: str, arguments: tuple[Argument, ...], options: Mapping[str, Argument]) -> Value:
         """Record one operation."""
         value = Value(self._count)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import mmap
-import tempfile
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 
 from nearfield.arrays import Array
+from nearfield.backends.packed_program import open_temporary
 
 #: Bytes from which an array is written to the file, and bytes of the file that are mapped at once.
 _MIN_BYTES, _PART_BYTES = 2**20, 2**28
@@ -63,7 +63,7 @@ class WeightFile:
 
     def _append(self, array: Array) -> Array:
         if self._file is None:
-            self._file = self._create()
+            self._file = open_temporary(self._folder)
         if self._used + array.nbytes > len(self._part):
             self._extend(self._file, max(array.nbytes, _PART_BYTES))
         start, stop = self._used, self._used + array.nbytes
@@ -72,11 +72,6 @@ class WeightFile:
         self._file.flush()
         self._used = -(-stop // _ALIGNMENT) * _ALIGNMENT
         return self._part[start:stop].view(array.dtype).reshape(array.shape)
-
-    def _create(self) -> BinaryIO:
-        if self._folder is not None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        return cast(BinaryIO, tempfile.TemporaryFile(dir=self._folder))
 
     def _extend(self, file: BinaryIO, size: int) -> None:
         """Map a further part of the file; one map for each array would take a file descriptor for each."""

@@ -31,6 +31,7 @@ _LABELS = {
     "cores_that_may_be_used": "Usable CPU cores",
     "cores_seen": "All CPU cores",
     "batches_at_once": "Parallel batches",
+    "devices": "Devices (--devices)",
     "cpu_features": "CPU features",
     "memory_available": "Available memory",
     "measured_speed": "Measured speed",
@@ -72,11 +73,21 @@ def _machine() -> dict[str, object]:
         "cores_that_may_be_used": hardware.usable_cores(),
         "cores_seen": os.cpu_count(),
         "batches_at_once": plan.streams,
+        "devices": _devices(),
         "cpu_features": ", ".join(flag for flag in _FLAGS if flag in hardware.cpu_flags()) or "none of note",
         "memory": _memory(),
         "memory_available": _memory_available(),
         "measured_speed": _measured_speed(),
     }
+
+
+def _devices() -> str:
+    """Return the devices that replicas can have: a set of CPUs for each NUMA node, and the GPUs that are seen."""
+    from nearfield import hardware
+    from nearfield.devices import format_cpus
+
+    nodes = [f"cpu:{format_cpus(node)} (NUMA node {number})" for number, node in enumerate(hardware.numa_nodes())]
+    return ", ".join([*nodes, *(f"cuda:{number} ({name})" for number, name in enumerate(hardware.gpu_names()))])
 
 
 def _measured_speed() -> str:

@@ -176,7 +176,8 @@ class ClusterRunner:
         model = read_model(self._request.model, **reading)
         computing = {name: value for name, value in loading.items() if name not in names}
         precision = "float32" if self._encoder.precision == "float32" else "auto"
-        options = {**computing, "precision": precision, "threads": cpus, "streams": self._encoder.engine.lanes}
+        own = {"devices": None, "threads": cpus, "streams": self._encoder.engine.lanes}  # devices are of this machine
+        options = {**computing, "precision": precision, **own}
         return WorkerOrder(
             secrets.token_hex(8), task, ModelParcel.pack(model), cast(LoadKeywords, options), self._encoder.precision,
             nearfield.__version__,

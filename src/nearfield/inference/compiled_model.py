@@ -17,17 +17,19 @@ import numpy as np
 from nearfield import backends, families, heads, ops
 from nearfield.arrays import Array, ResultRow
 from nearfield.backends import BackendOptions, Executor, Program
+from nearfield.backends.replicas import create_backend
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.weights.lora import Adapter, Adapters
 from nearfield.checkpoint.weights.merged import open_weights
 from nearfield.checkpoint.weights.weights import Weights
+from nearfield.devices import ModelDevice, check_backend, plan_devices
 from nearfield.engine.job import Batch, Job, Ticket
 from nearfield.errors import ForkedProcess, InputError, ModelRefused, WeightsError, nearest
 from nearfield.families import SplitWeights, fused
 from nearfield.families.exported import Exported
 from nearfield.features import Features
 from nearfield.fork_safety import PerProcess, ProcessLock, fork_count
-from nearfield.hardware import plan_cpu, return_memory
+from nearfield.hardware import return_memory
 from nearfield.heads import Head, HeadInput, OutputRequest, Results
 from nearfield.heads.multivector import RowsHead, TokenStatesHead
 from nearfield.heads.pooled import PooledHead
@@ -65,6 +67,7 @@ class CompiledModel(ModelInfo):
         cache: folder of compiled graphs, None to store none.
         adapters: LoRA adapters to load with the model.
         device: device of torch.
+        devices: those of the replicas, in place of ``device``; none: a single one.
         reproducible: compute each input by itself, so that its result does not depend on the inputs beside it.
         space: the name of its vectors' space, for a tower of a model that has one already.
 
@@ -84,6 +87,7 @@ class CompiledModel(ModelInfo):
         cache: Path | None = None,
         adapters: Sequence[Adapter] = (),
         device: str = "auto",
+        devices: Sequence[ModelDevice] = (),
         reproducible: bool = False,
         space: str = "",
     ) -> None:
@@ -92,7 +96,9 @@ class CompiledModel(ModelInfo):
         self.recipe = recipe
         self.name = recipe.name
         self.reproducible = reproducible
-        self.cpu = plan_cpu(threads, streams)
+        plans = plan_devices(devices, threads, streams)
+        #: Batches that run at the same time, on all devices together.
+        self.streams = sum(plan.streams for plan in plans)
         self.family, backend = _family(recipe, backend)
         self.processor = load_processor(recipe, self.family, max_length)
         recipe = replace(recipe, warnings=(*recipe.warnings, *processor_warnings(self.processor)))
@@ -102,9 +108,12 @@ class CompiledModel(ModelInfo):
         self.width = recipe.dimensions if recipe.modules else 0
         self._inputs = tuple(dict.fromkeys(name for head in self.heads.values() for name in head.inputs))
         _check_precision(precision, backend, recipe)
-        runtime = backends.REGISTRY.load(backend)(BackendOptions(precision, self.cpu, cache, device))  # type: ignore[arg-type]
+        check_backend(devices, backend)
+        options = BackendOptions(precision, plans[0], cache, device)  # type: ignore[arg-type]
+        runtime = create_backend(backends.REGISTRY.load(backend), options, devices, plans)
         self.batch_tokens: int = max(1, runtime.batch_tokens // self.family.states_per_row)
         self.device = str(getattr(runtime, "device", "cpu"))
+        self.devices = tuple(device.name for device in devices) or (self.device,)
         self.packable = self.family.packable and all(head.packable for head in self.heads.values())
         #: Whether a batch is one row, with its inputs end to end.
         self.single_row = runtime.packed and self.packable and not _PAIRWISE & set(self.family.inputs)
@@ -127,6 +136,12 @@ class CompiledModel(ModelInfo):
         self.precision: str = self._loaded[1].precision
         self._probe()
         return_memory()
+
+    @property
+    def process_bytes(self) -> int:
+        program = self._compiled.peek()
+        own: int = getattr(program[1], "bytes", 0) if program is not None else 0
+        return own + self._towers.process_bytes
 
     # -- media -------------------------------------------------------------------------------------------------
 
@@ -330,9 +345,13 @@ class CompiledModel(ModelInfo):
         return Graph(inputs, forward, tuple(self.heads), digest, family.sizes, family.external_encoder)
 
     def _probe(self) -> None:
-        """Compare an input in a batch with the same input alone, so that a wrongly loaded model fails at once."""
+        """Run each replica once, so that a wrongly loaded model, and a device that fails, do at once."""
+        for lane in [self.create_lane_function() for _ in self.devices]:  # each has the replica with the fewest lanes
+            self._check_padding(lane)
+
+    def _check_padding(self, lane: Callable[[Batch], Results]) -> None:
+        """Compare an input in a batch with the same input alone."""
         short, long = probe_features(self.processor)
-        lane = self.create_lane_function()
         both, alone = _run(lane, self, [short, long]), _run(lane, self, [short])
         if self.width and both[0].shape != (self.width,):
             raise ModelRefused(
@@ -450,6 +469,6 @@ def _source(module: str) -> bytes:
 
 def _code_digest(family: families.Family, runtime: backends.Backend) -> str:
     """Return a digest of the code that builds the graph: a change of it makes stored graphs invalid."""
-    names = [fused.__name__, type(family).__module__, type(runtime).__module__, *runtime.code_modules]
+    names = [fused.__name__, type(family).__module__, *runtime.modules]
     modules = {*names, ops.__name__, families.__name__, heads.__name__}
     return hashlib.sha256(b"".join(_source(module) for module in sorted(modules))).hexdigest()

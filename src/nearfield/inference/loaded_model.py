@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from nearfield.argument_checks import require_count, require_device, require_flag, require_kind, require_texts
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.weights import lora
+from nearfield.devices import ModelDevice, parse_devices
 from nearfield.engine.engine import Engine, default_engine
-from nearfield.errors import SpaceMismatch
+from nearfield.errors import InputError, SpaceMismatch
 from nearfield.hardware import memory_used
 from nearfield.inference.calls.keywords import report_remote_code
 from nearfield.inference.compiled_model import CompiledModel
@@ -54,6 +55,7 @@ class LoadKeywords(ReadModelKeywords, total=False):
     engine: Engine | None
     compile_cache: bool
     device: str
+    devices: str | Sequence[str] | None
     reproducible: bool
     trust_remote_code: bool
     modalities: Sequence[str] | None
@@ -99,13 +101,14 @@ class LoadedModel:
         answer: RerankPrompt | None = None,
         accept_license: bool = False,
         device: str = "auto",
+        devices: str | Sequence[str] | None = None,
         reproducible: bool = False,
         trust_remote_code: bool = False,
         modalities: Sequence[str] | None = None,
     ) -> None:
         _check_runtime(precision, backend, device, reproducible)
         require_computing(threads, streams, max_length)
-        require_kind("engine", engine, Engine, "an Engine")
+        replicas = _parse_replicas(devices, device, engine)
         report_remote_code(trust_remote_code)
         if not isinstance(model, UncompiledModel):
             model = read_model(
@@ -122,26 +125,26 @@ class LoadedModel:
         self.recipe: Recipe = model.recipe
         self.check_kind(self.recipe)
         if backend == "openvino":  # others may load the weights elsewhere
-            precision = self._fit(model, precision)
+            precision = self._fit(model, precision, max(1, len(replicas)))
         self._arguments = {**model.arguments, "precision": precision, "backend": backend, "threads": threads}
-        self._arguments |= {"streams": streams, "compile_cache": compile_cache, "device": device}
+        self._arguments |= {"streams": streams, "compile_cache": compile_cache, "device": device, "devices": devices}
         self._arguments |= {"reproducible": reproducible, "modalities": modalities}
         self.default_adapter = model.default_adapter
-        compile_model = _compiler(precision, backend, threads, streams, compile_cache, device, reproducible)
+        compile_model = _compiler(precision, backend, threads, streams, compile_cache, device, replicas, reproducible)
         main, space = select_towers(self.recipe, modalities)
         with model.reporting_memory():
             self._model = compile_model(main, max_length=max_length, adapters=model.adapters, space=space)
         self.recipe = self._model.recipe
         self.max_positions = self._model.family.positions
-        self._use_engine(engine, own=threads is not None or streams is not None)
+        self._use_engine(engine, own=threads is not None or streams is not None or len(replicas) > 0)
         self._create_towers(partial(compile_model, space=self._model.space), modalities)
         self.load_seconds = time.perf_counter() - model.started
-        before, after = model.memory_before, memory_used()
+        before, after = model.memory_before, self._memory_used()
         self.bytes = max(1, after - before) if before is not None and after is not None else None
 
-    def _fit(self, model: UncompiledModel, precision: str) -> str:
+    def _fit(self, model: UncompiledModel, precision: str, copies: int) -> str:
         """Return the precision that fits into the memory; warn if it is not the one that was requested."""
-        chosen = model.choose_precision(precision)
+        chosen = model.choose_precision(precision, copies)
         if chosen not in (precision, self.recipe.quantized):
             warning = _SMALLER.format(precision=chosen)
             _LOG.warning("%s: %s", self.recipe.name, warning)
@@ -160,16 +163,21 @@ class LoadedModel:
 
     def load_towers(self) -> None:
         """Load the towers of all modalities now, rather than when an input first needs them."""
-        before = memory_used()
+        before = self._memory_used()
         self._towers.load(self.modalities)
         self._model.load_media()
-        after = memory_used()
+        after = self._memory_used()
         if self.bytes is not None and before is not None and after is not None:
             self.bytes += max(0, after - before)
 
+    def _memory_used(self) -> int | None:
+        """Return the memory of this process, and of those in which replicas of this model run."""
+        used = memory_used()
+        return None if used is None else used + sum(runner.process_bytes for runner in self.runners)
+
     def _use_engine(self, engine: Engine | None, *, own: bool) -> None:
         self._owns_engine = engine is None and own
-        self.engine = engine or (Engine(self._model.cpu.streams) if self._owns_engine else default_engine())
+        self.engine = engine or (Engine(self._model.streams) if self._owns_engine else default_engine())
         # A model that is garbage-collected without being closed is released too, once its work has ended.
         self._finalizer = weakref.finalize(self, self.engine.release, self._model, last=self._owns_engine)
         self._finalizer.atexit = False
@@ -202,6 +210,11 @@ class LoadedModel:
     def precision(self) -> str:
         """The number format of matrix products: ``bf16`` or ``float32``, for torch also ``float16``."""
         return self._model.precision
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices on which replicas of the model run, such as ``cpu:0-15``; ``cpu`` alone where there is one."""
+        return self._model.devices
 
     @property
     def batch_tokens(self) -> int:
@@ -277,6 +290,7 @@ def _compiler(
     streams: int | None,
     compile_cache: bool,
     device: str,
+    devices: Sequence[ModelDevice],
     reproducible: bool,
 ) -> Callable[..., CompiledModel]:
     """Return the function that compiles a tower, with the options that all towers of a model share."""
@@ -288,6 +302,7 @@ def _compiler(
         streams=streams,
         cache=cache_dir() / "compiled" if compile_cache else None,
         device=device,
+        devices=devices,
         reproducible=reproducible,
     )
 
@@ -298,6 +313,27 @@ def _check_runtime(precision: object, backend: object, device: Any, reproducible
     require_flag("reproducible", reproducible)
     if device != "auto" and backend != "torch":  # torch checks its own
         require_device(device)
+
+
+def _parse_replicas(devices: str | Sequence[str] | None, device: str, engine: Engine | None) -> tuple[ModelDevice, ...]:
+    """Return the devices of the replicas; none where the model has one device.
+
+    Raises:
+        InputError: they cannot be used, ``device`` is stated too, or the engine is none or has fewer lanes.
+    """
+    require_kind("engine", engine, Engine, "an Engine")
+    if devices is None:
+        return ()
+    if device != "auto":
+        raise InputError(f"device={device!r} and devices exclude each other: state one of them.", param="devices")
+    parsed = parse_devices(devices)
+    lanes = len(parsed) if engine is None else engine.lanes
+    if lanes < len(parsed):
+        raise InputError(
+            f"devices names {len(parsed)}, and the engine runs {lanes} at the same time: create it with as many lanes.",
+            param="devices",
+        )
+    return parsed
 
 
 def _load_again(kind: type[LoadedModel], arguments: dict[str, Any], space: str) -> LoadedModel:

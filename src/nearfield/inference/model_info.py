@@ -30,6 +30,8 @@ class ModelInfo:
     precision: str
     #: Where batches run: ``cpu``, or a device of torch.
     device: str
+    #: The devices of all replicas; ``device`` alone where there is one.
+    devices: tuple[str, ...]
     #: Whether each input is computed by itself.
     reproducible: bool
     batch_tokens: int
@@ -53,6 +55,11 @@ class ModelInfo:
     def create_lane_function(self) -> Callable[[Batch], object]:
         """Raise RuntimeError: only the process that has the weights runs batches."""
         raise RuntimeError(f"{self.name} has no weights in this process.")
+
+    @property
+    def process_bytes(self) -> int:
+        """The memory of the processes in which replicas run, beside this one."""
+        return 0
 
     @property
     def media_is_missing(self) -> bool:

@@ -76,8 +76,8 @@ class UncompiledModel:
     #: Arguments with which another process reads the same files.
     arguments: Mapping[str, Any]
 
-    def choose_precision(self, precision: str = "auto") -> str:
-        """Return the precision in which OpenVINO loads the model.
+    def choose_precision(self, precision: str = "auto", copies: int = 1) -> str:
+        """Return the precision in which OpenVINO loads the model, into memory as many times as there are ``copies``.
 
         ``auto`` is that of the folder, if its weights are quantised. It becomes int8, and else int4, where the memory
         would not hold the model otherwise: the system kills a process that takes more than its cgroup may.
@@ -85,12 +85,14 @@ class UncompiledModel:
         Raises:
             OutOfMemory: there is less memory than the model takes at the least.
         """
-        limit, sizes = memory_limit(), {name: _needed_bytes(self.recipe, name) for name in self._forms(precision)}
+        limit = memory_limit()
+        sizes = {name: copies * _needed_bytes(self.recipe, name) for name in self._forms(precision)}
         for name, size in sizes.items():
             if limit is None or size <= limit.available:
                 return name
         assert limit is not None
         needed = format_bytes(size, limit.bytes) + (f" in {name}" if name in QUANTIZED else "")
+        needed += f" for {copies} devices" if copies > 1 else ""
         raise OutOfMemory(f"{self.recipe.name} takes at least {needed} of memory, but {_advice(limit)}")
 
     def _forms(self, precision: str) -> tuple[str, ...]:

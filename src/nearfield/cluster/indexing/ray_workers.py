@@ -121,7 +121,7 @@ def _order_model(encoder: Encoder, cpus: int) -> ModelOrder:
     loading = {name: value for name, value in arguments.items() if name not in {*names, "model"}}
     loading |= {"threads": cpus, "precision": "float32" if encoder.precision == "float32" else loading["precision"]}
     lanes = getattr(getattr(encoder, "engine", None), "lanes", None)  # an attached encoder has no engine
-    loading |= {} if lanes is None else {"streams": lanes}
+    loading |= {"devices": None} if lanes is None else {"devices": None, "streams": lanes}  # they are of this machine
     return ModelOrder(ModelParcel.pack(read_model(arguments["model"], **reading)), loading, encoder.precision)
 
 

@@ -17,6 +17,7 @@ _REFUSED = {
     "grpc_port": "the fronts speak HTTP only",
     "on_demand": "models are fixed at the start",
     "memory_budget": "models are fixed at the start",
+    "devices": "an engine has the cores and GPUs that Ray gives it; start more engines",
     "served_collections": "a collection belongs to one machine",
 }
 

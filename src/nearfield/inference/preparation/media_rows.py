@@ -26,6 +26,11 @@ class RowsTower(Runner, Protocol):
 
     reproducible: bool
 
+    @property
+    def process_bytes(self) -> int:
+        """The memory of the processes in which it runs, beside this one."""
+        ...
+
 
 class MediaTowers:
     """The towers whose rows enter a model's sequence, each compiled when an input first needs one of them.
@@ -48,6 +53,11 @@ class MediaTowers:
     def is_missing(self) -> bool:
         """Whether a tower has yet to be compiled."""
         return len(self._models) < len(self._recipes)
+
+    @property
+    def process_bytes(self) -> int:
+        """The memory of the processes in which towers run."""
+        return sum(model.process_bytes for model in self._models.values())
 
     def load(self) -> None:
         """Compile all towers.

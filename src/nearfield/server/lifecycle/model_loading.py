@@ -8,8 +8,8 @@ from typing import Any
 
 from nearfield import catalog
 from nearfield.auto import load
+from nearfield.devices import parse_devices, plan_devices
 from nearfield.engine.engine import Engine, EngineLimits
-from nearfield.hardware import plan_cpu
 from nearfield.hub import existing_path
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.server.logs import LOG
@@ -29,6 +29,7 @@ class ModelLoader:
             "backend": settings.backend,
             "threads": settings.threads,
             "streams": settings.streams,
+            "devices": settings.devices,
             "reproducible": settings.reproducible,
         }
         self._model_options = {full_id(name).lower(): options for name, options in settings.model_settings.items()}
@@ -37,7 +38,8 @@ class ModelLoader:
         """Load the model of a name. Raises as ``nearfield.load`` does."""
         entry = catalog.find_unless_folder(name)
         accepted = entry is not None and catalog.names_entry(self._settings.accept_license, entry)
-        options = {**self._options, "accept_license": accepted, **self._model_options.get(full_id(name).lower(), {})}
+        own = self._model_options.get(full_id(name).lower(), {})
+        options = {**self._options, "accept_license": accepted, **({"devices": None} if "device" in own else {}), **own}
         model = load(name, **options)
         model.load_towers()  # a request would wait for a tower that is compiled when it is first needed
         for warning in model.recipe.warnings:
@@ -47,8 +49,10 @@ class ModelLoader:
 
 def load_models(settings: Settings) -> tuple[Engine, ModelLoader, list[LoadedModel]]:
     """Create the engine, and load the models that are served from the start. Raises as ``serve`` does."""
-    cpu = plan_cpu(settings.threads, settings.streams)
-    engine = Engine(cpu.streams, EngineLimits(max_queued_tokens=settings.max_queued_tokens))
+    devices = () if settings.devices is None else parse_devices(settings.devices)
+    plans = plan_devices(devices, settings.threads, settings.streams)
+    lanes = sum(plan.streams for plan in plans)
+    engine = Engine(lanes, EngineLimits(max_queued_tokens=settings.max_queued_tokens))
     loader = ModelLoader(settings, engine)
     return engine, loader, list({model.name: model for model in map(loader, settings.models)}.values())
 

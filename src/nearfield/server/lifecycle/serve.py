@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from nearfield.devices import count_copies
 from nearfield.encoder import Encoder
 from nearfield.engine.engine import Engine
 from nearfield.errors import SettingsError
@@ -143,6 +144,7 @@ def _open_models(settings: Settings) -> tuple[Engine, ModelPool]:
         on_demand=settings.on_demand,
         budget=settings.memory_budget,
         keep_alive=settings.keep_alive,
+        copies=count_copies(settings.devices or ()),
     )
     return engine, models
 
@@ -195,12 +197,19 @@ def listening_address(listening: socket.socket, settings: Settings) -> str:
 
 def ready_line(address: str, loaded: Sequence[LoadedModel], seconds: float, grpc: str | None = None) -> str:
     """Return the line that is printed once requests are accepted."""
-    models = ", ".join(f"{model.name} ({_output_summary(model)}, {model.precision})" for model in loaded)
+    models = ", ".join(
+        f"{model.name} ({_output_summary(model)}, {model.precision}{_on_devices(model)})" for model in loaded
+    )
     also = f" and over gRPC (TEI) at {grpc}" if grpc is not None else ""
     return (
         f"Nearfield serves {models or 'models on demand'} at {address}{also} (ready in {seconds:.1f} s; docs at /docs, "
         "console at /console)"
     )
+
+
+def _on_devices(model: LoadedModel) -> str:
+    """Return the devices of a model with several, or with a set of CPUs."""
+    return "" if len(model.devices) == 1 and ":" not in model.devices[0] else f", on {', '.join(model.devices)}"
 
 
 def _output_summary(model: LoadedModel) -> str:

@@ -37,6 +37,8 @@ class ModelDescription:
     folder: Path
     #: What the model reads: text, image.
     modalities: tuple[str, ...] = ("text",)
+    #: The devices on which it runs, such as ``cuda:0`` and ``cuda:1``: each has a replica.
+    devices: tuple[str, ...] = ("cpu",)
     #: Whether one input may have several parts, such as a text and pictures.
     fuses: bool = False
     revision: str | None = None
@@ -112,6 +114,7 @@ def _describe(model: LoadedModel) -> ModelDescription:
         max_length=model.max_length,
         batch_tokens=model.batch_tokens,
         precision=model.precision,
+        devices=model.devices,
         folder=recipe.folder,
         modalities=model.modalities,
         fuses=recipe.fuses,

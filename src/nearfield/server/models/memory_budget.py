@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 from nearfield import catalog
+from nearfield.devices import count_copies
 from nearfield.errors import ModelUnavailable
 from nearfield.hardware import memory_limit, return_memory
 from nearfield.inference.loaded_model import LoadedModel
@@ -49,11 +50,13 @@ class MemoryBudget:
     Args:
         entries: the models of the pool.
         limit: bytes that all models together may take; None for no limit.
+        copies: how many times the weights of a model are loaded, by the settings.
     """
 
-    def __init__(self, entries: Mapping[str, ModelEntry], limit: int | None) -> None:
+    def __init__(self, entries: Mapping[str, ModelEntry], limit: int | None, copies: int = 1) -> None:
         self.limit = limit
         self._entries = entries
+        self._copies = copies
         self._changed = asyncio.Event()
         #: Evictions whose memory is not free yet.
         self.evictions: set[asyncio.Future[None]] = set()
@@ -69,7 +72,7 @@ class MemoryBudget:
         Raises:
             ModelUnavailable: it can never fit, or the models in use stay in use.
         """
-        entry.bytes = entry.bytes or estimated_bytes(entry.name)
+        entry.bytes = entry.bytes or self.expected_bytes(entry)
         if self.limit is not None:
             await self._make_room(entry, self.limit)
         else:
@@ -77,6 +80,10 @@ class MemoryBudget:
         entry.reserved = True
         if self.evictions:
             await asyncio.wait(self.evictions)  # their memory is needed, and would be measured as this model's
+
+    def expected_bytes(self, entry: ModelEntry) -> int:
+        """Return the bytes that a model is expected to take; 0 if the catalogue does not know it."""
+        return estimated_bytes(entry.name) * self._copies
 
     def _evict_for(self, entry: ModelEntry) -> None:
         """Without a budget: evict idle models if the process may not take enough memory for one more."""
@@ -219,7 +226,7 @@ def _min_bytes(model: LoadedModel) -> int:
     folder = merged.base if merged else model.recipe.folder
     files = [file for file in folder.iterdir() if file.suffix in (".safetensors", ".bin")]
     weights = [file for file in files if file.suffix == ".safetensors"] or files
-    return sum(file.stat().st_size for file in weights) // 2
+    return sum(file.stat().st_size for file in weights) // 2 * count_copies(model.devices)
 
 
 def _close(models: list[LoadedModel]) -> None:

@@ -44,6 +44,7 @@ class ModelPool:
         budget: bytes that all models together may take; None for no limit.
         keep_alive: seconds after which an idle model that was loaded on demand is evicted; None: only when memory is
             short.
+        copies: how many times the weights of a model are loaded, by the settings.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class ModelPool:
         on_demand: Sequence[str] = (),
         budget: int | None = None,
         keep_alive: float | None = None,
+        copies: int = 1,
     ) -> None:
         self.started = int(time.time())
         self.on_demand = tuple(on_demand)
@@ -64,7 +66,7 @@ class ModelPool:
         self._loader = loader
         self._entries: dict[str, ModelEntry] = {}
         self._by_name: dict[str, ModelEntry] = {}
-        self._memory = MemoryBudget(self._entries, budget)
+        self._memory = MemoryBudget(self._entries, budget, copies)
         self._threads = LoadThreads()
         for model in loaded:
             size = model.bytes or estimated_bytes(model.name)

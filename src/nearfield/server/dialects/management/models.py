@@ -28,8 +28,9 @@ class ModelRequest(msgspec.Struct):
 class ModelStatus(msgspec.Struct):
     """State of a model: ``bytes`` of memory, requests that use it (``users``), seconds since the last use (``idle``).
 
-    ``again`` is the number of seconds until a load that failed is tried again. What the model reads and how it pools
-    tokens is known once it is loaded, and so are its prompts by name, and the one of requests that name none.
+    ``again`` is the number of seconds until a load that failed is tried again. The devices that the model runs on, what
+    it reads and how it pools tokens are known once it is loaded, and so are its prompts, and the one of requests that
+    name none.
     """
 
     id: str
@@ -41,6 +42,7 @@ class ModelStatus(msgspec.Struct):
     idle: float
     keep_alive: float | None
     outputs: list[str]
+    devices: list[str]
     modalities: list[str]
     pooling: list[str]
     prompts: dict[str, str]
@@ -108,6 +110,7 @@ def _entry_to_dict(entry: ModelEntry) -> JsonObject:
         "idle": 0.0 if entry.users else round(now - entry.last_used, 3),
         "keep_alive": entry.keep_alive,
         "outputs": list(model.outputs) if model is not None else [],
+        "devices": list(model.devices) if model is not None else [],
         "modalities": list(model.modalities) if model is not None else [],
         "pooling": list(model.pooling) if model is not None else [],
         "prompts": dict(model.prompts) if model is not None else {},

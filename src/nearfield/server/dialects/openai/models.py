@@ -79,6 +79,8 @@ class OpenAiModelFacts:
     fingerprint: str | None = None
     #: Number format of a loaded model's arithmetic.
     precision: str | None = None
+    #: The devices of a loaded model.
+    devices: Sequence[str] = ()
     licence: str | None = None
     endpoints: Sequence[str] = ()
 
@@ -92,6 +94,7 @@ class OpenAiModelFacts:
             prompts=sorted(model.prompts),
             fingerprint=model.fingerprint,
             precision=model.precision,
+            devices=list(model.devices),
             licence=model.licence,
             endpoints=cohere_endpoints(model),
         )

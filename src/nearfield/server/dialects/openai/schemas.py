@@ -146,6 +146,8 @@ class OpenAiModel(msgspec.Struct):
     fingerprint: str | None
     #: Number format of a loaded model's arithmetic.
     precision: str | None
+    #: The devices on which a loaded model runs, such as ``cpu``: each has a replica.
+    devices: list[str]
     licence: str | None
     #: An ``available`` model is loaded by the first request for it. Until then the other fields come from the
     #: catalogue, and are 0, empty or null if it does not know them.
