@@ -83,7 +83,7 @@ def find_leaks(train: TrainingData, other: TrainingData | Dataset, *, vectors: L
 
     Raises:
         InputError: the vectors do not match the texts.
-        MissingExtra: datasketch or scipy is not installed.
+        MissingExtra: scipy is not installed.
     """
     left, right = leak_texts(train), leak_texts(other)
     leaks: dict[tuple[str, str], Leak] = {}

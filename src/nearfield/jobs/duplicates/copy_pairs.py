@@ -12,11 +12,8 @@ import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.progress import Progress
-from nearfield.training.overlap.near_copies import band_values, grams
+from nearfield.training.overlap.minhash import band_values
 from nearfield.training.overlap.normalised import normalise
-
-#: Texts after which progress is shown.
-_STEP = 1_000
 
 
 def equal_pairs(texts: Sequence[str], rank: Array) -> Array:
@@ -27,15 +24,12 @@ def equal_pairs(texts: Sequence[str], rank: Array) -> Array:
 
 def near_pairs(texts: Sequence[str], rank: Array, bar: Progress) -> Array:
     """Return pairs (better, other) of texts that may be near copies, each once, int64 [pairs, 2]."""
-    bands = np.empty((len(texts), len(band_values(grams("")))), np.uint64)
-    for number, text in enumerate(texts):
-        bands[number] = band_values(grams(text))
-        if number % _STEP == _STEP - 1:
-            bar.advance(_STEP, 0)
-    pairs = np.zeros((0, 2), np.int64)
+    bands = band_values(texts, lambda count: bar.advance(count, 0))
+    pairs = np.zeros(0, np.int64)
     for column in bands.T:
-        pairs = np.unique(np.vstack([pairs, _grouped_pairs(column, rank, chained=True)]), axis=0)
-    return pairs
+        grouped = _grouped_pairs(column, rank, chained=True)
+        pairs = np.union1d(pairs, grouped[:, 0] * len(texts) + grouped[:, 1])
+    return np.stack(np.divmod(pairs, max(1, len(texts))), axis=1)
 
 
 def by_rank(pairs: Array, rank: Array) -> Array:
