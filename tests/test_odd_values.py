@@ -102,8 +102,10 @@ def parts(fleet: dict[str, LoadedModel], tmp_path_factory: pytest.TempPathFactor
     pytest.importorskip("lancedb")
     with Collection.create("odd", home=home, encoder_of=lambda _: tiny) as collection:  # type: ignore[arg-type,return-value]
         collection.put([{"id": "a", "text": "the cat sat on the mat"}])
+        texts = [f"cat {number}" for number in range(10)]
         yield {
             **fleet,
+            "topics": nearfield.find_topics(texts, count=2, vectors=np.eye(10)),
             "folder": str(tiny.recipe.folder),
             "home": home,
             "collection": collection,
@@ -158,12 +160,14 @@ def _job_options(call: str, parts: Parts) -> dict[str, Any]:
         "recommend": {"texts": texts, "like": [0], "vectors": points, **model},
         "Recommender": {"ids": range(10), "vectors": points},
         "find_duplicate_texts": {"texts": TEXTS},
+        "read_job_items": {"inputs": __file__, "form": "txt"},
+        "name_topics": {"topics": parts["topics"], "texts": texts, "endpoint": None},
     }
     return options.get(call, {})
 
 
 _WORKING: dict[str, tuple[str, ...]] = {
-    "classify": ("texts", "labels", "examples", "templates"),
+    "classify": ("texts", "labels", "examples", "templates", "vectors"),
     "next_to_label": ("texts", "count", "examples", "seed"),
     "train_classifier": ("examples", "output", "test", "several", "sure", "seed"),
     "find_topics": ("texts", "count", "method", "min_size", "seed", "vectors"),
@@ -173,7 +177,9 @@ _WORKING: dict[str, tuple[str, ...]] = {
     "find_drift": ("reference", "stream", "count", "seed", "vectors"),
     "recommend": ("texts", "like", "ids", "unlike", "seen", "count", "diversity", "half_life", "ages"),
     "Recommender": ("ids", "vectors", "ages"),
-    "find_duplicate_texts": ("texts", "ids", "keep", "dates", "similarity"),
+    "find_duplicate_texts": ("texts", "ids", "keep", "dates", "similarity", "vectors"),
+    "read_job_items": ("inputs", "field", "id_field", "columns", "form"),
+    "name_topics": ("topics", "texts"),
 }
 _LOADING = (
     "source",

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from nearfield.jobs.map.text_map import draw_map
     from nearfield.jobs.outliers import find_drift, find_outliers
     from nearfield.jobs.recommendation import Recommender, Taste, recommend
+    from nearfield.jobs.sources.job_items import read_job_items
     from nearfield.jobs.topics.find_topics import find_topics
+    from nearfield.jobs.topics.topic_names import name_topics
     from nearfield.jobs.topics.topics import load_topics
     from nearfield.media.audio import Audio
     from nearfield.media.image import Image
@@ -65,8 +67,10 @@ __all__ = [
     "load",
     "load_topics",
     "maxsim",
+    "name_topics",
     "next_to_label",
     "quantize",
+    "read_job_items",
     "read_multivectors",
     "recommend",
     "similarity",
@@ -106,7 +110,9 @@ _MODULES = {
     "recommend": "nearfield.jobs.recommendation",
     "Recommender": "nearfield.jobs.recommendation",
     "Taste": "nearfield.jobs.recommendation",
+    "read_job_items": "nearfield.jobs.sources.job_items",
     "find_topics": "nearfield.jobs.topics.find_topics",
+    "name_topics": "nearfield.jobs.topics.topic_names",
     "load_topics": "nearfield.jobs.topics.topics",
     "train_classifier": "nearfield.jobs.classification.training",
 }

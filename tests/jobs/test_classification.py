@@ -57,6 +57,9 @@ def test_a_head_learns_labels_and_says_how_well(trained: tuple[ClassifierReport,
     assert report.figures["examples"] == 36 and report.figures["folds"] == 5
     assert [row["examples"] for row in report.figures["labels"]] == [12, 12, 12]
     assert report.test["accuracy"] == 100
+    assert report.warnings == [
+        "9 of 9 texts of the test are among the examples: the figures of the test are too good. Take them out."
+    ]
     assert "36 examples of 3 labels" in report.to_text() and json.dumps(report.to_dict())
 
 
@@ -157,6 +160,7 @@ def test_few_examples_are_not_measured_and_a_folder_is_not_overwritten(tiny: Enc
     assert report.figures is None and "not measured" in report.to_text()
     unlearnable = train_classifier((["cat"] * 8, ["x", "y"] * 4), model=tiny)
     assert "sure: none; there is no probability from which on 95%" in unlearnable.to_text()
+    assert "warning: an accuracy of" in unlearnable.to_text() and len(unlearnable.to_dict()["warnings"]) == 1
     (tmp_path / "file").write_text("")
     for output, test, message in (
         (tmp_path, None, "is there already"),
@@ -182,6 +186,7 @@ def test_the_commands(nearfield: Run, trained: tuple[ClassifierReport, Path], tm
         (("missing.jsonl", "--labels", "a,b"), "There is no file 'missing.jsonl'"),
         ((texts, "a cat", "--labels", "a,b"), "files alone, or texts alone"),
         (("photo.png", "--examples", labelled), "by --labels alone"),
+        (("a cat", "--labels", "a,,b"), "A name in labels is empty"),
     ):
         ran = nearfield("classify", *words)
         assert ran.code == 2 and message in ran.err

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nearfield import Encoder, find_drift, find_outliers
-from nearfield.errors import InputError
+from nearfield import Encoder, Vectors, find_drift, find_outliers
+from nearfield.errors import InputError, SpaceMismatch
 from nearfield.jobs import outliers
 from tests.support.cli_runner import run
 
@@ -49,6 +49,23 @@ def test_a_stream_that_is_alike_has_not_drifted_and_another_one_has() -> None:
     assert report.has_drifted and report.p < 1e-6
     assert 0.2 < report.interval[0] < report.new_share < report.interval[1] < 0.45
     assert set(report.newest) == set(range(140, 200)) and "has drifted" in report.to_text()
+
+
+def test_a_stream_that_is_the_reference_is_alike() -> None:
+    same = find_drift(TEXTS, TEXTS, vectors=(USUAL, USUAL[::-1]))
+    assert 0.4 < same.separability < 0.6 and not same.has_drifted
+    few = np.repeat(np.eye(8)[:3], 10, axis=0)
+    assert find_drift(TEXTS[:30], TEXTS[:30], vectors=(few, few)).separability == 0.5
+    sides = (few + np.eye(8)[6], few + np.eye(8)[7])
+    assert find_drift(TEXTS[:30], TEXTS[:30], vectors=sides).separability > 0.9
+
+
+def test_vectors_of_two_spaces_are_not_compared() -> None:
+    first, second = (Vectors(USUAL, f"{name}:16:float32", 16) for name in "ab")
+    with pytest.raises(SpaceMismatch):
+        find_drift(TEXTS, TEXTS, vectors=(first, second))
+    with pytest.raises(InputError, match="of 16 and of 4 dimensions"):
+        find_drift(TEXTS, TEXTS, vectors=(USUAL, np.ones((200, 4))))
 
 
 def test_what_is_refused() -> None:

@@ -57,6 +57,7 @@ def test_new_items_come_first_with_ages() -> None:
     ("taste", "options", "message"),
     [
         (Taste([]), {}, "Nothing is liked"),
+        (Taste(["a1", "a2"], ["a2"]), {}, "'a2' is liked and unliked"),
         (Taste(["a11"]), {}, "there is no item 'a11'"),
         (Taste(["a1"], half_life=0), {}, "half_life must be above 0"),
         (Taste(["a1"]), {"diversity": 2}, "from 0 to 1"),

@@ -14,8 +14,6 @@ from nearfield.errors import InputError
 from nearfield.jobs.duplicates import find_duplicates
 from tests.support.cli_runner import run
 
-pytest.importorskip("datasketch", reason="the extra 'jobs' is not installed")
-
 #: Two hundred texts of forty words, of which none is like another.
 _RANDOM = random.Random(1)
 _WORDS = ["".join(_RANDOM.choices("abcdefghijklmnopqrstuvwxyz", k=6)) for _ in range(2000)]
@@ -100,3 +98,4 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     ran = run(capsys, monkeypatch, "dedupe", path, "--ask", 5)
     assert "precision: 100% (95% 3 to 100) of 1 pair" in ran.err and "\x1b" not in ran.out
     assert run(capsys, monkeypatch, "dedupe", path, "--link").code == 2
+    assert "in two runs" in run(capsys, monkeypatch, "dedupe", path, tmp_path).err

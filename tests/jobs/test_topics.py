@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nearfield import Encoder, find_topics, load_topics
+from nearfield import Encoder, find_topics, load_topics, name_topics
+from nearfield.corpus.answering.chat_client import ChatEndpoint
 from nearfield.errors import InputError, SpaceMismatch
 from nearfield.jobs.topics.topics import Topics
 from nearfield.testing import tiny_encoder
+from tests.support.chat_server import MODEL, Say, chatting
 from tests.support.cli_runner import run
 
 pytest.importorskip("sklearn", reason="the extra 'jobs' is not installed")
+hierarchy = pytest.importorskip("scipy.cluster.hierarchy")
 
 SUBJECTS = ("lost card", "exchange rate", "pin number")
 TEXTS = [f"the {subject} of customer {number}" for subject in SUBJECTS for number in range(40)] + ["<b>odd</b> one"]
@@ -83,7 +86,8 @@ def test_further_texts_join_topics_of_the_same_space_alone(topics: Topics, tiny:
     [
         ({"texts": TEXTS[:3]}, "at least 10 texts, and there are 3"),
         ({"count": 1}, "count must be a whole number"),
-        ({"count": 200}, "count must be a whole number from 2 to 60"),
+        ({"count": 200}, "count is 200, and of 121 texts it can be 60 at most: there are two topics or more"),
+        ({"min_size": 99}, "min_size is 99, and of 121 texts it can be 60 at most"),
         ({"method": "dense"}, "density"),
         ({"method": "density", "count": 3}, "leave count out"),
         ({"vectors": VECTORS[:4]}, "one vector for each text"),
@@ -99,6 +103,30 @@ def test_equal_texts_and_texts_without_words_make_topics_all_the_same() -> None:
     result = find_topics(["!"] * 12, vectors=np.repeat(np.eye(2), 6, axis=0))
     assert [topic.name for topic in result.topics] == ["topic 0", "topic 1"]
     assert len(find_topics(["a b"] * 12, vectors=np.ones((12, 2))).topics) == 1
+
+
+def test_the_hierarchy_is_that_of_scipy(topics: Topics) -> None:
+    result = find_topics(TEXTS, vectors=VECTORS, count=6)
+    cosines = 1 - result.centres @ result.centres.T
+    distances = cosines[np.triu_indices(len(result.topics), 1)]
+    tree = hierarchy.linkage(distances, "average")
+    assert np.allclose([merge[2] for merge in result.merges], tree[:, 2], atol=1e-5)
+    merged = hierarchy.fcluster(np.array([[*merge, 0] for merge in result.merges], float), 2.9, "distance")
+    assert set(merged) == {1}
+    first, second, _ = topics.merges[1]
+    assert {first, second} & {3}  # the second merge has the first one as a node
+
+
+def test_a_chat_endpoint_names_topics(topics: Topics, tmp_path: Path) -> None:
+    with chatting() as chat:
+        chat.script = [Say(['\n"Lost cards".\nThat is all.']), Say([""])]
+        named = name_topics(topics, TEXTS, ChatEndpoint(chat.url, MODEL))
+        sent = [str(asked.body["messages"]) for asked in chat.asked]
+    assert [topic.label for topic in named.topics] == ["Lost cards", "", ""]
+    assert [topic.name for topic in named.topics[1:]] == [topic.name for topic in topics.topics[1:]]
+    assert len(sent) == 3 and all(TEXTS[number] in sent[0] for number in topics.topics[0].examples)
+    named.save(tmp_path)
+    assert load_topics(tmp_path).topics == named.topics and "Lost cards" in named.to_text(TEXTS)
 
 
 def test_the_command(

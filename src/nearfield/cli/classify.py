@@ -17,7 +17,7 @@ from nearfield.message_text import escape_controls, quote_name, to_json
 if TYPE_CHECKING:
     from nearfield.inference.calls.prediction import Prediction
     from nearfield.jobs.classification.label_prediction import LabelPrediction
-    from nearfield.jobs.job_items import JobItems
+    from nearfield.jobs.sources.job_items import JobItems
 
 EXAMPLES = """Examples:
 
@@ -41,8 +41,6 @@ Scores of CLIP add up to 1 over the labels. SigLIP judges each label alone: its 
 are small, only their order matters. Scores of texts by --labels are cosines; with --examples or a classifier they are
 probabilities. A line that begins with ? is unsure: a person should look at it."""
 
-#: The model of texts where none is named.
-_DEFAULT = "all-MiniLM-L6-v2"
 #: Characters of a text that are shown.
 _SHOWN = 100
 
@@ -85,6 +83,7 @@ def classify(
     ] = None,
     field: Annotated[str, typer.Option(help="Texts: the field or column of the text.")] = "text",
     id_field: Annotated[str | None, typer.Option(help="Texts: the field or column of the id [row number].")] = None,
+    form: Annotated[str | None, typer.Option("--format", help=f"Texts: {job_arguments.FORMAT_HELP}")] = None,
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help="Use a model whose licence does not allow commercial use.")
     ] = False,
@@ -96,7 +95,7 @@ def classify(
 
     for name in inputs:
         refuse_object(name, param="inputs")
-    names = [name for group in labels or () for name in (part.strip() for part in group.split(",")) if name]
+    names = [name.strip() for group in labels or () for name in group.split(",")]
     if any(map(picture_arguments.is_media_name, inputs)):
         if examples or next_count or several:
             raise InputError("Pictures, videos and sounds are classified by --labels alone.", param="labels")
@@ -106,17 +105,18 @@ def classify(
     if activation:
         raise InputError("--activation is for pictures, videos and sounds.", param="activation")
     chosen = _text_model(context, model)
-    items = job_arguments.read_job_items(inputs, field=field, id_field=id_field)
+    items = job_arguments.read_job_items(inputs, field=field, id_field=id_field, form=form)
     shared = {"accept_license": accept_license, "progress": job_arguments.show_progress(quiet=quiet or as_json)}
+    vectors = job_arguments.choose_vectors(items, chosen) if names or examples or next_count else {}
     if next_count is not None:
         learnt = {"examples": examples, "several": several}
-        _print_next(items, next_count, {"model": chosen or _DEFAULT, **learnt, **shared}, as_json=as_json)
+        _print_next(items, next_count, {**vectors, **learnt, **shared}, as_json=as_json)
         return
     if names or examples:
         choice = {"labels": names or None, "examples": examples, "several": several, "templates": template}
-        predictions = _classify_texts(items, {"model": chosen or _DEFAULT, **choice, **shared})
+        predictions = _classify_texts(items, {**vectors, **choice, **shared})
     elif chosen is not None:
-        predictions = _apply_classifier(items, chosen, accept_license=accept_license)
+        predictions = _apply_classifier(items.require_texts("A classifier"), chosen, accept_license=accept_license)
     else:
         raise InputError("Name --labels, --examples, or a classifier by --model.", param="labels")
     for key, text, prediction in zip(items.ids, items.texts, predictions, strict=True):

@@ -106,7 +106,15 @@ def dedupe(
     if dry_run and not link:
         raise InputError("--dry-run is for --link: without it, nothing is changed anyway.", param="dry_run")
     shown: Shown = not quiet and sys.stderr.isatty()
-    if all(map(is_table, folders)):
+    tables = [path for path in folders if is_table(path)]
+    if tables and len(tables) < len(folders):
+        other = next(path for path in folders if path not in tables)
+        raise InputError(
+            f"{tables[0]} has texts, and {other} is a folder or file of pictures, videos and sounds: compare them in "
+            "two runs.",
+            param="folders",
+        )
+    if tables:
         if link:
             raise InputError("--link is for files of pictures, videos and sounds: texts are listed.", param="link")
         options = {"model": model, "threshold": threshold, "similarity": similarity, "keep": keep}

@@ -1,4 +1,4 @@
-"""The part of nearfield dedupe for texts: files of tables, the report, the list of copies, and questions."""
+"""The part of nearfield dedupe for texts: the inputs, the report, the list of copies, and questions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from nearfield.cli.job_arguments import read_dates
+from nearfield.cli.job_arguments import choose_vectors, read_dates
 from nearfield.message_text import count_of, escape_controls, quote_name, to_json
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _SHOWN = 400
 
 @dataclass(frozen=True)
 class TextTables:
-    """Files of tables, and the columns of text, id and date."""
+    """Files of tables, folders of vectors or a collection, and the columns of text, id and date."""
 
     paths: tuple[Path, ...]
     field: str
@@ -29,9 +29,13 @@ class TextTables:
 
 
 def is_table(path: Path) -> bool:
-    """Return whether a path is a file of texts, by its suffix."""
+    """Return whether an input has texts: stdin, a collection, a folder of vectors, or a file of a table."""
     from nearfield.bulk.input_table import suffixes_of
+    from nearfield.bulk.row_files.shard_vectors import is_shard_folder
+    from nearfield.jobs.sources.job_items import COLLECTION
 
+    if str(path) == "-" or str(path).startswith(COLLECTION) or is_shard_folder(path):
+        return True
     return path.is_file() and path.name.lower().endswith((*suffixes_of(None), *suffixes_of("txt")))
 
 
@@ -40,10 +44,13 @@ def dedupe_texts(
 ) -> None:
     """Find copies among texts, print the report, write the list of copies, and ask about some."""
     from nearfield.jobs.duplicates.find_duplicates import find_duplicate_texts
-    from nearfield.jobs.job_items import read_items
+    from nearfield.jobs.sources.job_items import read_job_items
 
     columns = () if tables.date is None else (tables.date,)
-    items = read_items(tables.paths, field=tables.field, id_field=tables.id_field, columns=columns)
+    items = read_job_items(tables.paths, field=tables.field, id_field=tables.id_field, columns=columns)
+    items.require_texts("A search for duplicates")
+    if options["model"] is not None:
+        options |= choose_vectors(items, options["model"])
     if tables.date is not None:
         options["dates"] = read_dates(items.columns[tables.date])
     report = find_duplicate_texts(list(items.texts), ids=items.ids, **options)

@@ -9,13 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nearfield.cli.job_arguments import read_dates, read_job_items, show_progress
+from nearfield.cli.job_arguments import (
+    FORMAT_HELP,
+    INPUTS_HELP,
+    MODEL_HELP,
+    choose_vectors,
+    read_dates,
+    read_job_items,
+    show_progress,
+)
 from nearfield.errors import InputError
 from nearfield.message_text import count_of, escape_controls, to_json
 
 if TYPE_CHECKING:
-    from nearfield.jobs.job_items import JobItems
     from nearfield.jobs.recommendation import Recommendation
+    from nearfield.jobs.sources.job_items import JobItems
 
 EXAMPLES = """Examples:
 
@@ -33,7 +41,7 @@ _SHOWN = 80
 
 
 def recommend(
-    inputs: Annotated[list[str], typer.Argument(help="Files or folders of items: a text in each row.")],
+    inputs: Annotated[list[str], typer.Argument(help=INPUTS_HELP)],
     like: Annotated[list[str] | None, typer.Option("--like", help="Id of a liked item; may be repeated.")] = None,
     unlike: Annotated[
         list[str] | None, typer.Option("--unlike", help="Id of an item of which there should be less.")
@@ -51,9 +59,10 @@ def recommend(
     age_half_life: Annotated[
         float | None, typer.Option(help="Days after which the score of an item is half; needs --date.")
     ] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="Model of the vectors.")] = "all-MiniLM-L6-v2",
+    model: Annotated[str | None, typer.Option("--model", "-m", help=MODEL_HELP)] = None,
     field: Annotated[str, typer.Option(help="Field or column of the text.")] = "text",
     id_field: Annotated[str | None, typer.Option(help="Field or column of the id [row number].")] = None,
+    form: Annotated[str | None, typer.Option("--format", help=FORMAT_HELP)] = None,
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help="Use a model whose licence does not allow commercial use.")
     ] = False,
@@ -68,11 +77,13 @@ def recommend(
         raise InputError("Give either --like or --history.", param="like")
     if (date is None) != (age_half_life is None):
         raise InputError("--date and --age-half-life go together.", param="date")
-    items = read_job_items(inputs, field=field, id_field=id_field, columns=() if date is None else (date,))
+    columns = () if date is None else (date,)
+    items = read_job_items(inputs, field=field, id_field=id_field, columns=columns, form=form)
     liked: Mapping[str, Sequence[object]] = {"": like or ()} if history is None else _read_history(history, items.ids)
     shown = show_progress(quiet=quiet or as_json)
-    vectors = vectors_of(items.texts, None, model, "clustering", accept_license=accept_license, progress=shown)
-    recommender = Recommender(items.ids, vectors, ages=None if date is None else _ages(items.columns[date]))
+    chosen = choose_vectors(items, model)
+    vectors = vectors_of(items.texts, **chosen, purpose="clustering", accept_license=accept_license, progress=shown)
+    recommender = Recommender(items.ids, vectors.rows, ages=None if date is None else _ages(items.columns[date]))
     for user, ids in liked.items():
         taste = Taste(ids, unlike or (), seen or (), half_life)
         results = recommender.recommend(taste, count, diversity=diversity, age_half_life=age_half_life) if ids else []

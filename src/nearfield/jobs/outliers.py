@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,9 @@ from nearfield.argument_checks import require_count, require_list, require_optio
 from nearfield.arrays import Array
 from nearfield.errors import InputError
 from nearfield.evaluation.json_types import JsonDict
-from nearfield.jobs.job_items import require_items
 from nearfield.jobs.job_vectors import DEFAULT_MODEL, JobModel, vectors_of
 from nearfield.jobs.libraries import library
+from nearfield.jobs.sources.job_items import require_items
 from nearfield.jobs.topics.clusters import sample_rows
 from nearfield.message_text import count_of
 from nearfield.text_inputs import many_texts
@@ -30,6 +30,8 @@ _NEW_SHARE = 0.01
 #: Pairs that are compared at a time.
 _PAIRS = 1 << 24
 MIN_TEXTS = 10
+#: Parts of cross-validation, and digits of numbers in vectors that are compared to find equal texts.
+_FOLDS, _DIGITS = 5, 4
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def find_outliers(
     require_items(listed, MIN_TEXTS, "A search for outliers")
     require_optional_counts(count=count)
     require_count("seed", seed, 0)
-    rows = vectors_of(listed, vectors, model, "clustering", accept_license=accept_license, progress=progress)
+    rows = vectors_of(listed, vectors, model, "clustering", accept_license=accept_license, progress=progress).rows
     scores = neighbour_distances(rows, sample_rows(rows, _MAX_COMPARED, seed), skip_self=True)
     first, third = np.percentile(scores, [25, 75])
     fence = third + 1.5 * (third - first) + 1e-6
@@ -152,7 +154,8 @@ def find_drift(
     old, new = (
         vectors_of(texts, rows, model, "clustering", **options) for texts, rows in zip(sides, pair, strict=True)
     )
-    return _compare(old, new, count, seed)
+    old.require_same_space(new)
+    return _compare(old.rows, new.rows, count, seed)
 
 
 def _check_pair(vectors: tuple[ArrayLike, ArrayLike] | None) -> Sequence[ArrayLike | None]:
@@ -192,11 +195,28 @@ def _compare(old: Array, new: Array, count: int, seed: int) -> DriftReport:
 
 
 def _separate(old: Array, new: Array, seed: int) -> tuple[float, float]:
-    """Return how well a classifier separates two sides, and its p (Lopez-Paz & Oquab 2017, arXiv:1610.06545)."""
-    values = np.repeat([0, 1], [len(old), len(new)])
-    selection = library("sklearn.model_selection")
-    folds = selection.StratifiedKFold(5, shuffle=True, random_state=seed)
+    """Return how well a classifier separates two sides, and its p (Lopez-Paz & Oquab 2017, arXiv:1610.06545).
+
+    Equal texts are in one fold: otherwise a text that is on both sides is judged by a classifier that has learnt the
+    other side of it, and separability is below 0.5.
+    """
+    rows, values = np.vstack([old, new]), np.repeat([0, 1], [len(old), len(new)])
+    scores = np.zeros(len(rows))
     model = library("sklearn.linear_model").LogisticRegression(max_iter=300, class_weight="balanced")
-    scores = selection.cross_val_predict(model, np.vstack([old, new]), values, cv=folds, method="decision_function")
+    for learn, judge in _folds(rows, values, seed):
+        if len(np.unique(values[learn])) == 2:
+            scores[judge] = model.fit(rows[learn], values[learn]).decision_function(rows[judge])
     test = library("scipy.stats").mannwhitneyu(scores[values == 1], scores[values == 0], alternative="greater")
     return float(test.statistic / (len(old) * len(new))), float(test.pvalue)
+
+
+def _folds(rows: Array, values: Array, seed: int) -> Iterable[tuple[Array, Array]]:
+    """Return (rows to learn from, rows to judge) of each part; equal rows are in one, if a side has two different."""
+    groups = np.unique(np.round(rows, _DIGITS), axis=0, return_inverse=True)[1].ravel()
+    different = min(len(np.unique(groups[values == side])) for side in (0, 1))
+    if different < 2:
+        groups, different = np.arange(len(rows)), _FOLDS
+    folds = library("sklearn.model_selection").StratifiedGroupKFold(
+        min(_FOLDS, different), shuffle=True, random_state=seed
+    )
+    return list(folds.split(rows, values, groups))

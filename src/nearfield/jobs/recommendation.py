@@ -17,8 +17,8 @@ from nearfield.argument_checks import (
 )
 from nearfield.arrays import Array
 from nearfield.errors import InputError
-from nearfield.jobs.job_items import JobItems, require_items
 from nearfield.jobs.job_vectors import DEFAULT_MODEL, JobModel, check_vectors, vectors_of
+from nearfield.jobs.sources.job_items import JobItems, require_items
 from nearfield.message_text import count_of
 from nearfield.text_inputs import describe
 
@@ -70,7 +70,7 @@ class Recommender:
     def __init__(self, ids: Sequence[object], vectors: ArrayLike, *, ages: ArrayLike | None = None) -> None:
         self._ids = require_list("ids", ids)
         require_items(self._ids, 1, "A recommendation")
-        self._vectors = check_vectors(vectors, len(self._ids))
+        self._vectors = check_vectors(vectors, len(self._ids)).rows
         self._places: Mapping[str, int] = {str(key): place for place, key in enumerate(self._ids)}
         if len(self._places) != len(self._ids):
             raise InputError("ids must be different: one is there twice.", param="ids")
@@ -97,6 +97,9 @@ class Recommender:
         liked, unliked = self._find(taste.like, "like"), self._find(taste.unlike, "unlike")
         if not liked:
             raise InputError("Nothing is liked: give the ids of some items.", param="like")
+        both = next((place for place in liked if place in unliked), None)
+        if both is not None:
+            raise InputError(f"The item {str(self._ids[both])!r} is liked and unliked: name it once.", param="unlike")
         similarity = self._vectors @ self._vectors[liked].T
         scores = _score(similarity, _weights(len(liked), taste.half_life))
         if unliked:
@@ -180,7 +183,7 @@ def recommend(
         InputError: an id is unknown, or an argument is invalid.
     """
     items = JobItems.from_texts(texts, ids)
-    rows = vectors_of(items.texts, vectors, model, "clustering", accept_license=accept_license, progress=progress)
+    rows = vectors_of(items.texts, vectors, model, "clustering", accept_license=accept_license, progress=progress).rows
     taste = Taste(like, unlike, seen, half_life)
     recommender = Recommender(items.ids, rows, ages=ages)
     return recommender.recommend(taste, count, diversity=diversity, age_half_life=age_half_life)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nearfield.argument_checks import require_count
 from nearfield.arrays import Array
@@ -17,9 +18,9 @@ from nearfield.jobs.classification.label_prediction import LabelPrediction, buil
 from nearfield.jobs.classification.training import fit_validated
 from nearfield.jobs.classification.validation import confidence_of
 from nearfield.jobs.classification.zero_shot_texts import LabelsLike, classify_by_names
-from nearfield.jobs.job_items import require_items
-from nearfield.jobs.job_vectors import DEFAULT_MODEL, JobModel, encode_texts, job_encoder
+from nearfield.jobs.job_vectors import DEFAULT_MODEL, JobModel, job_encoder, texts_in_space
 from nearfield.jobs.libraries import library
+from nearfield.jobs.sources.job_items import require_items
 from nearfield.text_inputs import many_texts
 
 #: Texts among which those to label are spread, for each one to label: the least sure.
@@ -34,6 +35,7 @@ def classify(
     model: JobModel = DEFAULT_MODEL,
     several: bool = False,
     templates: str | Sequence[str] | None = None,
+    vectors: ArrayLike | None = None,
     accept_license: bool = False,
     progress: bool = False,
 ) -> list[LabelPrediction]:
@@ -50,6 +52,7 @@ def classify(
         model: name, folder or encoder.
         several: a text of the examples may have any number of labels.
         templates: of ``labels``, sentences with ``{}`` for the label; the vectors of several are averaged.
+        vectors: those of the texts, if there are any; labels and examples are read by the model, of the same space.
         accept_license: use a model whose licence does not allow commercial use.
         progress: show a bar.
 
@@ -66,10 +69,11 @@ def classify(
     read = None if examples is None else read_examples(examples, several=several).require_labels()
     with job_encoder(model, accept_license=accept_license, progress=progress) as encoder:
         if labels is not None:
-            return classify_by_names(encoder, listed, labels, templates, progress=progress)
+            return classify_by_names(encoder, listed, labels, templates, vectors=vectors, progress=progress)
         assert read is not None
         head, validation = fit_validated(encoder, read, progress=progress)
-        probabilities = head.probabilities(encode_texts(encoder, listed, "classification", progress=progress))
+        rows = texts_in_space(encoder, listed, vectors, "classification", progress=progress)
+    probabilities = head.probabilities(rows)
     threshold = 0.0 if validation is None else validation.threshold
     unsure = confidence_of(probabilities, head.several) < threshold
     return build_predictions(head.labels, probabilities, unsure, several=head.several)
@@ -98,6 +102,7 @@ def next_to_label(
     examples: ExamplesLike | None = None,
     model: JobModel = DEFAULT_MODEL,
     several: bool = False,
+    vectors: ArrayLike | None = None,
     seed: int = 1,
     accept_license: bool = False,
     progress: bool = False,
@@ -110,7 +115,7 @@ def next_to_label(
     Args:
         texts: texts without labels.
         count: how many to choose.
-        examples, model, several, accept_license, progress: as for ``classify``.
+        examples, model, several, vectors, accept_license, progress: as for ``classify``.
         seed: of the clusters.
 
     Raises:
@@ -122,11 +127,11 @@ def next_to_label(
     require_count("seed", seed, 0)
     read = None if examples is None else read_examples(examples, several=several).require_labels()
     with job_encoder(model, accept_license=accept_license, progress=progress) as encoder:
-        vectors = encode_texts(encoder, listed, "classification", progress=progress)
+        rows = texts_in_space(encoder, listed, vectors, "classification", progress=progress)
         if read is None:
-            return _spread(vectors, np.zeros(len(vectors)), count, seed)
+            return _spread(rows, np.zeros(len(rows)), count, seed)
         head, _ = fit_validated(encoder, read, progress=progress)
-    return _spread(vectors, confidence_of(head.probabilities(vectors), head.several), count, seed)
+    return _spread(rows, confidence_of(head.probabilities(rows), head.several), count, seed)
 
 
 def _spread(vectors: Array, confidence: Array, count: int, seed: int) -> list[int]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -11,6 +13,8 @@ from nearfield.arrays import Array
 from nearfield.inference.calls.rerank_options import activate
 from nearfield.jobs.libraries import library
 
+#: Weights [labels, dim] and biases [labels].
+Weights: TypeAlias = tuple[Array, Array]
 #: Iterations of the regression.
 _ITERATIONS = 300
 #: The logit of a label that no example of a part has, or all have.
@@ -48,46 +52,66 @@ def to_probabilities(logits: Array, several: bool) -> Array:
 
 
 def fit_head(vectors: Array, targets: Array, labels: tuple[str, ...], several: bool, strength: float) -> LinearHead:
-    """Fit a head; ``strength`` is the inverse of the regularisation, C of scikit-learn.
+    """Fit a head; ``strength`` is the inverse of the regularisation, C of scikit-learn. Arguments as ``fit_heads``."""
+    return fit_heads(vectors, targets, labels, several, (strength,))[0]
+
+
+def fit_heads(
+    vectors: Array, targets: Array, labels: tuple[str, ...], several: bool, strengths: Sequence[float]
+) -> list[LinearHead]:
+    """Fit a head for each strength, the smallest first: each fit begins with the weights of the one before.
 
     Args:
         vectors: float32 [n, dim], of unit length.
         targets: bool [n, labels].
+        labels: their names.
+        several: whether a text may have several labels.
+        strengths: inverses of the regularisation, rising.
     """
-    weight, bias = (_fit_each if several else _fit_one)(vectors, targets, strength)
-    return LinearHead(labels, weight.astype(np.float32), bias.astype(np.float32), several)
+    fits = (_fit_each if several else _fit_one)(vectors, targets, strengths)
+    return [LinearHead(labels, weight.astype(np.float32), bias.astype(np.float32), several) for weight, bias in fits]
 
 
-def _fit_one(vectors: Array, targets: Array, strength: float) -> tuple[Array, Array]:
+def _fit_one(vectors: Array, targets: Array, strengths: Sequence[float]) -> list[Weights]:
     """Fit labels of which one fits; one without an example is never chosen."""
-    classes, weight, bias = _regression(vectors, targets.argmax(1), strength)
+    classes, fits = _regressions(vectors, targets.argmax(1), strengths)
+    return [_all_labels(classes, weight, bias, targets.shape[1]) for weight, bias in fits]
+
+
+def _all_labels(classes: Array, weight: Array, bias: Array, count: int) -> Weights:
+    """Return weights of all labels from those of the labels with examples."""
     if len(classes) == 2:  # one row, of the second
         weight, bias = np.vstack([0 * weight, weight]), np.concatenate([0 * bias, bias])
-    rows = np.zeros((targets.shape[1], vectors.shape[1]))
-    biases = np.full(targets.shape[1], bias.min() - _CONSTANT_LOGIT)
+    rows = np.zeros((count, weight.shape[1]))
+    biases = np.full(count, bias.min() - _CONSTANT_LOGIT)
     rows[classes], biases[classes] = weight, bias
     return rows, biases
 
 
-def _fit_each(vectors: Array, targets: Array, strength: float) -> tuple[Array, Array]:
+def _fit_each(vectors: Array, targets: Array, strengths: Sequence[float]) -> list[Weights]:
     """Fit each label against all texts without it."""
-    rows = [_fit_label(vectors, column, strength) for column in targets.T]
-    return np.vstack([weight for weight, _ in rows]), np.concatenate([bias for _, bias in rows])
+    labels = [_fit_label(vectors, column, strengths) for column in targets.T]
+    return [
+        (np.vstack([fits[place][0] for fits in labels]), np.concatenate([fits[place][1] for fits in labels]))
+        for place in range(len(strengths))
+    ]
 
 
-def _fit_label(vectors: Array, column: Array, strength: float) -> tuple[Array, Array]:
+def _fit_label(vectors: Array, column: Array, strengths: Sequence[float]) -> list[Weights]:
     if column.all() or not column.any():
         logit = _CONSTANT_LOGIT if column.all() else -_CONSTANT_LOGIT
-        return np.zeros((1, vectors.shape[1])), np.array([logit])
-    _, weight, bias = _regression(vectors, column, strength)
-    return weight, bias
+        return [(np.zeros((1, vectors.shape[1])), np.array([logit]))] * len(strengths)
+    return _regressions(vectors, column, strengths)[1]
 
 
-def _regression(vectors: Array, values: Array, strength: float) -> tuple[Array, Array, Array]:
-    """Return the classes, weights and biases of a logistic regression."""
-    model = library("sklearn.linear_model").LogisticRegression(C=strength, max_iter=_ITERATIONS)
+def _regressions(vectors: Array, values: Array, strengths: Sequence[float]) -> tuple[Array, list[Weights]]:
+    """Return the classes, and weights and biases of logistic regressions."""
+    model = library("sklearn.linear_model").LogisticRegression(max_iter=_ITERATIONS, warm_start=True)
+    fits = []
     with warnings.catch_warnings():
         # Figures are measured with this number of iterations, converged or not.
         warnings.simplefilter("ignore", library("sklearn.exceptions").ConvergenceWarning)
-        model.fit(vectors, values)
-    return model.classes_, model.coef_, model.intercept_
+        for strength in strengths:
+            model.set_params(C=strength).fit(vectors, values)
+            fits.append((model.coef_.copy(), model.intercept_.copy()))
+    return model.classes_, fits

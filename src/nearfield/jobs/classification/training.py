@@ -15,6 +15,7 @@ from nearfield.evaluation.json_types import JsonDict
 from nearfield.fileio.whole_folder import require_new_folder
 from nearfield.jobs.classification.classifier_folder import require_portable, write_classifier
 from nearfield.jobs.classification.examples import ExamplesLike, LabelExamples, read_examples
+from nearfield.jobs.classification.head_doubts import find_doubts
 from nearfield.jobs.classification.linear_head import LinearHead, fit_head
 from nearfield.jobs.classification.validation import (
     DEFAULT_STRENGTH,
@@ -35,6 +36,7 @@ class ClassifierReport:
     """A head with its measure, and where it was written.
 
     ``figures`` are of cross-validation, and ``test`` of examples that had no part in it; None: not measured.
+    ``warnings`` are reasons not to trust the head or its figures.
     """
 
     model: str
@@ -43,6 +45,7 @@ class ClassifierReport:
     figures: JsonDict | None
     test: JsonDict | None = None
     folder: str | None = None
+    warnings: Sequence[str] = ()
 
     def to_dict(self) -> JsonDict:
         """Return the report in a form for JSON."""
@@ -54,6 +57,7 @@ class ClassifierReport:
             "cross_validation": self.figures,
             "test": self.test,
             "folder": self.folder,
+            "warnings": list(self.warnings),
         }
 
     def to_text(self) -> str:
@@ -64,6 +68,7 @@ class ClassifierReport:
             lines.append("not measured: each label needs two examples, of which one can be left out.")
         for name, figures in (("cross-validation", self.figures), ("test", self.test)):
             lines += [] if figures is None else _figure_lines(name, figures)
+        lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(map(escape_controls, lines))
 
 
@@ -116,7 +121,8 @@ def train_classifier(
         measured = None if held_out is None else _measure(encoder, head, held_out, progress=progress)
         figures = None if validation is None else validation.figures
         written = None if folder is None else str(folder)
-        report = ClassifierReport(encoder.name, head, len(read.texts), figures, measured, written)
+        doubts = find_doubts(read, held_out, figures, measured)
+        report = ClassifierReport(encoder.name, head, len(read.texts), figures, measured, written, doubts)
         if folder is not None:
             write_classifier(encoder, head, folder, report.to_dict(), read.texts)
     return report

@@ -13,7 +13,7 @@ import numpy as np
 
 from nearfield.arrays import Array
 from nearfield.evaluation.json_types import JsonDict
-from nearfield.jobs.classification.linear_head import fit_head, to_probabilities
+from nearfield.jobs.classification.linear_head import fit_heads, to_probabilities
 from nearfield.jobs.libraries import library
 
 #: Strengths that are tried, and the one that is used without a measurement.
@@ -54,7 +54,7 @@ def validate_head(
     rows = _sample(targets, seed)
     vectors, targets = vectors[rows], targets[rows]
     parts = _parts(targets, several, seed)
-    tried = {strength: _unseen_logits(vectors, targets, labels, several, strength, parts) for strength in STRENGTHS}
+    tried = _unseen_logits(vectors, targets, labels, several, parts)
     losses = {strength: _best_loss(logits, targets, several) for strength, logits in tried.items()}
     strength = min(losses, key=lambda key: losses[key][0])
     temperature = losses[strength][1]
@@ -104,12 +104,14 @@ def _unseen_logits(
     targets: Array,
     labels: tuple[str, ...],
     several: bool,
-    strength: float,
     parts: Sequence[tuple[Array, Array]],
-) -> Array:
-    logits = np.zeros(targets.shape, np.float32)
+) -> dict[float, Array]:
+    """Return logits [n, labels] by heads of each strength."""
+    logits = {strength: np.zeros(targets.shape, np.float32) for strength in STRENGTHS}
     for learn, judge in parts:
-        logits[judge] = fit_head(vectors[learn], targets[learn], labels, several, strength).logits(vectors[judge])
+        heads = fit_heads(vectors[learn], targets[learn], labels, several, STRENGTHS)
+        for strength, head in zip(STRENGTHS, heads, strict=True):
+            logits[strength][judge] = head.logits(vectors[judge])
     return logits
 
 

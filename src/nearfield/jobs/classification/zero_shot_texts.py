@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nearfield.arrays import Array
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError
 from nearfield.inference.calls.zero_shot import class_vectors, label_prompts
 from nearfield.jobs.classification.label_prediction import LabelPrediction, build_predictions
-from nearfield.jobs.job_vectors import encode_texts
+from nearfield.jobs.job_vectors import encode_texts, texts_in_space
 from nearfield.text_inputs import many_texts
 
 #: Names of labels, or names with a description that stands for each.
@@ -27,23 +28,32 @@ def classify_by_names(
     labels: LabelsLike,
     templates: str | Sequence[str] | None = None,
     *,
+    vectors: ArrayLike | None = None,
     margin: float = MARGIN,
     progress: bool = False,
 ) -> list[LabelPrediction]:
     """Return the nearest label of each text; scores are cosines, no probabilities.
 
-    Names and texts are read with the model's prompt for classification, if it has one.
+    Names and texts are read with the model's prompt for classification, if it has one. ``vectors`` are those of the
+    texts, if there are any.
 
     Raises:
         InputError: there is no label, or one twice; or a template has no place for the label.
+        SpaceMismatch: the vectors are of another space than the model's.
     """
-    names, sentences = _sentences(labels, templates)
-    classes = class_vectors(encode_texts(encoder, sentences, "classification"), len(names))
-    scores = encode_texts(encoder, texts, "classification", progress=progress) @ classes.T
+    names, sentences = label_sentences(labels, templates)
+    classes = encode_texts(encoder, sentences, "classification")
+    rows = texts_in_space(encoder, texts, vectors, "classification", progress=progress)
+    return label_rows(rows, classes, names, margin)
+
+
+def label_rows(rows: Array, classes: Array, names: Sequence[str], margin: float = MARGIN) -> list[LabelPrediction]:
+    """Return the nearest label of each vector; ``classes`` are the vectors of all sentences of the labels, in order."""
+    scores = rows @ class_vectors(classes, len(names)).T
     return build_predictions(names, scores, _margins(scores) < margin)
 
 
-def _sentences(labels: LabelsLike, templates: str | Sequence[str] | None) -> tuple[list[str], list[str]]:
+def label_sentences(labels: LabelsLike, templates: str | Sequence[str] | None = None) -> tuple[list[str], list[str]]:
     """Return the names of labels, and the sentences that stand for them."""
     described = labels if isinstance(labels, Mapping) else None
     patterns = "{}" if templates is None else templates

@@ -12,8 +12,8 @@ from nearfield.arrays import Array
 from nearfield.errors import InputError, nearest
 from nearfield.jobs.duplicates.copy_pairs import by_rank, equal_pairs, near_pairs
 from nearfield.jobs.duplicates.text_duplicates import EXACT, MEANING, NEAR, TextDuplicates
-from nearfield.jobs.job_items import JobItems
-from nearfield.jobs.job_vectors import JobModel, vectors_of
+from nearfield.jobs.job_vectors import DEFAULT_MODEL, JobModel, check_vectors, vectors_of
+from nearfield.jobs.sources.job_items import JobItems
 from nearfield.media.copies.grouping import CopyLink, group_copies
 from nearfield.media.copies.vector_index import CopyVectorIndex
 from nearfield.progress import Progress
@@ -35,6 +35,7 @@ def find_duplicate_texts(
     similarity: float = THRESHOLD,
     model: JobModel | None = None,
     threshold: float = MEANING_THRESHOLD,
+    vectors: ArrayLike | None = None,
     accept_license: bool = False,
     progress: bool = False,
 ) -> TextDuplicates:
@@ -52,18 +53,18 @@ def find_duplicate_texts(
         similarity: from 0.8 to 1.
         model: compares the texts that remain by meaning too, at most 200,000.
         threshold: of the cosine of two vectors. Look at pairs around it before you trust it.
+        vectors: those of the texts, in place of those of a model.
         accept_license, progress: as for ``find_topics``.
 
     Raises:
         InputError: an argument is invalid, or there are too many texts to compare by meaning.
-        MissingExtra: datasketch is not installed.
     """
     items = JobItems.from_texts(texts, ids)
     rank = _rank(items.texts, keep, dates)
     _check(similarity, threshold)
     links = _equal_links(items.texts, rank)
     _add_near(links, items.texts, rank, similarity, progress=progress)
-    if model is not None:
+    if model is not None or vectors is not None:
         rest = _remaining(links, rank)
         if len(rest) > MAX_BY_MEANING:
             raise InputError(
@@ -72,8 +73,10 @@ def find_duplicate_texts(
                 param="model",
             )
         chosen = [items.texts[number] for number in rest]
-        vectors = vectors_of(chosen, None, model, "clustering", accept_license=accept_license, progress=progress)
-        _add_meaning(links, rest, vectors, threshold)
+        known = None if vectors is None else check_vectors(vectors, len(items)).rows[rest]
+        options = {"accept_license": accept_license, "progress": progress}
+        compared = vectors_of(chosen, known, model or DEFAULT_MODEL, "clustering", **options)
+        _add_meaning(links, rest, compared.rows, threshold)
     return TextDuplicates(items.texts, items.ids, links)
 
 

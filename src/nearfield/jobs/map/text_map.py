@@ -18,9 +18,9 @@ from nearfield.arrays import Array
 from nearfield.errors import InputError
 from nearfield.fileio.atomic import write_atomic
 from nearfield.fileio.output_path import require_writable
-from nearfield.jobs.job_items import require_items
 from nearfield.jobs.job_vectors import DEFAULT_MODEL, JobModel, vectors_of
 from nearfield.jobs.map.layout import lay_out
+from nearfield.jobs.sources.job_items import require_items
 from nearfield.jobs.topics.find_topics import MIN_TEXTS, find_topics
 from nearfield.jobs.topics.topics import Topics
 from nearfield.text_inputs import many_texts
@@ -112,7 +112,7 @@ def draw_map(
     columns = _check_fields(fields, len(listed))
     if output is not None:
         require_writable(require_path("output", output))
-    rows = vectors_of(listed, vectors, model, "clustering", accept_license=accept_license, progress=progress)
+    rows = vectors_of(listed, vectors, model, "clustering", accept_license=accept_license, progress=progress).rows
     topics = find_topics(listed, count=count, vectors=rows, seed=seed, progress=progress)
     result = TextMap(listed, lay_out(rows, seed), topics, columns)
     if output is not None:

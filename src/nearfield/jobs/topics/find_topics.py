@@ -11,16 +11,9 @@ from numpy.typing import ArrayLike
 from nearfield.argument_checks import require_count
 from nearfield.arrays import Array
 from nearfield.errors import InputError, nearest
-from nearfield.jobs.job_items import require_items
-from nearfield.jobs.job_vectors import (
-    DEFAULT_MODEL,
-    JobModel,
-    check_vectors,
-    encode_texts,
-    job_encoder,
-    purpose_options,
-)
+from nearfield.jobs.job_vectors import DEFAULT_MODEL, JobModel, vectors_of
 from nearfield.jobs.libraries import library
+from nearfield.jobs.sources.job_items import require_items
 from nearfield.jobs.topics.clusters import (
     CentreSearch,
     Membership,
@@ -79,17 +72,10 @@ def find_topics(
     listed = many_texts(texts, "texts")
     choice = _TopicChoice(count, method, min_size, seed)
     choice.check(listed)
-    name = fingerprint = ""
-    if vectors is not None:
-        rows = check_vectors(vectors, len(listed))
-    else:
-        with job_encoder(model, accept_license=accept_license, progress=progress) as encoder:
-            rows = encode_texts(encoder, listed, "clustering", progress=progress)
-            name = model if isinstance(model, str) else encoder.name
-            fingerprint = encoder.encode([], **purpose_options(encoder.recipe, "clustering")).fingerprint
+    embedded = vectors_of(listed, vectors, model, "clustering", accept_license=accept_license, progress=progress)
     with Progress(4, label="Clustering", unit="steps", shown=progress) as bar:
-        result = _cluster(listed, rows, choice, bar)
-    return replace(result, model=name, fingerprint=fingerprint)
+        result = _cluster(listed, embedded.rows, choice, bar)
+    return replace(result, model=embedded.model, fingerprint=embedded.fingerprint)
 
 
 @dataclass(frozen=True)
@@ -105,13 +91,22 @@ class _TopicChoice:
         """Raise InputError unless topics of these texts can be looked for so."""
         require_items(texts, MIN_TEXTS, "A search for topics")
         require_count("seed", self.seed, 0)
-        require_count("min_size", self.min_size, 2, len(texts) // 2)
+        self._check_size("min_size", self.min_size, len(texts))
         if self.method not in METHODS:
             raise InputError(f"Unknown method {self.method!r}. {nearest(self.method, METHODS)}", param="method")
         if self.count is not None:
-            require_count("count", self.count, 2, len(texts) // 2)
+            self._check_size("count", self.count, len(texts))
             if self.method == "density":
                 raise InputError("With density, the number of topics follows from min_size: leave count out.")
+
+    def _check_size(self, name: str, value: int, texts: int) -> None:
+        require_count(name, value, 2)
+        if value > texts // 2:
+            raise InputError(
+                f"{name} is {value:,}, and of {texts:,} texts it can be {texts // 2:,} at most: there are two topics "
+                "or more, of two texts or more each.",
+                param=name,
+            )
 
     def search(self, vectors: Array) -> tuple[CentreSearch, dict[int, float]]:
         """Return the search for centres, and the silhouette of each number of topics that was tried."""

@@ -19,11 +19,10 @@ from nearfield.errors import InputError
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.fileio.atomic import write_atomic
 from nearfield.fileio.output_path import require_writable_folder
-from nearfield.jobs.job_vectors import JobModel, check_vectors, encode_texts, job_encoder, purpose_options
+from nearfield.jobs.job_vectors import JobModel, JobVectors, vectors_of
 from nearfield.jobs.topics.clusters import Membership, join
 from nearfield.message_text import count_of, escape_controls
 from nearfield.text_inputs import many_texts
-from nearfield.vectors.fingerprint import require_same_space
 
 TOPICS_FILE = "topics.safetensors"
 _FORMAT = 1
@@ -33,17 +32,27 @@ APART = -1
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic: its number, how many texts it has, its words, and the numbers of the texts nearest to its centre."""
+    """A topic: its number, how many texts it has, its words, and the numbers of the texts nearest to its centre.
+
+    ``label`` is the name that a chat endpoint gave it, if one was asked (``name_topics``).
+    """
 
     number: int
     size: int
     words: tuple[str, ...]
     examples: tuple[int, ...]
+    label: str = ""
 
     @property
     def name(self) -> str:
-        """Its words, or its number if it has none."""
-        return ", ".join(self.words) or f"topic {self.number}"
+        """Its label, or else its words, or its number if it has none."""
+        return self.label or ", ".join(self.words) or f"topic {self.number}"
+
+    def to_dict(self) -> JsonDict:
+        """Return the topic in a form for JSON."""
+        label = {"label": self.label} if self.label else {}
+        facts: JsonDict = {"number": self.number, "size": self.size, "words": self.words, "examples": self.examples}
+        return facts | label
 
 
 @dataclass(frozen=True)
@@ -86,9 +95,12 @@ class Topics:
             SpaceMismatch: the model has another space than that of the topics.
             InputError: the vectors have another size, or the topics were found by vectors and none are given.
         """
-        rows = self._vectors(many_texts(texts, "texts"), vectors, model)
-        if rows.shape[1] != self.centres.shape[1]:
-            raise InputError(f"vectors have {rows.shape[1]} dimensions, and the topics {self.centres.shape[1]}.")
+        listed = many_texts(texts, "texts")
+        if vectors is None and not self.model and model is None:
+            raise InputError("These topics are of vectors without a model: give the vectors too.", param="vectors")
+        joining = vectors_of(listed, vectors, model or self.model, "clustering")
+        joining.require_same_space(JobVectors(self.centres, self.model, self.fingerprint))
+        rows = joining.rows
         return place_apart(join(rows, self.centres), self.limits)
 
     def save(self, folder: str | Path) -> None:
@@ -108,10 +120,7 @@ class Topics:
             "stability": self.stability,
             "silhouette": self.silhouette,
             "tried": {str(count): value for count, value in self.tried.items()},
-            "topics": [
-                {"number": topic.number, "size": topic.size, "words": topic.words, "examples": topic.examples}
-                for topic in self.topics
-            ],
+            "topics": [topic.to_dict() for topic in self.topics],
             "merges": [list(merge) for merge in self.merges],
         }
 
@@ -124,17 +133,6 @@ class Topics:
             *(f"{topic.number:4} {topic.size:8,}  {topic.name}{_example(topic, texts)}" for topic in self.topics),
         ]
         return "\n".join(map(escape_controls, lines))
-
-    def _vectors(self, texts: Sequence[str], vectors: ArrayLike | None, model: JobModel | None) -> Array:
-        if vectors is not None:
-            return check_vectors(vectors, len(texts))
-        if not self.model and model is None:
-            raise InputError("These topics are of vectors without a model: give the vectors too.", param="vectors")
-        with job_encoder(model or self.model) as encoder:
-            options = purpose_options(encoder.recipe, "clustering")
-            if self.fingerprint:
-                require_same_space(self.fingerprint, encoder.encode([], **options).fingerprint)
-            return encode_texts(encoder, texts, "clustering")
 
 
 def load_topics(folder: str | Path) -> Topics:
@@ -159,7 +157,8 @@ def _from_facts(facts: Mapping[str, Any], tensors: Mapping[str, Array]) -> Topic
     if facts["format"] > _FORMAT:
         raise ValueError(f"format {facts['format']}")
     topics = tuple(
-        Topic(item["number"], item["size"], tuple(item["words"]), tuple(item["examples"])) for item in facts["topics"]
+        Topic(item["number"], item["size"], tuple(item["words"]), tuple(item["examples"]), item.get("label", ""))
+        for item in facts["topics"]
     )
     return Topics(
         topics,
