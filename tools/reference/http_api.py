@@ -41,6 +41,7 @@ _TITLES = {
     "bedrock": "Amazon Titan and Nova on Bedrock",
     "native": "Nearfield's own API",
     "collections": "Collections",
+    "jobs": "Jobs",
     "manage": "Models in memory, and keys",
     "server": "The server itself",
 }

@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from nearfield.arrays import Array
 from nearfield.client.inputs import BodyInput, body_inputs
+from nearfield.client.remote_jobs import JobReply, RemoteJobs
 from nearfield.client.results import LoadState, LoadStates, RankedDocument, Readiness, RemoteModel
 from nearfield.client.retry import NO_RETRY, Attempts, RetryPolicy
 from nearfield.client.server_api import (
@@ -149,6 +150,11 @@ class Client(ServerApi):
         Both are texts, or what ``encode`` takes where the model ranks it.
         """
         return self._send(self._rank_call(query, documents, top_k))
+
+    @property
+    def jobs(self) -> RemoteJobs[JobReply]:
+        """Jobs over texts or collections: labels, topics, recommendations and others. Nearfield servers only."""
+        return RemoteJobs(self._send, self._model)
 
     def load_states(self) -> LoadStates:
         """Return which models the server has in memory. Nearfield servers only."""
@@ -294,6 +300,11 @@ class AsyncClient(ServerApi):
     ) -> tuple[RankedDocument, ...]:
         """Return documents by falling score for a query, like ``Client.rank``. Nearfield servers only."""
         return await self._send(await asyncio.to_thread(self._rank_call, query, documents, top_k))
+
+    @property
+    def jobs(self) -> RemoteJobs[Awaitable[JobReply]]:
+        """Jobs over texts or collections, like ``Client.jobs``; each call is awaited. Nearfield servers only."""
+        return RemoteJobs(self._send, self._model)
 
     async def request(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
         """Send any request and return the JSON of its reply; errors as for ``Client.request``."""

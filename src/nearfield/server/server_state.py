@@ -24,6 +24,7 @@ from nearfield.server.auth.host_guard import HostGuard, is_loopback
 from nearfield.server.auth.keys import ApiKeys
 from nearfield.server.batches.batch_runner import BatchRunner
 from nearfield.server.collections.collection_service import CollectionService
+from nearfield.server.collections.thread_pool import BoundedThreadPool
 from nearfield.server.dialects import REGISTRY, Dialect, Route
 from nearfield.server.exchange import Bounds, Exchange
 from nearfield.server.exchange.picture_fetcher import PictureFetcher, policy_of
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 #: Memory that an input takes, at the least: its tokens, its vector and their text in the reply.
 _BYTES_PER_INPUT = 12_288
+#: Jobs that may wait for a thread.
+_MAX_WAITING_JOBS = 16
 
 
 @dataclass(eq=False)
@@ -74,6 +77,8 @@ class ServerState:
     decode_thread: DecodeThread = field(default_factory=DecodeThread)
     encode_thread: EncodeThread = field(default_factory=EncodeThread)
     picture_fetcher: PictureFetcher = field(default_factory=PictureFetcher)
+    #: Two, so that one owner's long job leaves a thread to others.
+    job_threads: BoundedThreadPool = field(default_factory=lambda: BoundedThreadPool(2, "jobs", _MAX_WAITING_JOBS))
     loop_lag: LoopLag = field(default_factory=LoopLag)
     #: Returns the metrics of all front-ends, if there are several processes.
     merged_metrics: Callable[[], Awaitable[bytes]] | None = None
@@ -169,6 +174,7 @@ class ServerState:
         self.encode_thread.close()
         self.picture_fetcher.close()
         self.collections.close()
+        self.job_threads.close()
         self.files.close()
         if self.cache is not None and self.cache.disk is not None:
             self.cache.disk.close()

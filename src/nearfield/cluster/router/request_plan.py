@@ -22,7 +22,7 @@ from nearfield.server.models.names import MAX_NAME_LENGTH
 #: back-ends are one. ``refused``: would change the models of one back-end only.
 Kind = Literal["repeatable", "once", "home", "merged", "refused"]
 
-#: The dialects whose requests read or write what one back-end stores.
+#: The dialects whose requests read or write what one back-end stores; those of others do if the path has a collection.
 _HOME_DIALECTS = frozenset({"collections", "openai-batches"})
 _MERGED = frozenset({"/v1/models", "/models", "/api/tags", "/api/ps"})
 _READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -106,7 +106,7 @@ def _manages(route: Route) -> bool:
 
 
 def _kind_of(path: str, method: str, dialect: Dialect, route: Route) -> Kind:
-    if dialect.name in _HOME_DIALECTS:
+    if dialect.name in _HOME_DIALECTS or "{collection}" in path:
         return "home"
     if _manages(route):
         return "refused"

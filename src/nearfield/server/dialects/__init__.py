@@ -33,6 +33,7 @@ REGISTRY = Registry(
         "bedrock": "nearfield.server.dialects.bedrock.routes:BedrockDialect",
         "manage": "nearfield.server.dialects.management.routes:ManagementDialect",
         "collections": "nearfield.server.dialects.collections.routes:CollectionsDialect",
+        "jobs": "nearfield.server.dialects.jobs.routes:JobsDialect",
         "tei": "nearfield.server.dialects.tei.routes:TeiDialect",
         "openai-batches": "nearfield.server.dialects.openai.batches:OpenAiBatchesDialect",
         "openai": "nearfield.server.dialects.openai.routes:OpenAiDialect",

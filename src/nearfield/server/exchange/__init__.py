@@ -9,6 +9,7 @@ from nearfield.server.exchange.predict import Predict
 from nearfield.server.exchange.rank import Rank
 from nearfield.server.exchange.scored import ScoredExchange
 from nearfield.server.exchange.tokenize import Tokenize
+from nearfield.server.exchange.vector_job import VectorJob
 
 __all__ = [
     "Bounds",
@@ -23,4 +24,5 @@ __all__ = [
     "RerankOptions",
     "ScoredExchange",
     "Tokenize",
+    "VectorJob",
 ]

@@ -172,6 +172,7 @@ class RequestHandler:
             files=server.files,
             batches=server.batches,
             collections=server.collections,
+            job_threads=server.job_threads,
         )
 
     def _authenticate(self, request: Request, state: RequestState) -> None:

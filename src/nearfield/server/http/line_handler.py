@@ -52,6 +52,7 @@ class RequestLineHandler:
             limits=server.limits,
             token_ids=server.token_ids,
             allowed=key.allows,
+            job_threads=server.job_threads,
             in_thread=partial(server.decode_thread.run, owner_of(key, None)) if _is_large(body) else None,
         )
         try:

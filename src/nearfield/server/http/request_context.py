@@ -10,6 +10,7 @@ from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, DEFAULT_PICTURE_LIMITS,
 from nearfield.server.auth.keys import ApiKeys
 from nearfield.server.batches.batch_runner import BatchRunner
 from nearfield.server.collections.collection_service import CollectionService
+from nearfield.server.collections.thread_pool import BoundedThreadPool
 from nearfield.server.files.file_store import FileStore
 from nearfield.server.files.upload import MultipartUpload
 from nearfield.server.http.limits import RequestLimits
@@ -49,6 +50,8 @@ class RequestContext:
     batches: BatchRunner | None = None
     #: Access to collections; None for a line of a batch.
     collections: CollectionService | None = None
+    #: Runs the work of jobs, such as clustering.
+    job_threads: BoundedThreadPool | None = None
     #: The body of a route with ``upload``, not read yet.
     upload: MultipartUpload | None = None
     #: Runs a function that converts a large body beside the event loop; None if the body is small.

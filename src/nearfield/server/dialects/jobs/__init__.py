@@ -1,0 +1,1 @@
+"""Nearfield's API of jobs: labels, topics, recommendations, outliers, drift and duplicates of many texts at once."""
