@@ -103,7 +103,7 @@ def read_job_items(
         raise InputError("inputs is empty: name a file, a folder or a collection.", param="inputs")
     require_texts(field=field)
     require_optional_texts(id_field=id_field, form=form)
-    columns = require_list("columns", columns)
+    columns = many_texts(columns, "columns")
     if any(str(name).startswith(COLLECTION) for name in names):
         return _read_collection(names, columns)
     return read_items(paths, field=field, id_field=id_field, columns=columns, form=form)
