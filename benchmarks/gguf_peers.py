@@ -2,12 +2,16 @@
 
 PATH is the Python of an environment with llama-cpp-python. Tiny models of each architecture are read from the same file
 by both, in each type of weights; K types are written by llama.cpp. ``--vocabularies`` names a folder with llama.cpp's
-``ggml-vocab-*.gguf``, whose tokens are compared on 1,000 texts. ``--model`` names a folder of real weights.
+``ggml-vocab-*.gguf``, whose tokens are compared on 1,000 texts, and with those of the original tokenizers if
+``--original-python`` names the Python of an environment with transformers 4 and sentencepiece. ``--model`` names a
+folder of real weights. ``--long`` takes texts of 60 tokens each, for a llama.cpp with BLAS: for 32 or more tokens it
+multiplies in float32.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import random
 import shutil
@@ -27,7 +31,7 @@ from nearfield.hub.gguf.tokenizer_files import tokenizer_files
 from nearfield.recipe import RerankPrompt, Template
 from nearfield.reranker import Reranker
 from tests.checkpoint.weights import test_gguf
-from tests.checkpoint.weights.test_gguf import ANSWERS, CASES, LAST, OPTIONS, PAIRS, RERANKERS, SHIFTED, Converted
+from tests.checkpoint.weights.test_gguf import ANSWERS, LAST, OPTIONS, PAIRS, RERANKERS, SHIFTED, Converted
 from tests.parity import decoder
 from tests.support import gguf_files
 
@@ -55,10 +59,10 @@ MODELS = {
     "roberta": Converted(test_gguf.tiny("roberta", **WIDE), "bert", SHIFTED),
     "xlm-roberta": Converted(test_gguf.tiny("xlm-roberta", **WIDE), "bert", SHIFTED),
     "nomic-bert": Converted(lambda folder: test_gguf.nomic(folder, **WIDE), "nomic-bert"),
-    "nomic-bert-moe": CASES["experts"],
-    "jina-bert-v2": CASES["jina"],
-    "jina-bert-v2, normed": CASES["jina, normed"],
-    "jina-bert-v2, normed, halves": CASES["jina, normed, halves"],
+    "nomic-bert-moe": test_gguf.WIDE["experts"],
+    "jina-bert-v2": test_gguf.WIDE["jina"],
+    "jina-bert-v2, normed": test_gguf.WIDE["jina, normed"],
+    "jina-bert-v2, normed, halves": test_gguf.WIDE["jina, normed, halves"],
     "llama": Converted(
         decoder.model("LlamaConfig", begin=True, **WIDE_DECODER),
         "llama",
@@ -78,6 +82,8 @@ MODELS = {
 }
 #: Vocabularies of llama.cpp whose kinds are read.
 VOCABULARIES = ("bert-bge", "nomic-bert-moe", "llama-spm", "llama-bpe", "qwen2")
+#: The kinds of their original tokenizers, where transformers has them.
+ORIGINALS = {"bert-bge": "bert", "nomic-bert-moe": "xlm-roberta", "qwen2": "qwen2"}
 #: Ranges of code points: Latin with marks, Greek, Cyrillic, Hebrew, Arabic, Devanagari, Thai, Hangul, kana, Han, wide
 #: forms, emoji, marks, symbols, spaces.
 RANGES = (
@@ -148,14 +154,19 @@ def compare_vectors(peer: LlamaCpp, file: Path, texts: Sequence[str], original: 
     )
 
 
-def print_vectors(peer: LlamaCpp, home: Path, names: Sequence[str]) -> None:
+def lengthened(texts: Sequence[str]) -> list[str]:
+    """Return each text with all others behind it, which are cut off at the models' lengths."""
+    return [" ".join([*texts[at:], *texts[:at]]) for at in range(len(texts))]
+
+
+def print_vectors(peer: LlamaCpp, home: Path, names: Sequence[str], texts: Sequence[str]) -> None:
     """Print the smallest cosines of each architecture and type."""
     for name, case in ((name, MODELS[name]) for name in names):
         folder = case.write(home / name.replace(", ", "-"))
         with Encoder(str(folder), **OPTIONS) as model:
-            original = model.encode(test_gguf.TEXTS)
+            original = model.encode(texts)
         for type_name, file in files(peer, folder, case):
-            print(f"{name:28} {type_name:5} {compare_vectors(peer, file, test_gguf.TEXTS, original)}", flush=True)
+            print(f"{name:28} {type_name:5} {compare_vectors(peer, file, texts, original)}", flush=True)
 
 
 def print_scores(peer: LlamaCpp, home: Path) -> None:
@@ -195,6 +206,31 @@ def _random_text(rng: random.Random) -> str:
     return rng.choice(("", " ", "\n")) + "".join(word + rng.choice((" ", "  ", "\n", " ", "")) for word in words)
 
 
+def originals(python: str, file: Path, name: str, texts: Sequence[str]) -> dict[str, list[list[int]]]:
+    """Return the ids of texts by the original tokenizers of a vocabulary: the slow class and the fast one."""
+    if name not in ORIGINALS:
+        return {}
+    metadata = read_header(file).metadata
+    vocabulary = {part: metadata.get(f"tokenizer.ggml.{part}") for part in ("tokens", "scores", "merges")}
+    charsmap = bytes(value & 0xFF for value in metadata.get("tokenizer.ggml.precompiled_charsmap", []))
+    request = [ORIGINALS[name], {**vocabulary, "charsmap": base64.b64encode(charsmap).decode()}, texts]
+    command = [python, str(Path(__file__).with_name("original_tokenizers.py"))]
+    answer = subprocess.run(command, input=json.dumps(request) + "\n", text=True, stdout=subprocess.PIPE, check=True)
+    return dict(json.loads(answer.stdout))
+
+
+def print_originals(python: str, files: Mapping[str, Path]) -> None:
+    """Print of how many texts our tokens are those of the original, and the first that differ."""
+    texts = sample_texts(1000)
+    for name, file in files.items():
+        ours = [row.ids for row in _tokenizer(file).encode_batch(texts)]
+        for sort, ids in originals(python, file, name, texts).items():
+            differ = [at for at in range(len(texts)) if ours[at] != ids[at]]
+            print(f"{name:28} {len(texts) - len(differ)} of {len(texts)} as the original, {sort}", flush=True)
+            for at in differ[:3]:
+                print(f"    {texts[at]!r}\n      ours      {ours[at]}\n      {sort:9} {ids[at]}")
+
+
 def print_tokens(peer: LlamaCpp, files: Mapping[str, Path]) -> None:
     """Print of how many texts the tokens are llama.cpp's, and the first that differ."""
     texts = sample_texts(1000)
@@ -214,11 +250,10 @@ def _tokenizer(file: Path) -> tokenizers.Tokenizer:
     return tokenizers.Tokenizer.from_str(json.dumps(tokenizer_files(whole)["tokenizer.json"]))
 
 
-def print_real(peer: LlamaCpp, home: Path, source: Path) -> Path:
+def print_real(peer: LlamaCpp, home: Path, source: Path, texts: Sequence[str]) -> Path:
     """Print the cosines of real weights (BERT, mean) in each type, and return the file in F32."""
     folder = home / source.name
     shutil.copytree(source, folder)
-    texts = [text for text in sample_texts(40) if text.strip()]
     with Encoder(str(folder), **OPTIONS) as model:
         original = model.encode(texts)
     for type_name, file in files(peer, folder, Converted(lambda folder: folder, "bert")):
@@ -237,10 +272,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.gguf_peers", description=__doc__)
     parser.add_argument("--llama-python", required=True)
     parser.add_argument("--vocabularies", type=Path)
+    parser.add_argument("--original-python")
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--long", action="store_true")
     parser.add_argument("--only", nargs="*", choices=MODELS, default=list(MODELS))
     options = parser.parse_args()
-    peer = LlamaCpp(options.llama_python)
+    peer, change = LlamaCpp(options.llama_python), lengthened if options.long else list
     with tempfile.TemporaryDirectory() as place:
         home = Path(place)
         vocabularies = (
@@ -248,10 +285,13 @@ def main() -> None:
             if options.vocabularies
             else {}
         )
+        if options.original_python:
+            print_originals(options.original_python, vocabularies)
         if options.model:
-            vocabularies[options.model.name] = print_real(peer, home, options.model.resolve())
+            texts = change([text for text in sample_texts(40) if text.strip()])
+            vocabularies[options.model.name] = print_real(peer, home, options.model.resolve(), texts)
         print_tokens(peer, vocabularies)
-        print_vectors(peer, home, options.only)
+        print_vectors(peer, home, options.only, change(test_gguf.TEXTS))
         print_scores(peer, home)
 
 

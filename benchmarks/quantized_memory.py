@@ -1,7 +1,8 @@
 """Peak memory of loading a decoder of 7B shape in int8 and int4: ``python -m benchmarks.quantized_memory --layers 8``.
 
 The model has the widths of Mistral 7B and random weights in bfloat16, written shard by shard; 32 layers are all of it.
-Each precision is loaded in a new process, which encodes one text.
+With ``--gguf`` it is a GGUF file in F16 with the widths of Qwen3-0.6B; 32 layers have 1 GB. Each precision is loaded in
+a new process, which encodes one text.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from pathlib import Path
 import numpy as np
 from safetensors import TensorSpec, serialize_file
 
+from benchmarks.model_shapes import write_model
 from nearfield import Encoder
 from nearfield.hardware import memory_resident, memory_used
 from nearfield.testing import write_tiny_model
+from tests.support import gguf_files
 
 HIDDEN, INNER, KEYS, VOCABULARY = 4096, 14336, 1024, 32_000
 #: Matrices of a layer, [outputs, inputs].
@@ -73,6 +76,14 @@ def write_decoder(folder: Path, layers: int) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
+def write_gguf(folder: Path, layers: int) -> Path:
+    """Write a GGUF file in F16 to a folder."""
+    source = write_model("Qwen3-0.6B", folder, layers=layers)
+    file = gguf_files.convert(source, "qwen3", "F16", pooling="lasttoken")
+    (source / "model.safetensors").unlink()
+    return file
+
+
 def _random(random: np.random.Generator, rows: int, columns: int) -> np.ndarray:
     """Return normal values as the upper halves of float32, which is bfloat16."""
     values = random.standard_normal((rows, columns), np.float32) * np.float32(0.02)
@@ -117,18 +128,25 @@ def main() -> None:
     """Write the model, load it in each precision, and print one line for each."""
     parser = argparse.ArgumentParser(prog="benchmarks.quantized_memory", description=__doc__)
     parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--precision", action="append", help="may be repeated [int8, int4]")
+    parser.add_argument("--gguf", action="store_true", help="a GGUF file in F16")
+    parser.add_argument("--precision", action="append", help="may be repeated [all that the file is for]")
     parser.add_argument("--load", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    precisions = options.precision or ["int8", "int4"]
+    precisions = options.precision or [*(["float32", "auto"] if options.gguf else []), "int8", "int4"]
     if options.load:
         load(options.load, precisions[0])
         return
-    with tempfile.TemporaryDirectory(prefix="nearfield-decoder-") as folder:
-        size = write_decoder(Path(folder), options.layers)
-        print(f"{options.layers} layers, {size / 2e9:.2f} billion values, {size / 1e9:.2f} GB in bfloat16", flush=True)
+    with tempfile.TemporaryDirectory(prefix="nearfield-decoder-") as place:
+        model = Path(place)
+        if options.gguf:
+            model = write_gguf(model, options.layers)
+            size = model.stat().st_size
+        else:
+            size = write_decoder(model, options.layers)
+        print(f"{options.layers} layers, {size / 2e9:.2f} billion values, {size / 1e9:.2f} GB in 16 bits", flush=True)
         for precision in precisions:
-            command = [sys.executable, "-m", "benchmarks.quantized_memory", "--load", folder, "--precision", precision]
+            names = ["--load", str(model), "--precision", precision]
+            command = [sys.executable, "-m", "benchmarks.quantized_memory", *names]
             print(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip(), flush=True)
 
 

@@ -13,57 +13,21 @@ import argparse
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.model_shapes import SHAPES, write_model
 from benchmarks.peak import precision_peak
 from nearfield import Encoder, hardware
 from nearfield.arrays import Array
 from nearfield.backends import Inputs, openvino
 from nearfield.engine.engine import Engine
 from nearfield.evaluation.performance.workloads import SIZES, texts
-from tests.parity import decoder
-from tests.support import tiny_models
 
-#: Tokens that a model reads of a text, and texts of a call.
-_LENGTH, _TEXTS = 512, 32
-#: Sizes of models: BERT-base's are those of most; ``initializer_range`` keeps random ones from overflowing.
-_BASE = {
-    "hidden_size": 768,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 4,
-    "initializer_range": 0.02,
-    "max_position_embeddings": 514,
-}
-SHAPES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "MiniLM": ("bert", {**_BASE, "hidden_size": 384, "intermediate_size": 1536}),
-    "BERT-base": ("bert", _BASE),
-    "bge-m3": ("xlm-roberta", {**_BASE, "hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096}),
-    "ModernBERT": (
-        "modernbert",
-        {
-            **_BASE,
-            "intermediate_size": 1152,
-            "local_attention": 128,
-            "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "full_attention"],
-        },
-    ),
-    "Qwen3-0.6B": (
-        "qwen3",
-        {
-            **_BASE,
-            "hidden_size": 1024,
-            "num_attention_heads": 16,
-            "num_key_value_heads": 8,
-            "head_dim": 128,
-            "intermediate_size": 3072,
-        },
-    ),
-    "DeBERTa-base": ("deberta-v2", {**_BASE, "position_buckets": 256, "max_relative_positions": 512}),
-}
+#: Texts of a call.
+_TEXTS = 32
 STAGES = ("tokenise", "products", "attention", "other nodes", "rest")
 #: The stage of a node by OpenVINO's type of it; all others are "other nodes". A "Subgraph" is fused: attention, and at
 #: times what surrounds it.
@@ -106,14 +70,6 @@ class ProfiledBackend(openvino.OpenVinoBackend):
 
     def _config(self) -> dict[str, str | int]:
         return {**super()._config(), "PERF_COUNT": "YES"}
-
-
-def write_model(shape: str, folder: Path) -> Path:
-    """Write a folder with the sizes of a model and random weights."""
-    kind, sizes = SHAPES[shape]
-    if kind == "qwen3":
-        return decoder.model("Qwen3Config", save={"max_seq_length": _LENGTH}, **sizes)(folder)
-    return tiny_models.TINY[kind](folder / "model", max_seq_length=_LENGTH, **sizes)
 
 
 def product_flops(folder: Path) -> int:

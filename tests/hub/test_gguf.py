@@ -13,6 +13,7 @@ import tokenizers
 
 from nearfield import catalog, hub
 from nearfield.errors import ModelNotFound
+from nearfield.hub.gguf import GgufFacts
 from nearfield.hub.gguf.folder import stated_model
 from nearfield.hub.gguf.header import read_header
 from nearfield.hub.gguf.tokenizer_files import tokenizer_files
@@ -90,6 +91,18 @@ def test_the_catalogue_knows_a_file_by_its_names_and_dimensions(tmp_path: Path) 
     assert located.name == "tiny-F16"
     other = hub.StatedModel(("some/copy", "all-MiniLM-L6-v2"), 512)
     assert catalog.find_stated(other) is None and catalog.find_stated(None) is None
+
+
+@pytest.mark.parametrize(
+    ("metadata", "named"),
+    [({"general.file_type": 15}, "Q4_K_M"), ({}, "Q8_0"), ({"general.file_type": 999}, "Q8_0")],
+)
+def test_the_folder_says_the_type_of_the_file(tmp_path: Path, metadata: dict[str, Any], named: str) -> None:
+    file = gguf_files.convert(write_tiny_model(tmp_path / "tiny"), "bert", "Q8_0", metadata=metadata)
+    facts = GgufFacts.from_folder(hub.locate(str(file)).folder)
+    assert facts is not None and (facts.architecture, facts.file_type) == ("bert", named)
+    assert facts.parameters == sum(int(tensor.n_elements) for tensor in gguf.GGUFReader(file).tensors)
+    assert GgufFacts.from_folder(tmp_path / "tiny") is None
 
 
 def test_a_file_that_changes_has_another_folder(tmp_path: Path) -> None:

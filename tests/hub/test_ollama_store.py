@@ -21,7 +21,7 @@ from tests.support import gguf_files
 from tests.support.cli_runner import run
 from tests.support.serving import serving
 
-pytest.importorskip("gguf")
+gguf = pytest.importorskip("gguf")
 TYPES = "application/vnd.ollama.image."
 OPTIONS: dict[str, Any] = {"precision": "float32", "compile_cache": False}
 
@@ -69,10 +69,16 @@ def test_a_model_of_ollama_serves_its_own_client(store: Path, weights: Path) -> 
             assert [entry.model for entry in client.list().models] == ["tiny:latest"]
             reply = client.embed(model="tiny", input=texts)
             one = client.embeddings(model="tiny:latest", prompt=texts[0])
-            shown = client.show("tiny")
+            shown, listed = client.show("tiny"), client.list().models[0]
             assert client.pull("tiny").status == "success"
             assert [entry.model for entry in client.ps().models] == ["tiny:latest"]
     assert shown.capabilities == ["embedding"]
+    values = sum(int(tensor.n_elements) for tensor in gguf.GGUFReader(weights).tensors)
+    assert shown.modelinfo["general.parameter_count"] == values
+    for details in (shown.details, listed.details):
+        assert details is not None
+        assert (details.format, details.family, details.quantization_level) == ("gguf", "bert", "F32")
+        assert details.parameter_size == f"{values / 1000:.0f}K"
     assert shown.modelinfo["bert.embedding_length"] == expected.shape[1]
     np.testing.assert_allclose(np.array(one.embedding), expected[0], atol=1e-6)
     np.testing.assert_allclose(np.array(reply.embeddings), expected, atol=1e-6)

@@ -127,11 +127,12 @@ def expect_lexical(folder: Path, texts: Sequence[str], padding: str = "right") -
 # NomicBERT's experts
 
 
-def experts(folder: Path) -> Path:
+def experts(folder: Path, size: int = 32, inner: int = 64) -> Path:
     """Write nomic-embed-text-v2-moe's layout: plain feed-forwards, and experts in every other layer."""
     import torch
 
-    out = tiny_models.tiny_nomic(folder / "moe", num_hidden_layers=4)
+    sizes = {"hidden_size": size, "intermediate_size": inner, "initializer_range": _spread(size)}
+    out = tiny_models.tiny_nomic(folder / "moe", num_hidden_layers=4, **sizes)
     nomics_own(out)
     tiny_models.edit(
         out / "config.json",
@@ -148,26 +149,32 @@ def experts(folder: Path) -> Path:
     tensors = {name: tensor for name, tensor in weights(out).items() if ".mlp." not in name}
     for layer in range(4):
         stem = f"encoder.layers.{layer}."
-        tensors[f"{stem}attn.Wqkv.bias"] = torch.randn(96) * 0.2
-        tensors[f"{stem}attn.out_proj.bias"] = torch.randn(32) * 0.2
-        tensors.update(_mixture(f"{stem}mlp.") if layer % 2 else _plain(f"{stem}mlp."))
+        tensors[f"{stem}attn.Wqkv.bias"] = torch.randn(3 * size) * 0.2
+        tensors[f"{stem}attn.out_proj.bias"] = torch.randn(size) * 0.2
+        tensors.update((_mixture if layer % 2 else _plain)(f"{stem}mlp.", size, inner))
     rewrite(out, tensors)
     return out
 
 
-def _plain(stem: str) -> dict[str, Any]:
+def _plain(stem: str, size: int, inner: int) -> dict[str, Any]:
     import torch
 
-    shapes = {"fc1.weight": (64, 32), "fc1.bias": (64,), "fc2.weight": (32, 64), "fc2.bias": (32,)}
-    return {stem + name: torch.randn(shape) * 0.2 for name, shape in shapes.items()}
+    shapes = {"fc1.weight": (inner, size), "fc1.bias": (inner,), "fc2.weight": (size, inner), "fc2.bias": (size,)}
+    return {stem + name: torch.randn(shape) * _spread(size) for name, shape in shapes.items()}
 
 
-def _mixture(stem: str) -> dict[str, Any]:
+def _mixture(stem: str, size: int, inner: int) -> dict[str, Any]:
     import torch
 
-    shapes = {"experts.mlp.w1": (256, 32), "experts.mlp.w2": (256, 32), "experts.bias": (32,)}
-    made = {stem + name: torch.randn(shape) * 0.2 for name, shape in shapes.items()}
-    return {**made, stem + "router.layer.weight": torch.randn(4, 32) * 0.3}
+    joined = (4 * inner, size)
+    shapes = {"experts.mlp.w1": joined, "experts.mlp.w2": joined, "experts.bias": (size,)}
+    made = {stem + name: torch.randn(shape) * _spread(size) for name, shape in shapes.items()}
+    return {**made, stem + "router.layer.weight": torch.randn(4, size) * 1.5 * _spread(size)}
+
+
+def _spread(size: int) -> float:
+    """Return the standard deviation of random weights with which states stay of the same size."""
+    return 0.2 * float((32 / size) ** 0.5)
 
 
 def expect_experts(folder: Path, texts: Sequence[str], padding: str = "right") -> list[Array]:
@@ -192,26 +199,28 @@ def expect_experts(folder: Path, texts: Sequence[str], padding: str = "right") -
 def _layer_norm(x: Any, w: Mapping[str, Any], stem: str) -> Any:
     import torch
 
-    return torch.nn.functional.layer_norm(x, (32,), w[f"{stem}weight"], w[f"{stem}bias"], 1e-12)
+    return torch.nn.functional.layer_norm(x, x.shape[-1:], w[f"{stem}weight"], w[f"{stem}bias"], 1e-12)
 
 
 def _attend(x: Any, w: Mapping[str, Any], stem: str, base: float = 10000.0) -> Any:
     import torch
 
     qkv = x @ w[f"{stem}attn.Wqkv.weight"].T + w[f"{stem}attn.Wqkv.bias"]
-    q, k, v = (part.unflatten(-1, (4, 8)).transpose(0, 1) for part in qkv.chunk(3, -1))
-    angles = torch.arange(len(x))[:, None] * base ** (-torch.arange(0, 8, 2) / 8)
+    q, k, v = (part.unflatten(-1, (4, -1)).transpose(0, 1) for part in qkv.chunk(3, -1))
+    width = q.shape[-1]
+    angles = torch.arange(len(x))[:, None] * base ** (-torch.arange(0, width, 2) / width)
     # A pair of features is a complex number, and a position turns it.
     turn = torch.polar(torch.ones_like(angles), angles)
     q, k = (_turned(part, turn) for part in (q, k))
-    out = torch.softmax(q @ k.transpose(1, 2) / 8**0.5, -1) @ v
+    out = torch.softmax(q @ k.transpose(1, 2) / width**0.5, -1) @ v
     return out.transpose(0, 1).flatten(1) @ w[f"{stem}attn.out_proj.weight"].T + w[f"{stem}attn.out_proj.bias"]
 
 
 def _turned(x: Any, turn: Any) -> Any:
     import torch
 
-    turned = torch.complex(x[..., :4].contiguous(), x[..., 4:].contiguous()) * turn
+    first, second = (part.contiguous() for part in x.chunk(2, -1))
+    turned = torch.complex(first, second) * turn
     return torch.cat([turned.real, turned.imag], -1)
 
 
@@ -227,7 +236,7 @@ def _route(x: Any, w: Mapping[str, Any], stem: str) -> Any:
     import torch
 
     chances = torch.softmax(x @ w[f"{stem}mlp.router.layer.weight"].T, -1)
-    up, down = (w[f"{stem}mlp.experts.mlp.{name}"].unflatten(0, (4, 64)) for name in ("w1", "w2"))
+    up, down = (w[f"{stem}mlp.experts.mlp.{name}"].unflatten(0, (4, -1)) for name in ("w1", "w2"))
     rows = []
     for token, chance in zip(x, chances, strict=True):
         likeliest = torch.topk(chance, 2)

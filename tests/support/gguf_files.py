@@ -171,6 +171,23 @@ def random_blocks(type_name: str, *, rows: int, seed: int) -> Array:
     return blocks.reshape(rows, -1)
 
 
+def sixths(values: Array, _: Any = None) -> Array:
+    """Return values [..., columns] in Q6_K, which the gguf package only reads: bytes [..., stored].
+
+    A block has 256 values in six bits each, less 32, scales of 16 values each as int8, and their scale as float16.
+    """
+    parts = values.reshape(-1, 16, 16).astype(np.float32)
+    scales = np.abs(parts).max(2) / 31
+    step = np.maximum(scales.max(1, keepdims=True) / 127, 1e-6).astype(np.float16)
+    scales = np.maximum(np.rint(scales / step), 1).astype(np.int8)
+    codes = np.rint(parts / (scales * step.astype(np.float32))[..., None])
+    codes = (np.clip(codes, -32, 31) + 32).astype(np.uint8).reshape(-1, 2, 4, 32)
+    low, high = (codes & 15).reshape(-1, 2, 2, 64), codes >> 4
+    bits = (low[:, :, 0] | low[:, :, 1] << 4, sum(high[:, :, at] << 2 * at for at in range(4)), scales, step)
+    blocks = [np.ascontiguousarray(part).view(np.uint8).reshape(len(codes), -1) for part in bits]
+    return np.concatenate(blocks, axis=1).reshape(*values.shape[:-1], -1)
+
+
 def _named_tensors(
     folder: Path,
     architecture: str,
@@ -203,7 +220,8 @@ def _add_tensor(writer: Any, name: str, values: Array, type_name: str) -> None:
     kind = gguf.GGMLQuantizationType[type_name]
     if values.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0]:
         kind = gguf.GGMLQuantizationType.F16
-    writer.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
+    quantize = sixths if kind.name == "Q6_K" else gguf.quants.quantize
+    writer.add_tensor(name, quantize(values, kind), raw_dtype=kind)
 
 
 def _write_vocabulary(writer: Any, folder: Path, pre: str) -> None:

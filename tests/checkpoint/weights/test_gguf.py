@@ -15,6 +15,7 @@ import pytest
 from nearfield.checkpoint.weights.gguf_file import read_gguf
 from nearfield.encoder import Encoder
 from nearfield.errors import ModelRefused
+from nearfield.hub.gguf.header import read_header
 from nearfield.recipe import RerankPrompt, Template
 from nearfield.reranker import Reranker
 from tests.parity import answer, decoder, jina_bert, rotary_bert, scores
@@ -61,9 +62,9 @@ def with_capitals(folder: Path) -> Path:
     return tiny_models.write(folder / "cased", "BertConfig", BertTokenizer(vocab=vocab, do_lower_case=False), {})
 
 
-def without_biases(folder: Path) -> Path:
+def without_biases(folder: Path, **sizes: int) -> Path:
     """Write Nomic's experts with biases of zero: the converter leaves them out."""
-    out = rotary_bert.experts(folder)
+    out = rotary_bert.experts(folder, **sizes)
     tensors = {name: value * 0 if "experts.bias" in name else value for name, value in rotary_bert.weights(out).items()}
     rotary_bert.rewrite(out, tensors)
     return out
@@ -107,6 +108,21 @@ CASES = {
 }
 
 
+#: Rows of whole blocks of 256 values, for K types.
+WIDE = {
+    "experts": Converted(
+        lambda folder: without_biases(folder, size=256, inner=256),
+        "nomic-bert-moe",
+        {"change": gguf_files.split_experts(4)},
+    ),
+    "jina": Converted(jina_bert.write(False, jina_bert.WIDE), "jina-bert-v2"),
+    "jina, normed": Converted(jina_bert.write(True, jina_bert.WIDE), "jina-bert-v2"),
+    "jina, normed, halves": Converted(
+        jina_bert.write(True, jina_bert.WIDE), "jina-bert-v2", {"change": gguf_files.split_gates}
+    ),
+}
+
+
 def close(left: Any, right: Any) -> float:
     """Return the smallest cosine of rows."""
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
@@ -125,6 +141,38 @@ def test_vectors_are_those_of_the_folder(tmp_path: Path, name: str) -> None:
         with Encoder(str(file), **OPTIONS) as model:
             assert model.tokenizer.encode(TEXTS) == tokens
             assert close(expected, model.encode(TEXTS)) >= least
+
+
+@pytest.mark.parametrize("name", ["experts", "jina", "jina, normed, halves"])
+def test_vectors_of_blocks_of_256_values(tmp_path: Path, name: str) -> None:
+    case = WIDE[name]
+    folder = case.write(tmp_path)
+    file = gguf_files.convert(folder, case.architecture, "Q6_K", **case.options)
+    matrices = [entry for entry in read_header(file).tensors.values() if len(entry.shape) > 1]
+    assert {entry.type.name for entry in matrices if entry.name != "token_types.weight"} == {"Q6_K"}
+    round_matrices(folder)
+    with Encoder(str(folder), **OPTIONS) as original, Encoder(str(file), **OPTIONS) as model:
+        assert close(original.encode(TEXTS), model.encode(TEXTS)) >= 0.99999
+
+
+def round_matrices(folder: Path) -> None:
+    """Replace matrices by what the gguf package reads of them in Q6_K, where experts' second ones lie turned."""
+    tensors = rotary_bert.weights(folder)
+    for name, values in tensors.items():
+        if values.ndim == 2 and not re.search("position|token_type", name):
+            turned = name.endswith(".w2")
+            stored = values.unflatten(0, (4, -1)).transpose(1, 2) if turned else values
+            kept = gguf_files.values_of(gguf_files.sixths(stored.numpy()), "Q6_K")
+            kept = kept.transpose(0, 2, 1) if turned else kept
+            tensors[name] = torch_tensor(kept.reshape(values.shape))
+    rotary_bert.rewrite(folder, tensors)
+
+
+def torch_tensor(values: Any) -> Any:
+    """Return an array as a tensor of torch."""
+    import torch
+
+    return torch.tensor(values)
 
 
 def answers(folder: Path) -> Mapping[str, Any]:

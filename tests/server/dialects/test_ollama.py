@@ -152,6 +152,18 @@ def test_long_inputs_are_truncated_unless_truncate_is_false(
     assert len(client.embed(model="tiny", input=["cat"], truncate=False).embeddings) == 1
 
 
+def test_null_is_as_if_left_out(http: httpx.Client, tiny: Encoder) -> None:
+    nothing = dict.fromkeys(("truncate", "dimensions", "keep_alive", "options", "name"))
+    reply = http.post("/api/embed", json={"model": "tiny", "input": LONG, **nothing}).json()
+    np.testing.assert_array_equal(_array(reply["embeddings"]), np.asarray(tiny.encode([LONG])))
+    older = http.post("/api/embeddings", json={"model": None, "name": "tiny", "prompt": None, "keep_alive": None})
+    assert older.json() == {"embedding": []}
+    assert http.post("/api/show", json={"model": "tiny", "name": None, "verbose": None}).status_code == 200
+    pulled = http.post("/api/pull", json={"model": "tiny", "stream": None, "insecure": None})
+    assert pulled.headers["content-type"] == "application/x-ndjson"
+    assert _refused(400, http.post("/api/embed", json={"model": None, "input": "cat"})) == "model is required"
+
+
 @pytest.mark.parametrize("body", [{"input": ""}, {"input": []}, {"input": None}, {}])
 def test_no_input_returns_no_vectors(http: httpx.Client, body: dict[str, Any]) -> None:
     reply = http.post("/api/embed", json={"model": "tiny", **body})

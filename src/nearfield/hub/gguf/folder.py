@@ -26,6 +26,7 @@ from nearfield.hub.gguf.architectures import (
     pooling_of,
     vector_size,
 )
+from nearfield.hub.gguf.facts import FACTS_KEY, META_FILE, GgufFacts
 from nearfield.hub.gguf.header import GgufHeader, read_header
 from nearfield.hub.gguf.tokenizer_files import tokenizer_files
 from nearfield.hub.sources import StatedModel
@@ -35,9 +36,8 @@ from nearfield.settings import cache_dir
 WEIGHTS = "model.gguf"
 #: Where the folder says which file it is from: in ``config_sentence_transformers.json``.
 ORIGIN_KEY = "gguf_file"
-_META = "config_sentence_transformers.json"
 #: Raised when folders are written otherwise.
-_LAYOUT = 2
+_LAYOUT = 3
 _MODULE = "sentence_transformers.models."
 #: The end of a file's name that says how its weights are stored: ``-Q8_0``, ``.f16``, ``-IQ4_XS``.
 _TYPE_SUFFIX = re.compile(r"[-._]((I?Q\d\w*)|BF16|F16|F32|FP16|FP32)$", re.IGNORECASE)
@@ -98,7 +98,7 @@ def folder_files(header: GgufHeader) -> dict[str, Any]:
     _check_layers(header, config)
     pooling = pooling_of(header)
     files = {"config.json": {**config, **_classes(header, pooling)}, **tokenizer_files(header)}
-    files[_META] = {ORIGIN_KEY: str(header.path)}
+    files[META_FILE] = {ORIGIN_KEY: str(header.path), FACTS_KEY: GgufFacts.from_header(header).to_dict()}
     return files if pooling in (None, RANK) else {**files, **_modules(header, pooling, config["hidden_size"])}
 
 

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from nearfield.checkpoint.weights.lora import Adapters
 from nearfield.encoder import Encoder
+from nearfield.hub.gguf import GgufFacts
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.recipe import ROLE_PROMPTS, Multivector, Normalize, Pooling, Recipe, Splade
 from nearfield.reranker import Reranker, Scorer
@@ -71,6 +72,8 @@ class ModelDescription:
     activation: str = "identity"
     #: Vector space of an encoder's dense vectors; of a reranker or classifier, what identifies its scores.
     fingerprint: str | None = None
+    #: What its GGUF file says of its weights; None where they are in other files.
+    gguf: GgufFacts | None = None
 
     @property
     def is_encoder(self) -> bool:
@@ -136,6 +139,7 @@ def _describe(model: LoadedModel) -> ModelDescription:
         labels=scorer.labels if scorer is not None else (),
         activation=scorer.activation if scorer is not None else "identity",
         fingerprint=_fingerprint(model),
+        gguf=GgufFacts.from_folder(recipe.folder),
     )
 
 

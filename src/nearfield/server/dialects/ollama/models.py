@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import NoReturn
 
@@ -14,6 +14,7 @@ import orjson
 
 from nearfield import catalog
 from nearfield.errors import InputError, ModelNotFound, NearfieldError
+from nearfield.hub.gguf import GgufFacts
 from nearfield.server.dialects import JsonObject, Reply, message_of
 from nearfield.server.dialects.ollama.requests import FOREVER, model_name
 from nearfield.server.dialects.ollama.responses import quote_name
@@ -49,6 +50,7 @@ class OllamaModelFacts:
     outputs: Sequence[str] = ()
     licence: str = ""
     precision: str = ""
+    format: str = "safetensors"
     size: int = 0
     digest: str = ""
 
@@ -76,7 +78,7 @@ class OllamaModelFacts:
     def _from_description(
         cls, name: str, model: ModelDescription, known: catalog.CatalogEntry | None
     ) -> OllamaModelFacts:
-        return cls(
+        facts = cls(
             name,
             family=model.architecture or (known.family if known is not None else ""),
             parameters=(known.parameters or 0) if known is not None else 0,
@@ -88,13 +90,20 @@ class OllamaModelFacts:
             size=model.disk_bytes,
             digest=_digest_model(name, model.revision),
         )
+        return facts if model.gguf is None else facts._as_gguf(model.gguf)
+
+    def _as_gguf(self, file: GgufFacts) -> OllamaModelFacts:
+        """Return the facts with those that Ollama reads from the file itself."""
+        return replace(
+            self, format="gguf", family=file.architecture, parameters=file.parameters, precision=file.file_type
+        )
 
     @property
     def details(self) -> JsonObject:
         """The object ``details`` of a model."""
         return {
             "parent_model": "",
-            "format": "safetensors",
+            "format": self.format,
             "family": self.family,
             "families": [self.family] if self.family else [],
             "parameter_size": _format_count(self.parameters),
@@ -196,7 +205,7 @@ async def pull_model(request: OllamaPullRequest, context: RequestContext) -> obj
         ModelNotFound: the server does not serve the model.
     """
     name = context.models.entry(model_name(request)).name
-    if request.stream:
+    if request.stream is not False:
         return Reply(_stream_progress(name, context), media_type=NDJSON_TYPE)
     await context.models.load(name, context.allowed)
     return {"status": "success"}
@@ -268,8 +277,8 @@ def _digest_model(name: str, revision: str | None) -> str:
 
 
 def _format_count(count: int) -> str:
-    """Return a number of parameters as Ollama writes it, such as 22.71M."""
-    for limit, unit in ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "K")):
+    """Return a number of parameters as Ollama writes it: 7.6B, 22.71M, 22M, 512K."""
+    for limit, unit, digits in ((1_000_000_000, "B", 1), (1_000_000, "M", 2), (1_000, "K", 0)):
         if count >= limit:
-            return f"{count / limit:.2f}{unit}"
+            return f"{count / limit:.{digits if count % limit else 0}f}{unit}"
     return str(count) if count else ""

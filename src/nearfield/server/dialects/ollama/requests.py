@@ -47,7 +47,7 @@ def read_embed(request: OllamaEmbedRequest, _: RequestContext) -> Exchange:
     return EncodeTimed(
         model=name,
         inputs=texts,
-        options=EncodeOptions(normalize_embeddings=True, truncate="report" if request.truncate else "error"),
+        options=EncodeOptions(normalize_embeddings=True, truncate="error" if request.truncate is False else "report"),
         options_for=lambda model: _dimension_options(model, request.dimensions),
         keep_alive=keep_alive,
         reply_options={"model": name},

@@ -9,7 +9,8 @@ import msgspec
 from nearfield.server.dialects import JsonValue
 from nearfield.server.models.names import MAX_NAME_LENGTH
 
-Name = Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)]
+#: Null stands for what is left out, in each field: Go's decoder reads it so.
+Name = Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)] | None
 KeepAlive = float | Annotated[str, msgspec.Meta(max_length=64)]
 #: Schema of ``Input``, which accepts any value, so that others than text are refused with Ollama's message.
 _INPUT_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
@@ -21,7 +22,7 @@ class OllamaEmbedRequest(msgspec.Struct):
 
     model: Name = ""
     input: Input = None
-    truncate: bool = True
+    truncate: bool | None = True
     dimensions: int | None = None
     keep_alive: KeepAlive | None = None
     options: dict[str, JsonValue] | None = None
@@ -42,7 +43,7 @@ class OllamaPromptRequest(msgspec.Struct):
     """Body of POST /api/embeddings."""
 
     model: Name = ""
-    prompt: str = ""
+    prompt: str | None = ""
     keep_alive: KeepAlive | None = None
     options: dict[str, JsonValue] | None = None
     name: Name = ""
@@ -59,7 +60,7 @@ class OllamaModelRequest(msgspec.Struct):
 
     model: Name = ""
     name: Name = ""
-    verbose: bool = False
+    verbose: bool | None = False
 
 
 class OllamaPullRequest(msgspec.Struct):
@@ -67,8 +68,8 @@ class OllamaPullRequest(msgspec.Struct):
 
     model: Name = ""
     name: Name = ""
-    stream: bool = True
-    insecure: bool = False
+    stream: bool | None = True
+    insecure: bool | None = False
 
 
 class OllamaDetails(msgspec.Struct):
