@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -72,12 +71,18 @@ def serve(options: argparse.Namespace) -> None:
     with Encoder(options.model, precision=options.serve, compile_cache=options.shape is None) as encoder:
         share = 1.0 if options.shape is None else words_share(encoder)
         vectors = np.asarray(encoder.encode(workload("mixed", 0, options.texts, share)))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+        peak = _peak_bytes() / 1e6
         scores = {name: _score(encoder, path) for name, path in SETS.items()} if options.quality else {}
         facts = {"precision": encoder.precision, "peak_mb": round(peak), "scores": scores}
         print(json.dumps({**facts, "vectors": vectors.tolist()}), flush=True)
         for seed, _ in enumerate(sys.stdin, 1):
             print(json.dumps(speeds(encoder, seed, options.texts, share)), flush=True)
+
+
+def _peak_bytes() -> int:
+    """Return the peak of resident memory; that of ``getrusage`` begins with the peak of the process that started it."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
 
 def _score(encoder: Encoder, path: str) -> float:

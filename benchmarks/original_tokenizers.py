@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -17,12 +18,13 @@ from typing import Any
 import transformers  # type: ignore[import-not-found,unused-ignore]
 
 _WORD_START = "\u2581"
+_SPECIAL = re.compile(r"\[[A-Z]+\]|\[unused\d+\]")
 
 
 def _bert(folder: Path, vocabulary: Mapping[str, Any]) -> dict[str, Any]:
-    """Write ``vocab.txt``: in GGUF files a mark begins words, there one continues them."""
+    """Write ``vocab.txt``: in GGUF files a mark begins words, there one continues them. Special tokens have none."""
     pieces = [
-        token.removeprefix(_WORD_START) if token.startswith((_WORD_START, "[")) else f"##{token}"
+        token.removeprefix(_WORD_START) if token.startswith(_WORD_START) or _SPECIAL.fullmatch(token) else f"##{token}"
         for token in vocabulary["tokens"]
     ]
     (folder / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
