@@ -1,6 +1,6 @@
 """What a GGUF file says of its weights, as llama.cpp and Ollama call it: architecture, type of file, number of values.
 
-They are kept in the model folder, so that the header is read once.
+They are stored in the model folder, so that the header is read once.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class GgufFacts:
 
     @classmethod
     def from_folder(cls, folder: Path) -> GgufFacts | None:
-        """Return the facts that a model folder has; None if it is not made of a GGUF file."""
+        """Return the facts that a model folder has; None if its weights are in no GGUF file."""
         try:
             facts = json.loads((folder / META_FILE).read_text(encoding="utf-8"))[FACTS_KEY]
             return cls(**facts)
