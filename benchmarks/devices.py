@@ -1,10 +1,15 @@
-"""Replicas on sets of CPUs beside one device with all of these CPUs, in turns: throughput, and the wait of one text."""
+"""Replicas on sets of CPUs beside one device with all of these CPUs, in turns.
+
+Measured are throughput, the wait of one text, and the CPU time of a text in all processes, which other work on the
+machine changes little.
+"""
 
 from __future__ import annotations
 
 import argparse
 import statistics
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -24,16 +29,27 @@ def texts_of(load: str) -> list[str]:
     return [" ".join(random.choice(words, int(random.integers(low, high + 1)))) for _ in range(count)]
 
 
-def seconds_of(encoder: Encoder, texts: list[str]) -> float:
-    """Return the seconds that texts take."""
-    started = time.perf_counter()
+def seconds_of(encoder: Encoder, texts: list[str]) -> tuple[float, float]:
+    """Return the seconds that texts take, and the CPU seconds of this process and those of replicas."""
+    started, before = time.perf_counter(), cpu_seconds()
     encoder.encode(texts)
-    return time.perf_counter() - started
+    return time.perf_counter() - started, cpu_seconds() - before
+
+
+def cpu_seconds() -> float:
+    """Return the CPU seconds that this process and its children have taken."""
+    children = [
+        task
+        for own in Path("/proc/self/task").iterdir()
+        for child in (own / "children").read_text().split()
+        for task in Path(f"/proc/{child}/task").iterdir()
+    ]
+    return time.process_time() + sum(int((task / "schedstat").read_text().split()[0]) for task in children) / 1e9
 
 
 def milliseconds_of_one(encoder: Encoder) -> float:
     """Return the median time of one short text, in milliseconds."""
-    times = [seconds_of(encoder, [f"river bank {number}"]) for number in range(60)]
+    times = [seconds_of(encoder, [f"river bank {number}"])[0] for number in range(60)]
     return 1000 * statistics.median(times)
 
 
@@ -49,12 +65,15 @@ def main() -> None:
     print(f"{options.model} ({several.precision}) on {cpu_name()}: one device, and {devices}")
     for load in LOADS:
         texts = texts_of(load)
-        runs = [(seconds_of(one, texts), seconds_of(several, texts)) for _ in range(options.runs + 1)][1:]
-        plain, replicated = (statistics.median(times) for times in zip(*runs, strict=True))
-        ratios = sorted(first / second for first, second in runs)
+        runs = [(*seconds_of(one, texts), *seconds_of(several, texts)) for _ in range(options.runs + 1)][1:]
+        medians = (statistics.median(times) / len(texts) for times in zip(*runs, strict=True))
+        wall, cpu, wall_replicas, cpu_replicas = medians
+        ratios, cpu_ratios = sorted(run[0] / run[2] for run in runs), sorted(run[3] / run[1] for run in runs)
         print(
-            f"{load:6} one {len(texts) / plain:8.1f} texts/s, replicas {len(texts) / replicated:8.1f} texts/s: "
-            f"{plain / replicated:.2f} times ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+            f"{load:6} texts/s: one {1 / wall:.1f}, replicas {1 / wall_replicas:.1f} "
+            f"({ratios[0]:.2f} to {ratios[-1]:.2f} times); "
+            f"CPU ms a text: {1000 * cpu:.2f}, {1000 * cpu_replicas:.2f} "
+            f"({cpu_ratios[0]:.2f} to {cpu_ratios[-1]:.2f} times)"
         )
     print(f"one text: {milliseconds_of_one(one):.2f} ms, replicas {milliseconds_of_one(several):.2f} ms")
     for name, encoder in (("one", one), ("replicas", several)):

@@ -140,7 +140,7 @@ class LoadedModel:
         self._create_towers(partial(compile_model, space=self._model.space), modalities)
         self.load_seconds = time.perf_counter() - model.started
         before, after = model.memory_before, self._memory_used()
-        self.bytes = max(1, after - before) if before is not None and after is not None else None
+        self.bytes = max(1, after - before, self._process_bytes) if before is not None and after is not None else None
 
     def _fit(self, model: UncompiledModel, precision: str, copies: int) -> str:
         """Return the precision that fits into the memory; warn if it is not the one that was requested."""
@@ -173,7 +173,12 @@ class LoadedModel:
     def _memory_used(self) -> int | None:
         """Return the memory of this process, and of those in which replicas of this model run."""
         used = memory_used()
-        return None if used is None else used + sum(runner.process_bytes for runner in self.runners)
+        return None if used is None else used + self._process_bytes
+
+    @property
+    def _process_bytes(self) -> int:
+        """The memory of the processes in which replicas of this model run."""
+        return sum(runner.process_bytes for runner in self.runners)
 
     def _use_engine(self, engine: Engine | None, *, own: bool) -> None:
         self._owns_engine = engine is None and own
