@@ -21,7 +21,7 @@ _FIELDS = {
     "qdrant": "mrl",
 }
 #: Their requests have no dimensions: models and collections have, by the names of settings.
-_WITHOUT_FIELD = {"manage", "collections"}
+_WITHOUT_FIELD = {"manage", "collections", "jobs"}
 
 
 @pytest.mark.parametrize("name", sorted(set(REGISTRY.names()) - _WITHOUT_FIELD))
