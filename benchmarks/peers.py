@@ -163,19 +163,36 @@ def prepare(folder: Path, home: Path) -> Path:
 
 
 def batches(seed: int, *, quick: bool) -> dict[str, list[str]]:
-    """Return the texts of a round by workload; each round has others."""
-    found = {work: texts(work, quick=quick, seed=seed) for work in WORKLOADS if work != "single"}
-    return {**found, "single": texts("short", quick=True, seed=seed + 2**16)[: 5 if quick else SINGLE]}
+    """Return the texts of a round by workload, as many as slow engines take seconds for; each round has others."""
+    found = {work: texts(work, quick=True, seed=seed) for work in WORKLOADS if work != "single"}
+    found["single"] = texts("short", quick=True, seed=seed + 2**16)[:SINGLE]
+    return {work: batch[:5] if quick else batch for work, batch in found.items()}
 
 
-def compare(peers: Sequence[PeerProcess], rounds: int, *, quick: bool) -> None:
-    """Measure all workloads in turns, in the other order every second round; the first round warms up."""
+def compare(peers: Sequence[PeerProcess], rounds: int, *, quick: bool) -> list[PeerProcess]:
+    """Measure all workloads in turns, in the other order every second round; the first round warms up.
+
+    Returns the engines that lived to the end.
+    """
+    alive = list(peers)
     for number in range(rounds + 1):
         for work, batch in batches(number, quick=quick).items():
-            for peer in peers if number % 2 else reversed(peers):
-                figures = peer.encode(batch, single=work == "single")
-                if number:
-                    peer.rounds[work].append({name: len(batch) / value for name, value in figures.items()})
+            for peer in alive if number % 2 else reversed(alive):
+                alive = alive if _measure(peer, work, batch, keep=number > 0) else [one for one in alive if one != peer]
+        print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
+    return alive
+
+
+def _measure(peer: PeerProcess, work: str, batch: Sequence[str], *, keep: bool) -> bool:
+    """Encode a batch; say so, and return False, when the engine died of it."""
+    try:
+        figures = peer.encode(batch, single=work == "single")
+    except (EngineMissing, BrokenPipeError) as error:
+        print(f"{peer.name} is left out: {error}", flush=True)
+        return False
+    if keep:
+        peer.rounds[work].append({name: len(batch) / value for name, value in figures.items()})
+    return True
 
 
 def quality(peer: PeerProcess) -> float:
@@ -226,8 +243,7 @@ def main() -> None:
     folder = hub.locate(MODEL, pin=entry.pin if entry else None).folder
     peers = start(options.only, folder, options.environments.absolute())
     scores = {peer.name: quality(peer) for peer in peers} if options.quality else {}
-    compare(peers, options.rounds, quick=options.quick)
-    print(table(peers, scores))
+    print(table(compare(peers, options.rounds, quick=options.quick), scores))
     for peer in peers:
         peer.close()
 

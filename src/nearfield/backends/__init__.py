@@ -40,6 +40,8 @@ class BackendOptions:
     cpu: CpuPlan = field(default_factory=plan_cpu)
     cache: Path | None = None
     device: str = "auto"
+    #: Whether an input's result may not depend on what else runs.
+    reproducible: bool = False
 
 
 class Executor(Protocol):

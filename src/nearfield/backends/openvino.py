@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 
 from nearfield.arrays import Array
-from nearfield.backends import Backend, BackendOptions, Inputs
+from nearfield.backends import Backend, BackendOptions, Inputs, Program
+from nearfield.backends.lone_batches import LoneBatchProgram
 from nearfield.backends.openvino_ops import Node, OpenVinoOps, op, ov
 from nearfield.backends.packed_program import PackedProgram, open_temporary
 from nearfield.backends.weight_file import WeightFile
@@ -30,6 +31,11 @@ from nearfield.units import format_bytes
 _KERNEL_CACHE = "50"
 #: Values of the input of a matrix product that share a scale in ``int8-dynamic``: OpenVINO's default.
 _GROUP = 32
+#: Bytes of weights of models that have a second program, for batches that run alone. It has matrices of its own, which
+#: large models have no room for; small ones do not gain.
+_LONE_BYTES = range(2**22, 2**29)
+#: Its cached kernels: enough for all its batch shapes (by measurement 50 MB).
+_LONE_KERNEL_CACHE = "1000"
 #: The form of the weights by precision; in others they are float32.
 _WEIGHTS: Mapping[str, Literal["int8", "int4"]] = {"int8": "int8", "int8-dynamic": "int8", "int4": "int4"}
 
@@ -114,22 +120,40 @@ class OpenVinoBackend(Backend):
         self._computed = "bf16" if wished in ("auto", "int8", "int4") and has_bf16() else "float32"
         self.precision = wished if wished in _WEIGHTS else self._computed
 
-    def compile(self, graph: Graph) -> OpenVinoProgram:
-        core = ov.Core()
-        blob = self._blob(graph)
-        if blob is not None and blob.is_file():
-            compiled = self._load(core, blob)
-            if compiled is not None:
-                return OpenVinoProgram(compiled, graph.inputs, self.precision)
+    def compile(self, graph: Graph) -> Program:
+        programs = self._programs(graph, self._lone_config())
+        return LoneBatchProgram(*programs) if len(programs) == 2 else programs[0]
+
+    def _programs(self, graph: Graph, lone: Mapping[str, str | int]) -> list[OpenVinoProgram]:
+        """Return the program that lanes share, and that for what runs alone if the model is to have one."""
+        core, shared = ov.Core(), self._config()
+        if (program := self._cached(core, graph, shared)) is not None:
+            alone = self._cached(core, graph, lone) if lone else None
+            return [program] if alone is None else [program, alone]
         with WeightFile(self.options.cache) as file:
             model, factors = _model(graph, self._ops(file))
-        compiled = core.compile_model(model, "CPU", self._config())
-        if blob is not None:
+        # The shared one is saved last: without it, both are compiled again.
+        configs = [lone, shared] if lone and _constants(model) in _LONE_BYTES else [shared]
+        compiled = [self._compiled(core, model, graph, config) for config in configs]
+        return [OpenVinoProgram(one, graph.inputs, self.precision, factors, file.mapped) for one in reversed(compiled)]
+
+    def _compiled(
+        self, core: ov.Core, model: ov.Model, graph: Graph, config: Mapping[str, str | int]
+    ) -> ov.CompiledModel:
+        """Compile a model, and save it for the next process."""
+        compiled = core.compile_model(model, "CPU", config)
+        if (blob := self._blob(graph, config)) is not None:
             _save(compiled, blob)
-        return OpenVinoProgram(compiled, graph.inputs, self.precision, factors, file.mapped)
+        return compiled
+
+    def _cached(self, core: ov.Core, graph: Graph, config: Mapping[str, str | int]) -> OpenVinoProgram | None:
+        """Return the program that an earlier process has saved, if it can be read."""
+        blob = self._blob(graph, config)
+        compiled = self._load(core, blob, config) if blob is not None and blob.is_file() else None
+        return None if compiled is None else OpenVinoProgram(compiled, graph.inputs, self.precision)
 
     def pack(self, graph: Graph) -> PackedProgram:
-        program, blob = self.compile(graph), self._blob(graph)
+        (program,), blob = self._programs(graph, {}), self._blob(graph, self._config())
         load = partial(
             _load_program,
             names=graph.inputs,
@@ -163,17 +187,25 @@ class OpenVinoBackend(Backend):
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP if self.precision == "int8-dynamic" else 0,
         }
 
-    def _blob(self, graph: Graph) -> Path | None:
+    def _lone_config(self) -> dict[str, str | int]:
+        """Return the configuration for a batch that runs alone; none where a stream has all threads anyway."""
+        if self.options.cpu.streams < 2 or self.options.reproducible:
+            return {}
+        # Streams have their threads bound to cores. With those of this one bound too, two could share a core.
+        changes = {"NUM_STREAMS": 1, "ENABLE_CPU_PINNING": "NO", "CPU_RUNTIME_CACHE_CAPACITY": _LONE_KERNEL_CACHE}
+        return {**self._config(), **changes}
+
+    def _blob(self, graph: Graph, config: Mapping[str, str | int]) -> Path | None:
         """Name the cache file by everything that shapes what is compiled."""
         if self.options.cache is None or not graph.digest or "adapters" in graph.inputs:
             return None  # adapters' factors are fed, not compiled: a file would lack them
-        parts = (graph.digest, ov.get_version(), self.precision, *sorted(map(str, self._config().items())))
+        parts = (graph.digest, ov.get_version(), self.precision, *sorted(map(str, config.items())))
         return self.options.cache / (hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32] + ".ov")
 
-    def _load(self, core: ov.Core, blob: Path) -> ov.CompiledModel | None:
+    def _load(self, core: ov.Core, blob: Path, config: Mapping[str, str | int]) -> ov.CompiledModel | None:
         """Return the cached model, or None when the file is damaged or from another machine."""
         try:
-            return core.import_model(ov.Tensor(np.memmap(blob, np.uint8, "r")), "CPU", self._config())
+            return core.import_model(ov.Tensor(np.memmap(blob, np.uint8, "r")), "CPU", config)
         except RuntimeError:
             if (limit := memory_limit()) is None or limit.available > blob.stat().st_size:
                 blob.unlink(missing_ok=True)  # otherwise it may be memory that is missing
@@ -206,6 +238,11 @@ def _model(graph: Graph, run: OpenVinoOps) -> tuple[ov.Model, list[ov.Tensor]]:
         results.append(result)
     factors = [parameter for parameter, _ in run.factors]
     return ov.Model(results, [*parameters.values(), *factors], "nearfield"), [tensor for _, tensor in run.factors]
+
+
+def _constants(model: ov.Model) -> int:
+    """Return the bytes of a graph's constants."""
+    return sum(node.get_byte_size() for node in model.get_ops() if node.get_type_name() == "Constant")
 
 
 def _external_encoder(path: Path, parameters: Mapping[str, Node]) -> Node:

@@ -109,7 +109,7 @@ class CompiledModel(ModelInfo):
         self._inputs = tuple(dict.fromkeys(name for head in self.heads.values() for name in head.inputs))
         _check_precision(precision, backend, recipe)
         check_backend(devices, backend)
-        options = BackendOptions(precision, plans[0], cache, device)  # type: ignore[arg-type]
+        options = BackendOptions(precision, plans[0], cache, device, reproducible)  # type: ignore[arg-type]
         runtime = create_backend(backends.REGISTRY.load(backend), options, devices, plans)
         self.batch_tokens: int = max(1, runtime.batch_tokens // self.family.states_per_row)
         self.device = str(getattr(runtime, "device", "cpu"))
