@@ -22,7 +22,7 @@ SMALL, LARGE = np.zeros((1, 8), np.int32), np.zeros((1, MOST_TOKENS + 1), np.int
 
 
 class NamedProgram:
-    """A program whose result is its name; a batch may be held up."""
+    """A program whose result is its name; a batch may have to wait."""
 
     precision = "float32"
 

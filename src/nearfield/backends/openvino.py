@@ -31,7 +31,7 @@ from nearfield.units import format_bytes
 _KERNEL_CACHE = "50"
 #: Values of the input of a matrix product that share a scale in ``int8-dynamic``: OpenVINO's default.
 _GROUP = 32
-#: Bytes of weights of models that have a second program, for batches that run alone. It has matrices of its own, which
+#: Bytes of weights of models that have a second program, for batches that run alone. It has its own matrices, which
 #: large models have no room for; small ones do not gain.
 _LONE_BYTES = range(2**22, 2**29)
 #: Its cached kernels: enough for all its batch shapes (by measurement 50 MB).
