@@ -192,8 +192,12 @@ class OpenVinoBackend(Backend):
         if self.options.cpu.streams < 2 or self.options.reproducible:
             return {}
         # Streams have their threads bound to cores. With those of this one bound too, two could share a core.
-        changes = {"NUM_STREAMS": 1, "ENABLE_CPU_PINNING": "NO", "CPU_RUNTIME_CACHE_CAPACITY": _LONE_KERNEL_CACHE}
-        return {**self._config(), **changes}
+        return {
+            **self._config(),
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": "NO",
+            "CPU_RUNTIME_CACHE_CAPACITY": _LONE_KERNEL_CACHE,
+        }
 
     def _blob(self, graph: Graph, config: Mapping[str, str | int]) -> Path | None:
         """Name the cache file by everything that shapes what is compiled."""
