@@ -12,10 +12,19 @@ from starlette.testclient import TestClient
 from nearfield import settings
 from nearfield.console.app import HEADERS, STATIC
 from nearfield.encoder import Encoder
+from nearfield.jobs.map import text_map
 from nearfield.server.app import create_app
 
 KEY = "nf-" + "k" * 40
-FILES = [path.relative_to(STATIC).as_posix() for path in sorted(STATIC.rglob("*")) if path.is_file()]
+#: The console's own files, and the drawing of maps, which is that of ``nearfield map``.
+FOLDERS = (STATIC, Path(text_map.__file__).with_name("static"))
+PATHS = {
+    path.relative_to(folder).as_posix(): path
+    for folder in FOLDERS
+    for path in sorted(folder.rglob("*"))
+    if path.is_file()
+}
+FILES = list(PATHS)
 TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
 SCRIPTS = [name for name in FILES if name.endswith(".js")]
 #: What would read a text as markup or code, and addresses of other hosts.
@@ -36,7 +45,7 @@ def client(tiny: Encoder) -> Iterator[TestClient]:
 def test_files_are_served_under_the_policy_without_a_key(client: TestClient) -> None:
     for name in FILES:
         reply = client.get(f"/console/{name}")
-        assert reply.content == (STATIC / name).read_bytes()
+        assert reply.content == PATHS[name].read_bytes()
         assert reply.headers["content-type"].split(";")[0].replace("application/", "text/") == TYPES[Path(name).suffix]
         again = client.get(f"/console/{name}", headers={"if-none-match": reply.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
@@ -73,7 +82,7 @@ def test_nothing_is_inline_and_no_text_becomes_markup() -> None:
     assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", page)
     for name in FILES:
         if name.endswith((".js", ".html", ".css")):
-            assert not FORBIDDEN.findall((STATIC / name).read_text()), name
+            assert not FORBIDDEN.findall(PATHS[name].read_text()), name
 
 
 def test_each_script_is_used_and_imports_what_there_is() -> None:
@@ -82,7 +91,7 @@ def test_each_script_is_used_and_imports_what_there_is() -> None:
             (STATIC / name).parent.joinpath(target).resolve().relative_to(STATIC).as_posix(): set(
                 re.findall(r"\w+", names)
             )
-            for names, target in re.findall(r'^import (.+?) from "(.+?)";$', (STATIC / name).read_text(), re.M | re.S)
+            for names, target in re.findall(r'^import (.+?) from "(.+?)";$', PATHS[name].read_text(), re.M | re.S)
         }
         for name in SCRIPTS
     }
@@ -91,6 +100,6 @@ def test_each_script_is_used_and_imports_what_there_is() -> None:
     for targets in imports.values():
         for target, names in targets.items():
             exported = re.findall(
-                r"^export (?:async )?(?:function\*?|const|class) (\w+)", (STATIC / target).read_text(), re.M
+                r"^export (?:async )?(?:function\*?|const|class) (\w+)", PATHS[target].read_text(), re.M
             )
             assert names & {"as"} or names <= set(exported), target

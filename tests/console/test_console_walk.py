@@ -58,6 +58,16 @@ def send_file(page: Any) -> None:
     page.get_by_label("Files").set_input_files({"name": name, "mimeType": "text/plain", "buffer": name.encode()})
 
 
+def search_map(page: Any) -> None:
+    """Search on the map, and open a point with the keyboard."""
+    page.get_by_label("Search in the texts").fill("onerror", timeout=60_000)
+    page.locator("canvas.map").focus()
+    for key in ("+", "ArrowLeft", "Enter"):
+        page.keyboard.press(key)
+    page.get_by_role("link", name="Open the document").wait_for()
+    page.get_by_text("Texts with").click()
+
+
 #: Pages by address: what to do there, and a text that then appears.
 PAGES: dict[str, tuple[Act | None, str]] = {
     "models": (None, "Gives one vector of 32 numbers"),
@@ -69,6 +79,11 @@ PAGES: dict[str, tuple[Act | None, str]] = {
     "collections/pets/search": (fill("Query", f"cat {ATTACK}", "Search"), "Why it is here"),
     "collections/pets/ask": (fill("Question", ATTACK, "Ask"), "chatty-1; read"),
     "collections/pets/upload": (send_file, "1 new"),
+    "collections/pets/duplicates": (press("Find duplicates"), "is repeated by"),
+    "collections/pets/state": (None, "Documents by state"),
+    "map": (None, "Which collection?"),
+    "map/pets": (lambda page: search_map(page), "have it"),
+    "map/pets?of=documents": (None, "with examples"),
     f"collections/{ATTACK}": (None, "is not served here"),
     "live": (None, "Latency of requests"),
     "keys": (None, ATTACK),
@@ -156,7 +171,7 @@ def test_every_page(browser: Any, url: str, key: str, scheme: str) -> None:
         page.goto(f"{url}/console#/{address}")
         if act is not None:
             act(page)
-        wait_for(page, text)
+        wait_for(page, text, 60_000)  # a map takes some seconds
         assert page.evaluate("window.attacked") is None, address
         assert page.evaluate("document.documentElement.scrollWidth") <= THEMES[scheme][0], address
         assert not serious_faults(page), address
@@ -228,6 +243,64 @@ def test_a_long_text_and_the_keyboard_alone(browser: Any, url: str, key: str) ->
     press("Compare")(page)
     wait_for(page, "tokens read", 30_000)
     assert not page.problems
+    page.context.close()
+
+
+def test_a_collection_is_created_filled_emptied_and_dropped(browser: Any, url: str, key: str) -> None:
+    page = open_page(browser, key)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.goto(f"{url}/console#/collections")
+    page.get_by_text("New collection").click()
+    page.get_by_label("Model", exact=True).fill("no-such-model")
+    fill("Name", "walked", "Create the collection")(page)
+    page.get_by_text("no-such-model").last.wait_for()
+    page.get_by_label("Fields", exact=True).fill("year:int, team")
+    fill("Model", "tiny", "Create the collection")(page)
+    send_file(page)
+    wait_for(page, "1 new")
+    page.get_by_role("link", name="State").click()
+    wait_for(page, "year (int), team (str)")
+    page.get_by_role("link", name="Documents", exact=True).click()
+    page.get_by_role("link", name="onerror").click()
+    press("Remove the document")(page)
+    wait_for(page, "No documents")
+    page.get_by_role("link", name="State").click()
+    assert page.get_by_role("button", name="Drop the collection").is_disabled()
+    fill("Type walked to drop it", "walked", "Drop the collection")(page)
+    page.get_by_role("heading", name="pets").wait_for()
+    assert not page.get_by_role("link", name="walked").count()
+    assert page.evaluate("window.attacked") is None
+    page.context.close()
+
+
+def test_a_large_file_continues_after_a_broken_connection_and_a_reload(
+    browser: Any, url: str, key: str, tmp_path: Path
+) -> None:
+    page = open_page(browser, key)
+    path = tmp_path / "large.txt"
+    path.write_bytes(b"The cat sat." + b"\n" * (20 * 2**20))
+    sent: list[str] = []
+
+    def part(route: Any) -> None:
+        if route.request.method == "PATCH":
+            sent.append(route.request.headers["upload-offset"])
+            if len(sent) == 2 or (len(sent) > 3 and not reloaded):
+                route.abort()
+                return
+        route.continue_()
+
+    reloaded = False
+    page.route("**/uploads/*", part)
+    page.goto(f"{url}/console#/collections/pets/upload")
+    page.get_by_label("Files").set_input_files(str(path))
+    page.wait_for_function("document.querySelector('.uploads')?.textContent.includes('80 % sent')", timeout=30_000)
+    page.reload()
+    wait_for(page, "Not sent completely")
+    reloaded = True
+    page.get_by_label("Files").set_input_files(str(path))
+    wait_for(page, "1 new", 30_000)
+    offsets = [int(offset) // 2**20 for offset in sent]
+    assert offsets[:3] == [0, 8, 8] and offsets[-1] == 16 and offsets.count(0) == 1, offsets
     page.context.close()
 
 

@@ -14,6 +14,8 @@ from starlette.staticfiles import StaticFiles
 
 PATH = "/console"
 STATIC = Path(__file__).parent / "static"
+#: The package that draws maps, and its folder of files for the browser.
+_MAP_FILES = ("nearfield.jobs.map", "static")
 #: No inline code, nothing from another host, no frame around it; trusted types refuse to read a text as markup.
 _POLICY = (
     "default-src 'none'",
@@ -52,7 +54,7 @@ class ConsoleFiles(StaticFiles):
 
 def routes() -> tuple[Route, Mount]:
     """Return the routes of the page and of its files. They need no key, as there are no data in them."""
-    files = ConsoleFiles(directory=STATIC)
+    files = ConsoleFiles(directory=STATIC, packages=[_MAP_FILES])
 
     async def page(request: Request) -> Response:
         if request.scope["raw_path"].endswith(b"/"):  # the page's addresses are relative, and wrong below a slash

@@ -393,6 +393,7 @@ def test_keys(tiny: Encoder, home: Path, tmp_path: Path) -> None:
         ("POST", "/collections/pets/ask", {"question": "cat?"}),
         ("GET", "/collections/pets/document?id=put:%23cats", None),
         ("GET", "/collections/pets", None),
+        ("POST", "/collections/pets/duplicates", {}),
         ("POST", "/collections", {"name": "new", "features": {"dense": {"model": "tiny"}}}),
         ("POST", "/collections/new/documents", {"documents": DOCUMENTS[2:]}),
         ("POST", "/collections/new/documents/delete", {"documents": ["words"]}),
@@ -409,10 +410,10 @@ def test_keys(tiny: Encoder, home: Path, tmp_path: Path) -> None:
                 client.request(method, path, json=body, headers=headers).status_code for method, path, body in calls
             ]
 
-        assert statuses(keys["reader"][0]) == [200] * 4 + [403] * 4
-        assert statuses(keys["other"][0]) == [403] * 8
-        assert statuses(None) == [401] * 8
-        assert statuses(keys["owner"][0]) == [200] * 8
+        assert statuses(keys["reader"][0]) == [200] * 5 + [403] * 4
+        assert statuses(keys["other"][0]) == [403] * 9
+        assert statuses(None) == [401] * 9
+        assert statuses(keys["owner"][0]) == [200] * 9
 
 
 def test_a_model_on_demand_stays_while_in_use_and_is_loaded_again(

@@ -6,10 +6,11 @@ import * as collections from "./collections/page.js";
 import * as keys from "./keys/page.js";
 import { record } from "./live/history.js";
 import * as live from "./live/page.js";
+import * as map from "./map/page.js";
 import * as models from "./models/page.js";
 import * as trying from "./try/page.js";
 
-const PAGES = { models, try: trying, collections, live, keys };
+const PAGES = { models, try: trying, collections, map, live, keys };
 const THEMES = ["system", "light", "dark"];
 const main = document.getElementById("main");
 let leaving = new AbortController();

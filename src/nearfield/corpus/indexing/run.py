@@ -21,8 +21,8 @@ from nearfield.corpus.indexing.stages.copy_stage import LookStage
 from nearfield.corpus.indexing.stages.embed_stage import ReuseStage
 from nearfield.corpus.indexing.stages.write_stage import WriteStage
 from nearfield.corpus.indexing.workers import IndexSession, Stage
+from nearfield.corpus.manifest.index_progress import SharedProgress
 from nearfield.corpus.sources import Source
-from nearfield.progress import Progress
 
 #: Seconds after which finished documents are written, even if they are few.
 _FLUSH_SECONDS = 5.0
@@ -50,7 +50,7 @@ class IndexRun:
         started = time.perf_counter()
         self._writer.recover()
         label, shown = f"{self._context.name}: listing", self._context.options.shown
-        with Progress(None, label=label, unit="documents", shown=shown) as progress:
+        with SharedProgress(self._manifest.path.parent, label=label, shown=shown) as progress:
             self._context.progress = progress
             progress.set_total(self._changes.prepare())
             progress.relabel(self._context.name)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
+
 from nearfield.corpus.config import CollectionConfig
 from nearfield.corpus.features import table_from_dict
+from nearfield.corpus.manifest.index_progress import read_index_progress
 from nearfield.corpus.manifest.manifest import Manifest
 from nearfield.errors import InputError
 from nearfield.stores import Store
@@ -27,7 +30,13 @@ def collection_info(
         "states": manifest.states(),
         **manifest.counts(),
         "tables": tables,
+        "indexing": _indexing(manifest),
     }
+
+
+def _indexing(manifest: Manifest) -> dict[str, Any] | None:
+    progress = read_index_progress(manifest.path.parent)
+    return None if progress is None else {**msgspec.structs.asdict(progress), "share": progress.share}
 
 
 def other_store(name: str, address: str, target: str) -> InputError:

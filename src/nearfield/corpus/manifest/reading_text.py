@@ -119,21 +119,24 @@ def read_text(manifest: Manifest, document: str) -> ReadingText:
     return join_chunks(chunk for chunk in manifest.all_chunks(document) if chunk.kind == TEXT)
 
 
-def join_chunks(chunks: Iterable[ChunkRecord]) -> ReadingText:
-    """Return a document's text from its chunks; where chunks overlap, the shared text appears once."""
+def join_chunks(chunks: Iterable[ChunkRecord], start: int = 0) -> ReadingText:
+    """Return a document's text from its chunks; where chunks overlap, the shared text appears once.
+
+    ``start`` is the character at which the text begins, if chunks before it are left out.
+    """
     records = sorted(chunks, key=lambda chunk: chunk.ordinal)
     if not all("place" in chunk.payload for chunk in records):
         return _join_unplaced(records)
     places = {chunk.id: (int(chunk.payload["place"][0]), int(chunk.payload["place"][1])) for chunk in records}
     parts: list[str] = []
-    length = 0
-    for start, text, gap in sorted(piece for chunk in records for piece in _pieces(chunk, places[chunk.id][0])):
-        if start > length:
-            parts.append(gap[length - start :].rjust(start - length, "\n"))
-            length = start
-        if start + len(text) > length:
-            parts.append(text[length - start :])
-            length = start + len(text)
+    length = start
+    for place, text, gap in sorted(piece for chunk in records for piece in _pieces(chunk, places[chunk.id][0])):
+        if place > length:
+            parts.append(gap[length - place :].rjust(place - length, "\n"))
+            length = place
+        if place + len(text) > length:
+            parts.append(text[length - place :])
+            length = place + len(text)
     return ReadingText("".join(parts), places)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -69,7 +69,7 @@ class SharedConnection:
         """Whether a transaction is open."""
         return self.raw.in_transaction
 
-    def execute(self, sql: str, values: Sequence[object] = ()) -> QueryResult:
+    def execute(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> QueryResult:
         """Run a statement.
 
         Raises:

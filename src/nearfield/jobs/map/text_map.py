@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -48,30 +49,44 @@ class TextMap:
         Texts and names are data in it: nothing in them is read as HTML or as code.
         """
         page = (files(__package__) / "map.html").read_text(encoding="utf-8")
+        drawing = (files(__package__) / "static" / "point-map.js").read_text(encoding="utf-8")
         data = json.dumps(self._data(), ensure_ascii=False).replace("<", "\\u003c")
-        return page.replace("__TITLE__", html.escape(title)).replace("__DATA__", data)
+        parts = {"__TITLE__": html.escape(title), "__DRAWING__": drawing, "__DATA__": data}
+        return re.sub("|".join(parts), lambda mark: parts[mark[0]], page)
 
     def _data(self) -> dict[str, object]:
-        fields = {"topic": [self._name(number) for number in self.topics.assignments.tolist()], **self.fields}
+        columns = {
+            name: {"values": values, "rows": _encode(rows, np.uint16)}
+            for name, (values, rows) in self.columns().items()
+        }
         return {
             "places": _encode(np.round(self.places * 65_535), np.uint16),
             "texts": [text[:_MAX_CHARACTERS] for text in self.texts],
-            "fields": {name: _numbered(values) for name, values in fields.items()},
-            "regions": self._regions(),
+            "fields": columns,
+            "regions": self.regions(),
         }
+
+    def columns(self) -> dict[str, tuple[list[str], Array]]:
+        """Return the topics and the fields: their values, the most frequent first, and the number of each text's one.
+
+        A number beyond the values stands for all values that are not listed.
+        """
+        fields = {"topic": [self._name(number) for number in self.topics.assignments.tolist()], **self.fields}
+        return {name: _numbered(values) for name, values in fields.items()}
 
     def _name(self, number: int) -> str:
         return "(apart)" if number < 0 else self.topics.topics[number].name
 
-    def _regions(self) -> list[dict[str, object]]:
-        """Return name, place and size of each topic; the place is the median of its texts."""
+    def regions(self) -> list[dict[str, object]]:
+        """Return name, place, size and example texts (their numbers) of each topic; the place is the median."""
         regions: list[dict[str, object]] = []
         for topic in self.topics.topics:
             rows = self.topics.assignments == topic.number
             if rows.any():
                 x, y = np.median(self.places[rows], axis=0).tolist()
                 name = ", ".join(topic.words[:_WORDS]) or topic.name
-                regions.append({"name": name, "x": x, "y": y, "size": topic.size})
+                place = {"x": round(x, 5), "y": round(y, 5)}
+                regions.append({"name": name, **place, "size": topic.size, "examples": list(topic.examples)})
         return regions
 
 
@@ -130,15 +145,14 @@ def _check_fields(fields: Mapping[str, Sequence[object]] | None, count: int) -> 
     return columns
 
 
-def _numbered(values: Sequence[object]) -> dict[str, object]:
+def _numbered(values: Sequence[object]) -> tuple[list[str], Array]:
     """Return a column as its different values, the most frequent first, and the number of each row's value."""
     texts = np.array([str(value) for value in values])
     names, numbers, counts = np.unique(texts, return_inverse=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    shown = [str(name) for name in names[order][:_MAX_VALUES]]
-    return {"values": shown, "rows": _encode(np.minimum(rank[numbers], _MAX_VALUES), np.uint16)}
+    return [str(name) for name in names[order][:_MAX_VALUES]], np.minimum(rank[numbers], _MAX_VALUES)
 
 
 def _encode(values: Array, kind: type[np.generic]) -> str:

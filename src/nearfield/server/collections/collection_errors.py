@@ -7,9 +7,17 @@ from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nearfield.errors import CollectionBusy, CollectionNotFound, NearfieldError, StoreFailed
+from nearfield.errors import CollectionBusy, CollectionNotFound, MissingExtra, NearfieldError, StoreFailed
 from nearfield.server.files.storage_errors import out_of_descriptors
 from nearfield.server.logs import LOG
+
+
+class NotInstalled(MissingExtra):
+    """A request needs a library of an extra that the server lacks."""
+
+    status = 501
+    code = "not_installed"
+
 
 #: Error codes of SQLite that mean that another connection has a lock.
 _LOCKED = ("SQLITE_BUSY", "SQLITE_LOCKED")

@@ -19,13 +19,19 @@ from nearfield.errors import (
     CollectionNotFound,
     Forbidden,
     InputError,
+    MissingExtra,
     ModelNotFound,
     StoreFailed,
     nearest,
 )
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.reranker import Reranker
-from nearfield.server.collections.collection_errors import collection_version, convert_collection_errors
+from nearfield.server.collections.collection_errors import (
+    NotInstalled,
+    collection_version,
+    convert_collection_errors,
+)
+from nearfield.server.collections.surveys.survey_runner import SurveyRunner
 from nearfield.server.collections.thread_pool import BoundedThreadPool
 from nearfield.server.collections.upload_store import CollectionUploads, OwnerBytes, UploadLimits
 from nearfield.server.models.description import ModelDescription
@@ -38,6 +44,7 @@ if TYPE_CHECKING:
     from nearfield.corpus.answering.chat_client import ChatEndpoint
     from nearfield.corpus.answering.passage_pictures import PassagePicture
     from nearfield.corpus.collection import Collection
+    from nearfield.corpus.config import CollectionConfig
     from nearfield.corpus.search.hit import SearchHit
 
 ResultT = TypeVar("ResultT")
@@ -103,6 +110,7 @@ class CollectionService:
         self._workers = BoundedThreadPool(_WORKERS, "collections", _MAX_WAITING)
         self._chats = BoundedThreadPool(_CHATS, "chats", _MAX_WAITING)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.surveys = SurveyRunner()
 
     @classmethod
     def from_settings(cls, settings: Settings, models: ModelPool) -> CollectionService:
@@ -316,6 +324,7 @@ class CollectionService:
         Raises:
             Forbidden: it would not be served, or the client may not use a model.
             ModelNotFound: a model is not served.
+            NotInstalled: its files are to be read with a library that the server lacks.
             InputError: there is one of that name, or the definition is invalid.
         """
         if not self._is_served(name):
@@ -331,6 +340,7 @@ class CollectionService:
         from nearfield.corpus.collection import Collection
 
         definition = definitions.parse_config(config)
+        _require_readers(definition)
         for model in dict.fromkeys(feature.model for feature in definition.features.values() if feature.of is None):
             async with self._lease_encoder(model, name, allowed):
                 pass  # it can be loaded
@@ -411,6 +421,20 @@ class CollectionService:
 
 class _ModelNotLeased(CollectionBusy):
     """A collection needs a model that was not leased for it."""
+
+
+def _require_readers(definition: CollectionConfig) -> None:
+    """Raise NotInstalled if a definition needs OCR or speech recognition, and the server lacks it."""
+    from nearfield.corpus.extractors.ocr import require_ocr
+    from nearfield.corpus.extractors.speech import require_speech
+
+    try:
+        if definition.ocr:
+            require_ocr()
+        if definition.speech:
+            require_speech()
+    except MissingExtra as error:
+        raise NotInstalled(f"The server lacks a library. {error}") from error
 
 
 def _is_encoder(model: ModelDescription) -> bool:

@@ -1,7 +1,7 @@
 // One document: its text with the boundaries of its chunks, and the pictures, pages and recordings of media.
 
-import { getJson, pathOf, queryOf } from "../api.js";
-import { empty, h, load, table } from "../dom.js";
+import { getJson, pathOf, postJson, queryOf } from "../api.js";
+import { act, announce, empty, h, load, table } from "../dom.js";
 import { count, shorten, whole } from "../format.js";
 import { problems } from "./documents.js";
 import { media, placeOf } from "./media.js";
@@ -23,7 +23,21 @@ export function render(body, { name, address, query, signal }) {
     found.text && h("p", { class: "document-text", tabindex: "0" }, markedText(found)),
     h("div", { class: "cards" }, found.chunks.filter(({ kind }) => kind !== "text").map((chunk) => mediaCard(chunk, signal))),
     found.chunks.length > 0 && h("details", null, h("summary", null, "Chunks in numbers"), chunkTable(found)),
+    removal(name, address, found.document),
   ]);
+}
+
+/** A button that removes the document, after a question. */
+function removal(name, address, { id, title, key }) {
+  const problem = h("div", null);
+  const remove = async () => {
+    if (!confirm(`Remove ${title || key} from ${name}? A source that still has it adds it again when it is indexed.`)) return;
+    await postJson(`${address}/documents/delete`, { documents: [id] });
+    announce("The document is removed");
+    location.hash = `#/collections/${pathOf(name)}`;
+  };
+  const button = h("button", { type: "button", click: () => act(button, problem, remove) }, "Remove the document");
+  return h("div", { class: "row" }, button, problem);
 }
 
 /** Return the document, some of its chunks, and the text from the first to the last of them. */

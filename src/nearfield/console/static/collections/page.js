@@ -4,14 +4,17 @@ import { call, getJson, pathOf } from "../api.js";
 import { empty, h, load, tabs } from "../dom.js";
 import { count } from "../format.js";
 import * as ask from "./ask.js";
+import { creation } from "./create.js";
 import * as document from "./document.js";
 import * as documents from "./documents.js";
+import * as duplicates from "./duplicates.js";
 import * as search from "./search.js";
+import * as state from "./state.js";
 import * as upload from "./upload.js";
 
 export const title = "Collections";
-const VIEWS = { documents, search, ask, upload, document };
-const TABS = { documents: "Documents", search: "Search", ask: "Ask", upload: "Upload" };
+const VIEWS = { documents, search, ask, upload, duplicates, state, document };
+const TABS = { documents: "Documents", search: "Search", ask: "Ask", upload: "Upload", duplicates: "Duplicates", state: "State" };
 /** The sizes of so many collections are shown in their list. */
 const MAX_DESCRIBED = 30;
 
@@ -19,7 +22,7 @@ export function render(main, { parts: [name, view = "documents"], query, signal 
   const content = h("div", null);
   main.append(content);
   if (!name) {
-    load(content, "Reading the collections", () => getJson("collections", { signal }), ({ collections }) => list(collections, signal));
+    load(content, "Reading the collections", () => getJson("collections", { signal }), ({ collections }) => [list(collections, signal), creation(signal)]);
     return;
   }
   const address = collectionPath(name);
@@ -32,7 +35,7 @@ export function render(main, { parts: [name, view = "documents"], query, signal 
 }
 
 const collectionPath = (name) => `collections/${pathOf(name)}`;
-const links = (name) => Object.entries(TABS).map(([view, text]) => [text, `#/collections/${pathOf(name, view)}`]);
+const links = (name) => [...Object.entries(TABS).map(([view, text]) => [text, `#/collections/${pathOf(name, view)}`]), ["Map", `#/map/${pathOf(name)}`]];
 
 function heading(info) {
   return [h("h2", null, info.name), h("p", null, sizes(info), ". ", features(info)), stateLine(info)];
@@ -58,7 +61,7 @@ function stateLine(info) {
 function list(collections, signal) {
   if (!collections.length) {
     const command = h("code", null, "nearfield serve --collections all");
-    return empty("No collections", "The server shows those that it was started with, such as ", command, ".");
+    return empty("No collections", "Create one below. The server shows those that it was started with, such as ", command, ".");
   }
   return h("div", { class: "cards" }, collections.map(({ name }, index) => card(name, index < MAX_DESCRIBED, signal)));
 }

@@ -38,6 +38,7 @@ from nearfield.server.http.request_context import RequestContext
 
 if TYPE_CHECKING:
     from nearfield.corpus.collection import Collection, DocumentInfo
+    from nearfield.corpus.manifest.chunk_page import TextPart
     from nearfield.corpus.search.hit import PlacedChunk
 
 SSE_TYPE = "text/event-stream"
@@ -53,7 +54,7 @@ _T = TypeVar("_T")
 
 async def list_collections(_: None, context: RequestContext) -> JsonObject:
     """Return the names of the collections, and what the client has stored of what it may."""
-    service = _collection_service(context)
+    service = collection_service(context)
     return {
         "collections": [{"name": name} for name in await service.list_names()],
         "stored_bytes": await in_thread(service.owner_bytes, context.owner),
@@ -65,7 +66,7 @@ async def create_collection(request: CollectionRequest, context: RequestContext)
     """Create an empty collection, and return its description."""
     config = msgspec.to_builtins(request)
     name = config.pop("name")
-    return collection_to_dict(await _collection_service(context).create(name, config, context.allowed))
+    return collection_to_dict(await collection_service(context).create(name, config, context.allowed))
 
 
 async def describe_collection(_: None, context: RequestContext) -> JsonObject:
@@ -75,7 +76,7 @@ async def describe_collection(_: None, context: RequestContext) -> JsonObject:
 
 async def drop_collection(_: None, context: RequestContext) -> JsonObject:
     """Delete a collection with its vectors."""
-    await _collection_service(context).drop(context.path["name"])
+    await collection_service(context).drop(context.path["name"])
     return {"name": context.path["name"]}
 
 
@@ -99,7 +100,7 @@ async def ask(request: AskRequest, context: RequestContext) -> object:
     names = ("mode", "where", "rerank", "rerank_depth", "mmr", "min_score")
     options = {"min_score": MIN_ANSWER_SCORE, **_present_options(request, names)}
     evidence = await _use_reranked(context, lambda collection: _evidence(collection, request, options), options)
-    name, service = context.path["name"], _collection_service(context)
+    name, service = context.path["name"], collection_service(context)
     if request.stream:
         pieces = service.stream(request.question, evidence)
         first = await anext(pieces)  # an error before the first piece still sets the status of the response
@@ -157,15 +158,20 @@ async def read_document(_: None, context: RequestContext) -> JsonObject:
     start = query_number(context, "start", default=0, min_value=0, max_value=2**53)
     length = query_number(context, "length", default=MAX_TEXT_LENGTH, min_value=1, max_value=MAX_TEXT_LENGTH)
     end = query_number(context, "end", default=start + length, min_value=start, max_value=2**53)
-    info, text = await use_collection(context, lambda collection: _read_document(collection, document_id), models=False)
-    part = text[start : min(start + length, end)]
-    first = min(start, len(text))
-    return {"document": asdict(info), "start": first, "end": first + len(part), "total": len(text), "text": part}
+    end = min(end, start + length)
+    info, part = await use_collection(
+        context, lambda collection: _read_document(collection, document_id, start, end), models=False
+    )
+    place = {"start": part.start, "end": part.start + len(part.text), "total": part.total}
+    return {"document": asdict(info), **place, "text": part.text}
 
 
-def _read_document(collection: Collection, document_id: str) -> tuple[DocumentInfo, str]:
+def _read_document(collection: Collection, document_id: str, start: int, end: int) -> tuple[DocumentInfo, TextPart]:
+    from nearfield.corpus.manifest.chunk_page import read_part
+
     with _named_by_id():
-        return collection.document(document_id), collection.text(document_id)
+        info = collection.document(document_id)
+    return info, read_part(collection.manifest, info.id, start, end)
 
 
 @contextmanager
@@ -182,14 +188,20 @@ async def list_chunks(_: None, context: RequestContext) -> JsonObject:
     name, document_id = context.path["name"], context.query.get("id", "")
     limit = query_number(context, "limit", default=100, min_value=1, max_value=MAX_LISTED_CHUNKS)
     first = query_number(context, "first", default=0, min_value=0, max_value=2**53)
-    chunks = await use_collection(context, lambda collection: _chunks(collection, document_id), models=False)
-    part = [chunk_to_dict(name, chunk) for chunk in chunks[first : first + limit]]
-    return {"chunks": part, "first": first, "total": len(chunks)}
+    chunks, total = await use_collection(
+        context, lambda collection: _read_chunks(collection, document_id, first, limit), models=False
+    )
+    return {"chunks": [chunk_to_dict(name, chunk) for chunk in chunks], "first": first, "total": total}
 
 
-def _chunks(collection: Collection, document_id: str) -> list[PlacedChunk]:
+def _read_chunks(collection: Collection, document_id: str, first: int, limit: int) -> tuple[list[PlacedChunk], int]:
+    from nearfield.corpus.manifest.chunk_page import count_chunks, read_chunks
+    from nearfield.corpus.search.hit import PlacedChunk
+
     with _named_by_id():
-        return collection.chunks(document_id)
+        document = collection.document(document_id).id
+    chunks = read_chunks(collection.manifest, document, first, limit)
+    return [PlacedChunk.from_record(chunk) for chunk in chunks], count_chunks(collection.manifest, document)
 
 
 async def put_documents(request: DocumentsRequest, context: RequestContext) -> JsonObject:
@@ -232,12 +244,13 @@ async def use_collection(
     context: RequestContext, work: Callable[[Collection], _T], *, reranker: str | None = None, models: bool = True
 ) -> _T:
     """Run ``work`` in a thread on the collection that the path names; ``models``: whether it needs its models."""
-    return await _collection_service(context).use(
+    return await collection_service(context).use(
         context.path["name"], work, context.allowed, reranker=reranker, models=models
     )
 
 
-def _collection_service(context: RequestContext) -> CollectionService:
+def collection_service(context: RequestContext) -> CollectionService:
+    """Return the service of collections; raise NotThere for a line of a batch, which has none."""
     if context.collections is None:
         raise NotThere("Batches cannot use collections: send the request by itself.")
     return context.collections

@@ -27,6 +27,10 @@ def collection_to_dict(info: Mapping[str, Any]) -> JsonObject:
         "fields": definition.get("fields", {}),
         "features": {name: _without_paths(feature) for name, feature in definition.get("features", {}).items()},
         "tables": info["tables"],
+        "language": definition.get("language", "en"),
+        "ocr": definition.get("ocr", False),
+        "speech": bool(definition.get("speech", False)),  # it may name a folder
+        "indexing": info["indexing"],
     }
 
 

@@ -48,6 +48,13 @@ from nearfield.server.dialects.collections.schemas import (
     SearchRequest,
     UploadReply,
 )
+from nearfield.server.dialects.collections.survey_schemas import (
+    DuplicatesReply,
+    DuplicatesRequest,
+    MapReply,
+    MapRequest,
+)
+from nearfield.server.dialects.collections.surveys import find_duplicates, map_collection
 from nearfield.server.dialects.collections.uploads import (
     OFFSET_STREAM,
     continue_upload,
@@ -124,6 +131,24 @@ class CollectionsDialect:
             response_type=AskReply,
             example={"question": "how do I rotate keys?", "stream": False},
             response_media=(JSON, SSE_TYPE),
+        ),
+        Route(
+            f"{_COLLECTION_PATH}/map",
+            "Place passages or documents in two dimensions, with names of regions",
+            map_collection,
+            request_type=MapRequest,
+            response_type=MapReply,
+            example={"of": "passages"},
+            rate_limit_exempt=True,
+        ),
+        Route(
+            f"{_COLLECTION_PATH}/duplicates",
+            "Find passages or documents that repeat others",
+            find_duplicates,
+            request_type=DuplicatesRequest,
+            response_type=DuplicatesReply,
+            example={"of": "documents", "meaning": True},
+            rate_limit_exempt=True,
         ),
         Route(
             f"{_COLLECTION_PATH}/documents",

@@ -118,10 +118,23 @@ class CollectionSegments(msgspec.Struct, forbid_unknown_fields=True, omit_defaul
     video: CollectionVideoSegments = CollectionVideoSegments()
 
 
+class CollectionCleaning(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What is stored once or left out: lines that many documents repeat, near-duplicate chunks, and copies of media.
+
+    ``copies`` is the cosine from which on pictures and parts of videos that look the same are stored once [never].
+    """
+
+    boilerplate: bool = True
+    duplicates: bool = True
+    copies: Annotated[float, msgspec.Meta(ge=0.9, le=1)] | None = None
+
+
 class CollectionRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Body of POST /collections; the default model of the first feature is all-MiniLM-L6-v2.
 
-    ``feature_extractors`` stand for ``features``: names, or objects with names and parameters.
+    ``feature_extractors`` stand for ``features``: names, or objects with names and parameters. ``ocr`` reads the text
+    of pictures and of scanned pages: true, or "damaged" for pages too with text that looks damaged. ``speech`` reads
+    what is said in sounds and videos. Both need an extra of the server.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description=_NAME_FORM)]
@@ -129,12 +142,33 @@ class CollectionRequest(msgspec.Struct, forbid_unknown_fields=True, omit_default
     feature_extractors: Annotated[list[Word | CollectionExtractor], msgspec.Meta(max_length=16)] | None = None
     chunks: CollectionChunks | None = None
     segments: CollectionSegments | None = None
+    clean: CollectionCleaning | None = None
     fields: Annotated[dict[str, Literal["str", "int", "float", "bool"]], msgspec.Meta(max_length=64)] = {}
     language: Word | None = None
+    ocr: bool | Literal["damaged"] = False
+    speech: bool = False
+
+
+class CollectionIndexing(msgspec.Struct):
+    """How far an index run is: documents, parts of long ones included, of ``total`` (null: not counted yet).
+
+    ``share`` is the share that is done, 0 to 1, or null; ``label`` says what is being done.
+    """
+
+    documents: float
+    total: int | None
+    share: float | None
+    tokens: int
+    seconds: float
+    label: str
 
 
 class CollectionReply(msgspec.Struct):
-    """Contents of a collection: counts, the number of documents in each state, and its tables of vectors."""
+    """Contents of a collection: counts, the number of documents in each state, and its tables of vectors.
+
+    A table is ``live`` if searches use it, and ``building`` until all documents are in it. ``indexing`` is the index
+    run that a process does now, or null.
+    """
 
     name: str
     documents: int
@@ -145,6 +179,10 @@ class CollectionReply(msgspec.Struct):
     fields: dict[str, str]
     features: dict[str, JsonValue]
     tables: list[dict[str, JsonValue]]
+    language: str
+    ocr: bool | str
+    speech: bool
+    indexing: CollectionIndexing | None
 
 
 class SearchContent(msgspec.Struct, forbid_unknown_fields=True):

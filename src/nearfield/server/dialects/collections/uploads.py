@@ -128,7 +128,8 @@ async def continue_upload(_: None, context: RequestContext) -> Reply:
         name = await in_thread(uploads.place, state)
         report = await _index(context, [name])
         await in_thread(uploads.remove, upload)
-        return _empty(204, {**headers, "upload-document": _quoted(str(report["document"]))})
+        headers["upload-document"] = _quoted(str(report["document"]))
+        return _empty(204, headers) if not _prefers_report(context) else _reported(report, headers)
     finally:
         await in_thread(lock.__exit__, None, None, None)
 
@@ -180,6 +181,17 @@ def _body(context: RequestContext) -> MultipartUpload:
 
 def _empty(status: int, headers: dict[str, str]) -> Reply:
     return Reply(b"", status, headers={**_HEADERS, **headers})
+
+
+def _prefers_report(context: RequestContext) -> bool:
+    """Return whether a client wants the report of the indexing (RFC 7240), which the protocol does not have."""
+    preferences = context.headers.get("prefer", "").lower().split(",")
+    return "return=representation" in map(str.strip, preferences)
+
+
+def _reported(report: JsonObject, headers: dict[str, str]) -> Reply:
+    applied = {"preference-applied": "return=representation"}
+    return Reply(report, 200, headers={**_HEADERS, **headers, **applied})
 
 
 def _expiry(state: UploadState) -> dict[str, str]:
