@@ -42,6 +42,7 @@ def documents() -> Iterator[dict[str, Any]]:
     yield {"id": "long", "title": "Long", "text": LONG}
     yield {"id": "same", "title": ATTACK, "text": LONG.upper()}
     yield {"id": "near", "title": "Near", "text": LONG.replace("red hat", "red cap")}
+    yield {"id": "z-copy", "title": "Copy", "text": LONG}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def client(home: Path, tiny: Encoder) -> Iterator[httpx.Client]:
 
 def ask(client: httpx.Client, path: str, body: dict[str, Any]) -> httpx.Response:
     """Ask until the survey is done, or refused."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while (reply := client.post(path, json=body)).status_code == 200 and reply.json()["state"] == "running":
         assert time.monotonic() < until, reply.text
         assert 0 <= reply.json()["share"] < 1 and reply.json()["step"]
@@ -94,10 +95,11 @@ def test_duplicates_are_found_once_and_stored_until_the_collection_changes(
     first = ask(client, "/pets/duplicates", {})
     assert first.status_code == 200, first.text
     found = first.json()["duplicates"]
-    assert (found["of"], found["feature"], found["texts"]) == ("documents", "dense", 27)
+    assert (found["of"], found["feature"], found["texts"]) == ("documents", "dense", 28)
     group = next(group for group in found["listed"] if group["keep"]["title"] == "Long")
     copies = {copy["document"]: (copy["measure"], copy["title"]) for copy in group["copies"]}
-    assert copies == {"put:#near": ("near", "Near"), "put:#same": ("exact", ATTACK)}
+    expected = {"near": ("near", "Near"), "same": ("exact", ATTACK), "z-copy": ("exact", "Copy")}
+    assert copies == {f"put:#{name}": copy for name, copy in expected.items()}
     again = client.post("/pets/duplicates", json={"of": "documents", "feature": "dense"})
     assert again.content == first.content
     with Collection.open("pets", home=home, encoder_of=lambda _: tiny) as pets:
@@ -114,7 +116,7 @@ def test_passages_that_are_stored_once_say_so(home: Path, tiny: Encoder, tmp_pat
     request = SurveyRequest("duplicates", "passages", "dense")
     found = compute(home, tiny, request, SurveyFolder(tmp_path / "survey"))["duplicates"]
     copies = [copy for group in found["listed"] for copy in group["copies"]]
-    assert {copy["aside"] for copy in copies if copy["title"] == ATTACK} == {True}
+    assert {copy["aside"] for copy in copies if copy["title"] == "Copy"} == {True}
     assert found["unique"] + sum(group["count"] for group in found["listed"]) == found["texts"]
 
 

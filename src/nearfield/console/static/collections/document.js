@@ -15,7 +15,7 @@ export function render(body, { name, address, query, signal }) {
   const id = query.get("id") ?? "";
   const first = Number(query.get("first")) || 0;
   load(body, "Reading the document", () => fetchDocument(`${address}/document`, id, first, signal), (found) => [
-    h("h3", null, found.document.title || found.document.key),
+    h("h3", null, shorten(found.document.title || found.document.key, 500)),
     facts(found.document),
     problems(found.document),
     pager(name, id, found),
@@ -31,7 +31,7 @@ export function render(body, { name, address, query, signal }) {
 function removal(name, address, { id, title, key }) {
   const problem = h("div", null);
   const remove = async () => {
-    if (!confirm(`Remove ${title || key} from ${name}? A source that still has it adds it again when it is indexed.`)) return;
+    if (!confirm(`Remove ${shorten(title || key, 200)} from ${name}? A source that still has it adds it again when it is indexed.`)) return;
     await postJson(`${address}/documents/delete`, { documents: [id] });
     announce("The document is removed");
     location.hash = `#/collections/${pathOf(name)}`;

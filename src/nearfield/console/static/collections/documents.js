@@ -2,7 +2,7 @@
 
 import { getJson, pathOf, queryOf } from "../api.js";
 import { empty, field, h, load, select, table } from "../dom.js";
-import { whole } from "../format.js";
+import { shorten, whole } from "../format.js";
 
 const PAGE_SIZE = 50;
 const STATES = [["", "all"], ["done"], ["partial"], ["failed"], ["writing"]];
@@ -28,7 +28,7 @@ export function render(body, { name, address, query, signal }) {
 
 function documentTable(name, documents) {
   const rows = documents.map((document) => [
-    [h("a", { href: documentLink(name, document.id) }, document.title || document.key || document.id), h("p", { class: "small" }, document.key)],
+    [h("a", { href: documentLink(name, document.id) }, shorten(document.title || document.key || document.id, 200)), h("p", { class: "small" }, shorten(document.key, 200))],
     [h("span", { class: `badge ${document.state}` }, document.state), problems(document)],
     whole(document.chunks),
     whole(document.tokens),

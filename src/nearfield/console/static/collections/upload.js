@@ -19,7 +19,7 @@ export function render(body, { address, signal }) {
   function send(files) {
     for (const file of files) {
       const state = h("span", null, "waits");
-      list.append(h("li", null, `${file.name} (${bytes(file.size)}): `, state));
+      list.append(h("li", null, h("bdi", null, file.name), ` (${bytes(file.size)}): `, state));
       last = last.then(() => upload(address, file, state, signal));
     }
   }
@@ -42,7 +42,7 @@ export function render(body, { address, signal }) {
 function pending(address) {
   const uploads = unfinished(address);
   const rows = uploads.map((each) => {
-    const row = h("li", null, `${each.name} (${bytes(each.size)}) `);
+    const row = h("li", null, h("bdi", null, each.name), ` (${bytes(each.size)}) `);
     const end = () => discard(each).then(() => row.remove());
     row.append(h("button", { type: "button", class: "quiet", click: end, "aria-label": `Forget ${each.name}` }, "Forget it"));
     return row;

@@ -95,7 +95,7 @@ class MapView {
         this.canvas.scrollIntoView({ block: "center" });
       };
       const button = h("button", { type: "button", click: go, "aria-label": `Show ${region.name} on the map` }, "Show on the map");
-      return h("section", { class: "region" }, h("h3", null, `${region.name} (${whole(region.size)})`), this.textList(region.examples), button);
+      return h("section", { class: "region" }, h("h2", null, h("bdi", null, region.name), ` (${whole(region.size)})`), this.textList(region.examples), button);
     });
     return h("details", { open: true }, h("summary", null, `The ${count(regions.length, "region")}, with examples`), items);
   }

@@ -32,7 +32,9 @@ export class PointMap {
   /** Colour the points by numbers of values, the most frequent value first; rare ones are drawn above frequent ones. */
   colourBy(rows) {
     this.colours = Uint8Array.from(rows, (row) => Math.min(row, COLOURS.length - 1));
-    this.order = this.order.slice().sort((first, second) => this.colours[first] - this.colours[second] || first - second);
+    const groups = COLOURS.map(() => []);
+    for (let number = 0; number < this.count; number++) groups[this.colours[number]].push(number);
+    this.order = Uint32Array.from(groups.flat());
     this.redraw();
   }
 
@@ -130,7 +132,9 @@ export class PointMap {
         const x = Math.round(left + this.x[number] * factor), y = Math.round(top + this.y[number] * factor);
         if (x < 0 || y < 0 || x + size > width || y + size > height) continue;
         const colour = colours[this.colours[number]];
-        for (let row = y; row < y + size; row++) pixels.fill(colour, row * width + x, row * width + x + size);
+        for (let row = y * width + x; row < (y + size) * width + x; row += width) {
+          for (let pixel = row; pixel < row + size; pixel++) pixels[pixel] = colour;
+        }
       }
     }
   }

@@ -77,17 +77,24 @@ class SurveyRunner:
         assert process.stderr is not None
         try:
             said = await asyncio.wait_for(process.stderr.read(), _MAX_SECONDS)  # until the process ends
-            await process.wait()
         except asyncio.TimeoutError as error:
             raise NearfieldError(f"It took more than {_MAX_SECONDS / 60:g} minutes, and was ended.") from error
         finally:
-            if process.returncode is None:
-                process.kill()
+            await _end(process)
         if process.returncode:
             LOG.error("a survey of collection %r failed: %s", name, said[-_LOGGED:].decode(errors="replace"))
             raise NearfieldError(f"The process that computes it ended with status {process.returncode}; see the log.")
         if not await in_thread(folder.is_finished):
             raise NearfieldError("The process that computes it ended without a result.")
+
+
+async def _end(process: Process) -> None:
+    """End a process, if it has not ended by itself, and wait for that."""
+    if process.returncode is None and process.stderr is not None and not process.stderr.at_eof():
+        process.kill()
+    if process.stdin is not None:
+        process.stdin.close()
+    await process.wait()
 
 
 async def _start(*arguments: str) -> Process:

@@ -42,8 +42,8 @@ class SurveyedItem:
 
     def to_dict(self) -> dict[str, object]:
         """Return what identifies the item for a client, with the start of its text."""
-        names = ("id", "document", "title", "number", "kind")
-        return {name: getattr(self, name) for name in names} | {"text": self.text[:SHOWN_CHARACTERS]}
+        texts = {"title": self.title[:SHOWN_CHARACTERS], "text": self.text[:SHOWN_CHARACTERS]}
+        return {"id": self.id, "document": self.document, "number": self.number, "kind": self.kind, **texts}
 
 
 def read_items(folder: SurveyFolder, request: SurveyRequest) -> tuple[list[SurveyedItem], Array]:
