@@ -60,7 +60,7 @@ def send_file(page: Any) -> None:
 
 def search_map(page: Any) -> None:
     """Search on the map, and open a point with the keyboard."""
-    page.get_by_label("Search in the texts").fill("onerror", timeout=60_000)
+    page.get_by_label("Search in the texts").fill("onerror", timeout=240_000)
     page.locator("canvas.map").focus()
     for key in ("+", "ArrowLeft", "Enter"):
         page.keyboard.press(key)
@@ -125,7 +125,13 @@ def url(
     home = tmp_path_factory.mktemp("collections")
     config = {"features": {"dense": {"model": "tiny"}}, "fields": {"note": "str"}}
     with Collection.create("pets", config, home=home, encoder_of=lambda _: tiny) as pets:
-        pets.put([DOCUMENT, *({"id": f"dog {number}", "text": f"Dog {number} ran."} for number in range(60))])
+        pets.put(
+            [
+                DOCUMENT,
+                {**DOCUMENT, "id": f"again {ATTACK}"},
+                *({"id": f"dog {number}", "text": f"Dog {number} ran."} for number in range(60)),
+            ]
+        )
     with chatting() as chat:
         chat.script = [Say([ATTACK, " [1]", "."])]
         chats = {"chat_url": chat.url, "chat_model": "chatty"}
@@ -171,7 +177,7 @@ def test_every_page(browser: Any, url: str, key: str, scheme: str) -> None:
         page.goto(f"{url}/console#/{address}")
         if act is not None:
             act(page)
-        wait_for(page, text, 60_000)  # a map takes some seconds
+        wait_for(page, text, 240_000)  # a map takes some seconds
         assert page.evaluate("window.attacked") is None, address
         assert page.evaluate("document.documentElement.scrollWidth") <= THEMES[scheme][0], address
         assert not serious_faults(page), address

@@ -32,7 +32,9 @@ pytestmark = pytest.mark.network
 ATTACK = "<img src=x onerror=alert(1)>"
 CATS = [f"The cat sat on the mat number {number}." for number in range(12)]
 DOGS = [f"{ATTACK} A dog looked at the blue world, {number}." for number in range(12)]
-LONG = "A red hat is on the blue world, and the cat sat on the mat. Hello query, find the dog!"
+LONG = (
+    "A red hat is on the blue world, and the cat sat on the mat. Hello query, find the dog! " * 3 + "Search and rest."
+)
 CONFIG = {"features": {"dense": {"model": "tiny"}}, "fields": {"team": "str"}}
 
 
@@ -40,8 +42,9 @@ def documents() -> Iterator[dict[str, Any]]:
     for number, text in enumerate([*CATS, *DOGS]):
         yield {"id": f"{number:02}", "title": f"T{number}", "text": text, "team": "ab"[number % 2]}
     yield {"id": "long", "title": "Long", "text": LONG}
+    yield from ({"id": text[:5], "text": text} for text in ("hello world cat hat", "hat cat world hello"))
     yield {"id": "same", "title": ATTACK, "text": LONG.upper()}
-    yield {"id": "near", "title": "Near", "text": LONG.replace("red hat", "red cap")}
+    yield {"id": "near", "title": "Near", "text": LONG.replace("Search and", "Find the")}
     yield {"id": "z-copy", "title": "Copy", "text": LONG}
 
 
@@ -95,7 +98,7 @@ def test_duplicates_are_found_once_and_stored_until_the_collection_changes(
     first = ask(client, "/pets/duplicates", {})
     assert first.status_code == 200, first.text
     found = first.json()["duplicates"]
-    assert (found["of"], found["feature"], found["texts"]) == ("documents", "dense", 28)
+    assert (found["of"], found["feature"], found["texts"]) == ("documents", "dense", 30)
     group = next(group for group in found["listed"] if group["keep"]["title"] == "Long")
     copies = {copy["document"]: (copy["measure"], copy["title"]) for copy in group["copies"]}
     expected = {"near": ("near", "Near"), "same": ("exact", ATTACK), "z-copy": ("exact", "Copy")}
@@ -115,27 +118,32 @@ def test_passages_that_are_stored_once_say_so(home: Path, tiny: Encoder, tmp_pat
     pytest.importorskip("datasketch", reason="the extra 'jobs' is not installed")
     request = SurveyRequest("duplicates", "passages", "dense")
     found = compute(home, tiny, request, SurveyFolder(tmp_path / "survey"))["duplicates"]
+    with Collection.open("pets", home=home, encoder_of=lambda _: tiny) as pets:
+        rows = pets.manifest.rows("SELECT value FROM duplicates")
+    aside = {json.loads(value)["id"] for (value,) in rows}
     copies = [copy for group in found["listed"] for copy in group["copies"]]
-    assert {copy["aside"] for copy in copies if copy["title"] == "Copy"} == {True}
+    assert all(copy["aside"] == (copy["id"] in aside) for copy in copies)
+    assert any(copy["aside"] for copy in copies)
     assert found["unique"] + sum(group["count"] for group in found["listed"]) == found["texts"]
 
 
 def test_texts_of_one_meaning_are_those_with_near_vectors(home: Path, tiny: Encoder, tmp_path: Path) -> None:
     pytest.importorskip("datasketch", reason="the extra 'jobs' is not installed")
     folder = SurveyFolder(tmp_path / "survey")
-    request = SurveyRequest("duplicates", "passages", "dense", meaning=True, threshold=0.995)
+    request = SurveyRequest("duplicates", "passages", "dense", meaning=True, threshold=0.7)
     found = compute(home, tiny, request, folder)["duplicates"]
     vectors = dict(zip(*_stored_vectors(home, tiny), strict=True))
+    words = {"put:#hello", "put:#hat c"}  # of the same words, and no copies by their characters
     pairs = [
         (group["keep"]["id"], copy)
         for group in found["listed"]
         for copy in group["copies"]
-        if copy["measure"] == "meaning"
+        if copy["document"] in words
     ]
     assert pairs
     for kept, copy in pairs:
         cosine = float(vectors[kept] @ vectors[copy["id"]])
-        assert cosine == pytest.approx(copy["similarity"], abs=1e-3) and cosine >= 0.995
+        assert copy["measure"] == "meaning" and cosine == pytest.approx(copy["similarity"], abs=1e-3) and cosine >= 0.7
 
 
 def _stored_vectors(home: Path, tiny: Encoder) -> tuple[list[str], np.ndarray[Any, Any]]:
@@ -155,7 +163,7 @@ def test_a_map_has_each_item_and_its_place_in_its_document(home: Path, tiny: Enc
     pytest.importorskip("sklearn", reason="the extra 'jobs' is not installed")
     request, folder = SurveyRequest("map", of, "dense"), SurveyFolder(tmp_path / "survey")
     drawn = compute(home, tiny, request, folder)["map"]
-    assert drawn["fields"]["team"]["values"][0] in ("a", "b")
+    assert {*drawn["fields"]["team"]["values"]} == {"a", "b", ""}
     assert len(drawn["x"]) == len(drawn["texts"]) == len(drawn["document"]) == len(drawn["fields"]["team"]["rows"])
     with Collection.open("pets", home=home, encoder_of=lambda _: tiny) as pets:
         counts = pets.manifest.counts()

@@ -76,7 +76,7 @@ def _fetch(manifest: Manifest, document: str, places: Iterable[tuple[int, int | 
     """Return the chunks with these numbers and rows."""
     one = f"SELECT {CHUNK_COLUMNS} FROM chunks WHERE rowid = ?"
     aside = "SELECT value FROM duplicates WHERE document = ? AND ordinal = ?"
-    records = []
+    records: list[ChunkRecord] = []
     for ordinal, row in places:
         if row is not None:
             records += map(chunk_record, manifest.rows(one, (row,)))

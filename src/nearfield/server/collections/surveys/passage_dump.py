@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nearfield.arrays import Array
 from nearfield.errors import InputError, TooLarge, nearest
 from nearfield.server.collections.collection_errors import NotInstalled
 from nearfield.server.collections.surveys.survey_folder import SurveyFolder, SurveyRequest
@@ -107,7 +106,7 @@ def _dump_vectors(collection: Collection, table: TableSpec, folder: SurveyFolder
     """Write the vectors of a table; return the row of each passage by its id."""
     total = max(1, collection.store.count(table))
     rows: dict[str, int] = {}
-    vectors: Array = np.lib.format.open_memmap(folder.vectors, "w+", np.float32, (total, table.dimensions))
+    vectors = np.lib.format.open_memmap(folder.vectors, "w+", np.float32, (total, table.dimensions))
     for part in collection.store.scan(table, vectors=True):
         for record in part:
             if len(rows) < total and record.id not in rows:

@@ -127,7 +127,7 @@ def _yield_to_others() -> None:
 
 def _end_with_parent() -> None:
     """End this process when the server has closed its end of the pipe, however it ended."""
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)  # not through a buffer, whose lock would be held at the end of the interpreter
     os._exit(1)
 
 
