@@ -213,7 +213,7 @@ export class PointMap {
     else if (event.key === "0") this.go(0.5, 0.5, 1);
     else return;
     event.preventDefault();
-    this.choose(this.nearest(...middle, Math.min(...middle)));
+    this.choose(this.nearest(...middle, Infinity));
   }
 
   shift(x, y) {
