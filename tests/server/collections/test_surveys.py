@@ -20,6 +20,7 @@ import pytest
 from nearfield.corpus.collection import Collection
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, Overloaded
+from nearfield.fileio.locks import release_lock
 from nearfield.server.collections.surveys import passage_dump, survey_runner
 from nearfield.server.collections.surveys.passage_dump import dump_passages, feature_table, state_digest
 from nearfield.server.collections.surveys.survey_folder import SurveyFolder, SurveyRequest
@@ -249,9 +250,9 @@ def test_the_folder_keeps_one_lock_and_one_error(tmp_path: Path) -> None:
     assert lock is not None and folder.begin() is None
     assert folder.progress().step == "waits"
     folder.fail(InputError("Too odd."))
-    survey_runner.release_lock(lock)
+    release_lock(lock)
     with pytest.raises(InputError, match="Too odd"):
         folder.begin()
     again = folder.begin()
     assert again is not None
-    survey_runner.release_lock(again)
+    release_lock(again)

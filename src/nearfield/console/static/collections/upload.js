@@ -44,7 +44,7 @@ function pending(address) {
   const rows = uploads.map((each) => {
     const row = h("li", null, h("bdi", null, each.name), ` (${bytes(each.size)}) `);
     const end = () => discard(each).then(() => row.remove());
-    row.append(h("button", { type: "button", class: "quiet", click: end, "aria-label": `Forget ${each.name}` }, "Forget it"));
+    row.append(h("button", { type: "button", class: "quiet", click: end, "aria-label": `Forget ${each.name}` }, "Forget"));
     return row;
   });
   return uploads.length > 0 && h("div", { class: "notice" }, "Not sent completely. Choose the same file again, and it continues:", h("ul", null, rows));

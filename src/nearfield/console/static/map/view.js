@@ -64,8 +64,10 @@ class MapView {
     this.tip.hidden = number < 0;
     if (number < 0) return;
     this.tip.textContent = this.textOf(number);
-    const right = x > this.canvas.clientWidth / 2;
-    Object.assign(this.tip.style, { left: right ? "auto" : `${x + 12}px`, right: right ? `${this.canvas.clientWidth - x + 12}px` : "auto", top: `${y + 12}px` });
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    const [left, right] = x > width / 2 ? ["auto", `${width - x + 12}px`] : [`${x + 12}px`, "auto"];
+    const [top, bottom] = y > height / 2 ? ["auto", `${height - y + 12}px`] : [`${y + 12}px`, "auto"];
+    Object.assign(this.tip.style, { left, right, top, bottom });
     if (document.activeElement === this.canvas) announce(this.textOf(number));
   }
 
@@ -94,7 +96,7 @@ class MapView {
         this.map.go(region.x, region.y, CLOSE);
         this.canvas.scrollIntoView({ block: "center" });
       };
-      const button = h("button", { type: "button", click: go, "aria-label": `Show ${region.name} on the map` }, "Show on the map");
+      const button = h("button", { type: "button", click: go, "aria-label": `Show on the map: ${region.name}` }, "Show on the map");
       return h("section", { class: "region" }, h("h2", null, h("bdi", null, region.name), ` (${whole(region.size)})`), this.textList(region.examples), button);
     });
     return h("details", { open: true }, h("summary", null, `The ${count(regions.length, "region")}, with examples`), items);
