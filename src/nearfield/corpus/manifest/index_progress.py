@@ -55,12 +55,12 @@ class SharedProgress(Progress):
 
     def __init__(self, folder: Path, *, label: str, shown: Shown) -> None:
         super().__init__(None, label=label, unit="documents", shown=shown)
-        self._path, self._held, self._due = folder / _FILE, ExitStack(), 0.0
+        self._path, self._file_lock, self._due = folder / _FILE, ExitStack(), 0.0
 
     def __enter__(self) -> SharedProgress:
         super().__enter__()
         with suppress(OSError):  # the run itself says what is wrong with the disk
-            self._held.enter_context(waiting_lock(self._path))
+            self._file_lock.enter_context(waiting_lock(self._path))
             self._write()
         return self
 
@@ -69,7 +69,7 @@ class SharedProgress(Progress):
     ) -> None:
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
-        self._held.close()
+        self._file_lock.close()
         super().__exit__(kind, error, trace)
 
     def set_total(self, total: int) -> None:

@@ -1,1 +1,1 @@
-"""Surveys of a whole collection: its map and its duplicates, each computed once in a process of its own."""
+"""Surveys of a whole collection: its map and its duplicates, each computed once in a separate process."""

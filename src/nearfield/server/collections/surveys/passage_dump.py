@@ -127,7 +127,7 @@ def _passages(manifest: Manifest, rows: dict[str, int]) -> Iterator[dict[str, An
         for _, key, document, ordinal, text, fields, payload in part:
             values = (key, document, ordinal, text, json.loads(fields), json.loads(payload).get("kind", "text"))
             yield dict(zip(names, values, strict=True)) | {"row": rows.get(key, -1), "aside": False}
-    for kept, value in manifest.rows("SELECT kept_chunk, value FROM duplicates ORDER BY document, ordinal"):
+    for original, value in manifest.rows("SELECT kept_chunk, value FROM duplicates ORDER BY document, ordinal"):
         chunk = json.loads(value)
         shown = {name: chunk[name] for name in names[:-1]} | {"kind": chunk["payload"].get("kind", "text")}
-        yield shown | {"row": rows.get(kept, -1), "aside": True}
+        yield shown | {"row": rows.get(original, -1), "aside": True}

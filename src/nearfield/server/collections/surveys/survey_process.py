@@ -32,14 +32,14 @@ _Survey: TypeAlias = Callable[[SurveyFolder, SurveyRequest, list[SurveyedItem], 
 
 def main(folder: Path, request: bytes, collection: str) -> int:
     """Compute a survey from the files of its folder, and write its result there, or its error."""
-    place, asked = SurveyFolder(folder), msgspec.json.decode(request, type=SurveyRequest)
+    place, options = SurveyFolder(folder), msgspec.json.decode(request, type=SurveyRequest)
     try:
-        items, vectors = read_items(place, asked)
-        result = SURVEYS[asked.kind](place, asked, items, vectors)
+        items, vectors = read_items(place, options)
+        result = SURVEYS[options.kind](place, options, items, vectors)
     except NearfieldError as error:
         place.fail(error)
         return 0
-    body = {"collection": collection, "state": "done", "step": "", "share": 1.0, asked.kind: result}
+    body = {"collection": collection, "state": "done", "step": "", "share": 1.0, options.kind: result}
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     write_atomic(place.result, text.encode("utf-8", "backslashreplace"))
     return 0
@@ -90,7 +90,7 @@ def _duplicates(
     from nearfield.jobs.duplicates.find_duplicates import find_duplicate_texts
 
     folder.report("compares the texts", 0.2)
-    found = find_duplicate_texts(
+    duplicates = find_duplicate_texts(
         [item.text for item in items],
         similarity=request.similarity,
         vectors=vectors if request.meaning else None,
@@ -102,17 +102,17 @@ def _duplicates(
             "copies": [
                 items[copy].to_dict()
                 | {
-                    "measure": found.links[copy].measure,
-                    "similarity": round(found.links[copy].value, 4),
+                    "measure": duplicates.links[copy].measure,
+                    "similarity": round(duplicates.links[copy].value, 4),
                     "aside": items[copy].aside,
                 }
                 for copy in copies[:_MAX_COPIES]
             ],
             "count": len(copies),
         }
-        for original, copies in list(found.groups.items())[:_MAX_GROUPS]
+        for original, copies in list(duplicates.groups.items())[:_MAX_GROUPS]
     ]
-    return {"of": request.of, "feature": request.feature, **found.to_dict(), "listed": groups}
+    return {"of": request.of, "feature": request.feature, **duplicates.to_dict(), "listed": groups}
 
 
 SURVEYS: Mapping[str, _Survey] = {"map": _map, "duplicates": _duplicates}

@@ -1,4 +1,4 @@
-"""Starts surveys, some at a time, each in its own process."""
+"""Starts surveys, some at a time, each in a separate process."""
 
 from __future__ import annotations
 

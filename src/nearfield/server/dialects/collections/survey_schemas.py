@@ -110,7 +110,7 @@ class DuplicateCopy(DuplicateItem):
     aside: bool
 
 
-class DuplicateGroup(msgspec.Struct):
+class RepeatedItem(msgspec.Struct):
     """An item to keep, the longest, and its copies: ``count`` of them, of which at most 100 are listed."""
 
     keep: DuplicateItem
@@ -130,7 +130,7 @@ class CollectionDuplicates(msgspec.Struct):
     unique: int
     groups: int
     copies: dict[str, int]
-    listed: list[DuplicateGroup]
+    listed: list[RepeatedItem]
 
 
 class DuplicatesReply(msgspec.Struct, omit_defaults=True):

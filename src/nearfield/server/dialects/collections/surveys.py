@@ -37,10 +37,10 @@ async def find_duplicates(request: DuplicatesRequest, context: RequestContext) -
     return await _survey(SurveyRequest("duplicates", **msgspec.structs.asdict(request)), context)
 
 
-async def _survey(asked: SurveyRequest, context: RequestContext) -> JsonObject | Reply:
+async def _survey(options: SurveyRequest, context: RequestContext) -> JsonObject | Reply:
     """Return the result of a survey if it is stored; else begin it, unless it runs already, and return its progress."""
-    require_libraries(asked)
-    request, folder = await use_collection(context, partial(_find_folder, asked), models=False)
+    require_libraries(options)
+    request, folder = await use_collection(context, partial(_find_folder, options), models=False)
     surveys, name = collection_service(context).surveys, context.path["name"]
     if folder.result.exists():
         return Reply(_stream(folder.parts()))
@@ -69,11 +69,11 @@ async def _dump(request: SurveyRequest, folder: SurveyFolder, context: RequestCo
     await use_collection(context, lambda collection: dump_passages(collection, request, folder), models=False)
 
 
-def _find_folder(asked: SurveyRequest, collection: Collection) -> tuple[SurveyRequest, SurveyFolder]:
+def _find_folder(options: SurveyRequest, collection: Collection) -> tuple[SurveyRequest, SurveyFolder]:
     """Return the request with the feature that it means, and its folder. Raises as its checks."""
-    check_size(collection, asked)
-    feature, _ = feature_table(collection, asked.feature)
-    request = msgspec.structs.replace(asked, feature=feature)
+    check_size(collection, options)
+    feature, _ = feature_table(collection, options.feature)
+    request = msgspec.structs.replace(options, feature=feature)
     return request, SurveyFolder.of_request(collection.folder.path, state_digest(collection), request)
 
 
