@@ -95,7 +95,6 @@ def compute(home: Path, tiny: Encoder, request: SurveyRequest, folder: SurveyFol
 def test_duplicates_are_found_once_and_stored_until_the_collection_changes(
     client: httpx.Client, home: Path, tiny: Encoder
 ) -> None:
-    pytest.importorskip("datasketch", reason="the extra 'jobs' is not installed")
     first = ask(client, "/pets/duplicates", {})
     assert first.status_code == 200, first.text
     found = first.json()["duplicates"]
@@ -116,7 +115,6 @@ def test_duplicates_are_found_once_and_stored_until_the_collection_changes(
 
 
 def test_passages_that_are_stored_once_say_so(home: Path, tiny: Encoder, tmp_path: Path) -> None:
-    pytest.importorskip("datasketch", reason="the extra 'jobs' is not installed")
     request = SurveyRequest("duplicates", "passages", "dense")
     found = compute(home, tiny, request, SurveyFolder(tmp_path / "survey"))["duplicates"]
     with Collection.open("pets", home=home, encoder_of=lambda _: tiny) as pets:
@@ -129,7 +127,6 @@ def test_passages_that_are_stored_once_say_so(home: Path, tiny: Encoder, tmp_pat
 
 
 def test_texts_of_one_meaning_are_those_with_near_vectors(home: Path, tiny: Encoder, tmp_path: Path) -> None:
-    pytest.importorskip("datasketch", reason="the extra 'jobs' is not installed")
     folder = SurveyFolder(tmp_path / "survey")
     request = SurveyRequest("duplicates", "passages", "dense", meaning=True, threshold=0.7)
     found = compute(home, tiny, request, folder)["duplicates"]
@@ -214,7 +211,6 @@ def test_what_is_refused(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) 
 def test_a_failed_survey_says_so_once_and_is_tried_again(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pytest.importorskip("datasketch", reason="the extra 'jobs' is not installed")
     body = {"similarity": 0.9}
     monkeypatch.setattr(survey_runner, "_MODULE", "nearfield.no_such_module")
     reply = ask(client, "/pets/duplicates", body)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 MAX_PASSAGES = 200_000
 #: The fewest items of each kind of survey.
 MIN_ITEMS = {"map": 10, "duplicates": 2}
-_LIBRARIES = {"map": ("sklearn", "scipy"), "duplicates": ("datasketch",)}
+#: What each kind of survey needs beside the server.
+_LIBRARIES: Mapping[str, tuple[str, ...]] = {"map": ("sklearn", "scipy"), "duplicates": ()}
 _ROWS = 1_000
 Report = Callable[[str, float], None]
 
@@ -32,8 +33,7 @@ def require_libraries(request: SurveyRequest) -> None:
     """Raise NotInstalled if the server lacks a library that a survey needs."""
     missing = next((name for name in _LIBRARIES[request.kind] if find_spec(name) is None), None)
     if missing is not None:
-        what = "A map" if request.kind == "map" else "The search for duplicates"
-        raise NotInstalled(f"{what} needs {missing!r} on the server: pip install 'nearfield[jobs]'")
+        raise NotInstalled(f"A {request.kind} needs {missing!r} on the server: pip install 'nearfield[jobs]'")
 
 
 def check_size(collection: Collection, request: SurveyRequest) -> None:
