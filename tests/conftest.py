@@ -29,12 +29,13 @@ PROMPTS = {"query": "search: ", "passage": "hello "}
 #: Variables of libraries, which processes that tests start inherit. Test processes share the cores, so that threads of
 #: torch and onnxruntime would wait for each other, busily. Tiny models take longer to compile kernels than to run:
 #: those of a shape are compiled once for all models of a process. Neither changes a number. Models that Ollama has on
-#: this machine are not looked at. Servers of tests are on loopback, most without TLS: each client of httpx would read
-#: the authorities of the system, which takes 30 ms.
+#: this machine are not looked at, and commands store no reports in its user's folder. Servers of tests are on loopback,
+#: most without TLS: each client of httpx would read the authorities of the system, which takes 30 ms.
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024",
     "OLLAMA_MODELS": os.devnull,
+    "NEARFIELD_REPORTS": "off",
     "SSL_CERT_DIR": os.devnull,
 }
 #: New objects from which Python looks for garbage among the youngest; its default is 700.

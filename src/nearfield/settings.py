@@ -50,6 +50,7 @@ ELSEWHERE = frozenset(
         "NEARFIELD_OFFLINE",
         "NEARFIELD_PDF_PASSWORDS",
         "NEARFIELD_PDF_PASSWORD_FILE",
+        "NEARFIELD_REPORTS",
         "NEARFIELD_SERVER",
     }
 )
@@ -334,6 +335,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = ()
     collections_dir: Annotated[
         Path | None, Meta(description="Folder of the served collections; the user's own collections if not set.")
+    ] = None
+    reports_dir: Annotated[
+        Path | None,
+        Meta(description="Folder of the reports that keys with the scope manage may read; the user's own if not set."),
     ] = None
     chat_url: Annotated[
         HttpUrl | None,

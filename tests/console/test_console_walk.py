@@ -1,16 +1,13 @@
 """The console in a browser: every page in both themes and at the size of a phone, hostile texts, and what goes wrong.
 
-It needs Chromium, ``pip install playwright``, and axe-core (``npm pack axe-core``): ``AXE_CORE`` is its ``axe.min.js``.
+``tests/support/console_browser.py`` says what it needs.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -22,35 +19,12 @@ from nearfield.server.auth.key_file import append_key, create_key, remove_key
 from nearfield.server.models.model_pool import ModelPool
 from nearfield.testing import tiny_encoder
 from tests.support.chat_server import Say, chatting
+from tests.support.console_browser import ATTACK, MARKS, THEMES, Act, check_page, fill, open_page, press, wait_for
 from tests.support.serving import serving
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-AXE = Path(os.environ.get("AXE_CORE", "axe.min.js"))
-pytestmark = [
-    pytest.mark.network,
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-    pytest.mark.skipif(not AXE.is_file(), reason="AXE_CORE does not name axe.min.js of axe-core"),
-]
+pytestmark = MARKS
 
-#: Markup that would run if a text of it were read as markup.
-ATTACK = "<img src=x onerror=window.attacked=1><svg onload=window.attacked=1>"
 DOCUMENT = {"id": ATTACK, "text": f"The cat sat on the mat. {ATTACK} A dog ran.", "title": ATTACK, "note": ATTACK}
-THEMES = {"light": (1280, 900), "dark": (390, 844)}
-Act = Callable[[Any], None]
-
-
-def press(name: str) -> Act:
-    return lambda page: page.get_by_role("button", name=name, exact=True).click()
-
-
-def fill(label: str, text: str, button: str) -> Act:
-    def act(page: Any) -> None:
-        page.get_by_label(label, exact=True).fill(text)
-        press(button)(page)
-
-    return act
 
 
 def send_file(page: Any) -> None:
@@ -85,7 +59,6 @@ PAGES: dict[str, tuple[Act | None, str]] = {
     "map/pets": (lambda page: search_map(page), "have it"),
     "map/pets?of=documents": (None, "with examples"),
     f"collections/{ATTACK}": (None, "is not served here"),
-    "live": (None, "Latency of requests"),
     "keys": (None, ATTACK),
 }
 
@@ -139,36 +112,6 @@ def url(
             yield base
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-def open_page(browser: Any, key: str = "", scheme: str = "light") -> Any:
-    """Open a tab with a key; ``page.problems`` collects errors, and addresses that are not the server's."""
-    width, height = THEMES[scheme]
-    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height})
-    if key:
-        context.add_init_script(f"if (location.protocol === 'http:') sessionStorage.setItem('nearfield-key', '{key}')")
-    page = context.new_page()
-    page.problems = []
-    page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.on("request", lambda request: page.problems.append(request.url) if _is_foreign(page, request) else None)
-    return page
-
-
-def _is_foreign(page: Any, request: Any) -> bool:
-    return (
-        not request.url.startswith("blob:")
-        and page.url != "about:blank"
-        and (urlsplit(request.url).netloc != urlsplit(page.url).netloc)
-    )
-
-
 @pytest.mark.parametrize("scheme", THEMES)
 def test_every_page(browser: Any, url: str, key: str, scheme: str) -> None:
     page = open_page(browser, key, scheme)
@@ -178,9 +121,7 @@ def test_every_page(browser: Any, url: str, key: str, scheme: str) -> None:
         if act is not None:
             act(page)
         wait_for(page, text, 240_000)  # a map takes some seconds
-        assert page.evaluate("window.attacked") is None, address
-        assert page.evaluate("document.documentElement.scrollWidth") <= THEMES[scheme][0], address
-        assert not serious_faults(page), address
+        check_page(page, scheme)
     allowed = [problem for problem in page.problems if "status of 404" in problem]  # two addresses are of nothing
     assert page.problems == allowed
     assert len(allowed) == 2
@@ -189,23 +130,6 @@ def test_every_page(browser: Any, url: str, key: str, scheme: str) -> None:
     paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
     print(f"first contentful paint: {paint:.0f} ms")  # noqa: T201 - a figure to look at, not to assert
     page.context.close()
-
-
-def wait_for(page: Any, text: str, timeout: float = 10_000) -> None:
-    """Wait for a text; if it does not come, say what the page says."""
-    try:
-        page.get_by_text(text).first.wait_for(timeout=timeout)
-    except playwright.TimeoutError:
-        pytest.fail(f"{text!r} is not in: {page.inner_text('main')[-1000:]}", pytrace=False)
-
-
-def serious_faults(page: Any) -> list[str]:
-    """Return what axe-core calls serious or critical."""
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
-    return [
-        f"{fault['id']}: {fault['nodes'][0]['html']}" for fault in found if fault["impact"] in ("serious", "critical")
-    ]
 
 
 def test_a_key_is_asked_for_and_an_expired_one_again(browser: Any, url: str, file: Path) -> None:

@@ -26,20 +26,28 @@ from nearfield.server.models.model_pool import ModelPool
 
 
 @contextmanager
-def serving(models: Sequence[LoadedModel] | ModelPool, *, traces: Any = None, **given: Any) -> Iterator[str]:
-    """Serve models in a thread; yields the base URL without path."""
+def serving(
+    models: Sequence[LoadedModel] | ModelPool, *, traces: Any = None, observed: Any = False, **given: Any
+) -> Iterator[str]:
+    """Serve models in a thread; yields the base URL without path. If ``observed``, it stores live figures."""
     aliases = None if isinstance(models, ModelPool) else {models[0].name: ["tiny-model"]}
     with tempfile.TemporaryDirectory(prefix="nearfield-data-") as home:
-        yield from _serving(models, aliases, {"data_dir": home, **given}, traces)
+        yield from _serving(models, aliases, {"data_dir": home, **given}, traces, observed)
 
 
-def _serving(models: Any, aliases: Any, given: dict[str, Any], traces: Any) -> Iterator[str]:
+def _serving(models: Any, aliases: Any, given: dict[str, Any], traces: Any, observed: bool) -> Iterator[str]:
     # Most tests ask for the same over and over, and mean it to be computed.
     app = create_app(settings.load(**{"cache_memory": 0, **given}), models, aliases, traces)
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off", backlog=4096)
     )
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
+
+    async def serve() -> None:
+        if observed:
+            app.state.server.observe()
+        await server.serve()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
     until = time.monotonic() + 20
     while not server.started:

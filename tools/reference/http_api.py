@@ -42,7 +42,7 @@ _TITLES = {
     "native": "Nearfield's own API",
     "collections": "Collections",
     "jobs": "Jobs",
-    "manage": "Models in memory, and keys",
+    "manage": "Models in memory, keys, live figures and reports",
     "server": "The server itself",
 }
 _DEPTH = 3

@@ -20,6 +20,7 @@ These are read by the whole package, not only by the server."""
 _VARIABLE_ROWS = (
     ("`NEARFIELD_CACHE`", "Cache folder: models, compiled graphs, files of the server. Default: `~/.cache/nearfield`."),
     ("`NEARFIELD_CHAT_KEY`", "API key of the chat endpoint that `nearfield ask` and the server use."),
+    ("`NEARFIELD_REPORTS`", "Folder of reports; `off` stores none. Default: `~/.local/share/nearfield/reports`."),
     ("`NEARFIELD_COLLECTIONS`", "Folder of collections. Default: `~/.local/share/nearfield/collections`."),
     ("`NEARFIELD_CONFIG`", "Path of the settings file. Default: `nearfield.toml` in the current folder."),
     ("`NEARFIELD_KEY`", "API key that commands such as `nearfield models loaded` and `nearfield top` send."),

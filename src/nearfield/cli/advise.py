@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nearfield.cli.report_storage import keep_report
 from nearfield.cli.terminal.json_types import Keywords
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def advise(
     speed = _speed_of(answers["on"], again=measure_again, quiet=as_json)
     here = {model.name for model in hub.cached_models()}
     advice = adviser.advise(need, speed, here=here, count=count)
+    keep_report("advise", advice, quiet=as_json)
     typer.echo(json.dumps(advice) if as_json else render_advice(advice, answers["on"], speed, explain=explain))
     if not advice["candidates"]:
         raise typer.Exit(1)

@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+from nearfield.cli.report_storage import keep_report
 from nearfield.errors import InputError
 from nearfield.message_text import escape_controls, to_json
 
@@ -117,6 +118,7 @@ def compare(
             cache=place,
             on_step=bar.step,
         )
+    keep_report("compare", comparison, quiet=as_json)
     if html is not None:
         from nearfield.evaluation.comparison.html_report import render_html
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nearfield.cli.report_storage import keep_report
 from nearfield.cli.terminal.json_types import JsonObject, Keywords
 from nearfield.message_text import count_of, to_json
 
@@ -116,6 +117,7 @@ def evaluate(
         "worst": max(worst, 10),
     }
     results = _results(variant, data, task, split, options, shown=sys.stderr.isatty() and not as_json)
+    keep_report("evaluate", {"results": results}, quiet=as_json)
     if output is not None:
         output.write_text(json.dumps({"results": results}, ensure_ascii=False), encoding="utf-8")
         typer.echo(f"{count_of(len(results), 'result')} written to {output}", err=True)
@@ -194,30 +196,15 @@ def _notes(results: Iterable[JsonObject]) -> list[str]:
 
 
 def _show_worst(console: Console, result: JsonObject, count: int) -> None:
+    from nearfield.evaluation.error_analysis import describe_row
+
     none = "" if result["worst"] else ": none, since every item has the full score"
     console.print(f"\nWorst of {_plain(result['dataset']['name'])}{none}", style="bold", markup=False)
     for item in result["worst"][:count]:
         console.print(f"\n{item['score']:6.1f}  {_plain(item['text'])}", markup=False)
         for name in ("expected", "found"):
             for row in item[name]:
-                console.print(f"        {name}: {_describe_item(row)}", style="dim", markup=False)
-
-
-def _describe_item(row: JsonObject) -> str:
-    """Return an expected or returned item in one line, its text last."""
-    facts = [
-        f"{name} {_fact(value)}" for name, value in row.items() if name not in ("text", "id") and value is not None
-    ]
-    if "rank" in row and row["rank"] is None:
-        facts.append("not found")
-    text = _plain(str(row.get("text", "")))
-    return ": ".join(part for part in (", ".join(facts), text) if part)
-
-
-def _fact(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return f"{value:.3f}" if isinstance(value, float) else _plain(str(value))
+                console.print(f"        {name}: {_plain(describe_row(row))}", style="dim", markup=False)
 
 
 def _plain(text: str) -> str:

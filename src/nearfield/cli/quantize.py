@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nearfield.cli.report_storage import keep_report
 from nearfield.message_text import escape_lines, quote_name, to_json
 
 if TYPE_CHECKING:
@@ -62,8 +63,10 @@ def quantize(
         progress=sys.stderr.isatty() and not as_json,
     )
     refused = report.refusal
+    facts = {"folder": None if refused else str(output), "refusal": refused, **report.to_dict()}
+    keep_report("quantize", facts, quiet=as_json)
     if as_json:
-        typer.echo(to_json({"folder": None if refused else str(output), "refusal": refused, **report.to_dict()}))
+        typer.echo(to_json(facts))
     else:
         typer.echo(escape_lines(report.to_text()))
         typer.echo(f"Nothing was written: {refused}." if refused else f"written: {quote_name(str(output))}")

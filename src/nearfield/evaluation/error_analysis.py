@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from nearfield.evaluation.json_types import JsonDict
+from nearfield.evaluation.json_types import JsonDict, JsonMapping
 
 #: Maximum length of a text in a report.
 MAX_CHARACTERS = 300
@@ -20,6 +20,24 @@ def worst_items(scores: Mapping[str, float], count: int) -> list[str]:
     Items with the full score of 100 have lost nothing, and are left out.
     """
     return [key for key in sorted(scores, key=lambda key: scores[key]) if scores[key] < FULL_SCORE][:count]
+
+
+def describe_row(row: JsonMapping) -> str:
+    """Return an expected or returned item in one line, its text last."""
+    facts = [
+        f"{name} {_describe_fact(value)}"
+        for name, value in row.items()
+        if name not in ("text", "id") and value is not None
+    ]
+    if "rank" in row and row["rank"] is None:
+        facts.append("not found")
+    return ": ".join(part for part in (", ".join(facts), str(row.get("text", ""))) if part)
+
+
+def _describe_fact(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def shorten(text: str) -> str:

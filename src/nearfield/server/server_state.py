@@ -13,6 +13,8 @@ from nearfield import __version__
 from nearfield.encoder import Encoder
 from nearfield.engine.engine import Engine
 from nearfield.errors import Forbidden
+from nearfield.evaluation.reports.report_folder import ReportFolder
+from nearfield.evaluation.reports.report_writer import reports_folder
 from nearfield.hardware import memory_limit
 from nearfield.inference.loaded_model import LoadedModel
 from nearfield.inference.result_cache import ResultCache
@@ -37,8 +39,11 @@ from nearfield.server.http.decode_thread import DecodeThread, EncodeThread
 from nearfield.server.http.limits import MemoryGuard, Pace, RequestLimits, max_cache_bytes
 from nearfield.server.http.reply_budget import ReplyBudget
 from nearfield.server.http.request_body import BodyBudget
+from nearfield.server.models.figure_points import HistorySource
 from nearfield.server.models.model_pool import ModelPool
+from nearfield.server.observability.history import MetricsHistory
 from nearfield.server.observability.loop_lag import LoopLag
+from nearfield.server.observability.metrics_page import MetricsPage, PageWriter
 from nearfield.server.observability.prometheus import Prometheus
 from nearfield.settings import Settings, cache_dir
 
@@ -70,6 +75,7 @@ class ServerState:
     connections: ConnectionLimit
     files: FileStore
     collections: CollectionService
+    reports: ReportFolder
     cache: ResultCache | None = None
     traces: Traces | None = None
     pace: Pace = field(default_factory=Pace)
@@ -86,6 +92,20 @@ class ServerState:
     route_templates: dict[Any, str] = field(default_factory=dict)
     #: Set by ``create_app``: it needs the state to perform the lines of a batch.
     batches: BatchRunner = field(init=False)
+    metrics_page: MetricsPage = field(init=False)
+    history: HistorySource = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Let page and history read the metrics of all processes."""
+        writer = PageWriter()
+
+        async def render() -> bytes:
+            if self.merged_metrics is not None:
+                return await self.merged_metrics()
+            return await writer.write(self.prometheus.metrics())
+
+        self.metrics_page = MetricsPage(render)
+        self.history = MetricsHistory(self.metrics_page.read)
 
     @classmethod
     def create(cls, settings: Settings, models: ModelPool, traces: Traces | None = None) -> ServerState:
@@ -129,6 +149,7 @@ class ServerState:
             connections=ConnectionLimit(max_pending_bytes=settings.max_reply_bytes),
             files=files,
             collections=CollectionService.from_settings(settings, models),
+            reports=ReportFolder(settings.reports_dir or reports_folder()),
             cache=_open_cache(settings, files.folder),
             traces=traces,
         )
@@ -159,13 +180,19 @@ class ServerState:
     # -- start and stop ------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Resume the batches that an earlier process left unfinished, and measure the event loop."""
-        self.loop_lag.start()
+        """Resume the batches that an earlier process left unfinished, and observe the server."""
+        self.observe()
         self.batches.wake()
+
+    def observe(self) -> None:
+        """Measure the event loop, and store figures from now on."""
+        self.loop_lag.start()
+        self.history.start()
 
     def stop(self) -> None:
         """Begin to shut down: finish accepted requests unless their body stalls, and pause batches."""
         self.pending_bodies.stop()
+        self.history.stop()
         self.batches.stop()
 
     def close(self) -> None:

@@ -370,6 +370,8 @@ def test_metrics_are_those_of_all_and_outlive_the_dead(small: Path) -> None:
             assert found['nearfield_request_seconds_bucket{le="+Inf",route="/v1/embeddings"}'] == 10
             for name in ("engine", "front-end 0", "front-end 1"):
                 assert found[f'nearfield_process_resident_bytes{{process="{name}"}}'] > 2**20
+            history = client.get("/metrics/history")  # that of the main process, through each front-end
+            assert (history.status_code, history.json()["interval"]) == (200, 10)
         old = _frontends(process)
         old[0].kill()
         _replaced(process, old, 1)

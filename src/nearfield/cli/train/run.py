@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nearfield.cli.report_storage import keep_report
 from nearfield.cli.terminal.json_types import JsonObject
 from nearfield.message_text import escape_controls, to_json
 
@@ -125,6 +126,7 @@ def run(
     if output is None:
         raise InputError("Name the folder to write: -o tuned/. Or see what would be done: --dry-run.", param="output")
     result = fit(model, data, output, accept_unproved=accept_unproved, report=_show, **options)
+    keep_report("train", result, quiet=as_json)
     typer.echo(to_json(result) if as_json else _format_result(result))
     if result["written"] is None:
         raise typer.Exit(NOT_BETTER)

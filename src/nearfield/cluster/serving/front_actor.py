@@ -115,7 +115,7 @@ class FrontActor:
         address = _reachable(listening_address(listening, settings))
 
         def on_start() -> None:
-            self._server.loop_lag.start()
+            self._server.observe()
             started.set_result(address)
 
         self._listener = Listener(uvicorn_config(app, settings), listening, on_start, self._server.stop)

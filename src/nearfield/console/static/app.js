@@ -4,13 +4,13 @@ import { askForKey } from "./key.js";
 import { h, show } from "./dom.js";
 import * as collections from "./collections/page.js";
 import * as keys from "./keys/page.js";
-import { record } from "./live/history.js";
 import * as live from "./live/page.js";
 import * as map from "./map/page.js";
 import * as models from "./models/page.js";
+import * as reports from "./reports/page.js";
 import * as trying from "./try/page.js";
 
-const PAGES = { models, try: trying, collections, map, live, keys };
+const PAGES = { models, try: trying, collections, map, reports, live, keys };
 const THEMES = ["system", "light", "dark"];
 const main = document.getElementById("main");
 let leaving = new AbortController();
@@ -70,4 +70,3 @@ window.addEventListener("hashchange", () => {
 });
 setTheme(THEMES.includes(localStorage.getItem("nearfield-theme")) ? localStorage.getItem("nearfield-theme") : "system");
 navigate();
-record();

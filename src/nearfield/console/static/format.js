@@ -26,6 +26,11 @@ export function duration(seconds) {
   return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
 }
 
+/** A moment, from seconds since 1970. */
+export function moment(seconds) {
+  return new Date(1000 * seconds).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+}
+
 /** A time in a recording: minutes and seconds. */
 export function clock(seconds) {
   const rest = Math.floor(seconds % 60);

@@ -131,13 +131,14 @@ def _share(server: ServerState, channel: Channel, config: FrontendConfig) -> Non
     channel.call_handlers |= {"metrics": metrics, "hold": hold}
     channel.handlers["wake"] = server.batches.wake
     server.merged_metrics = lambda: _ask_parent(channel, "page")
+    server.history = _SharedHistory(channel)
     if config.number:
         server.batches.worker = _BatchFrontend(channel)
 
 
-async def _ask_parent(channel: Channel, kind: str) -> Any:
+async def _ask_parent(channel: Channel, kind: str, *values: object) -> Any:
     try:
-        return await channel.call(kind)
+        return await channel.call(kind, *values)
     except ChannelClosed as error:
         raise ShuttingDown("The server's main process is gone.") from error
 
@@ -165,6 +166,24 @@ class _BatchFrontend:
     async def hold(self) -> bool:
         """Return whether it works on batches."""
         return bool(await _ask_parent(self._channel, "hold"))
+
+
+class _SharedHistory:
+    """The figures that the main process stores of all front-ends."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def start(self) -> None:
+        """Do nothing: the main process began by itself."""
+
+    def stop(self) -> None:
+        """Do nothing: the main process ends by itself."""
+
+    async def after(self, at: float) -> list[bytes]:
+        """Return the points later than a time."""
+        points: list[bytes] = await _ask_parent(self._channel, "history", at)
+        return points
 
 
 class FixedModels(ModelPool):

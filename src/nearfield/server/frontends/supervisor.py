@@ -38,6 +38,7 @@ from nearfield.server.lifecycle.preflight import check_settings
 from nearfield.server.lifecycle.serve import listening_address, ready_line, warn_if_open
 from nearfield.server.lifecycle.signals import SignalHandlers, ignore_early_signals
 from nearfield.server.logs import LOG, configure_logging
+from nearfield.server.observability.history import MetricsHistory
 from nearfield.server.observability.metrics_page import MetricsPage
 from nearfield.server.observability.prometheus import Prometheus
 from nearfield.setting_fields import ByteSize
@@ -132,6 +133,7 @@ class FrontendSupervisor:
         self._counts = Prometheus(loaded, tei=settings.tei_metrics)
         self._totals = MergedMetrics()
         self._metrics_page = MetricsPage(self._page)
+        self._history = MetricsHistory(self._metrics_page.read)
         self._keys: dict[bytes, ApiKey] = {}
         self._changed = asyncio.Event()
         self._started = self._stopping = False
@@ -166,11 +168,13 @@ class FrontendSupervisor:
         self._loop.add_signal_handler(signal.SIGTERM, self._stop)
         self._loop.add_signal_handler(signal.SIGINT, self._interrupt)
         self._listen()
+        self._history.start()
         self._tick()
 
     async def _end(self) -> None:
         """Close everything that is registered with the event loop."""
         self._stopping = True
+        self._history.stop()
         if self._listening.fileno() >= 0:
             self._loop.remove_reader(self._listening)
         for number in _SIGNALS:
@@ -218,6 +222,7 @@ class FrontendSupervisor:
             "failed": failed,
             "done": done,
             "page": self._metrics_page.read,
+            "history": self._history.after,
             "hold": self._hold,
         }
         channel.handlers |= {

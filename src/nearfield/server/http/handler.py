@@ -173,6 +173,8 @@ class RequestHandler:
             batches=server.batches,
             collections=server.collections,
             job_threads=server.job_threads,
+            history=server.history,
+            reports=server.reports,
         )
 
     def _authenticate(self, request: Request, state: RequestState) -> None:

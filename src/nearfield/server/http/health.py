@@ -8,7 +8,6 @@ from starlette.routing import Route
 
 from nearfield.errors import NearfieldError
 from nearfield.server.http.responses import error_response, json_response
-from nearfield.server.observability.metrics_page import MetricsPage, PageWriter
 from nearfield.server.observability.prometheus import CONTENT_TYPE
 from nearfield.server.server_state import ServerState
 
@@ -18,8 +17,6 @@ class HealthEndpoints:
 
     def __init__(self, server: ServerState) -> None:
         self._server = server
-        self._page = MetricsPage(self._render_page)
-        self._writer = PageWriter()
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -61,10 +58,4 @@ class HealthEndpoints:
             server.authenticate(request.headers.get("authorization"), peer, request.headers)
         except NearfieldError as error:
             return error_response(server.dialects[-1], error)
-        return Response(await self._page.read(), media_type=CONTENT_TYPE)
-
-    async def _render_page(self) -> bytes:
-        server = self._server
-        if server.merged_metrics is not None:
-            return await server.merged_metrics()
-        return await self._writer.write(server.prometheus.metrics())
+        return Response(await server.metrics_page.read(), media_type=CONTENT_TYPE)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nearfield.evaluation.reports.report_folder import ReportFolder
 from nearfield.media.limits import DEFAULT_MEDIA_LIMITS, DEFAULT_PICTURE_LIMITS, PictureLimits, SoundLimits, VideoLimits
 from nearfield.server.auth.keys import ApiKeys
 from nearfield.server.batches.batch_runner import BatchRunner
@@ -14,6 +15,7 @@ from nearfield.server.collections.thread_pool import BoundedThreadPool
 from nearfield.server.files.file_store import FileStore
 from nearfield.server.files.upload import MultipartUpload
 from nearfield.server.http.limits import RequestLimits
+from nearfield.server.models.figure_points import HistorySource
 from nearfield.server.models.model_pool import ModelPool
 
 
@@ -52,6 +54,9 @@ class RequestContext:
     collections: CollectionService | None = None
     #: Runs the work of jobs, such as clustering.
     job_threads: BoundedThreadPool | None = None
+    #: Figures of the last hour, and reports on this machine; None for a line of a batch.
+    history: HistorySource | None = None
+    reports: ReportFolder | None = None
     #: The body of a route with ``upload``, not read yet.
     upload: MultipartUpload | None = None
     #: Runs a function that converts a large body beside the event loop; None if the body is small.

@@ -34,6 +34,7 @@ def check_settings(settings: Settings) -> None:
     check_listener_settings(settings)
     _check_data_dir(settings)
     _check_collections(settings)
+    _check_reports(settings)
     _check_url("chat_url", settings.chat_url)
     check_webhook_settings(settings.webhook_hosts, settings.webhook_secrets)
     for host in settings.allowed_hosts:
@@ -110,11 +111,24 @@ def _check_collections(settings: Settings) -> None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        next(os.scandir(folder), None)
+        os.scandir(folder).close()
     except OSError as error:
         raise SettingsError(
             f"Setting 'collections_dir': {folder} cannot be read or created: {error.strerror}. Name a folder of "
             "collections."
+        ) from error
+
+
+def _check_reports(settings: Settings) -> None:
+    """Check that a folder of reports that is named can be read: a typing error would show no reports."""
+    folder = settings.reports_dir
+    if folder is None:
+        return
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        raise SettingsError(
+            f"Setting 'reports_dir': {folder} cannot be read: {error.strerror}. Name a folder of reports."
         ) from error
 
 

@@ -12,7 +12,7 @@ Labels = frozenset[tuple[str, str]]
 Buckets = Sequence[tuple[float, float]]
 
 #: Routes that monitoring calls: they do not count as work.
-MONITORING_ROUTES = frozenset({"/metrics", "/ready", "/health", "/models", "/console"})
+MONITORING_ROUTES = frozenset({"/metrics", "/metrics/history", "/ready", "/health", "/models", "/console"})
 _CLASSES = ("interactive", "bulk")
 _CREATED = "_created"
 

@@ -10,7 +10,7 @@ const [SHORTEST, HOUR] = [60, 3600];
 
 /** A chart of lines: each has a name and a function that gives its value of a point, or null. */
 export function chart(title, points, lines, format) {
-  const now = Date.now() / 1000;
+  const now = points.at(-1).at;
   const most = Math.max(...points.flatMap((point) => lines.map(({ value }) => value(point) ?? 0)), 0) || 1;
   const span = Math.min(HOUR, Math.max(SHORTEST, now - points[0].at));
   const place = (point, value) => `${round(WIDTH * (1 - (now - point.at) / span))},${round(HEIGHT - (HEIGHT * value) / most)}`;

@@ -4,9 +4,10 @@ import { postJson, SERVER } from "../api.js";
 import { act, code, empty, failure, field, h, load, select, show, table } from "../dom.js";
 import { readFile } from "../files.js";
 import { count, score, shorten } from "../format.js";
+import { storedKey } from "../key.js";
 import { fetchModels, sorted } from "../models/model-list.js";
 import { MEASURES, matrix } from "./similarity.js";
-import { SNIPPETS } from "./snippets.js";
+import { clientsOf } from "./snippets.js";
 import { tokenView } from "./token-view.js";
 
 export const title = "Try";
@@ -67,22 +68,37 @@ async function compare(controls, models, signal) {
   if (texts.length + pictures.length > MAX_INPUTS) return empty("Too many inputs", `At most ${MAX_INPUTS} are compared at a time.`);
   const names = [...new Set([controls.model.value, controls.second.value])].filter(Boolean);
   const inputs = { texts, pictures, prompt: controls.prompt.value };
-  const columns = await Promise.all(names.map((name) => column(name, models.find(({ id }) => id === name), inputs, signal)));
-  return [h("div", { class: columns.length > 1 ? "columns" : "" }, columns), codeView(names[0], texts)];
+  const columns = await Promise.all(names.map((name) => column(models.find(({ id }) => id === name), inputs, signal)));
+  return [h("div", { class: columns.length > 1 ? "columns" : "" }, columns), await codeView(names[0], inputs, signal).catch((error) => failure(error))];
 }
 
 /** What one model says: a section, with the error in it if there is one, so that the other model is shown. */
-async function column(name, model, inputs, signal) {
-  const show = model.outputs.includes("scores") ? ranked : compared;
-  const content = await show(name, inputs, signal).catch((error) => failure(error));
-  const prompt = inputs.prompt ? model.prompts[inputs.prompt] : model.default_prompt;
-  const note = prompt && h("p", { class: "small" }, "Prompt before each text: ", h("q", null, prompt));
-  return h("section", { "aria-label": name }, h("h2", null, name), note, content);
+async function column(listed, inputs, signal) {
+  const parts = await said(listed, inputs, signal).catch((error) => failure(error));
+  return h("section", { "aria-label": listed.id }, h("h2", null, listed.id), parts);
+}
+
+async function said(listed, inputs, signal) {
+  const model = await known(listed, signal);
+  const isRanker = model.outputs.includes("scores");
+  const prompt = model.prompts[inputs.prompt] === undefined ? "" : inputs.prompt;
+  const words = !isRanker && (prompt ? model.prompts[prompt] : model.default_prompt);
+  const note = words && h("p", { class: "small" }, "Prompt before each text: ", h("q", null, words));
+  return [note, await (isRanker ? ranked : compared)(model.id, { ...inputs, prompt }, signal)];
+}
+
+/** Return a model with what it gives and its prompts; its first request loads it. */
+async function known(model, signal) {
+  if (model.outputs.length) return model;
+  await postJson("tokenize", { model: model.id, inputs: ["a"] }, { signal });
+  const { models } = await fetchModels(signal);
+  return models.find(({ id }) => id === model.id) ?? model;
 }
 
 // -- rerankers -------------------------------------------------------------------------------------------------------
 
-async function ranked(model, { texts: [query, ...documents] }, signal) {
+async function ranked(model, { texts: [query, ...documents], pictures }, signal) {
+  if (pictures.length) return empty("Pictures are not ranked here", "Compare them with a model that gives vectors, or send them to /rank.");
   if (!documents.length) return empty("One text", "A reranker needs a query and texts to rank: type at least two lines.");
   const reply = await postJson("rank", { model, query, documents }, { signal });
   const rows = reply.results.map(({ index, score: value }) => [score(value), shorten(documents[index], 200), cutNote(reply, index)]);
@@ -120,12 +136,30 @@ function heatCell(value) {
 
 // -- code ------------------------------------------------------------------------------------------------------------
 
-function codeView(model, texts) {
-  const values = { server: SERVER.href, model, texts: texts.map((text) => shorten(text, 200)), key: "YOUR_KEY" };
-  const choice = select(Object.keys(SNIPPETS).map((name) => [name]));
-  const shown = h("div", null);
-  const draw = () => show(shown, code(SNIPPETS[choice.value](values)));
-  choice.addEventListener("change", draw);
-  draw();
-  return h("section", null, h("h2", null, "The same in code"), field("Client", choice), shown);
+/** The same request in code, if the model answered: what it gives is known then. */
+async function codeView(name, { texts, pictures, prompt }, signal) {
+  const { models } = await fetchModels(signal);
+  const model = models.find(({ id }) => id === name);
+  const isOnly = models.filter(({ outputs }) => outputs.includes("dense")).length === 1;
+  const inputs = {
+    texts: texts.map((text) => shorten(text, 200)),
+    pictures: pictures.map((picture) => picture.name),
+    prompt: model?.prompts[prompt] === undefined ? "" : prompt,
+  };
+  const clients = clientsOf(model?.outputs ?? [], inputs, isOnly);
+  return Object.keys(clients).length > 0 && codeChoice(clients, { ...inputs, server: SERVER.href, model: name });
 }
+
+function codeChoice(clients, facts) {
+  const choice = select(Object.keys(clients).map((name) => [name]));
+  const withKey = h("input", { type: "checkbox" });
+  const shown = h("div", null);
+  const draw = () => show(shown, code(clients[choice.value]({ ...facts, key: keyOf(withKey.checked) })));
+  for (const control of [choice, withKey]) control.addEventListener("change", draw);
+  draw();
+  const key = storedKey() && field("Show the key of this tab", withKey, "Whoever reads the code may then use it.");
+  return h("section", null, h("h2", null, `The same in code, for ${facts.model}`), h("div", { class: "columns" }, field("Client", choice), key), shown);
+}
+
+/** The key to show: clients want one, even if the server has none. */
+const keyOf = (isShown) => (storedKey() === "" ? "none" : isShown ? storedKey() : "YOUR_KEY");

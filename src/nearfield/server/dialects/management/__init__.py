@@ -1,1 +1,1 @@
-"""Nearfield's API of management: models in memory, and keys."""
+"""Nearfield's API of management: models in memory, keys, live figures and reports."""

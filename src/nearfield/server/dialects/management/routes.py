@@ -1,11 +1,13 @@
-"""Nearfield's API of management: models in memory, and keys."""
+"""Nearfield's API of management: models in memory, keys, live figures and reports."""
 
 from __future__ import annotations
 
 from nearfield.errors import NearfieldError
 from nearfield.server.dialects import JsonObject, shared_error_body
+from nearfield.server.dialects.management.history import HISTORY_ROUTES
 from nearfield.server.dialects.management.keys import KEY_ROUTES
 from nearfield.server.dialects.management.models import MODEL_ROUTES
+from nearfield.server.dialects.management.reports import REPORT_ROUTES
 from nearfield.server.dialects.schemas import ErrorReply
 
 
@@ -14,7 +16,7 @@ class ManagementDialect:
 
     name = "manage"
     error_type = ErrorReply
-    routes = (*MODEL_ROUTES, *KEY_ROUTES)
+    routes = (*MODEL_ROUTES, *KEY_ROUTES, *HISTORY_ROUTES, *REPORT_ROUTES)
 
     def refuse(self, error: NearfieldError) -> JsonObject:
         """Return the error body, the same as on the paths that several APIs share."""
