@@ -58,6 +58,32 @@ def test_short_mixtures_fill_rows() -> None:
     assert sum(lengths) / (plan.width * plan.rows) > 0.9
 
 
+@settings(max_examples=100, deadline=None)
+@given(lengths=st.lists(st.integers(1, SHORT), min_size=2, max_size=80))
+def test_rows_are_those_of_the_cheapest_first_fit(lengths: list[int]) -> None:
+    """Compare with the algorithm written out: each input, longest first, goes into the first row with space."""
+
+    def first_fit(width: int) -> list[list[int]]:
+        rows: list[list[int]] = []
+        for number in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+            fitting = (row for row in rows if sum(lengths[at] for at in row) + lengths[number] <= width)
+            row = next(fitting, None)
+            if row is None:
+                rows.append(row := [])
+            row.append(number)
+        return rows
+
+    plan = layout(lengths)
+    if plan.slots > 1:
+        rows = first_fit(plan.width)
+        assert [[plan.row[at], plan.slot[at]] for row in rows for at in row] == [
+            [number, slot] for number, row in enumerate(rows) for slot in range(len(row))
+        ]
+    costs = {width: len(first_fit(width)) * width * (1 + width / 1500) for width in (32, 48, 64, 96, 128)}
+    allowed = [cost for width, cost in costs.items() if width >= max(lengths)]
+    assert plan.rows * plan.width * (1 + plan.width / 1500) <= min(allowed) * (1 + 1e-9)
+
+
 def test_weights_go_to_their_input() -> None:
     packed = pack_rows([3, 2])
     weights = packed.weights(np.arange(1, 6, dtype=np.float32))

@@ -46,30 +46,44 @@ def layout(lengths: Sequence[int], *, shared: bool = True, padded: bool = True) 
     separate = _separate_rows(len(lengths), rounded if rounded <= max_length * _ODD else max_length)
     if not shared or len(lengths) == 1 or max_length > SHORT:
         return separate
-    widths = [width for width in _WIDTHS if width >= max_length]
-    return min([separate, *(_first_fit(lengths, width) for width in widths)], key=_cost)
+    return _cheapest(lengths, [width for width in _WIDTHS if width >= max_length], separate)
+
+
+def _cheapest(lengths: Sequence[int], widths: Sequence[int], best: RowLayout) -> RowLayout:
+    """Return the cheapest layout in rows of one of some widths, or ``best`` if none is cheaper."""
+    total, cost = sum(lengths), _cost(best.rows, best.width)
+    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+    for width in widths:
+        if _cost(-(-total // width), width) < cost:  # rows without any padding
+            plan = _first_fit(lengths, order, width)
+            own_cost = _cost(plan.rows, width)
+            best, cost = (plan, own_cost) if own_cost < cost else (best, cost)
+    return best
 
 
 def _separate_rows(count: int, width: int) -> RowLayout:
     return RowLayout(np.arange(count), np.zeros(count, np.int64), np.zeros(count, np.int64), width, count, 1)
 
 
-def _cost(plan: RowLayout) -> float:
-    """Return the estimated cost of a layout, in tokens of a row of 16."""
-    odd = _ODD if plan.width % STEP else 1.0
-    return plan.rows * plan.width * (1 + plan.width * _GROWTH) * odd
+def _cost(rows: int, width: int) -> float:
+    """Return the estimated cost of rows of a width, in tokens of a row of 16."""
+    odd = _ODD if width % STEP else 1.0
+    return rows * width * (1 + width * _GROWTH) * odd
 
 
-def _first_fit(lengths: Sequence[int], width: int) -> RowLayout:
-    """Place the longest input first, and each input into the first row that has space."""
-    count, shortest = len(lengths), min(lengths)
-    row, slot, start = (np.zeros(count, np.int64) for _ in range(3))
+def _first_fit(lengths: Sequence[int], order: Sequence[int], width: int) -> RowLayout:
+    """Place inputs in ``order``, the longest first, each into the first row that has space."""
+    count, shortest = len(lengths), lengths[order[-1]]
+    row, slot, start = [0] * count, [0] * count, [0] * count
     filled: list[int] = []
     counts: list[int] = []
-    first = 0  # rows before this one have no space for even the shortest input
-    for index in sorted(range(count), key=lengths.__getitem__, reverse=True):
+    first = place = previous = 0  # rows before the first have no space for even the shortest input
+    for index in order:
         length = lengths[index]
-        place = next((at for at in range(first, len(filled)) if filled[at] + length <= width), len(filled))
+        if length != previous:  # what had no space for an input has none for the next one of its length
+            place, previous = first, length
+        while place < len(filled) and filled[place] + length > width:
+            place += 1
         if place == len(filled):
             filled.append(0)
             counts.append(0)
@@ -79,7 +93,8 @@ def _first_fit(lengths: Sequence[int], width: int) -> RowLayout:
         while first < len(filled) and filled[first] + shortest > width:
             first += 1
     # A power of two: fewer shapes, and so fewer compiled kernels.
-    return RowLayout(row, slot, start, width, len(filled), 1 << (max(counts) - 1).bit_length())
+    slots = 1 << (max(counts) - 1).bit_length()
+    return RowLayout(np.array(row), np.array(slot), np.array(start), width, len(filled), slots)
 
 
 @dataclass(frozen=True)
