@@ -8,9 +8,13 @@ import pytest
 
 from nearfield import load
 from nearfield.backends import openvino
+from nearfield.bulk.embed import EmbedRequest, embed
+from nearfield.engine.engine import Engine
 from nearfield.errors import OutOfMemory
 from nearfield.hardware import MemoryLimit
 from nearfield.inference import loaded_model, uncompiled_model
+from nearfield.server.lifecycle.model_loading import ModelLoader
+from nearfield.settings import Settings
 from nearfield.testing import write_tiny_model
 
 
@@ -52,6 +56,19 @@ def test_a_model_that_does_not_fit_in_float_is_loaded_in_a_smaller_precision(
     _limit(monkeypatch, round(0.1 * size))
     with pytest.raises(OutOfMemory, match=r"tiny takes at least .* in int4"):
         load(str(folder))
+
+
+def test_a_smaller_precision_is_logged_once_by_the_server_and_by_embed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    warnings: list[str] = []
+    _limit(monkeypatch, (folder / "model.safetensors").stat().st_size // 2)
+    engine = Engine(lanes=1)
+    ModelLoader(Settings(), engine)(str(folder)).close()
+    engine.close()
+    (tmp_path / "texts.txt").write_text("one text\n", encoding="utf-8")
+    embed(EmbedRequest([tmp_path / "texts.txt"], str(tmp_path / "out.npy"), str(folder)), on_warning=warnings.append)
+    assert caplog.text.count("they are in int8") == 2 and not warnings
 
 
 @pytest.mark.parametrize(

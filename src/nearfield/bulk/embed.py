@@ -314,7 +314,7 @@ def _write_folder(
 def _load(request: EmbedRequest, on_warning: Callable[[str], None]) -> Encoder:
     encoder = open_encoder(request.model, **request.loading)
     output_kind(encoder, request.options)
-    for warning in encoder.recipe.warnings:
+    for warning in encoder.unlogged_warnings:
         on_warning(warning)
     return encoder
 

@@ -81,6 +81,8 @@ class LoadedModel:
         OutOfMemory: it does not fit into the memory that this process may take.
     """
 
+    _logged: tuple[str, ...] = ()
+
     def __init__(
         self,
         model: str | UncompiledModel,
@@ -148,6 +150,7 @@ class LoadedModel:
         if chosen not in (precision, self.recipe.quantized):
             warning = _SMALLER.format(precision=chosen)
             _LOG.warning("%s: %s", self.recipe.name, warning)
+            self._logged = (warning,)
             self.recipe = replace(self.recipe, warnings=(*self.recipe.warnings, warning))
         return chosen
 
@@ -186,6 +189,11 @@ class LoadedModel:
         # A model that is garbage-collected without being closed is released too, once its work has ended.
         self._finalizer = weakref.finalize(self, self.engine.release, self._model, last=self._owns_engine)
         self._finalizer.atexit = False
+
+    @property
+    def unlogged_warnings(self) -> tuple[str, ...]:
+        """The warnings of the recipe, except those that loading has logged."""
+        return tuple(warning for warning in self.recipe.warnings if warning not in self._logged)
 
     @classmethod
     def check_kind(cls, recipe: Recipe) -> None:

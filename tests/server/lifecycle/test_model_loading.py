@@ -33,7 +33,7 @@ def test_a_licence_is_accepted_by_any_name_of_its_model(
 
     def load(name: str, **options: Any) -> Any:
         calls.append({"name": name, **options})
-        return SimpleNamespace(name=name, load_towers=lambda: None, recipe=SimpleNamespace(warnings=()))
+        return SimpleNamespace(name=name, load_towers=lambda: None, unlogged_warnings=())
 
     monkeypatch.setattr(model_loading, "load", load)
     ModelLoader(Settings(accept_license=accepted), cast(Engine, None))(loaded)

@@ -42,7 +42,7 @@ class ModelLoader:
         options = {**self._options, "accept_license": accepted, **({"devices": None} if "device" in own else {}), **own}
         model = load(name, **options)
         model.load_towers()  # a request would wait for a tower that is compiled when it is first needed
-        for warning in model.recipe.warnings:
+        for warning in model.unlogged_warnings:
             LOG.warning("%s: %s", model.name, warning)
         return model
 
