@@ -82,6 +82,11 @@ def _hold(engine: Engine, runner: FakeRunner) -> Ticket:
     return ticket
 
 
+def unequal(first: int, length: int, count: int) -> list[list[int]]:
+    """Return inputs of one length that begin alike: equal ones would be computed once."""
+    return [[first] * (length - 1) + [number] for number in range(count)]
+
+
 def test_rows_come_back_in_the_order_of_the_inputs(engine: Engine) -> None:
     runner = FakeRunner()
     inputs = [[n] * (n % 17 + 1) for n in range(200)]
@@ -134,7 +139,7 @@ def test_a_free_lane_does_not_wait(engine: Engine) -> None:
 def test_interactive_work_goes_before_bulk(engine: Engine) -> None:
     runner = FakeRunner(batch_tokens=128, seconds=0.01)
     hold = _hold(engine, runner)
-    bulk = engine.submit(Ticket.from_ids(runner, [[2] * 30] * 60, bulk=True))
+    bulk = engine.submit(Ticket.from_ids(runner, unequal(2, 30, 60), bulk=True))
     quick = engine.submit(Ticket.from_ids(runner, [[3] * 30]))
     runner.gate.set()
     quick.result(5)
@@ -147,8 +152,8 @@ def test_where_bulk_is_always_overdue_it_has_every_second_turn(engine: Engine, m
     monkeypatch.setattr(scheduler, "MAX_BULK_WAIT_SECONDS", 0.0)
     runner = FakeRunner()
     hold = _hold(engine, runner)
-    bulk = engine.submit(Ticket.from_ids(runner, [[2] * 100] * 6, bulk=True))
-    single = [engine.submit(Ticket.from_ids(runner, [[3] * 100])) for _ in range(6)]
+    bulk = engine.submit(Ticket.from_ids(runner, unequal(2, 100, 6), bulk=True))
+    single = [engine.submit(Ticket.from_ids(runner, [ids])) for ids in unequal(3, 100, 6)]
     runner.gate.set()
     for ticket in (hold, bulk, *single):
         ticket.result(10)
@@ -157,13 +162,13 @@ def test_where_bulk_is_always_overdue_it_has_every_second_turn(engine: Engine, m
 
 def test_while_interactive_work_keeps_coming_bulk_goes_in_short_batches(engine: Engine) -> None:
     runner = FakeRunner(batch_tokens=1000, seconds=0.25)
-    whole = engine.submit(Ticket.from_ids(runner, [[2] * 50] * 20, bulk=True))
+    whole = engine.submit(Ticket.from_ids(runner, unequal(2, 50, 20), bulk=True))
     whole.result(10)
-    assert runner.batches == [[[2] * 50] * 20]  # 4,000 tokens a second, nothing interactive to be expected
+    assert runner.batches == [unequal(2, 50, 20)]  # 4,000 tokens a second, nothing interactive to be expected
     single = engine.submit(Ticket.from_ids(runner, [[3]]))
     single.result(10)
     runner.seconds = 0.0
-    engine.submit(Ticket.from_ids(runner, [[2] * 50] * 20, bulk=True)).result(10)
+    engine.submit(Ticket.from_ids(runner, unequal(2, 50, 20), bulk=True)).result(10)
     assert sum(map(len, runner.batches[2])) <= 450
 
 
@@ -173,7 +178,7 @@ def test_an_idle_engine_tries_what_its_past_speed_would_not_allow(engine: Engine
         engine.submit(Ticket.from_ids(runner, [[1] * 40])).result(10)
     runner.seconds = 0.0
     assert engine.stats().tokens_per_second < 100
-    ticket = engine.submit(Ticket.from_ids(runner, [[1] * 100] * 50, bulk=True, deadline=time.monotonic() + 10))
+    ticket = engine.submit(Ticket.from_ids(runner, unequal(1, 100, 50), bulk=True, deadline=time.monotonic() + 10))
     assert len(ticket.result(10)) == 50
     assert engine.stats().tokens_per_second > 1000
 
@@ -185,13 +190,13 @@ def test_bulk_is_not_starved(engine: Engine) -> None:
 
     def flood() -> None:
         while not stop.is_set():
-            engine.submit(Ticket.from_ids(runner, [[3] * 60] * 10)).result(10)
+            engine.submit(Ticket.from_ids(runner, unequal(3, 60, 10))).result(10)
 
     floods = [threading.Thread(target=flood) for _ in range(4)]
     for thread in floods:
         thread.start()
     try:
-        engine.submit(Ticket.from_ids(runner, [[2] * 60] * 4, bulk=True)).result(10)
+        engine.submit(Ticket.from_ids(runner, unequal(2, 60, 4), bulk=True)).result(10)
     finally:
         stop.set()
         for thread in floods:
@@ -296,7 +301,7 @@ def test_admission_is_by_queued_tokens() -> None:
 def test_waiting_for_space_in_the_queue() -> None:
     engine = Engine(lanes=1, limits=EngineLimits(max_queued_tokens=100))
     runner = FakeRunner(seconds=0.01)
-    tickets = [engine.submit(Ticket.from_ids(runner, [[1] * 60], bulk=True), wait=True) for _ in range(10)]
+    tickets = [engine.submit(Ticket.from_ids(runner, [ids], bulk=True), wait=True) for ids in unequal(1, 60, 10)]
     assert [ticket.result(5)[0, 0] for ticket in tickets] == [60] * 10
     engine.close()
 
@@ -304,9 +309,9 @@ def test_waiting_for_space_in_the_queue() -> None:
 def test_a_request_that_cannot_be_done_in_time_is_refused_at_once(engine: Engine) -> None:
     runner = FakeRunner(seconds=0.05)
     for _ in range(5):
-        engine.submit(Ticket.from_ids(runner, [[1] * 50, [1] * 50])).result(5)  # sets the rate: 2,000 tokens a second
+        engine.submit(Ticket.from_ids(runner, [[1] * 50, [2] * 50])).result(5)  # sets the rate: 2,000 tokens a second
     hold = _hold_again(engine, runner)
-    queue = engine.submit(Ticket.from_ids(runner, [[1] * 50] * 200))
+    queue = engine.submit(Ticket.from_ids(runner, unequal(1, 50, 200)))
     start = time.monotonic()
     with pytest.raises(Overloaded, match="must be done in"):
         engine.submit(Ticket.from_ids(runner, [[1] * 50], deadline=time.monotonic() + 1))
@@ -416,7 +421,7 @@ def test_finished_tickets_are_released(engine: Engine, shared: int) -> None:
     runner = FakeRunner()
     runner.shared_length = shared
     tickets = [weakref.ref(engine.submit(Ticket.from_ids(runner, [[1] * (n % 7 + 1)] * 3))) for n in range(50)]
-    late = Ticket.from_ids(runner, [[1] * 9] * 3, bulk=True)
+    late = Ticket.from_ids(runner, unequal(1, 9, 3), bulk=True)
     engine.submit(late)
     engine.cancel(late)
     tickets.append(weakref.ref(late))

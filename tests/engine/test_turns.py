@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections import Counter
@@ -33,9 +34,10 @@ class ManualEngine:
         self.served: Counter[str] = Counter()
         self.ends: Counter[int] = Counter()
         self.largest = 0
+        self._unequal = itertools.count()
 
     def submit(self, runner: FakeRunner, owner: str, lengths: list[int], flow: Any = None, **options: Any) -> Ticket:
-        inputs = [[1] * length for length in lengths]
+        inputs = [[next(self._unequal)] * length for length in lengths]  # equal ones would be computed once
         ticket = Ticket.from_ids(runner, inputs, caller=Caller(owner, flow), on_done=self._on_done, **options)
         return self.scheduler.submit(ticket)
 
@@ -304,7 +306,7 @@ def test_tokens_that_no_batch_took_are_reported() -> None:
     runner.gate.clear()
 
     async def work() -> None:
-        ticket, reports = _reports(runner, [[1] * 100, [1] * 100, [1] * 50])
+        ticket, reports = _reports(runner, [[1] * 100, [2] * 100, [1] * 50])
         task = asyncio.create_task(engine.run(ticket))
         while not engine.stats().running_batches:
             await asyncio.sleep(0.005)

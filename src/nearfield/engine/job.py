@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
@@ -62,11 +63,18 @@ class Job:
     turn: float = 0.0
     #: Number of lanes that died while running it.
     deaths: int = 0
+    #: What it computes: equal for jobs with equal results. The scheduler sets it.
+    key: Hashable = None
+    #: Equal jobs, of any ticket, that get copies of its result. A batch sets it.
+    twins: Sequence[Job] = ()
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Jobs that run together. The scheduler sets ``runner``, ``jobs`` and ``started``; the runner sets ``computed``."""
+    """Jobs that run together. The scheduler sets ``runner``, ``jobs`` and ``started``; the runner sets ``computed``.
+
+    ``jobs`` are those to compute. Their twins get copies of their results.
+    """
 
     runner: Runner
     jobs: list[Job]
@@ -78,6 +86,11 @@ class Batch:
     def tokens(self) -> int:
         """Number of tokens, without padding."""
         return sum(job.length for job in self.jobs)
+
+    @property
+    def all_jobs(self) -> list[Job]:
+        """The jobs and their twins."""
+        return [one for job in self.jobs for one in (job, *job.twins)]
 
 
 class TicketOptions(TypedDict, total=False):
@@ -204,7 +217,7 @@ class Ticket:
         index = min(self.errors)
         error = self.errors[index]
         if len(self.rows) > 1 and isinstance(error, NearfieldError) and not isinstance(error, Cancelled):
-            error.args = (f"Input {self.first_index + index}: {error}",)
+            error = _numbered(error, self.first_index + index)
         raise error
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -231,3 +244,11 @@ class Ticket:
         self._event.set()
         if self.on_done is not None:
             self.on_done(self)
+
+
+def _numbered(error: NearfieldError, number: int) -> NearfieldError:
+    """Return the error with an input's number: a copy, because inputs of other tickets may share it."""
+    numbered = copy.copy(error)
+    numbered.args = (f"Input {number}: {error}",)
+    numbered.__cause__ = error.__cause__
+    return numbered

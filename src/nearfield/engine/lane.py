@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from nearfield.arrays import ResultRow
+from nearfield.engine.equal_jobs import with_twins
 from nearfield.engine.job import Batch, Job, Runner
 from nearfield.errors import ExecutionFailed, NearfieldError, OutOfMemory
 
@@ -56,7 +57,7 @@ class Lane(threading.Thread):
         batch = self._scheduler.take(self)
         if batch is None:
             return False
-        self._scheduler.deliver(self, batch, self.execute(batch))
+        self._scheduler.deliver(self, batch, with_twins(self.execute(batch)))
         return True
 
     def execute(self, batch: Batch) -> BatchOutcome:

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 
 from nearfield.engine.admission import AdmissionControl, EngineLimits, QueueSpace, Throughput
-from nearfield.engine.backlog import BatchDraft
+from nearfield.engine.backlog import Backlog, BatchDraft
+from nearfield.engine.equal_jobs import job_key
 from nearfield.engine.job import Batch, Runner, Ticket
 from nearfield.engine.lane import BatchOutcome, Lane
 from nearfield.engine.owner_queue import BULK, INTERACTIVE, BulkAgeing, OwnerQueue, QueueRank
@@ -88,6 +89,8 @@ class Scheduler:
         """
         state, tokens, name = self._state, ticket.tokens, ticket.caller.owner
         ticket.unstarted_tokens = tokens  # unless it is queued
+        for job in ticket.jobs:
+            job.key = job_key(job)
         with state.lock:
             while wait and not state.stopped and self._admission.is_full(tokens, self._space(name)):
                 state.space_available.wait(1.0)
@@ -102,6 +105,7 @@ class Scheduler:
                 self._arrivals.record(name)
             backlog = owner.backlog(ticket.runner, ticket.bulk)
             backlog.extend(ticket.jobs)
+            state.equal.add(ticket.jobs)
             ticket.unstarted_tokens = 0
             if ticket.jobs:
                 self._supervisor.deadlines.add(ticket)
@@ -190,7 +194,7 @@ class Scheduler:
             for kind in (bulk, not bulk) if rank.rank is BULK else (INTERACTIVE,):
                 backlog = owner.backlogs.get((runner, kind))
                 if backlog is not None and backlog.count and not draft.is_full:
-                    backlog.fill(draft)
+                    self._fill(draft, backlog)
             if draft.tokens > before:
                 rank.charge(owner, draft.tokens - before, len(owners))
             if draft.is_full:
@@ -199,6 +203,14 @@ class Scheduler:
         first.ageing.record(bulk)
         state.space_available.notify_all()
         return Batch(runner, draft.jobs)
+
+    def _fill(self, draft: BatchDraft, backlog: Backlog) -> None:
+        """Fill a batch from a backlog; what equal jobs leave free is filled again."""
+        while backlog.count and not draft.is_full:
+            start = len(draft.jobs)
+            backlog.fill(draft)
+            if not self._state.join_equal(draft, start):
+                return
 
     def _max_bulk_tokens(self, runner: Runner, owner: str | None) -> int:
         """Return the tokens of a bulk batch that interactive work, except an owner's, can be expected to wait for."""
@@ -252,14 +264,15 @@ class Scheduler:
     def _report(self, batch: Batch, seconds: float) -> None:
         if not self.observers:
             return
+        jobs = batch.all_jobs
         report = BatchReport(
             model=batch.runner.name,
-            rows=len(batch.jobs),
-            bulk_rows=sum(job.ticket.bulk for job in batch.jobs),
+            rows=len(jobs),
+            bulk_rows=sum(job.ticket.bulk for job in jobs),
             tokens=batch.tokens,
             padded_tokens=max(batch.computed, batch.tokens),
             budget=batch.runner.batch_tokens,
-            queue_seconds=tuple(batch.started - job.ticket.created for job in batch.jobs),
+            queue_seconds=tuple(batch.started - job.ticket.created for job in jobs),
             run_seconds=seconds,
         )
         for observer in self.observers:

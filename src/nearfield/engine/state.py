@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from nearfield.engine.backlog import Backlog, BatchDraft
+from nearfield.engine.equal_jobs import EqualJobs
 from nearfield.engine.job import Job, Runner
 from nearfield.engine.lane import Lane
 from nearfield.engine.owner_queue import BULK, INTERACTIVE, OwnerQueue, QueueRank
@@ -26,6 +28,8 @@ class SchedulerState:
         self.space_available = threading.Condition(self.lock)
         #: The queues of owners that wait or waited a short time ago.
         self.owners: dict[str, OwnerQueue] = {}
+        #: The waiting jobs of all owners by what they compute.
+        self.equal = EqualJobs()
         self.ranks = (QueueRank(INTERACTIVE), QueueRank(BULK))
         self._owners_to_tidy = _MIN_OWNERS_TO_TIDY
         self.lanes: list[Lane] = []
@@ -44,6 +48,11 @@ class SchedulerState:
                 self._forget_idle_owners()
             owner = self.owners[name] = OwnerQueue(name)
         return owner
+
+    def backlog_of(self, job: Job) -> Backlog:
+        """Return the backlog of a job's owner, model and class."""
+        ticket = job.ticket
+        return self.owner(ticket.caller.owner).backlog(ticket.runner, ticket.bulk)
 
     def tokens_ahead(self, caller: Caller, tokens: int, bulk: bool, heavy_tokens: int) -> int:
         """Return the tokens that run or wait before the last of a new ticket's.
@@ -87,20 +96,36 @@ class SchedulerState:
     def drop(self, jobs: Iterable[Job], error: Exception) -> None:
         """Remove waiting jobs from their backlogs, and end them with an error."""
         with self.lock:
-            waiting = []
-            backlogs = set()
-            for job in jobs:
-                if not job.claimed:
-                    ticket = job.ticket
-                    backlog = self.owners[ticket.caller.owner].backlogs[ticket.runner, ticket.bulk]
-                    backlog.drop(job)
-                    backlogs.add(backlog)
-                    ticket.unstarted_tokens += job.length
-                    waiting.append(job)
-            for backlog in backlogs:
-                backlog.tidy()
+            waiting = [job for job in jobs if not job.claimed]
+            for job in waiting:
+                self.equal.remove(job)
+                job.ticket.unstarted_tokens += job.length
+            self._leave_backlogs(waiting)
             self.space_available.notify_all()
         self.fail(waiting, error)
+
+    def join_equal(self, draft: BatchDraft, start: int) -> bool:
+        """Let the jobs that a batch took, from ``start`` on, compute for all that wait and equal them.
+
+        Return whether some of them equal each other, so that the batch has room for more.
+        """
+        taken = draft.jobs[start:]
+        leaders = self.equal.lead(taken)
+        if len(leaders) < len(taken):
+            draft.jobs[start:] = leaders
+            draft.tokens -= sum(job.length for job in taken) - sum(job.length for job in leaders)
+        self._leave_backlogs([twin for job in leaders for twin in job.twins if not twin.claimed])
+        return len(leaders) < len(taken)
+
+    def _leave_backlogs(self, jobs: Sequence[Job]) -> None:
+        """Remove waiting jobs from their backlogs."""
+        backlogs = set()
+        for job in jobs:
+            backlog = self.backlog_of(job)
+            backlog.drop(job)
+            backlogs.add(backlog)
+        for backlog in backlogs:
+            backlog.tidy()
 
     def fail(self, jobs: Iterable[Job], error: Exception) -> None:
         """End jobs that are in no backlog with an error."""

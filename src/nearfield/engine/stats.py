@@ -9,6 +9,7 @@ from dataclasses import dataclass
 class BatchReport:
     """One batch that ran: its sizes, the seconds that each of its jobs waited, and the seconds that it ran.
 
+    ``rows`` are inputs with a result; of equal ones, ``tokens`` are those of the one that was computed.
     ``padded_tokens`` includes padding; ``budget`` is the number of tokens at which the model's backend is fastest.
     """
 

@@ -112,13 +112,14 @@ class Supervisor:
     def _requeue(self, batch: Batch) -> list[Job]:
         """Queue a batch's jobs again, as the oldest; return those that count as the cause of a death."""
         guilty = []
-        for job in reversed(batch.jobs):
+        for job in reversed(batch.all_jobs):
             job.deaths += 1
+            job.twins = ()
             if job.deaths >= MAX_LANE_DEATHS:
                 guilty.append(job)
             else:
-                ticket = job.ticket
-                self._state.owner(ticket.caller.owner).backlog(batch.runner, ticket.bulk).push_front(job)
+                self._state.backlog_of(job).push_front(job)
+                self._state.equal.add([job])
         return guilty
 
     def _replace_hung_lanes(self) -> None:
@@ -129,7 +130,7 @@ class Supervisor:
             for lane in hung:
                 lane.abandoned = True
                 self._state.lanes.remove(lane)
-                jobs += lane.batch.jobs if lane.batch else []
+                jobs += lane.batch.all_jobs if lane.batch else []
                 self._start_lane()
         self._state.fail(jobs, ExecutionFailed(f"The runtime did not answer within {stall:.0f} s."))
 

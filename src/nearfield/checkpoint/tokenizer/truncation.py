@@ -30,6 +30,10 @@ class Tokens:
         """The number of tokens that the model reads."""
         return len(self.ids)
 
+    def copy(self) -> Tokens:
+        """Return a copy, whose ids may be changed."""
+        return Tokens(self.ids.copy(), self.dropped, self.unknown, self.padding)
+
 
 @dataclass(slots=True)
 class UntruncatedIds:

@@ -1,9 +1,9 @@
-"""Reproducible workloads: English texts of three lengths."""
+"""Reproducible workloads: English texts of three lengths, no two of them equal: equal ones are computed once."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -33,7 +33,7 @@ def texts(name: str, *, quick: bool = False, seed: int = 0) -> list[str]:
         "long": lambda: random.integers(170, 191, count),
     }
     every = words()
-    starts = random.integers(0, len(every) - 200, count)
+    starts = _places(random, len(every) - 200, count)
     return [" ".join(every[start : start + length]) for start, length in zip(starts, lengths[name](), strict=True)]
 
 
@@ -43,5 +43,18 @@ def texts_of_tokens(tokenizer: Any, tokens: int, count: int = 64) -> list[str]:
     encoded = tokenizer.encode([" ".join(every[:400])])[0]
     rate = 400 / max(1, len(encoded.ids) + encoded.dropped)
     size = max(1, min(len(every) - 1, round(max(1, tokens - 2) * rate)))
-    starts = np.random.default_rng(tokens).integers(0, len(every) - size, count)
+    starts = _places(np.random.default_rng(tokens), len(every) - size, count)
     return [" ".join(every[start : start + size]) for start in starts]
+
+
+def more_texts(texts: Sequence[str], times: int) -> list[str]:
+    """Return ``times`` as many texts: the others have the same words in other orders."""
+    random = np.random.default_rng(len(texts))
+    shuffled = (" ".join(random.permutation(text.split())) for _ in range(times - 1) for text in texts)
+    return [*texts, *shuffled]
+
+
+def _places(random: np.random.Generator, places: int, count: int) -> Iterable[int]:
+    """Return ``count`` of the places, each at most once where there are so many."""
+    chosen: list[int] = random.choice(places, count, replace=count > places).tolist()
+    return chosen

@@ -164,11 +164,33 @@ class InputPreparer:
             limit = min(options.max_length, limit or self._tokenizer.max_length)
         if all(isinstance(item, str) for item in items):
             texts = cast(Sequence[str], items)
+            distinct = list(dict.fromkeys(texts))
+            if len(distinct) < len(texts):
+                return self._tokenize_distinct(texts, distinct, options, policy, limit, first_index)
             return self._tokenizer.encode(
                 texts, prompt=options.prompt, truncate=policy, max_length=limit, first_index=first_index
             )
         numbered = enumerate(items, first_index)
         return [self._tokenize_one(index, item, options, policy, limit) for index, item in numbered]
+
+    def _tokenize_distinct(
+        self,
+        texts: Sequence[str],
+        distinct: Sequence[str],
+        options: ResolvedOptions,
+        policy: Truncate | None,
+        limit: int | None,
+        first_index: int,
+    ) -> list[Tokens]:
+        """Tokenise equal texts once."""
+        try:
+            tokens = self._tokenizer.encode(distinct, prompt=options.prompt, truncate=policy, max_length=limit)
+        except InputError:  # its message has the number of another input
+            return self._tokenizer.encode(
+                texts, prompt=options.prompt, truncate=policy, max_length=limit, first_index=first_index
+            )
+        by_text = dict(zip(distinct, tokens, strict=True))
+        return [by_text[text].copy() for text in texts]
 
     def _tokenize_one(
         self, index: int, item: Text, options: ResolvedOptions, policy: Truncate | None, limit: int | None

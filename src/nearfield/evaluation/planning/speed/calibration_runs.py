@@ -89,7 +89,7 @@ class TimedRun:
         """Run and record the time; if it was too short to measure, take more texts instead."""
         seconds = self._encode(clock)
         if not self.seconds and self.wall < _MIN_SECONDS and self.tokens < _MAX_TOKENS:
-            self.texts *= min(8, math.ceil(_MIN_SECONDS / self.wall))
+            self.texts = workloads.more_texts(self.texts, min(8, math.ceil(_MIN_SECONDS / self.wall)))
         else:
             self.seconds.append(seconds)
 
