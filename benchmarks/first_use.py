@@ -33,7 +33,7 @@ _PROGRAMS: dict[str, tuple[str, str, str]] = {
 }
 _PROGRAM = """
 import json, sys, time
-TEXTS, folder = ["How tall is Mont Blanc?"] * 8, sys.argv[1]
+TEXTS, folder = [f"How tall is Mont Blanc in {year}?" for year in range(2001, 2009)], sys.argv[1]
 rows = []
 
 def mib(name):

@@ -121,7 +121,9 @@ def with_adapters(base: str, *adapters: str) -> dict[str, float]:
     with Encoder(base, adapters={Path(each).name: each for each in adapters}) as encoder:
         found = {"loaded": used()}
         for name in encoder.adapters * 2:
-            encoder.encode(["the small house by the river bank " * size for size in range(1, 7)] * 8, adapter=name)
+            encoder.encode(
+                [f"{at} " + "the small house by the river bank " * (at % 6 + 1) for at in range(48)], adapter=name
+            )
         return {**found, "run": used()}
 
 
