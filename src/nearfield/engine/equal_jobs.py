@@ -62,18 +62,22 @@ class EqualJobs:
             if known is None:
                 continue  # the twin of one before it
             leaders.append(job)
-            if known is not job:
+            if isinstance(known, dict):
                 job.twins = [twin for twin in known if twin is not job]
         return leaders
 
 
 def with_twins(outcome: list[tuple[Job, ResultRow | Exception]]) -> list[tuple[Job, ResultRow | Exception]]:
     """Add the results of the jobs that were not computed: copies, since each caller may write into its own."""
-    twins = [(twin, _copy(result)) for job, result in outcome for twin in job.twins]
+    twins = [(twin, _copy_outcome(result)) for job, result in outcome for twin in job.twins]
     return outcome + twins if twins else outcome
 
 
-def _copy(result: ResultRow | Exception) -> ResultRow | Exception:
+def _copy_outcome(result: ResultRow | Exception) -> ResultRow | Exception:
+    return copy.copy(result) if isinstance(result, Exception) else _copy(result)
+
+
+def _copy(result: ResultRow) -> ResultRow:
     if isinstance(result, dict):
         return {name: _copy(part) for name, part in result.items()}
     if isinstance(result, tuple):
