@@ -27,7 +27,8 @@ import httpx
 import psutil
 
 from benchmarks.cluster import processes
-from benchmarks.open_loop import OpenLoop, ServerProcess, cpu_name
+from benchmarks.open_loop import OpenLoop, ServerProcess
+from nearfield.hardware import cpu_name
 from nearfield.testing import write_tiny_model
 from tests.support.simulated_cluster import AS_EAGER, simulated_cluster
 

@@ -25,8 +25,9 @@ from benchmarks.model_shapes import LAYERS, SHAPES, write_model
 from nearfield import Encoder
 from nearfield.evaluation.datasets.loaders import load_dataset
 from nearfield.evaluation.evaluate import evaluate
+from nearfield.evaluation.performance.environment import describe_environment
 from nearfield.evaluation.performance.workloads import texts
-from nearfield.hardware import cpu_flags, has_int8
+from nearfield.hardware import cpu_name, has_int8
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SETS = {"stsb": "stsb/test.tsv", "scifact": "scifact", "banking77": "banking77"}
@@ -183,8 +184,7 @@ def main() -> None:
     if options.serve:
         serve(options)
         return
-    units = sorted(cpu_flags() & {"avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16"})
-    print(f"CPU: {', '.join(units)}")
+    print(f"CPU: {cpu_name()}, {', '.join(describe_environment(())['matrix units'])}")
     report(options)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import platform
 import random
 import signal
 import subprocess
@@ -12,7 +11,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -91,12 +89,3 @@ class OpenLoop:
             "outcomes": dict(self.outcomes),
             **{f"{name}_ms": round(waits[name], 1) for name in ("p50", "p99")},
         }
-
-
-def cpu_name() -> str:
-    """Return the name of the processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )

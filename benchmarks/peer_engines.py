@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import sys
 import time
 from collections.abc import Callable
@@ -42,9 +43,16 @@ def onnx_int8(folder: Path, exports: Path) -> Callable[[], Encode]:
     """sentence-transformers' ONNX backend, with inputs of products quantised as they come."""
     from sentence_transformers import export_dynamic_quantized_onnx_model as quantize
 
-    unit = "avx512_vnni" if "avx512_vnni" in Path("/proc/cpuinfo").read_text() else "avx2"
+    unit = _unit()
     home = _exported(folder, exports / "onnx", "onnx", partial(quantize, quantization_config=unit))
     return partial(_sentence_transformer, home, backend="onnx", file=f"model_qint8_{unit}.onnx")
+
+
+def _unit() -> str:
+    """Return the library's name for the best instructions of this CPU."""
+    if platform.machine() in ("aarch64", "arm64"):
+        return "arm64"
+    return "avx512_vnni" if "avx512_vnni" in Path("/proc/cpuinfo").read_text() else "avx2"
 
 
 def openvino_int8(folder: Path, exports: Path) -> Callable[[], Encode]:

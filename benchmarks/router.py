@@ -24,9 +24,10 @@ from typing import Any
 import httpx
 import psutil
 
-from benchmarks.open_loop import OpenLoop, ServerProcess, cpu_name
+from benchmarks.open_loop import OpenLoop, ServerProcess
 from nearfield.cluster.router.backends.address import parse_address
 from nearfield.cluster.router.backends.connection_pool import ConnectionPool
+from nearfield.hardware import cpu_name
 from nearfield.testing import write_tiny_model
 
 #: Milliseconds that a model sleeps for an input, and requests a second for each server: 60% of what it can take.

@@ -128,7 +128,7 @@ def main() -> None:
     options = parser.parse_args()
     openvino.OpenVinoLane = ProfiledLane  # type: ignore[misc]
     openvino.OpenVinoBackend = ProfiledBackend  # type: ignore[misc]
-    peak = precision_peak("bf16" if hardware.has_bf16() else "f32", quick=options.rounds < 3)
+    peak = precision_peak("bf16" if hardware.auto_precision() == "bf16" else "f32", quick=options.rounds < 3)
     print(f"Peak: {peak} GFLOP/s", flush=True)
     print(f"| shape | texts | tokens/s | {' | '.join(STAGES)} | products of peak | call of peak |")
     print("|---|---|---|" + "---|" * (len(STAGES) + 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,10 +19,11 @@ Write = Callable[[str, str], None]
 
 @pytest.fixture(autouse=True)
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """An empty machine of eight CPUs to run on; returns what writes a file of it."""
+    """An empty x86 machine of eight CPUs to run on; returns what writes a file of it."""
     for name in ("_CGROUP", "_OWN_CGROUP", "_CPUS", "_CPU_INFO", "_MEMORY_INFO"):
         monkeypatch.setattr(hardware, name, tmp_path / name)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
 
     def put(path: str, text: str) -> None:
         place = tmp_path / path
@@ -147,27 +149,63 @@ def test_an_address_space_that_is_limited_counts(write: Write, monkeypatch: pyte
 
 def test_two_threads_of_a_core_count_once(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(8):
-        write(f"_CPUS/cpu{number}/topology/core_id", str(number % 2))
-        write(f"_CPUS/cpu{number}/topology/physical_package_id", str(number // 4))
+        first = number // 4 * 4 + number % 2
+        write(f"_CPUS/cpu{number}/topology/thread_siblings_list", f"{first},{first + 2}\n")
     write("_CPUS/cpufreq/boost", "1")
     assert hardware.usable_cores() == 4
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 4})
     assert hardware.usable_cores() == 2
 
 
+def test_cores_of_several_clusters_count_each(write: Write) -> None:
+    for number in range(8):
+        write(f"_CPUS/cpu{number}/topology/physical_package_id", "0")
+        write(f"_CPUS/cpu{number}/topology/core_id", str(number % 4))  # of its cluster
+        write(f"_CPUS/cpu{number}/topology/thread_siblings_list", str(number))
+    assert hardware.usable_cores() == 8
+
+
 @pytest.mark.parametrize(
-    ("text", "has"),
+    ("text", "machine", "has"),
     [
-        ("flags\t\t: fpu avx2 amx_bf16\n", True),
-        ("processor: 0\nflags\t: avx512_bf16\n", True),
-        ("Features\t: asimd bf16\n", True),
-        ("flags\t: avx2 avx512f\n", False),
-        ("vmx flags\t: amx_bf16\n", False),
+        ("flags\t\t: fpu avx2 amx_bf16\n", "x86_64", True),
+        ("processor: 0\nflags\t: avx512_bf16\n", "x86_64", True),
+        ("flags\t: avx2 avx512f\n", "x86_64", False),
+        ("vmx flags\t: amx_bf16\n", "x86_64", False),
+        ("Features\t: asimd bf16\n", "aarch64", True),
+        ("Features\t: asimd\n", "aarch64", False),
+        ("flags\t\t: fpu avx2 avx512_bf16\n", "aarch64", False),  # of the machine that emulates Arm
     ],
 )
-def test_bf16_is_a_flag_of_the_cpu(write: Write, text: str, has: bool) -> None:
+def test_bf16_is_a_flag_of_the_cpu(
+    write: Write, text: str, machine: str, has: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
     write("_CPU_INFO", text)
     assert hardware.has_bf16() is has
+    assert (hardware.auto_precision() == "bf16") is (has and machine == "x86_64")
+
+
+_ARM_CPU = "processor\t: {}\nCPU implementer\t: {}\nCPU architecture: 8\nCPU part\t: {}\nCPU revision\t: 1\n\n"
+
+
+@pytest.mark.parametrize(
+    ("cpus", "name"),
+    [
+        ([("0x41", "0xd0c")] * 4, "Arm Neoverse-N1"),
+        ([("0x41", "0xd05")] * 4 + [("0x41", "0xd0b")] * 4, "Arm Cortex-A55 + Arm Cortex-A76"),
+        ([("0x7f", "0x123")], "Arm CPU 0x7f 0x123"),
+    ],
+    ids=["server", "two kinds of cores", "unknown"],
+)
+def test_an_arm_cpu_is_named_by_its_cores(write: Write, cpus: list[tuple[str, str]], name: str) -> None:
+    write("_CPU_INFO", "".join(_ARM_CPU.format(number, *cpu) for number, cpu in enumerate(cpus)))
+    assert hardware.cpu_name() == name
+
+
+def test_another_cpu_has_the_name_that_the_system_states(write: Write) -> None:
+    write("_CPU_INFO", "processor\t: 0\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n")
+    assert hardware.cpu_name() == "AMD EPYC"
 
 
 @pytest.mark.parametrize(

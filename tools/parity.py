@@ -16,7 +16,7 @@ from typing import Any
 import transformers
 
 from nearfield.families import NoFamily
-from nearfield.hardware import has_bf16
+from nearfield.hardware import auto_precision
 from tests.parity import Array, Case, cases
 from tests.parity.measure import inputs, nearness, ours
 from tests.parity.pictures import CASES as PICTURES
@@ -64,6 +64,7 @@ Videos are MP4, MOV, WebM and AVI of up to four seconds.
 `tests/checkpoint/processors/test_image.py` compares the pixels of odd pictures (modes, orientation, transparency, 16
 bits, sizes) with the reference's, `tests/checkpoint/processors/test_audio.py` the mel spectrograms of sounds.
 """
+_AUTO_IS_BF16 = auto_precision() == "bf16"
 _WAYS = ("same pixels, batched", "files, batched", "files, alone", "files, mixed", "texts, mixed")
 _COLUMNS = (
     *("family", "head", "reference", "padding", "float32, batched", "float32, alone", "float32, over-long"),
@@ -91,7 +92,7 @@ def rows(case: Case) -> Iterator[tuple[str, ...]]:
 
 def rounded(case: Case, folder: Path, items: Sequence[Any]) -> list[Array]:
     """Encode as ``auto`` does on a CPU with bf16, also on one without: ``auto`` is float32 there, and says nothing."""
-    if has_bf16():
+    if _AUTO_IS_BF16:
         return ours(case, folder, items)
     try:
         return ours(case, folder, items, backend="torch", precision="bfloat16", device="cpu")
@@ -103,8 +104,8 @@ def picture_row(case: PictureCase, files: Sequence[Path], place: Path) -> tuple[
     """Return the row of a model that reads pictures, which is written to a folder."""
     folder = case.write(place)
     near = measure(case, folder, files)
-    options: dict[str, Any] = {} if has_bf16() else {"backend": "torch", "device": "cpu"}
-    auto = encode(folder, [files], "auto" if has_bf16() else "bfloat16", **options)[0]
+    options: dict[str, Any] = {} if _AUTO_IS_BF16 else {"backend": "torch", "device": "cpu"}
+    auto = encode(folder, [files], "auto" if _AUTO_IS_BF16 else "bfloat16", **options)[0]
     figures = [f"{near[way].least:.6f}" if way in near else "" for way in _WAYS]
     apart = max(one.apart for one in near.values())
     bf16 = scaled(auto, case.of_files(folder, files)).mean
@@ -154,7 +155,7 @@ def _text_rows(only: str) -> Iterator[tuple[str, ...]]:
 def _made(*libraries: str) -> str:
     """Return with which versions the figures were measured."""
     versions = ", ".join(f"{name} {version(name)}" for name in libraries)
-    return f"Measured with {versions}; bf16 by {'openvino' if has_bf16() else 'torch'}."
+    return f"Measured with {versions}; bf16 by {'openvino' if _AUTO_IS_BF16 else 'torch'}."
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

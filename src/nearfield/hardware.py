@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 _CGROUP = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
@@ -21,6 +22,30 @@ _PROCESSES = Path("/proc")
 _NODES = Path("/sys/devices/system/node")
 _GPUS = Path("/proc/driver/nvidia/gpus")
 _MEMORY_INFO = Path("/proc/meminfo")
+_ARM_MACHINES = frozenset({"aarch64", "arm64"})
+#: Linux names no model of an Arm CPU, only numbers: who designed it ("CPU implementer") and which core ("CPU part").
+_ARM_CORES = {
+    ("0x41", "0xd03"): "Arm Cortex-A53",
+    ("0x41", "0xd05"): "Arm Cortex-A55",
+    ("0x41", "0xd07"): "Arm Cortex-A57",
+    ("0x41", "0xd08"): "Arm Cortex-A72",
+    ("0x41", "0xd0b"): "Arm Cortex-A76",
+    ("0x41", "0xd0c"): "Arm Neoverse-N1",
+    ("0x41", "0xd40"): "Arm Neoverse-V1",
+    ("0x41", "0xd41"): "Arm Cortex-A78",
+    ("0x41", "0xd42"): "Arm Cortex-A78AE",
+    ("0x41", "0xd49"): "Arm Neoverse-N2",
+    ("0x41", "0xd4f"): "Arm Neoverse-V2",
+    ("0x41", "0xd81"): "Arm Cortex-A720",
+    ("0x41", "0xd84"): "Arm Neoverse-V3",
+    ("0x41", "0xd8e"): "Arm Neoverse-N3",
+    ("0x46", "0x001"): "Fujitsu A64FX",
+    ("0x48", "0xd01"): "HiSilicon Kunpeng 920",
+    ("0x51", "0x001"): "Qualcomm Oryon",
+    ("0x6d", "0xd49"): "Microsoft Azure Cobalt 100",
+    ("0xc0", "0xac3"): "AmpereOne",
+    ("0xc0", "0xac4"): "AmpereOne A",
+}
 
 
 @dataclass(frozen=True)
@@ -185,24 +210,50 @@ def _kibibytes(file: Path, name: str) -> int | None:
 
 
 def cpu_name() -> str:
-    """Return the name of the CPU's model as the system states it."""
-    names = [line.partition(":")[2].strip() for line in _lines(_CPU_INFO) if line.startswith("model name")]
+    """Return the name of the CPU's model as the system states it; of an Arm CPU, the names of its kinds of cores."""
+    names = _cpu_info("model name") or _arm_cores()
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def _arm_cores() -> list[str]:
+    """Return the names of the kinds of cores of an Arm CPU, joined to one; none elsewhere."""
+    pairs = zip(_cpu_info("CPU implementer"), _cpu_info("CPU part"), strict=False)
+    kinds = dict.fromkeys(_ARM_CORES.get(pair, f"Arm CPU {' '.join(pair)}") for pair in pairs)
+    return [" + ".join(kinds)] if kinds else []
+
+
 def cpu_flags() -> frozenset[str]:
-    """Return the CPU's feature flags as Linux names them (empty elsewhere)."""
-    try:
-        text = _CPU_INFO.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return frozenset()
-    line = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
-    return frozenset(line.partition(":")[2].split())
+    """Return the CPU's feature flags as Linux names them (empty elsewhere).
+
+    A program for Arm that an x86 machine emulates sees that machine's flags in the file: they are not its own.
+    """
+    lines = _cpu_info("Features" if is_arm() else "flags")
+    return frozenset(lines[0].split()) if lines else frozenset()
+
+
+def _cpu_info(name: str) -> list[str]:
+    """Return the values of a name in ``/proc/cpuinfo``, one for each CPU."""
+    pairs = (line.partition(":") for line in _lines(_CPU_INFO))
+    return [value.strip() for key, _, value in pairs if key.strip() == name]
+
+
+def is_arm() -> bool:
+    """Return whether this process runs on (or as for) a 64-bit Arm CPU."""
+    return platform.machine() in _ARM_MACHINES
 
 
 def has_bf16() -> bool:
     """Return whether the CPU multiplies bfloat16 matrices natively (AMX, AVX512-BF16, or Arm's bf16)."""
     return bool(cpu_flags() & {"amx_bf16", "avx512_bf16", "bf16"})
+
+
+def auto_precision() -> Literal["bf16", "float32"]:
+    """Return the number format that precision ``auto`` means on the CPU.
+
+    It is bf16 where the CPU multiplies it natively, and not on Arm: OpenVINO computes in float32 there whatever it is
+    asked for.
+    """
+    return "bf16" if has_bf16() and not is_arm() else "float32"
 
 
 def has_int8() -> bool:
@@ -255,14 +306,13 @@ def _own_cgroup(controller: str) -> str:
 
 
 def count_cores(cpus: Collection[int]) -> int:
-    """Return the number of cores of some CPUs: distinct pairs of socket and core, where the system states them."""
-    pairs = set()
-    for folder in _CPUS.glob("cpu[0-9]*"):
-        if int(folder.name[3:]) not in cpus:
-            continue
-        topology = folder / "topology"
-        pairs.add((*_words(topology / "physical_package_id"), *_words(topology / "core_id")))
-    return len(pairs - {()}) or len(cpus)
+    """Return the number of cores of some CPUs, by the lists of CPUs that share one, where the system states them.
+
+    Not by ``core_id``: on Arm, cores of different clusters may have the same.
+    """
+    folders = [folder for folder in _CPUS.glob("cpu[0-9]*") if int(folder.name[3:]) in cpus]
+    cores = {tuple(_words(folder / "topology" / "thread_siblings_list")) for folder in folders}
+    return len(cores - {()}) or len(cpus)
 
 
 def _words(path: Path) -> list[str]:
@@ -271,6 +321,6 @@ def _words(path: Path) -> list[str]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import platform
 from collections.abc import Callable, Mapping
 from inspect import signature
+from pathlib import Path
 from typing import Any, get_origin
 
 import numpy as np
@@ -334,6 +336,31 @@ def test_gated_feed_forwards_compile_with_every_number_of_threads(streams: int, 
     options = BackendOptions("auto", CpuPlan(streams=streams, threads=threads), None)
     program = backends.REGISTRY.load("openvino")(options).compile(Graph(("ids",), forward, ("out",)))
     assert program.create_executor().run({"ids": INPUTS["ids"]}, ("out",))["out"].shape == (B, L, 32)
+
+
+def _embedded(run: Ops[Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {"out": run.embed(EmbeddingTable(TABLE), inputs["ids"])}
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_openvino_computes_in_the_precision_that_is_stated(precision: Any) -> None:
+    """It takes any hint, and computes in float32 where it has no other kernels, as for bf16 on Arm."""
+    options = BackendOptions(precision, CpuPlan(1, 1))
+    program = backends.REGISTRY.load("openvino")(options).compile(Graph(("ids",), _embedded, ("out",)))
+    computed = program._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    assert {"f32": "float32"}.get(computed, computed) == program.precision
+
+
+def test_a_graph_that_another_kind_of_cpu_compiled_is_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Machines of two architectures may share a cache folder."""
+    graph = Graph(("ids",), _embedded, ("out",), digest="abc")
+    options = BackendOptions("float32", CpuPlan(1, 1), tmp_path)
+    for machine in ("x86_64", "aarch64", "x86_64"):
+        monkeypatch.setattr(platform, "machine", lambda machine=machine: machine)
+        backends.REGISTRY.load("openvino")(options).compile(graph)
+    assert len(list(tmp_path.glob("*.ov"))) == 2
 
 
 def test_products_of_gates_stay_apart_where_they_must() -> None:

@@ -129,7 +129,7 @@ def test_only_openvino_has_int8(folder: Path) -> None:
 
 def test_a_cpu_without_instructions_for_int8_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openvino, "has_int8", lambda: False)
-    with pytest.raises(InputError, match="needs a CPU that multiplies int8 natively"):
+    with pytest.raises(InputError, match="needs an x86 CPU that multiplies int8 natively"):
         Encoder(str(folder), precision="int8-dynamic")
     assert Encoder(str(folder), precision="int8").precision == "int8"
 

@@ -14,5 +14,5 @@ def float32() -> Iterator[None]:
     In bfloat16, which is the default where the CPU has it, vectors and scores depend on how texts were batched.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nearfield.backends.openvino.has_bf16", lambda: False)
+        patch.setattr("nearfield.backends.openvino.auto_precision", lambda: "float32")
         yield

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import platform
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from nearfield.backends.weight_file import WeightFile
 from nearfield.checkpoint.weights import quantized
 from nearfield.errors import InputError, ModelRefused
 from nearfield.fileio.atomic import write_atomic
-from nearfield.hardware import has_bf16, has_int8, memory_limit, memory_used
+from nearfield.hardware import auto_precision, has_int8, memory_limit, memory_used
 from nearfield.ops import INPUTS, Graph
 from nearfield.units import format_bytes
 
@@ -99,11 +100,11 @@ class OpenVinoProgram:
 
 
 class OpenVinoBackend(Backend):
-    """CPU by OpenVINO. ``auto`` means bf16 where the CPU multiplies it natively, else float32.
+    """CPU by OpenVINO. ``auto`` means bf16 where an x86 CPU multiplies it natively, else float32.
 
     ``int8`` has the weights in int8 and computes as ``auto`` does, ``int4`` has matrices in int4 and tables in int8.
     ``int8-dynamic`` quantises the inputs of matrix products too, 32 values at a time, where the CPU multiplies int8
-    natively.
+    natively, on x86.
     """
 
     code_modules = (OpenVinoOps.__module__, quantized.__name__)
@@ -113,11 +114,11 @@ class OpenVinoBackend(Backend):
         wished = options.precision
         if wished == "int8-dynamic" and not has_int8():
             raise InputError(
-                "precision 'int8-dynamic' needs a CPU that multiplies int8 natively (AVX-512 VNNI, AVX-VNNI or AMX), "
+                "precision 'int8-dynamic' needs an x86 CPU that multiplies int8 natively (AVX-512 VNNI, AVX-VNNI or AMX), "
                 "and this one does not: use int8, which has the weights alone in int8.",
                 param="precision",
             )
-        self._computed = "bf16" if wished in ("auto", "int8", "int4") and has_bf16() else "float32"
+        self._computed = auto_precision() if wished in ("auto", "int8", "int4") else "float32"
         self.precision = wished if wished in _WEIGHTS else self._computed
 
     def compile(self, graph: Graph) -> Program:
@@ -203,7 +204,13 @@ class OpenVinoBackend(Backend):
         """Name the cache file by everything that shapes what is compiled."""
         if self.options.cache is None or not graph.digest or "adapters" in graph.inputs:
             return None  # adapters' factors are fed, not compiled: a file would lack them
-        parts = (graph.digest, ov.get_version(), self.precision, *sorted(map(str, config.items())))
+        parts = (
+            graph.digest,
+            platform.machine(),
+            ov.get_version(),
+            self.precision,
+            *sorted(map(str, config.items())),
+        )
         return self.options.cache / (hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32] + ".ov")
 
     def _load(self, core: ov.Core, blob: Path, config: Mapping[str, str | int]) -> ov.CompiledModel | None:

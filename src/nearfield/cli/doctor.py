@@ -18,7 +18,12 @@ nearfield doctor --json"""
 
 #: Seconds to wait for the Hub and for the package index.
 _TIMEOUT = 3.0
-_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "bf16", "asimd")
+_FLAGS = (
+    *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
+    *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve"),  # Arm
+)
+#: What multiplies matrices, by the flag that shows it, best first.
+_UNITS = {"amx_bf16": "AMX tiles", "avx512_bf16": "AVX-512 vectors", "asimd": "NEON vectors"}
 _PACKAGES = ("nearfield", "openvino", "tokenizers", "safetensors", "numpy", "huggingface-hub", "uvicorn", "torch")
 #: The words for the keys of the JSON report.
 _TITLES = {
@@ -122,13 +127,23 @@ def _memory_available() -> str:
 
 
 def _precision() -> dict[str, object]:
-    from nearfield.hardware import cpu_flags, has_bf16
+    from nearfield import hardware
 
-    reason = "the CPU multiplies bfloat16 matrices natively" if has_bf16() else "the CPU has no bfloat16 matrix units"
-    units = (
-        "AMX tiles" if "amx_bf16" in cpu_flags() else "AVX-512 vectors" if "avx512_bf16" in cpu_flags() else "vectors"
-    )
-    return {"auto_means": "bf16" if has_bf16() else "float32", "because": reason, "matrix_units": units}
+    units = (name for flag, name in _UNITS.items() if flag in hardware.cpu_flags())
+    return {
+        "auto_means": hardware.auto_precision(),
+        "because": _reason(),
+        "matrix_units": next(units, "vectors"),
+    }
+
+
+def _reason() -> str:
+    """Return why precision ``auto`` means what it does."""
+    from nearfield.hardware import has_bf16, is_arm
+
+    if is_arm():
+        return "OpenVINO has no bfloat16 on Arm"
+    return "the CPU multiplies bfloat16 matrices natively" if has_bf16() else "the CPU has no bfloat16 matrix units"
 
 
 def _sources() -> dict[str, object]:

@@ -7,25 +7,24 @@ import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from nearfield import hardware
 from nearfield.evaluation.json_types import JsonDict
 from nearfield.units import format_bytes
 
 PACKAGES = ("nearfield", "openvino", "torch", "tokenizers", "numpy")
-_CPU_INFO = Path("/proc/cpuinfo")
-_UNITS = ("amx", "avx512_bf16", "avx512_vnni")
+#: How the names of flags begin; the second line is Arm's.
+_UNITS = ("amx", "avx512_bf16", "avx512_vnni", "asimdhp", "asimddp", "bf16", "i8mm", "sve")
 
 
 def describe_environment(packages: Sequence[str] = PACKAGES) -> JsonDict:
     """Return CPU, cores, memory in bytes, matrix units, what precision "auto" means, versions and the date."""
     return {
-        "cpu": _cpu(),
+        "cpu": hardware.cpu_name(),
         "cores": hardware.usable_cores(),
         "memory": memory(),
         "matrix units": sorted(flag for flag in hardware.cpu_flags() if flag.startswith(_UNITS)),
-        "precision": "bf16" if hardware.has_bf16() else "float32",
+        "precision": hardware.auto_precision(),
         "system": platform.system(),
         "python": platform.python_version(),
         "date": datetime.date.today().isoformat(),
@@ -47,12 +46,6 @@ def memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
         return None
-
-
-def _cpu() -> str:
-    lines = _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines() if _CPU_INFO.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _version(name: str) -> str:
