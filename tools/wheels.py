@@ -1,10 +1,11 @@
 """Show for which machines the index has wheels of all dependencies, for the core and for each extra.
 
-``python -m tools.wheels [EXTRA ...]`` lets uv (``pip install uv``) resolve what CI installs, for all platforms at once, and
-reads which wheels the index has of each version. Nothing is installed. The exit status is 1 if the core lacks a wheel.
+``python -m tools.wheels [EXTRA ...]`` lets uv (``pip install uv``) resolve what CI installs, for all platforms at once,
+and reads which wheels the index has of each version. Nothing is installed. The exit status is 1 if the core lacks a
+wheel.
 
-A package that has no wheel at all, but a source distribution, is built by pip on every machine: it counts as there if it
-also lacks a wheel for x86-64.
+A package that has a source distribution alone is built by pip on every machine: what has no wheel for x86-64 Linux
+either is no gap.
 """
 
 from __future__ import annotations

@@ -114,8 +114,8 @@ class OpenVinoBackend(Backend):
         wished = options.precision
         if wished == "int8-dynamic" and not has_int8():
             raise InputError(
-                "precision 'int8-dynamic' needs an x86 CPU that multiplies int8 natively (AVX-512 VNNI, AVX-VNNI or AMX), "
-                "and this one does not: use int8, which has the weights alone in int8.",
+                "precision 'int8-dynamic' needs an x86 CPU that multiplies int8 natively (AVX-512 VNNI, AVX-VNNI or "
+                "AMX), and this one does not: use int8, which has the weights alone in int8.",
                 param="precision",
             )
         self._computed = auto_precision() if wished in ("auto", "int8", "int4") else "float32"

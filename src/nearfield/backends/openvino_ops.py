@@ -32,6 +32,7 @@ from nearfield.backends.weight_file import WeightFile
 from nearfield.checkpoint.weights.quantized.int4_groups import MIDDLE, Int4Groups, has_groups, quantize_groups
 from nearfield.checkpoint.weights.quantized.int8_rows import is_quantized, quantize_rows
 from nearfield.checkpoint.weights.weights import Norm
+from nearfield.hardware import is_arm
 from nearfield.ops import AttentionMask, Ops
 
 __all__ = ["Node", "OpenVinoOps", "op", "ov"]
@@ -96,7 +97,7 @@ class OpenVinoOps(Ops[Node]):
     has AMX. With one thread a stream, the process then dies of a division by zero (SIGFPE) while the model is compiled.
     ``separate_gates`` prevents the merge. With ``weights`` int8, matrices and tables of embeddings are constants of
     int8 with a scale for each row, from which OpenVINO computes without a copy in float. With int4, matrices whose rows
-    are whole groups are constants of four bits, and all others as with int8.
+    are whole groups are constants of four bits (on Arm floats of the same values), and all others as with int8.
     """
 
     def __init__(
@@ -120,7 +121,9 @@ class OpenVinoOps(Ops[Node]):
     def _matrix(self, matrix: Array) -> Node:
         """Return a matrix of weights [rows, columns], in int4 where it has groups."""
         if self._weights == "int4" and has_groups(matrix.shape):
-            return _grouped(quantize_groups(matrix), self._file)
+            groups = quantize_groups(matrix)
+            # On Arm OpenVINO 2026.4 computes wrong vectors from some constants of four bits.
+            return self.constant(groups.decoded()) if is_arm() else _grouped(groups, self._file)
         return self._table(matrix)
 
     def _table(self, table: Array) -> Node:
