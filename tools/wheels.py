@@ -26,6 +26,8 @@ from packaging.utils import parse_wheel_filename
 from nearfield.strict_toml import parse_toml
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Some dependencies need a late release of the oldest Python.
+_OLDEST = "3.11.9"
 PYTHONS = ((3, 11), (3, 12), (3, 13), (3, 14))
 #: The C library of Debian 12, from which the container is made: wheels for it and for older ones can be installed.
 _GLIBC = 36
@@ -85,7 +87,7 @@ def resolve(extra: str | None) -> dict[str, Any]:
         "constraints.txt",
         "--no-header",
     ]
-    command += ["--universal", "--python-version", ".".join(map(str, PYTHONS[0])), "--format", "pylock.toml"]
+    command += ["--universal", "--python-version", _OLDEST, "--format", "pylock.toml"]
     command += ["--extra", extra] if extra else []
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
