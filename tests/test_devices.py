@@ -92,8 +92,7 @@ def test_each_set_is_planned_by_its_own_cores(machine: Path) -> None:
     for cpu in range(14):
         folder = machine / "_CPUS" / f"cpu{cpu}" / "topology"
         folder.mkdir(parents=True)
-        (folder / "core_id").write_text(str(cpu % 7))
-        (folder / "physical_package_id").write_text("0")
+        (folder / "thread_siblings_list").write_text(f"{cpu % 7},{cpu % 7 + 7}")
     assert plan_devices(parse_devices("cpu:0-5,cpu:6+13")) == (CpuPlan(3, 6), CpuPlan(1, 1))
     assert plan_devices(parse_devices("cpu:0-5,cpu:6"), streams=2) == (CpuPlan(2, 6), CpuPlan(2, 1))
     assert plan_devices(()) == (CpuPlan(3, 7),)

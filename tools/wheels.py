@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Some dependencies need a late release of the oldest Python.
 _OLDEST = "3.11.9"
 PYTHONS = ((3, 11), (3, 12), (3, 13), (3, 14))
-#: The C library of Debian 12, from which the container is made: wheels for it and for older ones can be installed.
+#: The C library of Debian 12, which the container has: wheels for it and for older ones can be installed.
 _GLIBC = 36
 _CORE = "core"
 
