@@ -12,7 +12,7 @@ import pytest
 
 from nearfield import backends
 from nearfield.arrays import Array
-from nearfield.backends import BackendOptions, Inputs
+from nearfield.backends import BackendOptions, Inputs, openvino
 from nearfield.backends.lone_batches import MOST_TOKENS, LoneBatchProgram
 from nearfield.checkpoint.weights.weights import EmbeddingTable, Linear
 from nearfield.hardware import CpuPlan
@@ -88,6 +88,27 @@ def test_both_programs_give_the_same_and_are_saved(tmp_path: Path) -> None:
         found = program.create_executor().run(inputs, ("out",))["out"]
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert len(list(tmp_path.glob("*.ov"))) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"damaged"])
+def test_a_damaged_file_of_either_program_is_written_again(tmp_path: Path, content: bytes) -> None:
+    _program(tmp_path)
+    files = {file: file.stat().st_size for file in tmp_path.glob("*.ov")}
+    for file in files:
+        file.write_bytes(content)
+        assert isinstance(_program(tmp_path), LoneBatchProgram)
+        assert {saved: saved.stat().st_size for saved in tmp_path.glob("*.ov")} == files
+
+
+def test_without_the_second_program_the_first_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(openvino, "write_atomic", fail)
+        assert isinstance(_program(tmp_path), LoneBatchProgram)
+    assert not list(tmp_path.glob("*.ov"))
+    assert isinstance(_program(tmp_path), LoneBatchProgram)
 
 
 def test_tiny_and_reproducible_models_have_one_program() -> None:

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -128,29 +129,36 @@ class OpenVinoBackend(Backend):
     def _programs(self, graph: Graph, lone: Mapping[str, str | int]) -> list[OpenVinoProgram]:
         """Return the program that lanes share, and that for what runs alone if the model is to have one."""
         core, shared = ov.Core(), self._config()
-        if (program := self._cached(core, graph, shared)) is not None:
-            alone = self._cached(core, graph, lone) if lone else None
-            return [program] if alone is None else [program, alone]
+        if cached := self._cached_programs(core, graph, shared, lone):
+            return cached
         with WeightFile(self.options.cache) as file:
             model, factors = _model(graph, self._ops(file))
-        # The shared one is saved last: without it, both are compiled again.
-        configs = [lone, shared] if lone and _constants(model) in _LONE_BYTES else [shared]
-        compiled = [self._compiled(core, model, graph, config) for config in configs]
-        return [OpenVinoProgram(one, graph.inputs, self.precision, factors, file.mapped) for one in reversed(compiled)]
+        configs = [shared, lone] if lone and _constants(model) in _LONE_BYTES else [shared]
+        compiled = [core.compile_model(model, "CPU", config) for config in configs]
+        # The shared one is saved last, and only if the other is: without it, both are compiled again.
+        blobs = [self._blob(graph, config) for config in configs]
+        all(blob is not None and _save(one, blob) for one, blob in reversed(list(zip(compiled, blobs, strict=True))))
+        return [OpenVinoProgram(one, graph.inputs, self.precision, factors, file.mapped) for one in compiled]
 
-    def _compiled(
-        self, core: ov.Core, model: ov.Model, graph: Graph, config: Mapping[str, str | int]
-    ) -> ov.CompiledModel:
-        """Compile a model, and save it for the next process."""
-        compiled = core.compile_model(model, "CPU", config)
-        if (blob := self._blob(graph, config)) is not None:
-            _save(compiled, blob)
-        return compiled
+    def _cached_programs(
+        self, core: ov.Core, graph: Graph, shared: Mapping[str, str | int], lone: Mapping[str, str | int]
+    ) -> list[OpenVinoProgram]:
+        """Return the programs that an earlier process has saved, the shared one first; none if a file was damaged."""
+        saved = [config for config in (shared, lone) if config and self._is_saved(graph, config)]
+        if saved[:1] != [shared]:
+            return []
+        programs = [self._cached(core, graph, config) for config in saved]
+        is_whole = programs[0] is not None and all(self._is_saved(graph, config) for config in saved)
+        return [program for program in programs if program is not None] if is_whole else []
+
+    def _is_saved(self, graph: Graph, config: Mapping[str, str | int]) -> bool:
+        blob = self._blob(graph, config)
+        return blob is not None and blob.is_file()
 
     def _cached(self, core: ov.Core, graph: Graph, config: Mapping[str, str | int]) -> OpenVinoProgram | None:
         """Return the program that an earlier process has saved, if it can be read."""
         blob = self._blob(graph, config)
-        compiled = self._load(core, blob, config) if blob is not None and blob.is_file() else None
+        compiled = None if blob is None else self._load(core, blob, config)
         return None if compiled is None else OpenVinoProgram(compiled, graph.inputs, self.precision)
 
     def pack(self, graph: Graph) -> PackedProgram:
@@ -217,9 +225,12 @@ class OpenVinoBackend(Backend):
         """Return the cached model, or None when the file is damaged or from another machine."""
         try:
             return core.import_model(ov.Tensor(np.memmap(blob, np.uint8, "r")), "CPU", config)
-        except RuntimeError:
-            if (limit := memory_limit()) is None or limit.available > blob.stat().st_size:
-                blob.unlink(missing_ok=True)  # otherwise it may be memory that is missing
+        except OSError:  # it cannot be read, or was removed
+            return None
+        except (RuntimeError, ValueError):  # the latter: it is empty
+            with suppress(OSError):  # the folder may be read-only
+                if (limit := memory_limit()) is None or limit.available > blob.stat().st_size:
+                    blob.unlink(missing_ok=True)  # otherwise it may be memory that is missing
             return None
 
 
@@ -304,8 +315,10 @@ def _parameter(name: str, size: int) -> Node:
     return node
 
 
-def _save(compiled: ov.CompiledModel, blob: Path) -> None:
+def _save(compiled: ov.CompiledModel, blob: Path) -> bool:
     """Write beside and rename, so that a reader never sees half a file; a full disk only costs the next start.
+
+    Return whether it is saved.
 
     OpenVINO writes to memory first. Where that may not be available, the file is left out.
     """
@@ -315,9 +328,11 @@ def _save(compiled: ov.CompiledModel, blob: Path) -> None:
             "The compiled model is not saved for the next start: only %s of memory are free",
             format_bytes(limit.available, limit.bytes),
         )
-        return
+        return False
     try:
         blob.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(blob, compiled.export_model().getbuffer(), shared=True)
     except OSError as error:
         _LOG.warning("The compiled model could not be saved for the next start: %s", error)
+        return False
+    return True
