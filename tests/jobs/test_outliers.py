@@ -54,6 +54,15 @@ def test_a_stream_that_is_alike_has_not_drifted_and_another_one_has() -> None:
 def test_a_stream_that_is_the_reference_is_alike() -> None:
     same = find_drift(TEXTS, TEXTS, vectors=(USUAL, USUAL[::-1]))
     assert 0.4 < same.separability < 0.6 and not same.has_drifted
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_equal_texts_are_not_new(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    one = random.normal(size=(1, 32)).astype(np.float32)
+    one /= np.linalg.norm(one)
+    report = find_drift(["a"] * 30, ["a"] * 31, vectors=(np.repeat(one, 30, 0), np.repeat(one, 31, 0)))
+    assert report.new_share == 0 and not report.has_drifted
     few = np.repeat(np.eye(8)[:3], 10, axis=0)
     assert find_drift(TEXTS[:30], TEXTS[:30], vectors=(few, few)).separability == 0.5
     sides = (few + np.eye(8)[6], few + np.eye(8)[7])

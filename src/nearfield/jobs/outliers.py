@@ -27,6 +27,8 @@ _MAX_COMPARED = 20_000
 _MAX_DRIFT = 5_000
 #: Share of a reference that counts as new by definition.
 _NEW_SHARE = 0.01
+#: Differences of distances that come from rounding: equal texts are no farther from each other than from themselves.
+_ROUNDING = 1e-6
 #: Pairs that are compared at a time.
 _PAIRS = 1 << 24
 MIN_TEXTS = 10
@@ -114,7 +116,7 @@ def find_outliers(
     rows = vectors_of(listed, vectors, model, "clustering", accept_license=accept_license, progress=progress).rows
     scores = neighbour_distances(rows, sample_rows(rows, _MAX_COMPARED, seed), skip_self=True)
     first, third = np.percentile(scores, [25, 75])
-    fence = third + 1.5 * (third - first) + 1e-6
+    fence = third + 1.5 * (third - first) + _ROUNDING
     order = np.argsort(-scores, kind="stable")[: int((scores > fence).sum()) if count is None else count]
     return [Outlier(int(place), float(scores[place]), bool(scores[place] > fence)) for place in order]
 
@@ -184,7 +186,7 @@ def neighbour_distances(vectors: Array, others: Array, *, skip_self: bool) -> Ar
 
 def _compare(old: Array, new: Array, count: int, seed: int) -> DriftReport:
     compared = sample_rows(old, _MAX_COMPARED, seed)
-    usual = np.quantile(neighbour_distances(compared, compared, skip_self=True), 1 - _NEW_SHARE)
+    usual = np.quantile(neighbour_distances(compared, compared, skip_self=True), 1 - _NEW_SHARE) + _ROUNDING
     distances = neighbour_distances(new, compared, skip_self=False)
     is_new = distances > usual
     interval = library("scipy.stats").binomtest(int(is_new.sum()), len(new)).proportion_ci(method="exact")
