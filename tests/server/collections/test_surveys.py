@@ -230,6 +230,22 @@ def test_an_owner_has_a_share_of_those_that_wait() -> None:
         runner.check_room()
 
 
+def test_a_refused_survey_leaves_nothing(client: httpx.Client, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask(client, "/pets/duplicates", {})
+    before = sorted((home / "pets" / "surveys").rglob("*"))
+    monkeypatch.setattr(survey_runner, "_MAX_OWN", 0)
+    for similarity in (0.83, 0.84):
+        assert client.post("/pets/duplicates", json={"similarity": similarity}).status_code == 429
+    assert sorted((home / "pets" / "surveys").rglob("*")) == before
+
+
+def test_a_survey_does_not_fork_the_server(client: httpx.Client) -> None:
+    forks: list[None] = []
+    os.register_at_fork(before=lambda: forks.append(None))
+    assert ask(client, "/pets/duplicates", {"similarity": 0.81}).status_code == 200
+    assert not forks
+
+
 def test_the_process_ends_with_the_server(tmp_path: Path) -> None:
     os.mkfifo(SurveyFolder(tmp_path).passages)  # it waits for somebody to write
     request = msgspec.json.encode(SurveyRequest("map", "passages", "dense")).decode()

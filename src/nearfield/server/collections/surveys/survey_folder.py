@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -110,8 +111,18 @@ class SurveyFolder:
         if error is not None:
             release_lock(lock)
             raise error
-        self.report("waits", 0.0)
+        try:
+            self.report("waits", 0.0)
+        except BaseException:
+            release_lock(lock)
+            raise
         return lock
+
+    def discard(self) -> None:
+        """Remove the folder of a survey that is not computed, and of its state if there is no other."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):
+            self.path.parent.rmdir()
 
     def remove_others(self) -> None:
         """Remove surveys of earlier states of the collection, and the oldest of this one."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
 
 import msgspec
 
@@ -73,14 +73,13 @@ class SurveyRunner:
             await in_thread(folder.remove_inputs)
 
     async def _compute(self, name: str, folder: SurveyFolder, request: SurveyRequest) -> None:
-        process = await _start(str(folder.path), msgspec.json.encode(request).decode(), name)
-        assert process.stderr is not None
+        process = await in_thread(_start, str(folder.path), msgspec.json.encode(request).decode(), name)
         try:
-            said = await asyncio.wait_for(process.stderr.read(), _MAX_SECONDS)  # until the process ends
+            said = await asyncio.wait_for(_read_errors(process), _MAX_SECONDS)  # until the process ends
         except asyncio.TimeoutError as error:
             raise NearfieldError(f"It took more than {_MAX_SECONDS / 60:g} minutes, and was ended.") from error
         finally:
-            await _end(process)
+            await in_thread(_end, process)
         if process.returncode:
             LOG.error("a survey of collection %r failed: %s", name, said[-_LOGGED:].decode(errors="replace"))
             raise NearfieldError(f"The process that computes it ended with status {process.returncode}; see the log.")
@@ -88,21 +87,36 @@ class SurveyRunner:
             raise NearfieldError("The process that computes it ended without a result.")
 
 
-async def _end(process: Process) -> None:
-    """End a process, if it has not ended by itself, and wait for that."""
-    if process.returncode is None and process.stderr is not None and not process.stderr.at_eof():
-        process.kill()
-    if process.stdin is not None:
-        process.stdin.close()
-    await process.wait()
+def _start(*arguments: str) -> Popen[bytes]:
+    """Start the process of a survey with the import path of this one; it ends when its input is closed.
 
-
-async def _start(*arguments: str) -> Process:
-    """Start the process of a survey with the import path of this one; it ends when its input is closed."""
+    ``subprocess`` does not fork this process, as uvloop does: libraries with threads, such as LanceDB, may then hang.
+    """
     paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
     environment = {**os.environ, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
     words = (sys.executable, "-m", _MODULE, *arguments)
-    return await asyncio.create_subprocess_exec(*words, stdin=PIPE, stdout=DEVNULL, stderr=PIPE, env=environment)
+    return Popen(words, stdin=PIPE, stdout=DEVNULL, stderr=PIPE, env=environment)
+
+
+async def _read_errors(process: Popen[bytes]) -> bytes:
+    """Return what a process writes to its stderr until it ends; end it if this is cancelled."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), process.stderr)
+    try:
+        return await reader.read()
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        transport.close()
+
+
+def _end(process: Popen[bytes]) -> None:
+    """Wait for the end of a process; one that still runs ends when its input is closed."""
+    if process.stdin is not None:
+        process.stdin.close()
+    process.wait()
 
 
 def _fail(folder: SurveyFolder, error: Exception) -> None:

@@ -60,6 +60,7 @@ async def _begin(folder: SurveyFolder, context: RequestContext) -> LockedFile | 
             collection_service(context).surveys.check_room()
     except BaseException:
         if lock is not None:
+            folder.discard()  # each request may have other options: what they leave would grow without end
             release_lock(lock)
         raise
     return lock
