@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -121,6 +122,15 @@ async def test_the_other_client_awaits_the_same(base: str) -> None:
         ("classify", {"input": TEXTS, "labels": ["a"], "model": "none"}, 404, "none"),
         ("duplicates", {"input": TEXTS, "model": "tiny"}, 400, "by_meaning"),
         ("drift", {"input": TEXTS, "reference": []}, 400, "reference is empty"),
+        (
+            "classify",
+            {"input": ["a"] * 80, "labels": ["a" * 900_000, "b"]},
+            400,
+            "80 texts for 2 labels would have 72 MB",
+        ),
+        ("classify", {"input": ["a"] * 8_000, "labels": list(map(str, range(1_000)))}, 400, "fewer texts, or fewer"),
+        ("recommend", {"input": TEXTS[:1], "ids": ["a" * 1_001], "like": ["a"]}, 400, "'ids[0]'"),
+        ("duplicates", {"input": TEXTS[:1], "ids": [2**64]}, 400, "'ids[0]'"),
         ("topics/other", {}, 404, "'other' is not served here"),
         ("topics/notes", {"model": "tiny"}, 400, "leave the model out"),
     ],
@@ -182,3 +192,44 @@ def test_keys_see_the_models_that_they_may_use(home: Path, fleet: dict[str, Load
         assert status(keys["allowed"][0], "topics/notes", {"count": 3}) == 200
         assert status(keys["other"][0], "topics/notes", {"count": 3}) == 403
         assert status(keys["other"][0], "outliers", {"input": TEXTS, "model": "tiny"}) in (403, 404)
+
+
+def test_lines_of_a_batch_are_answered_as_requests_are(base: str) -> None:
+    lines = {
+        "topics": {"input": TEXTS, "count": 3},
+        "few": {"input": TEXTS[:3]},
+        "none": {"input": TEXTS, "model": "none"},
+        "wrong": {"input": "cat"},
+    }
+    with httpx.Client(base_url=base, timeout=60) as http:
+        output, errors = _run_batch(http, "/jobs/topics", lines)
+        own = http.post("/jobs/topics", json=lines["topics"]).json()
+        assert output["topics"] == own and len(own["topics"]) == 3
+        for name in ("few", "none", "wrong"):
+            reply = http.post("/jobs/topics", json=lines[name])
+            assert reply.status_code in (400, 404) and errors[name] == reply.json()
+        texts, _ = _run_batch(http, "/jobs/duplicates", {"one": {"input": [*TEXTS, TEXTS[0]]}})
+        assert texts["one"]["copies"]["exact"] == 1 and texts["one"]["model"] is None
+
+
+def _run_batch(http: httpx.Client, path: str, bodies: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run a batch with a line for each body; return the bodies of the replies, those of errors apart."""
+    lines = [{"custom_id": name, "method": "POST", "url": path, "body": body} for name, body in bodies.items()]
+    content = "\n".join(map(json.dumps, lines)).encode()
+    file = http.post("/v1/files", data={"purpose": "batch"}, files={"file": ("lines.jsonl", content)}).json()["id"]
+    body = {"input_file_id": file, "endpoint": path, "completion_window": "24h"}
+    batch = http.post("/v1/batches", json=body).raise_for_status().json()
+    until = time.monotonic() + 60
+    while batch["status"] not in ("completed", "failed"):
+        assert time.monotonic() < until, batch
+        time.sleep(0.02)
+        batch = http.get(f"/v1/batches/{batch['id']}").json()
+    output, errors = (_read_replies(http, batch[name]) for name in ("output_file_id", "error_file_id"))
+    return output, errors
+
+
+def _read_replies(http: httpx.Client, file: str | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    lines = map(json.loads, http.get(f"/v1/files/{file}/content").text.splitlines())
+    return {line["custom_id"]: line["response"]["body"] for line in lines}

@@ -15,6 +15,8 @@ from nearfield.server.exchange.exchange import Bounds
 from nearfield.server.models.description import ModelDescription
 from nearfield.server.models.model_pool import ModelPool
 
+#: Characters of a number in a reply.
+_CHARACTERS_PER_NUMBER = 12
 #: From the vectors of the inputs, None without inputs, to the fields of the reply. It runs in a thread.
 JobWork = Callable[[JobVectors | None], dict[str, Any]]
 
@@ -42,7 +44,9 @@ class VectorJob(Encode):
 
     @property
     def number_count(self) -> int:
-        return 0
+        """About as many numbers as have the bytes of the reply: that of the first row for each row of a list."""
+        rows = (value for value in self.outcome.values() if isinstance(value, list) and value)
+        return sum(len(value) * (1 + len(str(value[0])) // _CHARACTERS_PER_NUMBER) for value in rows)
 
     async def perform(self, models: ModelPool, bounds: Bounds) -> None:
         if self.inputs:

@@ -30,12 +30,15 @@ from nearfield.server.dialects.jobs.schemas import (
 from nearfield.server.exchange import VectorJob
 from nearfield.server.exchange.vector_job import JobWork
 from nearfield.server.http.request_context import RequestContext
+from nearfield.units import format_bytes
 
 if TYPE_CHECKING:
     from nearfield.corpus.collection import Collection
 
 #: Documents of a collection that one request reads at most.
 MAX_DOCUMENTS = 20_000
+#: Bytes of all scores of a reply at most, each with the name of its label; and those of the number of one.
+MAX_SCORE_BYTES, _NUMBER_BYTES = 2**26, 24
 
 
 # -- over texts --------------------------------------------------------------------------------------------------------
@@ -127,9 +130,21 @@ def _read_texts(texts: Sequence[str], ids: Sequence[object] | None = None, field
 
 def _classify(items: JobItems, request: LabelOptions, context: RequestContext) -> VectorJob:
     names, sentences = label_sentences(request.labels, request.templates)
+    _check_scores(len(items), names)
     texts = [*(items.texts if items.vectors is None else ()), *sentences]
     work: Callable[..., JsonObject] = partial(job_work.label_items, items, names)
     return _job(texts, "classification", work, request.model or items.model or None, context)
+
+
+def _check_scores(texts: int, names: Sequence[str]) -> None:
+    """Raise InputError if the reply, which has the score of each label for each text, would be too large."""
+    size = texts * sum(len(name.encode("utf-8", "replace")) + _NUMBER_BYTES for name in names)
+    if size > MAX_SCORE_BYTES:
+        raise InputError(
+            f"The scores of {texts:,} texts for {len(names):,} labels would have {format_bytes(size)}, and a reply has "
+            f"{format_bytes(MAX_SCORE_BYTES)} of them at most: send fewer texts, or fewer or shorter labels.",
+            param="labels",
+        )
 
 
 def _drift(reference: JobItems, request: CollectionDriftRequest, context: RequestContext) -> VectorJob:

@@ -10,6 +10,8 @@ from nearfield.server.dialects.schemas import Name
 
 #: Results that a request may ask for, labels, and templates.
 MAX_COUNT, MAX_LABELS, MAX_TEMPLATES = 10_000, 1_000, 32
+#: Characters of an id that a request gives.
+MAX_ID_LENGTH = 1_000
 Count = Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)]
 Seed = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -19,6 +21,10 @@ Labels = (
 )
 #: The id of an item; without ids, its number from 0 on.
 ItemId = str | int
+#: An id that a request gives: replies repeat it.
+GivenId = (
+    Annotated[str, msgspec.Meta(max_length=MAX_ID_LENGTH)] | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+)
 
 
 class JobOptions(msgspec.Struct, kw_only=True):
@@ -69,7 +75,7 @@ class RecommendRequest(RecommendOptions, kw_only=True):
     """Body of POST /jobs/recommend: items as texts, and their ids, by default their numbers from 0 on."""
 
     input: list[str]
-    ids: list[ItemId] | None = None
+    ids: list[GivenId] | None = None
 
 
 class OutlierOptions(JobOptions, kw_only=True):
@@ -106,7 +112,7 @@ class DuplicateRequest(JobOptions, kw_only=True):
     """
 
     input: list[str]
-    ids: list[ItemId] | None = None
+    ids: list[GivenId] | None = None
     keep: Literal["longest", "first"] = "longest"
     similarity: Annotated[float, msgspec.Meta(ge=0.8, le=1)] = 0.8
     by_meaning: bool = False

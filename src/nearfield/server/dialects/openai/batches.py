@@ -71,7 +71,15 @@ class BatchRequest(msgspec.Struct):
     """Body of POST /v1/batches."""
 
     input_file_id: str
-    endpoint: Literal["/v1/embeddings"]
+    endpoint: Literal[
+        "/v1/embeddings",
+        "/jobs/classify",
+        "/jobs/topics",
+        "/jobs/recommend",
+        "/jobs/outliers",
+        "/jobs/drift",
+        "/jobs/duplicates",
+    ]
     completion_window: Literal["24h"]
     metadata: Annotated[dict[Label, Value], msgspec.Meta(max_length=16)] | None = None
     output_expires_after: FileExpiry | None = None
