@@ -21,7 +21,7 @@ from nearfield.corpus.collection import Collection
 from nearfield.encoder import Encoder
 from nearfield.errors import InputError, Overloaded
 from nearfield.fileio.locks import release_lock
-from nearfield.server.collections.surveys import passage_dump, survey_runner
+from nearfield.server.collections.surveys import passage_dump, survey_folder, survey_runner
 from nearfield.server.collections.surveys.passage_dump import dump_passages, feature_table, state_digest
 from nearfield.server.collections.surveys.survey_folder import SurveyFolder, SurveyRequest
 from nearfield.server.collections.surveys.survey_process import main
@@ -268,3 +268,17 @@ def test_the_folder_keeps_one_lock_and_one_error(tmp_path: Path) -> None:
     again = folder.begin()
     assert again is not None
     release_lock(again)
+
+
+def test_a_full_disk_at_the_start_leaves_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    folder = SurveyFolder.of_request(tmp_path, "state", SurveyRequest("map", "passages", "dense"))
+    with monkeypatch.context() as patch:
+        patch.setattr(survey_folder, "write_atomic", fail)
+        with pytest.raises(OSError, match="No space"):
+            folder.begin()
+    lock = folder.begin()
+    assert lock is not None
+    release_lock(lock)

@@ -121,4 +121,5 @@ def _end(process: Popen[bytes]) -> None:
 
 def _fail(folder: SurveyFolder, error: Exception) -> None:
     if folder.path.is_dir():  # else the collection was dropped
+        folder.remove_inputs()  # on a full disk, they leave no space for the error
         folder.fail(error)
