@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import select
 import signal
 import sys
 import threading
@@ -27,6 +28,7 @@ def main(link: int, file: int) -> None:
     """Serve until the parent closes its end of the socket."""
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     bound_heaps()
     parent = Connection(link)
     try:
@@ -36,6 +38,18 @@ def main(link: int, file: int) -> None:
             threading.Thread(target=_serve, args=(program, connection), daemon=True).start()
     except (EOFError, OSError):
         os._exit(0)  # threads may be in native code
+
+
+def _end_with_parent(process: int) -> None:
+    """End when the parent has, also where a process that was forked from it still has its end of the socket."""
+    try:
+        descriptor = os.pidfd_open(process)
+    except (AttributeError, OSError):
+        return  # no such call here: the socket tells it
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    poll.poll()
+    os._exit(0)  # threads may be in native code
 
 
 def _load(parent: Connection, file: int) -> Program:
