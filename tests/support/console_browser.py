@@ -27,6 +27,8 @@ MARKS = [
 
 #: Markup that would run if a text of it were read as markup.
 ATTACK = "<img src=x onerror=window.attacked=1><svg onload=window.attacked=1>"
+#: Values of JavaScript that are shown only by mistake.
+VALUES = {"false", "true", "undefined", "null", "NaN", "[object Object]"}
 THEMES = {"light": (1280, 900), "dark": (390, 844)}
 Act = Callable[[Any], None]
 
@@ -86,8 +88,9 @@ def wait_for(page: Any, text: str, timeout: float = 10_000) -> None:
 
 
 def check_page(page: Any, scheme: str) -> None:
-    """Check that no text of the page ran, that it is as wide as the screen, and that axe-core finds nothing serious."""
+    """Check that no text ran or is a value of the code, the page's width, and what axe-core finds."""
     assert page.evaluate("window.attacked") is None, page.url
+    assert not set(page.inner_text("body").splitlines()) & VALUES, page.url
     assert page.evaluate("document.documentElement.scrollWidth") <= THEMES[scheme][0], page.url
     assert not serious_faults(page), page.url
 

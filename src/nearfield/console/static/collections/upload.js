@@ -1,6 +1,6 @@
 // Upload: files that become documents, dropped or chosen, with their progress.
 
-import { call, getJson } from "../api.js";
+import { call, getJson, pathOf } from "../api.js";
 import { announce, field, h, show } from "../dom.js";
 import { bytes, count } from "../format.js";
 import { discard, LARGE, sendFile, unfinished } from "./resumable.js";
@@ -9,7 +9,7 @@ import { indexing } from "./state.js";
 /** Seconds between two looks at the indexing. */
 const SECONDS = 1;
 
-export function render(body, { address, signal }) {
+export function render(body, { name, address, changed, signal }) {
   const input = h("input", { type: "file", multiple: true, change: () => send([...input.files]) });
   const list = h("ul", { class: "uploads" });
   const zone = h("div", { class: "drop", dragover, dragleave, drop }, h("p", null, "Drop files here, or choose them."), field("Files", input));
@@ -20,7 +20,7 @@ export function render(body, { address, signal }) {
     for (const file of files) {
       const state = h("span", null, "waits");
       list.append(h("li", null, h("bdi", null, file.name), ` (${bytes(file.size)}): `, state));
-      last = last.then(() => upload(address, file, state, signal));
+      last = last.then(() => upload(address, file, state, signal)).then(changed);
     }
   }
   function dragover(event) {
@@ -35,7 +35,13 @@ export function render(body, { address, signal }) {
     dragleave();
     send([...event.dataTransfer.files]);
   }
-  body.append(zone, pending(address), h("div", { "aria-live": "polite" }, list));
+  show(body, zone, pending(address), h("div", { "aria-live": "polite" }, list), next(name));
+}
+
+/** What people do with files that have arrived. */
+function next(name) {
+  const link = (view, text) => h("a", { href: `#/collections/${pathOf(name, view)}` }, text);
+  return h("p", { class: "small" }, "Then ", link("search", "search them"), ", or see ", link("documents", "what was read"), ".");
 }
 
 /** Name the files of which a part has arrived: the browser cannot open them again by itself. */
