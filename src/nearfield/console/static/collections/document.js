@@ -15,9 +15,8 @@ export function render(body, { name, address, query, signal }) {
   const id = query.get("id") ?? "";
   const first = Number(query.get("first")) || 0;
   load(body, "Reading the document", () => fetchDocument(`${address}/document`, id, first, signal), (found) => [
-    h("h3", null, shorten(found.document.title || found.document.key, 500)),
+    heading(found.document),
     facts(found.document),
-    problems(found.document),
     pager(name, id, found),
     found.chunks.length ? null : empty("No chunks", "Nothing of this document can be found by a search."),
     found.text && h("p", { class: "document-text", tabindex: "0" }, markedText(found)),
@@ -25,6 +24,14 @@ export function render(body, { name, address, query, signal }) {
     found.chunks.length > 0 && h("details", null, h("summary", null, "Chunks in numbers"), chunkTable(found)),
     removal(name, address, found.document),
   ]);
+}
+
+/** The names of the document, and what is wrong with it. */
+function heading(document) {
+  const { title, key, state } = document;
+  const wrong = state !== "done" && h("div", { class: "notice" }, h("span", { class: `badge ${state}` }, state), problems(document));
+  const name = title && title !== key && h("p", { class: "small" }, shorten(key, 500));
+  return [h("h3", null, shorten(title || key, 500)), name, wrong || problems(document)];
 }
 
 /** A button that removes the document, after a question. */

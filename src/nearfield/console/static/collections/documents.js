@@ -28,7 +28,7 @@ export function render(body, { name, address, query, signal }) {
 
 function documentTable(name, documents) {
   const rows = documents.map((document) => [
-    [h("a", { href: documentLink(name, document.id) }, shorten(document.title || document.key || document.id, 200)), h("p", { class: "small" }, shorten(document.key, 200))],
+    [h("a", { href: documentLink(name, document.id) }, shorten(document.title || document.key || document.id, 200)), h("p", { class: "small" }, shorten(secondName(document), 200))],
     [h("span", { class: `badge ${document.state}` }, document.state), problems(document)],
     whole(document.chunks),
     whole(document.tokens),
@@ -38,8 +38,16 @@ function documentTable(name, documents) {
 
 export const documentLink = (name, id) => `#/collections/${pathOf(name, "document")}?${queryOf({ id })}`;
 
-/** Say what is wrong with a document, and what to do. */
-export function problems({ error, losses }) {
+/** The name of a document in its source, without the source. */
+export const keyOf = (id) => id.slice(id.indexOf("#") + 1);
+
+/** What tells documents of the same name apart: the name in the source, or the source if that is the name. */
+const secondName = ({ id, title, key }) => (title && title !== key ? key : id.slice(0, id.indexOf("#")).replace(/:$/, ""));
+
+/** Say what is wrong with a document, whose name is shown beside it, and what to do. */
+export function problems({ error, key, losses }) {
+  const name = `${key.split("/").at(-1)}: `;
+  const cause = error?.startsWith(name) ? `${error[name.length].toUpperCase()}${error.slice(name.length + 1)}` : error;
   const words = losses.map(({ reason, advice }) => `${reason}. ${advice}`);
-  return [error, ...words].filter(Boolean).map((text) => h("p", { class: "small" }, text));
+  return [cause, ...words].filter(Boolean).map((text) => h("p", { class: "small reason" }, text));
 }

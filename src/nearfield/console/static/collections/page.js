@@ -1,8 +1,8 @@
 // Collections: the list of them, and the pages of one.
 
-import { call, getJson, pathOf } from "../api.js";
-import { empty, h, load, tabs } from "../dom.js";
-import { count } from "../format.js";
+import { call, getJson, pathOf, queryOf } from "../api.js";
+import { empty, h, load, show, tabs } from "../dom.js";
+import { count, whole } from "../format.js";
 import * as ask from "./ask.js";
 import { creation } from "./create.js";
 import * as document from "./document.js";
@@ -28,9 +28,12 @@ export function render(main, { parts: [name, view = "documents"], query, signal 
   const address = collectionPath(name);
   const shown = Object.hasOwn(VIEWS, view) ? view : "documents";
   load(content, `Reading ${name}`, () => getJson(address, { signal }), (info) => {
+    const head = h("div", null, heading(info));
     const body = h("div", null);
-    VIEWS[shown].render(body, { name, address, info, query, signal });
-    return [heading(info), tabs("Pages of the collection", links(name), `#/collections/${pathOf(name, shown)}`), body];
+    const changed = () => getJson(address, { quiet: true, signal }).then((now) => show(head, heading(now)), () => {});
+    VIEWS[shown].render(body, { name, address, info, query, signal, changed });
+    const tab = shown === "document" ? "documents" : shown;
+    return [head, tabs("Pages of the collection", links(name), `#/collections/${pathOf(name, tab)}`), body];
   });
 }
 
@@ -41,7 +44,12 @@ function heading(info) {
   return [h("h2", null, info.name), h("p", null, sizes(info), ". ", features(info)), stateLine(info)];
 }
 
-const sizes = (info) => `${count(info.documents, "document")}, ${count(info.chunks, "chunk")}, ${count(info.tokens, "token")}`;
+/** How much can be found. Documents that failed are no part of it, so that the number of all is said too. */
+function sizes({ documents, chunks, tokens, states }) {
+  const all = Object.values(states).reduce((sum, number) => sum + number, 0);
+  const of = all > documents ? `${whole(documents)} of ` : "";
+  return `${of}${count(Math.max(all, documents), "document")}, ${count(chunks, "chunk")}, ${count(tokens, "token")}`;
+}
 
 function features(info) {
   const words = Object.entries(info.features).map(([name, feature]) => `${name} (${modelName(feature.model ?? "derived")})`);
@@ -53,7 +61,8 @@ const modelName = (name) => (name.startsWith("/") ? name.split("/").at(-1) : nam
 
 function stateLine(info) {
   const states = Object.entries(info.states).filter(([state, number]) => state !== "done" && number > 0);
-  return states.length > 0 && h("p", { class: "notice" }, states.map(([state, number]) => `${count(number, "document")} ${state}`).join(", "));
+  const link = ([state, number]) => h("a", { href: `#/collections/${pathOf(info.name, "documents")}?${queryOf({ state })}` }, `${count(number, "document")} ${state}`);
+  return states.length > 0 && h("p", { class: "notice" }, states.map((each, index) => [index > 0 && ", ", link(each)]));
 }
 
 // -- the list --------------------------------------------------------------------------------------------------------
@@ -67,7 +76,7 @@ function list(collections, signal) {
 }
 
 function card(name, isDescribed, signal) {
-  const size = h("p", { class: "small" });
+  const size = h("p", { class: "small" }, isDescribed && "Reading its size");
   if (isDescribed) describe(name, size, signal);
   return h("article", { class: "card" }, h("h2", null, h("a", { href: `#/collections/${pathOf(name)}` }, name)), size);
 }
