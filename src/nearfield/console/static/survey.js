@@ -4,6 +4,7 @@ import { postJson } from "./api.js";
 import { failure, h, show, waiting } from "./dom.js";
 
 const SECONDS = 1;
+const WAITS = "Waits for earlier work: the server computes one map or search for duplicates at a time.";
 
 /** Ask for a map or for duplicates until it is done, and show it with `render`; `element` shows the progress. */
 export async function survey(element, path, request, signal, render) {
@@ -21,6 +22,6 @@ export async function survey(element, path, request, signal, render) {
 }
 
 function progress({ step, share }) {
-  const text = `The server ${step}: ${Math.round(100 * share)} %`;
+  const text = step === "waits" ? WAITS : `The server ${step}: ${Math.round(100 * share)} %`;
   return h("p", { class: "waiting" }, h("progress", { max: 1, value: share, "aria-label": text }), " ", text);
 }

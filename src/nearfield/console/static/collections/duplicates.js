@@ -3,7 +3,7 @@
 import { field, h, select, show, empty } from "../dom.js";
 import { count, score, shorten, whole } from "../format.js";
 import { survey } from "../survey.js";
-import { documentLink } from "./documents.js";
+import { documentLink, keyOf } from "./documents.js";
 
 const KINDS = [["documents"], ["passages"]];
 /** Groups that are shown at a time. */
@@ -60,6 +60,11 @@ function groupCard(name, of, { keep, copies, count: number }) {
   return h("article", { class: "card group" }, h("h3", null, link(name, keep)), excerpt(keep), h("p", { class: "small" }, `is repeated by ${count(number, of.slice(0, -1))}:`), h("ul", null, items, rest));
 }
 
-const link = (name, { document, number, title }) => [h("a", { href: `${documentLink(name, document)}&first=${number}` }, shorten(title || document, 120)), " "];
+/** Copies often have the same title: the name of the document tells them apart. */
+function link(name, { document, number, title }) {
+  const key = keyOf(document);
+  const shown = h("a", { href: `${documentLink(name, document)}&first=${number}` }, shorten(title || key, 120));
+  return [shown, " ", title && title !== key && h("span", { class: "small" }, shorten(key, 120), " ")];
+}
 
 const excerpt = ({ text }) => h("p", { class: "small" }, shorten(text, 200));

@@ -6,7 +6,7 @@ import { clock } from "../format.js";
 
 /** Say where a chunk is in its document. */
 export function placeOf({ page, last_page: last, page_unit: unit, lines, start_time: from, end_time: to, start, end }) {
-  if (page !== null) return last && last !== page ? `${unit} ${page} to ${last}` : `${unit} ${page}`;
+  if (page !== null) return last && last !== page ? `${unit}s ${page} to ${last}` : `${unit} ${page}`;
   if (from !== null) return to === null ? clock(from) : `${clock(from)} to ${clock(to)}`;
   if (lines) return `lines ${lines[0]} to ${lines[1]}`;
   return end > start ? `characters ${start} to ${end}` : "";
@@ -19,7 +19,7 @@ export function media(chunk, signal) {
 
 /** A picture that is fetched when it comes into view. */
 function thumbnail(chunk, signal) {
-  const image = h("img", { alt: `${chunk.kind} ${placeOf(chunk)}`, class: "thumbnail" });
+  const image = h("img", { alt: `Picture of ${placeOf(chunk) || "it"}`, class: "thumbnail" });
   const seen = new IntersectionObserver(([entry]) => {
     if (!entry.isIntersecting) return;
     seen.disconnect();

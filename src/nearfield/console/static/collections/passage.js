@@ -2,7 +2,7 @@
 
 import { h, table } from "../dom.js";
 import { count, score } from "../format.js";
-import { documentLink } from "./documents.js";
+import { documentLink, keyOf } from "./documents.js";
 import { media, placeOf } from "./media.js";
 
 /** What each stage compares; a stage of another name is a feature of the collection. */
@@ -19,8 +19,8 @@ export function passage(name, hit, number, signal) {
   return h(
     "article",
     { class: "card" },
-    h("h3", null, `${number}. `, h("a", { href: documentLink(name, hit.document) }, hit.title || hit.document), " ", h("span", { class: "badge" }, score(hit.score))),
-    h("p", { class: "small" }, [placeOf(hit), hit.headings.join(" › ")].filter(Boolean).join(", ")),
+    h("h3", null, `${number}. `, h("a", { href: documentLink(name, hit.document) }, hit.title || keyOf(hit.document)), " ", h("span", { class: "badge" }, score(hit.score))),
+    h("p", { class: "small" }, [hit.title && keyOf(hit.document), placeOf(hit), hit.headings.join(" › ")].filter(Boolean).join(", ")),
     hit.text && h("p", { class: "passage" }, highlighted(hit.text, hit.highlights)),
     media(hit, signal),
     hit.bridge && h("p", { class: "small" }, hit.bridge),
