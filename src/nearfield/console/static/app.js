@@ -1,6 +1,6 @@
 // The console's frame: navigation by the address, the theme and the key.
 
-import { askForKey } from "./key.js";
+import { askForKey, storedKey } from "./key.js";
 import { h, show } from "./dom.js";
 import * as collections from "./collections/page.js";
 import * as keys from "./keys/page.js";
@@ -52,8 +52,9 @@ function nextTheme() {
 }
 
 async function changeKey() {
+  const earlier = storedKey();
   await askForKey("Servers with keys need one for each request. What it may do depends on its scopes.");
-  navigate();
+  if (storedKey() !== earlier) navigate(); // what was typed on the page stays
 }
 
 document.getElementById("theme").addEventListener("click", nextTheme);

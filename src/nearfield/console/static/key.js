@@ -22,13 +22,14 @@ export function askForKey(reason) {
 function openDialog(reason) {
   const input = h("input", { type: "password", autocomplete: "off", spellcheck: "false", value: storedKey() });
   const forget = h("button", { type: "button", click: () => dialog.close("forget") }, "Forget the key");
+  const cancel = h("button", { type: "button", class: "quiet", click: () => dialog.close("cancel") }, "Cancel");
   const form = h(
     "form",
     { method: "dialog" },
     h("h2", { id: "key-title" }, "API key"),
     h("p", null, reason),
     field("Key", input, "It is sent to this server alone, and forgotten when the tab is closed."),
-    h("div", { class: "row" }, h("button", { value: "use", class: "main" }, "Use this key"), storedKey() && forget),
+    h("div", { class: "row" }, h("button", { value: "use", class: "main" }, "Use this key"), storedKey() && forget, cancel),
   );
   const dialog = h("dialog", { "aria-labelledby": "key-title" }, form);
   document.body.append(dialog);

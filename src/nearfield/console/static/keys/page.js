@@ -5,6 +5,7 @@ import { act, announce, code, empty, field, h, load, show, table } from "../dom.
 import { whole } from "../format.js";
 
 export const title = "Keys";
+const COMMANDS = ["nearfield keys new --name me --scope infer --scope manage --file keys.toml", "nearfield serve MODEL --api-key-file keys.toml"];
 
 export function render(main, { signal }) {
   const content = h("div", null);
@@ -15,11 +16,16 @@ export function render(main, { signal }) {
 }
 
 function draw({ keys, editable }, created, read) {
-  if (!keys.length) return empty("No keys", "Everybody on this machine may use the server. Create the first key with ", h("code", null, "nearfield keys new"), ", and start the server with --api-key-file.");
+  if (!keys.length) return noKeys();
   const problem = h("div", null);
   const rows = keys.map((key) => row(key, editable, problem, read));
   const shown = table("Keys", ["Name", "Scopes", "Models", "Tokens a minute", "Change"], rows);
   return [shown, problem, editable ? creation(created, read) : h("p", { class: "notice" }, "These keys cannot be changed here: start the server with --api-key-file keys.toml.")];
+}
+
+function noKeys() {
+  const hint = empty("No keys", "Everybody who reaches the server may use it. Create a first key that manages the others, and start the server with its file:");
+  return [hint, code(COMMANDS.join("\n"))];
 }
 
 function row(key, editable, problem, read) {
@@ -31,7 +37,7 @@ function row(key, editable, problem, read) {
     read();
   };
   const button = h("button", { type: "button", "aria-label": `Revoke ${key.name}`, click: (event) => act(event.currentTarget, problem, revoke) }, "Revoke");
-  return [key.name, key.scopes.join(", "), key.models.join(", "), rate, key.current ? "this key" : editable && button];
+  return [key.name, key.scopes.join(", "), key.models.map((model) => (model === "*" ? "all" : model)).join(", "), rate, key.current ? "this key" : editable && button];
 }
 
 function creation(created, read) {
@@ -45,7 +51,7 @@ function creation(created, read) {
     const scopes = manage.checked ? ["infer", "manage"] : ["infer"];
     const request = { name: name.value.trim(), scopes, models: models.value.split(/[\s,]+/).filter(Boolean), tokens_per_minute: Number(rate.value) || null };
     const key = await postJson("keys", request);
-    show(created, h("section", { class: "panel" }, h("h2", null, `The key of ${key.name}`), h("p", null, "It is shown only now. The server stores its hash."), code(key.key)));
+    show(created, h("section", { class: "panel" }, h("h2", null, `The key of ${key.name}`), h("p", null, "It is shown only now: the server stores its hash alone. Clients send it as their API key; “My key” at the top uses it here."), code(key.key)));
     read();
   };
   const submit = (event) => {
@@ -56,7 +62,7 @@ function creation(created, read) {
     "form",
     { submit, class: "panel" },
     h("h2", null, "New key"),
-    h("div", { class: "columns" }, field("Name of the client", name), field("Models", models, "Ids or patterns, such as BAAI/*"), field("Tokens a minute", rate, "Empty: no limit")),
+    h("div", { class: "columns" }, field("Name of the client", name), field("Models", models, "Ids or patterns, such as BAAI/*; * is all"), field("Tokens a minute", rate, "Empty: no limit")),
     field("May also manage models, collections and keys", manage),
     h("div", { class: "row" }, button),
     problem,
