@@ -138,7 +138,7 @@ def test_texts_and_pictures(browser: Any, url: str, clip: Encoder, tmp_path: Pat
     page.get_by_label("Pictures").set_input_files([str(tmp_path / name), str(tmp_path / "b.png")])
     page.get_by_label("Texts, one on each line").fill("a cat")
     page.get_by_label("Model", exact=True).select_option(clip.name)
-    page.get_by_label("Beside it", exact=True).select_option("tiny")
+    page.get_by_label("Second model", exact=True).select_option("tiny")
     press("Compare")(page)
     page.get_by_role("heading", name="The same in code").wait_for()
     vectors = np.stack([np.asarray(clip.encode(one)) for one in ("a cat", *files)])

@@ -46,9 +46,9 @@ function createControls(models) {
   model.addEventListener("change", offer);
   offer();
   const fields = [
-    field("Texts, one on each line", texts, "A reranker ranks the others by the first."),
+    field("Texts, one on each line", texts, "With a reranker, the first line is the query that ranks the others."),
     field("Pictures", pictures, "For models that read pictures."),
-    h("div", { class: "columns" }, field("Model", model), field("Prompt", prompt), field("Beside it", second)),
+    h("div", { class: "columns" }, field("Model", model), field("Prompt", prompt), field("Second model", second, "Shown beside the first.")),
   ];
   return { texts, pictures, model, second, prompt, fields };
 }
@@ -158,7 +158,7 @@ function codeChoice(clients, facts) {
   for (const control of [choice, withKey]) control.addEventListener("change", draw);
   draw();
   const key = storedKey() && field("Show the key of this tab", withKey, "Whoever reads the code may then use it.");
-  return h("section", null, h("h2", null, `The same in code, for ${facts.model}`), h("div", { class: "columns" }, field("Client", choice), key), shown);
+  return h("section", { class: "panel" }, h("h2", null, `The same in code, for ${facts.model}`), h("div", { class: "columns" }, field("Client", choice), key), shown);
 }
 
 /** The key to show: clients want one, even if the server has none. */

@@ -21,7 +21,7 @@ export async function tokenView(model, texts, reply, options, signal) {
     "section",
     null,
     h("h3", null, "What the model reads"),
-    h("p", { class: "small" }, `At most ${count(reply.max_length, "token")} of each input. `, legend()),
+    h("p", { class: "small" }, `At most ${count(reply.max_length, "token")} of each input. Marked: `, legend()),
     texts.map((text, index) => tokensOf(text, lists[index], reply.tokens[index], reply.dropped[index], text.length > most)),
   );
 }
@@ -39,7 +39,7 @@ function tokensOf(text, tokens, read, dropped, isPart) {
   const numbers = `${count(read, "token")} read, ${dropped ? `${whole(dropped)} cut off` : "none cut off"}`;
   return h(
     "details",
-    { open: text.length < 500 },
+    { open: text.length < 500 || dropped > 0 },
     h("summary", null, shorten(text, 60), " – ", numbers),
     h("p", { class: "tokens" }, parts, isPart || tokens.length > MAX_TOKENS ? " … and more" : ""),
   );
