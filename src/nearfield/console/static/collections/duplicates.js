@@ -8,12 +8,12 @@ import { documentLink, keyOf } from "./documents.js";
 const KINDS = [["documents"], ["passages"]];
 /** Groups that are shown at a time. */
 const PAGE_SIZE = 20;
-const MEASURES = { exact: "same text", near: "nearly the same text", meaning: "equal in meaning" };
+const MEASURES = { exact: "same words", near: "nearly the same text", meaning: "equal in meaning" };
 
 export function render(body, { name, address, signal }) {
   const of = select(KINDS);
-  const meaning = h("input", { type: "checkbox" });
-  const threshold = h("input", { type: "number", min: 0.5, max: 1, step: 0.01, value: 0.97 });
+  const meaning = h("input", { type: "checkbox", change: () => (threshold.disabled = !meaning.checked) });
+  const threshold = h("input", { type: "number", min: 0.5, max: 1, step: 0.01, value: 0.97, disabled: true });
   const results = h("div", { "aria-live": "polite" });
   const submit = (event) => {
     event.preventDefault();
@@ -23,7 +23,7 @@ export function render(body, { name, address, signal }) {
   const form = h(
     "form",
     { submit, class: "panel" },
-    h("p", null, "Finds what is there twice: with the same text, with nearly the same, and if you like with the same meaning. It changes nothing."),
+    h("p", null, "Finds what is there twice: with the same words (case and punctuation aside), with nearly the same, and if you like with the same meaning. It changes nothing."),
     h(
       "div",
       { class: "columns" },

@@ -14,6 +14,8 @@ export const title = "Try";
 const EXAMPLE = "A cat sits on the mat.\nA kitten rests on a rug.\nInterest rates rose again.";
 /** More rows would be too many to compare. */
 const MAX_INPUTS = 40;
+/** Longer texts are shortened in the code. */
+const MAX_CODE_CHARACTERS = 200;
 
 export function render(main, { signal }) {
   const content = h("div", null);
@@ -142,15 +144,16 @@ async function codeView(name, { texts, pictures, prompt }, signal) {
   const model = models.find(({ id }) => id === name);
   const isOnly = models.filter(({ outputs }) => outputs.includes("dense")).length === 1;
   const inputs = {
-    texts: texts.map((text) => shorten(text, 200)),
+    texts: texts.map((text) => shorten(text, MAX_CODE_CHARACTERS)),
     pictures: pictures.map((picture) => picture.name),
     prompt: model?.prompts[prompt] === undefined ? "" : prompt,
   };
   const clients = clientsOf(model?.outputs ?? [], inputs, isOnly);
-  return Object.keys(clients).length > 0 && codeChoice(clients, { ...inputs, server: SERVER.href, model: name });
+  const isPart = texts.some((text) => text.length > MAX_CODE_CHARACTERS);
+  return Object.keys(clients).length > 0 && codeChoice(clients, { ...inputs, server: SERVER.href, model: name }, isPart);
 }
 
-function codeChoice(clients, facts) {
+function codeChoice(clients, facts, isPart) {
   const choice = select(Object.keys(clients).map((name) => [name]));
   const withKey = h("input", { type: "checkbox" });
   const shown = h("div", null);
@@ -158,7 +161,7 @@ function codeChoice(clients, facts) {
   for (const control of [choice, withKey]) control.addEventListener("change", draw);
   draw();
   const key = storedKey() && field("Show the key of this tab", withKey, "Whoever reads the code may then use it.");
-  return h("section", { class: "panel" }, h("h2", null, `The same in code, for ${facts.model}`), h("div", { class: "columns" }, field("Client", choice), key), shown);
+  return h("section", { class: "panel" }, h("h2", null, `The same in code, for ${facts.model}`), h("div", { class: "columns" }, field("Client", choice), key), isPart && h("p", { class: "small" }, `Texts are cut after ${MAX_CODE_CHARACTERS} characters here.`), shown);
 }
 
 /** The key to show: clients want one, even if the server has none. */
