@@ -80,7 +80,7 @@ def test_two_models_beside_each_other(
     browser: Any, url: str, fleet: dict[str, Any], tmp_path: Path, scheme: str
 ) -> None:
     page = open_page(browser, KEY, scheme)
-    compare(page, url, "tiny", TEXTS, Prompt="query", Beside_it="m3")
+    compare(page, url, "tiny", TEXTS, Prompt="query", Second_model="m3")
     tiny, m3 = fleet["tiny"].encode(TEXTS, prompt_name="query"), fleet["m3"].encode(TEXTS)
     for name, vectors in (("tiny", np.asarray(tiny)), ("m3", np.asarray(m3))):
         np.testing.assert_allclose(matrix(page, name), vectors @ vectors.T, atol=6e-4)
