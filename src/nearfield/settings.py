@@ -8,14 +8,13 @@ variables, variables over the file, the file over the defaults.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta
 
-from nearfield.devices import check_devices
 from nearfield.errors import SettingsError, nearest
 from nearfield.setting_fields import ByteSize, Flag, SettingField, convert, describe_fields
 from nearfield.strict_toml import parse_toml
@@ -97,6 +96,13 @@ LogLevel = Annotated[
     Meta(description="Minimum severity of log lines: debug, info, warning or error."),
 ]
 LogFormat = Annotated[Literal["text", "json"], Meta(description="Format of log lines: text or json.")]
+
+
+def _check_devices(value: Sequence[str] | None) -> None:
+    """Raise InputError if the devices are not those of this machine."""
+    from nearfield.devices import check_devices  # which imports numpy: the command line does without
+
+    check_devices(value)
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -186,7 +192,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Meta(
             description="Devices that each get a replica of every model: sets of CPUs such as cpu:0-15,cpu:16-31, or "
             "GPUs such as cuda:0,cuda:1 (with backend torch). One replica on all cores if not set.",
-            extra={"check": check_devices},
+            extra={"check": _check_devices},
         ),
         Flag(commas=True),
     ] = None

@@ -827,7 +827,7 @@ def test_progress_counts_what_did_not_change(
 ) -> None:
     (files / "new.txt").write_text("Search the mat for a passage.", encoding="utf-8")
     counted: list[int] = []
-    monkeypatch.setattr(Progress, "advance", lambda self, texts, tokens: counted.append(texts))
+    monkeypatch.setattr(Progress, "advance", lambda self, texts, *_: counted.append(texts))
     collection.index()
     assert sum(counted) == 4
 

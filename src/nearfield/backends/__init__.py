@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from nearfield.arrays import Array
 from nearfield.backends.packed_program import PackedProgram
 from nearfield.hardware import CpuPlan, plan_cpu
 from nearfield.ops import Graph
 from nearfield.registry import Registry
+
+if TYPE_CHECKING:
+    from nearfield.devices import ModelDevice
 
 Inputs = Mapping[str, Array]
 
@@ -99,3 +102,14 @@ class Backend(ABC):
     @abstractmethod
     def compile(self, graph: Graph) -> Program:
         """Compile a graph; on a second start with the same ``graph.digest`` this may come from a cache."""
+
+
+def create_backend(
+    kind: type[Backend], options: BackendOptions, devices: Sequence[ModelDevice], plans: Sequence[CpuPlan]
+) -> Backend:
+    """Return a backend for devices, each with its plan; without devices, for the one of the options."""
+    if len(devices) > 1 or any(device.cpus for device in devices):
+        from nearfield.backends.replicas import ReplicatedBackend  # which imports multiprocessing
+
+        return ReplicatedBackend(kind, options, devices, plans)
+    return kind(replace(options, cpu=plans[0], device=devices[0].name if devices else options.device))

@@ -28,15 +28,6 @@ _REST_SECONDS = 10.0
 _LOG = logging.getLogger(__name__)
 
 
-def create_backend(
-    kind: type[Backend], options: BackendOptions, devices: Sequence[ModelDevice], plans: Sequence[CpuPlan]
-) -> Backend:
-    """Return a backend for devices, each with its plan; without devices, for the one of the options."""
-    if len(devices) > 1 or any(device.cpus for device in devices):
-        return ReplicatedBackend(kind, options, devices, plans)
-    return kind(replace(options, cpu=plans[0], device=devices[0].name if devices else options.device))
-
-
 class ReplicatedBackend(Backend):
     """A backend on several devices: sets of CPUs have a process each, devices of torch are used from this one."""
 

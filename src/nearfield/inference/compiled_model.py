@@ -17,7 +17,6 @@ import numpy as np
 from nearfield import backends, families, heads, ops
 from nearfield.arrays import Array, ResultRow
 from nearfield.backends import BackendOptions, Executor, Program
-from nearfield.backends.replicas import create_backend
 from nearfield.checkpoint.tokenizer.tokenizer import Tokenizer
 from nearfield.checkpoint.weights.lora import Adapter, Adapters
 from nearfield.checkpoint.weights.merged import open_weights
@@ -110,7 +109,7 @@ class CompiledModel(ModelInfo):
         _check_precision(precision, backend, recipe)
         check_backend(devices, backend)
         options = BackendOptions(precision, plans[0], cache, device, reproducible)  # type: ignore[arg-type]
-        runtime = create_backend(backends.REGISTRY.load(backend), options, devices, plans)
+        runtime = backends.create_backend(backends.REGISTRY.load(backend), options, devices, plans)
         self.batch_tokens: int = max(1, runtime.batch_tokens // self.family.states_per_row)
         self.device = str(getattr(runtime, "device", "cpu"))
         self.devices = tuple(device.name for device in devices) or (self.device,)

@@ -206,7 +206,7 @@ def test_progress_moves_within_a_long_document(
     (files / "long.txt").write_text(text_of(40), encoding="utf-8")
     steps: list[float] = []
     labels: list[str] = []
-    monkeypatch.setattr(Progress, "advance", lambda self, texts, tokens: steps.append(texts))
+    monkeypatch.setattr(Progress, "advance", lambda self, texts, *_: steps.append(texts))
     monkeypatch.setattr(Progress, "relabel", lambda self, label: labels.append(label))
     collection.index()
     assert len(steps) == 10

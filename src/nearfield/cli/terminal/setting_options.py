@@ -24,7 +24,7 @@ def read_options(fields: tuple[SettingField, ...], options: dict[str, Any]) -> I
     """Yield names and values of the settings whose options are used; zeros are values: port 0 selects a free port."""
     for field in fields:
         value = options[field.name]
-        if value is None or value is False or value == []:
+        if value is None or value is False or value in ([], ()):
             continue
         if field.flag.switch is not None:
             yield field.name, field.flag.switch
