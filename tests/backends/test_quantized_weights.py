@@ -151,10 +151,10 @@ def test_the_score_of_minilm_in_int8_and_int4() -> None:
     if not data.is_file():
         pytest.skip("the folder of public data is not there")
     try:
-        encoders = [Encoder("all-MiniLM-L6-v2", precision=name) for name in ("float32", "int8", "int4")]
+        encoders = [Encoder("all-MiniLM-L6-v2", precision=name) for name in ("int8", "int4")]
     except SourceUnavailable as error:
         missing(f"the model cannot be fetched: {error}")
     dataset = load_dataset(data)
-    plain, *quantized = (float(cast(float, evaluate(encoder, dataset)["score"])) for encoder in encoders)
-    assert plain == pytest.approx(82.03, abs=0.01)
-    assert quantized == [pytest.approx(plain, abs=0.1), pytest.approx(plain, abs=0.5)]
+    scores = [float(cast(float, evaluate(encoder, dataset)["score"])) for encoder in encoders]
+    # That of float32 is 82.03; tests/inference/test_real_weights.py measures it.
+    assert scores == [pytest.approx(82.03, abs=0.1), pytest.approx(82.03, abs=0.5)]
