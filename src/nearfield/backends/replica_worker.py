@@ -45,7 +45,7 @@ def _end_with_parent(process: int) -> None:
     try:
         descriptor = os.pidfd_open(process)
     except (AttributeError, OSError):
-        return  # no such call here: the socket tells it
+        return  # no such call here: the end of the socket says it
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     poll.poll()
