@@ -116,7 +116,7 @@ export class PointMap {
     this.drawCurrent();
   }
 
-  /** Write the points into the pixels of a picture: ten times as fast as drawing each. */
+  /** Write the points into the pixels of a picture, without a call for each. */
   fill(pixels, width, height, ratio) {
     const back = channels(this.paint, getComputedStyle(this.canvas).backgroundColor);
     const strong = COLOURS.map((colour) => packed(channels(this.paint, colour), back, 1));
