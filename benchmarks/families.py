@@ -9,14 +9,8 @@ from typing import Any
 
 import numpy as np
 
-SHAPE = {
-    "hidden_size": 768,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 4,
-    "initializer_range": 0.02,
-    "max_position_embeddings": 514,
-}
+from benchmarks.model_shapes import BASE
+
 #: Fields that keep an architecture's own traits at this shape.
 OWN: dict[str, dict[str, Any]] = {
     "modernbert": {
@@ -41,7 +35,7 @@ def measure(rounds: int, *, quick: bool) -> dict[str, Any]:
     kinds = [kind for kind in tiny_models.TINY if kind not in ("electra", "camembert")]
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as place:
-        folders = {kind: tiny_models.TINY[kind](Path(place) / kind, **{**SHAPE, **OWN.get(kind, {})}) for kind in kinds}
+        folders = {kind: tiny_models.TINY[kind](Path(place) / kind, **{**BASE, **OWN.get(kind, {})}) for kind in kinds}
         for precision in ("auto", "float32"):
             for rows, length in ((8, 128),) if quick else ((8, 128), (2, 512)):
                 lanes = {}

@@ -14,7 +14,7 @@ from tests.support import tiny_models
 #: Tokens that a model reads of a text.
 _LENGTH = 512
 #: Sizes of models: BERT-base's are those of most; ``initializer_range`` keeps random ones from overflowing.
-_BASE = {
+BASE = {
     "hidden_size": 768,
     "num_attention_heads": 12,
     "intermediate_size": 3072,
@@ -23,13 +23,13 @@ _BASE = {
     "max_position_embeddings": 514,
 }
 SHAPES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "MiniLM": ("bert", {**_BASE, "hidden_size": 384, "intermediate_size": 1536}),
-    "BERT-base": ("bert", _BASE),
-    "bge-m3": ("xlm-roberta", {**_BASE, "hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096}),
+    "MiniLM": ("bert", {**BASE, "hidden_size": 384, "intermediate_size": 1536}),
+    "BERT-base": ("bert", BASE),
+    "bge-m3": ("xlm-roberta", {**BASE, "hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096}),
     "ModernBERT": (
         "modernbert",
         {
-            **_BASE,
+            **BASE,
             "intermediate_size": 1152,
             "local_attention": 128,
             "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "full_attention"],
@@ -38,7 +38,7 @@ SHAPES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "Qwen3-0.6B": (
         "qwen3",
         {
-            **_BASE,
+            **BASE,
             "hidden_size": 1024,
             "num_attention_heads": 16,
             "num_key_value_heads": 8,
@@ -46,7 +46,7 @@ SHAPES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "intermediate_size": 3072,
         },
     ),
-    "DeBERTa-base": ("deberta-v2", {**_BASE, "position_buckets": 256, "max_relative_positions": 512}),
+    "DeBERTa-base": ("deberta-v2", {**BASE, "position_buckets": 256, "max_relative_positions": 512}),
 }
 #: Layers of the models; four are enough to see where time goes.
 LAYERS = {"MiniLM": 6, "BERT-base": 12, "bge-m3": 24, "ModernBERT": 22, "Qwen3-0.6B": 28, "DeBERTa-base": 12}

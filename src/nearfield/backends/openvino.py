@@ -136,8 +136,10 @@ class OpenVinoBackend(Backend):
         configs = [shared, lone] if lone and _constants(model) in _LONE_BYTES else [shared]
         compiled = [core.compile_model(model, "CPU", config) for config in configs]
         # The shared one is saved last, and only if the other is: without it, both are compiled again.
-        blobs = [self._blob(graph, config) for config in configs]
-        all(blob is not None and _save(one, blob) for one, blob in reversed(list(zip(compiled, blobs, strict=True))))
+        for one, config in reversed(list(zip(compiled, configs, strict=True))):
+            blob = self._blob(graph, config)
+            if blob is None or not _save(one, blob):
+                break
         return [OpenVinoProgram(one, graph.inputs, self.precision, factors, file.mapped) for one in compiled]
 
     def _cached_programs(

@@ -20,7 +20,7 @@ export async function discard(upload) {
   await call(upload.path, { method: "DELETE", headers: HEADERS }).catch(() => {});
 }
 
-/** Send a file from where it stopped, and return the report of its indexing; `progress` is told the bytes that arrived. */
+/** Send a file from where it stopped, and return the report of its indexing; `progress` gets the number of bytes that arrived. */
 export async function sendFile(address, file, signal, progress) {
   const upload = { collection: address, name: file.name, size: file.size, modified: file.lastModified };
   upload.path = stored()[keyOf(upload)]?.path ?? "";

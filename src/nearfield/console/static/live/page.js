@@ -8,7 +8,7 @@ import { History } from "./history.js";
 
 export const title = "Live";
 const SECONDS = 5;
-/** More lines could not be told apart. */
+/** With more lines, their colours would be too alike. */
 const MAX_STAGES = 5;
 const perSecond = (value) => `${significant(value)}/s`;
 const CHARTS = [

@@ -160,7 +160,7 @@ function codeChoice(clients, facts, isPart) {
   const draw = () => show(shown, code(clients[choice.value]({ ...facts, key: keyOf(withKey.checked) })));
   for (const control of [choice, withKey]) control.addEventListener("change", draw);
   draw();
-  const key = storedKey() && field("Show the key of this tab", withKey, "Whoever reads the code may then use it.");
+  const key = storedKey() && field("Show the key of this tab", withKey, "Everyone who reads the code can use it.");
   return h("section", { class: "panel" }, h("h2", null, `The same in code, for ${facts.model}`), h("div", { class: "columns" }, field("Client", choice), key), isPart && h("p", { class: "small" }, `Texts are cut after ${MAX_CODE_CHARACTERS} characters here.`), shown);
 }
 
